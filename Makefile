@@ -1,0 +1,77 @@
+# Everything a person or a script runs. Each target sets up what it needs; nothing outside this folder is touched.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+export UV_PYTHON_DOWNLOADS := never
+export SAM_CLI_TELEMETRY := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# SAM asks for a region even where it only reads files.
+export AWS_DEFAULT_REGION ?= us-east-1
+
+BIN := .venv/bin
+UV := $(BIN)/uv
+SAM := .venvs/sam/bin/sam
+INSTALL := pip install --quiet --require-hashes --no-deps
+
+.PHONY: help setup run test check build lock golden clean
+
+help: ## Show the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(UV):
+	@echo "[1/4] Creating .venv"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet uv==$(UV_VERSION) 2>/dev/null || $(BIN)/python -m pip install uv==$(UV_VERSION)
+
+.venv/.ready: pyproject.toml requirements/dev.txt | $(UV)
+	@echo "[2/4] Installing the project and its tools"
+	@$(UV) $(INSTALL) --python $(BIN)/python -r requirements/dev.txt
+	@$(UV) pip install --quiet --no-deps --python $(BIN)/python --editable .
+	@touch $@
+
+# Tools that pin older versions of what Lambda gets live in environments of their own.
+.venvs/ministack/.ready: requirements/ministack.txt | $(UV)
+	@echo "[3/4] Installing the embedded AWS"
+	@$(UV) venv --quiet --allow-existing --python $(BIN)/python .venvs/ministack
+	@$(UV) $(INSTALL) --python .venvs/ministack/bin/python -r $<
+	@touch $@
+
+.venvs/sam/.ready: requirements/sam.txt | $(UV)
+	@echo "[4/4] Installing the SAM command line"
+	@$(UV) venv --quiet --allow-existing --python $(BIN)/python .venvs/sam
+	@$(UV) $(INSTALL) --python .venvs/sam/bin/python -r $<
+	@touch $@
+
+setup: .venv/.ready .venvs/ministack/.ready .venvs/sam/.ready ## Create the environments (the other targets do it too)
+
+run: .venv/.ready .venvs/ministack/.ready ## Start the local stack on http://127.0.0.1:8000 (PORT=...)
+	@exec $(BIN)/python -m linkrunner_webhooks_local
+
+test: setup ## Run every test
+	@$(BIN)/python -m pytest -n 2
+
+check: setup ## Lint, types, import contracts, template validation
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/cfn-lint template.yaml
+	$(SAM) validate --lint --template template.yaml
+	$(BIN)/linkrunner-webhooks check
+
+build: setup ## Build the deployable package into .aws-sam/build
+	@$(BIN)/linkrunner-webhooks check
+	@UV="$(abspath $(UV))" $(SAM) build --template template.yaml
+
+golden: .venv/.ready ## Rewrite the expected files of the golden cases; review the diff
+	@GOLDEN=write $(BIN)/python -m pytest -q tests/test_golden.py
+
+lock: $(UV) ## Resolve every requirement again
+	@cd src && ../$(UV) pip compile --quiet --upgrade --universal --python-version 3.13 --generate-hashes --no-header --no-annotate requirements.in -o requirements.txt
+	@$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --constraint src/requirements.txt pyproject.toml --all-extras -o requirements/dev.txt
+	@for name in ministack runtime sam; do $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate requirements/$$name.in -o requirements/$$name.txt; done
+
+clean: ## Remove what make created
+	rm -rf .venv .venvs .aws-sam .local

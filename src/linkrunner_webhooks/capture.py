@@ -1,0 +1,137 @@
+"""POST /api/v1/capture-event, and what each answer means for the event.
+
+https://docs.linkrunner.io/api-reference/event-capture
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Protocol
+
+import urllib3
+from urllib3.exceptions import HTTPError, TimeoutError
+
+from linkrunner_webhooks import __version__
+from linkrunner_webhooks.errors import Refused, Unavailable
+from linkrunner_webhooks.linkrunner import LinkrunnerEvent
+from linkrunner_webhooks.secrets import ServerKey
+
+_PATH = "/api/v1/capture-event"
+_TIMEOUT = urllib3.Timeout(connect=3.0, read=10.0)
+# Only these say that the event itself is wrong. Everything else may pass: a bad key, a bad URL, a bad day.
+_REFUSALS = frozenset({400, 413, 422})
+_MAX_RETRY_AFTER = 3600.0
+
+
+class Capture(Protocol):
+    """Hands one event to Linkrunner. Raises Refused or Unavailable."""
+
+    def __call__(self, event: LinkrunnerEvent) -> None: ...
+
+
+class Pace:
+    """Spaces calls evenly, so that all workers together stay under Linkrunner's limit."""
+
+    def __init__(
+        self,
+        per_second: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._interval = 1 / per_second
+        self._clock = clock
+        self._sleep = sleep
+        self._next = 0.0
+
+    def wait(self) -> None:
+        now = self._clock()
+        slot = max(now, self._next)
+        self._next = slot + self._interval
+        if slot > now:
+            self._sleep(slot - now)
+
+
+class Linkrunner:
+    """The API, over one pooled connection."""
+
+    def __init__(self, base_url: str, key: ServerKey, pace: Pace) -> None:
+        self._url = endpoint(base_url)
+        self._key = key
+        self._pace = pace
+        self._pool = urllib3.PoolManager(
+            num_pools=1,
+            timeout=_TIMEOUT,
+            retries=False,
+            headers={
+                "content-type": "application/json",
+                "user-agent": f"linkrunner-webhooks/{__version__}",
+            },
+        )
+
+    def __call__(self, event: LinkrunnerEvent) -> None:
+        """Capture one event. A 401 reads the key again, and tries again only with another key."""
+        body = json.dumps(event.body(), separators=(",", ":"), allow_nan=False).encode()
+        key = self._key.current()
+        response = self._post(body, key)
+        if response.status == 401 and (renewed := self._key.renewed()) != key:
+            response = self._post(body, renewed)
+        judge(response.status, response.headers.get("retry-after"))
+
+    def _post(self, body: bytes, key: str) -> urllib3.BaseHTTPResponse:
+        self._pace.wait()
+        headers = {**self._pool.headers, "linkrunner-key": key}
+        try:
+            # No redirects: the key goes to the configured host and nowhere else.
+            return self._pool.request(
+                "POST", self._url, body=body, headers=headers, redirect=False
+            )
+        except TimeoutError:
+            raise Unavailable(
+                "Linkrunner did not answer in time", reason="timeout"
+            ) from None
+        except HTTPError as error:
+            message = f"no connection to Linkrunner: {type(error).__name__}"
+            raise Unavailable(message, reason="network") from None
+
+
+def endpoint(base_url: str) -> str:
+    """The capture URL of a base URL, with or without the documented `/api/v1`."""
+    return (
+        base_url.rstrip("/").removesuffix("/capture-event").removesuffix("/api/v1")
+        + _PATH
+    )
+
+
+def judge(status: int, retry_after: str | None = None) -> None:
+    """Return for a captured event; raise Refused or Unavailable for every other answer."""
+    if 200 <= status < 300:
+        return
+    if status in _REFUSALS:
+        raise Refused(f"Linkrunner answered {status}: the event itself is refused")
+    if status == 401:
+        message = "Linkrunner answered 401; check the key in LinkrunnerKeySecret"
+        raise Unavailable(message, reason="unauthorized")
+    reason = "rate_limited" if status == 429 else "unavailable"
+    raise Unavailable(
+        f"Linkrunner answered {status}", reason=reason, retry_after=seconds(retry_after)
+    )
+
+
+def seconds(retry_after: str | None) -> float | None:
+    """`Retry-After` as seconds from now, bounded; None when absent or unusable."""
+    text = (retry_after or "").strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text[:9]), _MAX_RETRY_AFTER)
+    try:
+        moment = parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return None
+    wait = (
+        moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)
+    ).total_seconds()
+    return min(max(wait, 0.0), _MAX_RETRY_AFTER)

@@ -1,0 +1,260 @@
+"""webhooks.toml: which sources exist, what of theirs is forwarded, under which names and for which user.
+
+Errors name the file, the table and the key, and suggest the nearest valid name.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from linkrunner_webhooks import providers
+from linkrunner_webhooks.errors import ConfigError
+from linkrunner_webhooks.linkrunner import EventData
+from linkrunner_webhooks.model import Kind
+from linkrunner_webhooks.provider import EventType, Options, Provider
+from linkrunner_webhooks.users import compile_path
+
+# An entry of [source.events]: a switch, a name, or a table of them by default event name.
+Choice = bool | str
+
+DEFAULT_PATH = Path(__file__).parent.parent / "webhooks.toml"
+
+
+class Table(BaseModel):
+    """One table of webhooks.toml as written. Keys of the provider's own options are taken out before."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    provider: str | None = None
+    user_id: list[str] | None = None
+    missing_user: Literal["park", "drop"] = "park"
+    test_events: bool = False
+    events: dict[str, Choice | dict[str, Choice]] = Field(default_factory=dict)
+    fields: dict[str, str | Literal[False]] = Field(default_factory=dict)
+    extra: dict[str, str] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One configured sender. `names` holds, by provider type, the event name of every kind that is on."""
+
+    name: str
+    provider: Provider
+    user_id: tuple[str, ...]
+    missing_user: Literal["park", "drop"]
+    test_events: bool
+    names: Mapping[str, Mapping[Kind, str]]
+    fields: Mapping[str, str | None]
+    extra: Mapping[str, str]
+    options: Options
+
+    def wants(self, event_type: str) -> bool:
+        return bool(self.names.get(event_type))
+
+    @property
+    def scope(self) -> str:
+        """Whose ids: two sources of a provider with unique ids can report the same transaction."""
+        return self.provider.name if self.provider.unique_ids else self.name
+
+
+class Config:
+    """webhooks.toml, read once; each table is validated when it is first asked for."""
+
+    def __init__(self, tables: Mapping[str, Any], path: str = "webhooks.toml") -> None:
+        self._path = path
+        self._tables = tables
+        self._sources: dict[str, Source] = {}
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._tables)
+
+    def source(self, name: str) -> Source | None:
+        """The source of that name, or None. Raises ConfigError when its table is wrong."""
+        if name not in self._tables:
+            return None
+        if name not in self._sources:
+            self._sources[name] = _Reader(self._path, name).source(self._tables[name])
+        return self._sources[name]
+
+    def sources(self) -> tuple[Source, ...]:
+        """Every source, validated."""
+        return tuple(source for name in self.names if (source := self.source(name)))
+
+
+def load(path: Path = DEFAULT_PATH) -> Config:
+    """Read a configuration file. Raises ConfigError when it cannot be read as TOML."""
+    try:
+        tables = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: {error.strerror}; set WEBHOOKS_TOML to the file"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+    return Config(tables, path.name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Turns one written table into a Source; knows where it is, for the error messages."""
+
+    path: str
+    name: str
+
+    def error(self, where: str, problem: str) -> ConfigError:
+        return ConfigError(f"{self.path} [{self.name}{where}]: {problem}")
+
+    def source(self, written: object) -> Source:
+        if not isinstance(written, dict):
+            raise ConfigError(
+                f"{self.path}: `{self.name}` must be a table: [{self.name}]"
+            )
+        if (
+            not self.name.replace("_", "").replace("-", "").isalnum()
+            or not self.name.isascii()
+        ):
+            raise self.error(
+                "", "a source's name is part of a URL: letters, digits, _ and -"
+            )
+        provider = self.provider(written.get("provider", self.name))
+        ours = {
+            key: value
+            for key, value in written.items()
+            if key in provider.options.model_fields
+        }
+        rest = {key: value for key, value in written.items() if key not in ours}
+        options = self.validate(provider.options, ours)
+        table = self.validate(Table, rest, also=tuple(provider.options.model_fields))
+        self.check_expressions(".user_id", table.user_id or ())
+        self.check_expressions(".extra", table.extra.values())
+        return Source(
+            name=self.name,
+            provider=provider,
+            user_id=provider.user_id if table.user_id is None else tuple(table.user_id),
+            missing_user=table.missing_user,
+            test_events=table.test_events,
+            names=self.event_names(provider, table.events),
+            fields=self.fields(table),
+            extra=table.extra,
+            options=options,
+        )
+
+    def provider(self, name: object) -> Provider:
+        if isinstance(name, str) and name in providers.names():
+            return providers.load(name)
+        hint = suggest(str(name), providers.names())
+        raise self.error(
+            "", f'there is no provider {name!r}{hint}; set provider = "..."'
+        )
+
+    def validate(
+        self, model: type[Any], values: Mapping[str, Any], also: tuple[str, ...] = ()
+    ) -> Any:
+        try:
+            return model.model_validate(values)
+        except ValidationError as error:
+            raise self.explain(error, (*model.model_fields, *also)) from None
+
+    def explain(self, error: ValidationError, valid: Iterable[str]) -> ConfigError:
+        first = error.errors(include_url=False)[0]
+        key = str(first["loc"][0])
+        nested = len(first["loc"]) > 1 and key in ("events", "fields", "extra")
+        where, key = (f".{key}", str(first["loc"][1])) if nested else ("", key)
+        if first["type"] == "extra_forbidden":
+            return self.error(where, f"unknown key `{key}`{suggest(key, valid)}")
+        return self.error(
+            where, f"`{key}`: {first['msg'][0].lower()}{first['msg'][1:]}"
+        )
+
+    def check_expressions(self, where: str, expressions: Iterable[str]) -> None:
+        for expression in expressions:
+            try:
+                compile_path(expression)
+            except ConfigError as error:
+                raise self.error(where, str(error)) from None
+
+    def event_names(
+        self, provider: Provider, written: Mapping[str, Any]
+    ) -> dict[str, dict[Kind, str]]:
+        for name in written:
+            if name in provider.never:
+                raise self.error(
+                    ".events", f'"{name}" is never forwarded: {provider.never[name]}'
+                )
+            if name not in provider.types:
+                hint = suggest(name, provider.types)
+                raise self.error(
+                    ".events", f'{provider.title} has no event type "{name}"{hint}'
+                )
+        return {
+            name: self.kinds(event_type, written.get(name))
+            for name, event_type in provider.types.items()
+        }
+
+    def kinds(self, event_type: EventType, choice: Any) -> dict[Kind, str]:
+        """The kinds of a type that are on, with their names. `choice` None keeps the defaults."""
+        choices: dict[Kind, Choice] = dict(event_type.switches)
+        if choice is False:
+            return {}
+        if isinstance(choice, dict):
+            choices |= {
+                self.kind(event_type, key): value for key, value in choice.items()
+            }
+        elif choice is not None:
+            choices |= dict.fromkeys(event_type.kinds, choice)
+        return {
+            kind: self.event_name(event_type.name, value)
+            if isinstance(value, str)
+            else kind.value
+            for kind, value in choices.items()
+            if value is not False
+        }
+
+    def kind(self, event_type: EventType, name: str) -> Kind:
+        if name in event_type.switches:
+            return Kind(name)
+        hint = suggest(name, [kind.value for kind in event_type.switches])
+        raise self.error(".events", f'"{event_type.name}" never becomes "{name}"{hint}')
+
+    def event_name(self, event_type: str, name: str) -> str:
+        if not name.strip() or len(name) > 100 or not name.isprintable():
+            raise self.error(
+                ".events", f'"{event_type}": an event name is 1 to 100 characters'
+            )
+        return name
+
+    def fields(self, table: Table) -> dict[str, str | None]:
+        """What event_data fields are called; None drops one. Two things under one name is an error."""
+        for key in table.fields:
+            if key not in EventData.model_fields:
+                hint = suggest(key, EventData.model_fields)
+                raise self.error(".fields", f"unknown field `{key}`{hint}")
+        targets = {
+            key: table.fields.get(key, key) or None for key in EventData.model_fields
+        }
+        taken = [target for target in (*targets.values(), *table.extra) if target]
+        for target in taken:
+            if taken.count(target) > 1:
+                where = ".extra" if target in table.extra else ".fields"
+                raise self.error(
+                    where, f"`{target}` would be set twice; choose another name"
+                )
+        return {key: target for key, target in targets.items() if target != key}
+
+
+def suggest(name: str, valid: Iterable[str]) -> str:
+    """`; did you mean "..."?`, or every valid name when none is near."""
+    valid = sorted(valid)
+    near = get_close_matches(name, valid, n=1, cutoff=0.6)
+    return (
+        f'; did you mean "{near[0]}"?' if near else f"; valid are: {', '.join(valid)}"
+    )

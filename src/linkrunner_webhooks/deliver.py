@@ -1,0 +1,282 @@
+"""From the queue to Linkrunner: translate, find the user, render, claim, capture - or say why not.
+
+A message is done when every event of it is captured or was captured before. Otherwise it stays in the queue
+with a growing delay, or is parked with its reason when only a person can help.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Protocol
+from uuid import uuid4
+
+from linkrunner_webhooks import envelope
+from linkrunner_webhooks.capture import Capture
+from linkrunner_webhooks.config import Config, Source
+from linkrunner_webhooks.errors import (
+    ConfigError,
+    Exhausted,
+    Malformed,
+    MissingUser,
+    Parked,
+    Unavailable,
+    Unroutable,
+    Untranslatable,
+)
+from linkrunner_webhooks.linkrunner import LinkrunnerEvent
+from linkrunner_webhooks.model import Identity, Outcome, Webhook
+from linkrunner_webhooks.once import Standing
+from linkrunner_webhooks.reports import Report
+from linkrunner_webhooks.translation import plan
+
+# The retry schedule: 5 s, 10 s, 20 s ... an hour, until the message is this old.
+FIRST_DELAY = 5.0
+LAST_DELAY = 3600.0
+PATIENCE = 60 * 3600.0
+
+# One capture at its slowest: two tries of connect and read, and the claim around them.
+SLOWEST = 30.0
+
+# What says nothing about the message at hand: the next one would meet the same.
+_EVERYBODYS = frozenset(
+    {"rate_limited", "timeout", "network", "unauthorized", "no_key", "claims"}
+)
+
+# What does not count as a failure of the message itself.
+_NOT_TRIED = frozenset({"out_of_time", "busy"})
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of the queue. `sent_at` is unix seconds; `receives` counts this time too."""
+
+    id: str
+    handle: str
+    text: str
+    attributes: Mapping[str, str]
+    receives: int
+    sent_at: float
+
+
+class Once(Protocol):
+    """Claims on economic facts; see once.Claims."""
+
+    def claim(self, keys: Sequence[str], owner: str) -> Standing: ...
+    def complete(self, keys: Sequence[str]) -> None: ...
+    def release(self, keys: Sequence[str], owner: str) -> None: ...
+
+
+class Queue(Protocol):
+    """What happens to messages. Every method raises Unavailable."""
+
+    def park(self, message: Message, reason: str, error: str) -> None: ...
+    def delay(self, message: Message, seconds: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deliverer:
+    """What delivering needs. `now` is unix seconds; `observe` is told about every message."""
+
+    config: Config
+    capture: Capture
+    once: Once
+    queue: Queue
+    now: Callable[[], float]
+    observe: Callable[[Report], None]
+
+    def deliver(
+        self, messages: Sequence[Message], remaining: Callable[[], float]
+    ) -> list[str]:
+        """Deliver a batch within `remaining()` seconds; returns the ids that stay in the queue."""
+        kept, trouble = [], None
+        for message in messages:
+            if trouble is None and remaining() < SLOWEST:
+                trouble = Unavailable(
+                    "no time left in this run", reason="out_of_time", retry_after=0
+                )
+            report, error = self._settle(message, trouble)
+            if error is not None:
+                kept.append(message.id)
+                trouble = error if error.reason in _EVERYBODYS else trouble
+            self.observe(report)
+        return kept
+
+    def _settle(
+        self, message: Message, trouble: Unavailable | None
+    ) -> tuple[Report, Unavailable | None]:
+        """Deliver, park or delay one message; the error is why it stays in the queue."""
+        report = _report(message)
+        try:
+            if trouble is not None:
+                raise trouble
+            report, work = self._open(message, report)
+            return self._capture_all(work, report), None
+        except Parked as error:
+            return self._park(message, report, error)
+        except Unavailable as error:
+            return self._retry(message, report, error)
+        except Exception as error:  # noqa: BLE001 - one message's trouble must not take the batch along
+            failure = Unavailable(
+                f"{type(error).__name__} in deliver", reason="internal"
+            )
+            return self._retry(message, report, failure)
+
+    def _retry(
+        self, message: Message, report: Report, error: Unavailable
+    ) -> tuple[Report, Unavailable | None]:
+        if error.reason in _NOT_TRIED or self.now() - message.sent_at <= PATIENCE:
+            return self._delay(message, report, error)
+        exhausted = Exhausted(
+            f"still failing after {PATIENCE / 3600:.0f} hours: {error}"
+        )
+        return self._park(message, report, exhausted)
+
+    def _open(self, message: Message, report: Report) -> tuple[Report, Work]:
+        webhook = envelope.unseal(message.text).webhook
+        source = self.config.source(webhook.source)
+        if source is None:
+            raise Unroutable(f"webhooks.toml has no table [{webhook.source}] any more")
+        try:
+            identity = source.provider.identify(webhook)
+        except Malformed as error:
+            raise Untranslatable(str(error)) from None
+        report = replace(
+            report,
+            source=source.name,
+            provider=source.provider.name,
+            event_type=identity.event_type,
+            event_id=identity.event_id,
+        )
+        return report, Work(webhook, source, identity)
+
+    def _capture_all(self, work: Work, report: Report) -> Report:
+        planned = plan(work.webhook, work.identity, work.source)
+        try:
+            # All bodies before the first capture: a message is parked whole or not at all.
+            events = [each.event(work.source) for each in planned]
+        except MissingUser as error:
+            if work.source.missing_user == "park":
+                raise
+            return replace(
+                report,
+                outcome=Outcome.IGNORED,
+                reason="missing_user",
+                detail=str(error),
+            )
+        if not planned:
+            return replace(report, outcome=Outcome.IGNORED, reason="nothing_to_report")
+        results = [
+            self._capture_once(each.keys, event)
+            for each, event in zip(planned, events, strict=True)
+        ]
+        captured = any(result is not Captured.BEFORE for result in results)
+        return replace(
+            report,
+            outcome=Outcome.CAPTURED if captured else Outcome.DUPLICATE,
+            reason="unrecorded" if Captured.UNRECORDED in results else "none",
+            event_names=tuple(
+                event.event_name
+                for event, result in zip(events, results, strict=True)
+                if not captured or result is not Captured.BEFORE
+            ),
+        )
+
+    def _capture_once(self, keys: Sequence[str], event: LinkrunnerEvent) -> Captured:
+        """Capture an event unless its fact was captured before. Raises Refused or Unavailable."""
+        owner = uuid4().hex
+        standing = self.once.claim(keys, owner)
+        if standing is Standing.BUSY:
+            raise Unavailable("another worker has this fact in hand", reason="busy")
+        if standing is Standing.DONE:
+            return Captured.BEFORE
+        with self._released_on_failure(keys, owner):
+            self.capture(event)
+        try:
+            self.once.complete(keys)
+        except Unavailable:
+            # Trying the message again would capture it twice for certain; not recording it only might.
+            return Captured.UNRECORDED
+        return Captured.NOW
+
+    @contextmanager
+    def _released_on_failure(self, keys: Sequence[str], owner: str) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            try:
+                self.once.release(keys, owner)
+            except Unavailable:
+                # The lease runs out by itself; why the capture failed is the better story.
+                pass
+            raise
+
+    def _park(
+        self, message: Message, report: Report, error: Parked
+    ) -> tuple[Report, Unavailable | None]:
+        try:
+            self.queue.park(message, error.code, str(error))
+        except Unavailable as unavailable:
+            return self._delay(message, report, unavailable)
+        return (
+            replace(
+                report, outcome=Outcome.PARKED, reason=error.code, detail=str(error)
+            ),
+            None,
+        )
+
+    def _delay(
+        self, message: Message, report: Report, error: Unavailable
+    ) -> tuple[Report, Unavailable]:
+        seconds = delay(message.receives, error.retry_after)
+        try:
+            self.queue.delay(message, seconds)
+        except Unavailable:
+            # The visibility timeout brings the message back, only later.
+            pass
+        detail = f"{error}; next try in {seconds:.0f} s"
+        return (
+            replace(
+                report, outcome=Outcome.RETRYING, reason=error.reason, detail=detail
+            ),
+            error,
+        )
+
+
+class Captured(Enum):
+    """How capturing one event went."""
+
+    NOW = "now"
+    BEFORE = "before"
+    UNRECORDED = "unrecorded"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A message, opened."""
+
+    webhook: Webhook
+    source: Source
+    identity: Identity
+
+
+def delay(receives: int, retry_after: float | None = None) -> float:
+    """Seconds until the next try: doubling up to an hour, or what the other side asked for; with jitter."""
+    doubled = FIRST_DELAY * 2 ** min(max(receives, 1) - 1, 20)
+    wait = min(doubled, LAST_DELAY) if retry_after is None else retry_after
+    # Upwards only: a Retry-After is a promise, and spread keeps a backlog from coming back as one wave.
+    return wait * random.uniform(1.0, 1.25)
+
+
+def _report(message: Message) -> Report:
+    known = message.attributes
+    return Report(
+        stage="deliver",
+        outcome=Outcome.RETRYING,
+        source=known.get("source", "unknown"),
+        event_type=known.get("event_type", ""),
+        event_id=known.get("event_id", ""),
+    )

@@ -1,0 +1,83 @@
+"""The Lambda function behind the queue."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from linkrunner_webhooks import wiring
+from linkrunner_webhooks.capture import Linkrunner, Pace
+from linkrunner_webhooks.deliver import Deliverer, Message
+from linkrunner_webhooks.once import Claims
+from linkrunner_webhooks.queues import DeliveryQueue, untyped
+from linkrunner_webhooks.reports import Report
+from linkrunner_webhooks.secrets import Secret, ServerKey
+from linkrunner_webhooks.telemetry import observe as observe_in_lambda
+
+Deliver = Callable[[dict[str, Any], Callable[[], float]], dict[str, Any]]
+
+
+def build(
+    environment: wiring.Environment, *, observe: Callable[[Report], None]
+) -> Deliver:
+    """The deliverer over real queues, claims and Linkrunner. Raises ConfigError naming a wrong setting."""
+    patience = {"connect": 2.0, "read": 5.0, "attempts": 3}
+    secrets = wiring.client("secretsmanager", environment, **patience)  # type: ignore[arg-type]
+    table = wiring.client("dynamodb", environment, **patience)  # type: ignore[arg-type]
+    queue = wiring.client("sqs", environment, **patience)  # type: ignore[arg-type]
+    workers = wiring.positive(environment, "DELIVER_CONCURRENCY")
+    deliverer = Deliverer(
+        config=wiring.webhooks(environment),
+        capture=Linkrunner(
+            wiring.setting(environment, "LINKRUNNER_BASE_URL"),
+            ServerKey(
+                Secret(
+                    secrets, wiring.setting(environment, "LINKRUNNER_KEY_SECRET_ARN")
+                )
+            ),
+            Pace(wiring.positive(environment, "REQUESTS_PER_SECOND") / workers),
+        ),
+        once=Claims(table, wiring.setting(environment, "CLAIMS_TABLE")),
+        queue=DeliveryQueue(
+            queue,
+            wiring.setting(environment, "WEBHOOK_QUEUE_URL"),
+            wiring.setting(environment, "DEAD_LETTER_QUEUE_URL"),
+        ),
+        now=time.time,
+        observe=observe,
+    )
+
+    def deliver(
+        event: dict[str, Any], remaining: Callable[[], float]
+    ) -> dict[str, Any]:
+        kept = deliverer.deliver(
+            [_message(record) for record in event["Records"]], remaining
+        )
+        return {"batchItemFailures": [{"itemIdentifier": id} for id in kept]}
+
+    return deliver
+
+
+def _message(record: dict[str, Any]) -> Message:
+    system = record["attributes"]
+    return Message(
+        id=record["messageId"],
+        handle=record["receiptHandle"],
+        text=record["body"],
+        attributes=untyped(record.get("messageAttributes") or {}),
+        receives=int(system["ApproximateReceiveCount"]),
+        sent_at=int(system["SentTimestamp"]) / 1000,
+    )
+
+
+@cache
+def _deliver() -> Deliver:
+    return build(os.environ, observe=observe_in_lambda)
+
+
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Lambda's entry point: a batch of SQS messages, answered with those that stay in the queue."""
+    return _deliver()(event, lambda: context.get_remaining_time_in_millis() / 1000)

@@ -1,0 +1,90 @@
+"""A verified webhook as it lies in a queue: the raw body and the headers that carry identity.
+
+Text in ASCII JSON, so that a person can read it in the console and SQS accepts every character; compressed
+when it would not fit, never truncated.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from base64 import b64decode, b64encode
+from dataclasses import dataclass
+from typing import Any
+
+from linkrunner_webhooks.errors import TooLarge, Unreadable
+from linkrunner_webhooks.model import Webhook
+from linkrunner_webhooks.provider import Provider
+
+# SQS takes 1 MiB of body and attributes together; the attributes of a parked message need their share.
+MAX_BYTES = 1024 * 1024 - 8 * 1024
+# More than API Gateway and Lambda let in: what claims to inflate further is not ours.
+_MAX_BODY = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """`received_at` is unix seconds at the edge."""
+
+    webhook: Webhook
+    received_at: float
+
+    def seal(self, provider: Provider) -> str:
+        """The text for the queue. Raises TooLarge when it does not fit even compressed."""
+        text = self._text(provider, _plain)
+        if len(text) > MAX_BYTES:
+            text = self._text(provider, _compressed)
+        if len(text) > MAX_BYTES:
+            raise TooLarge("the webhook does not fit into the queue, even compressed")
+        return text
+
+    def _text(self, provider: Provider, encode: Any) -> str:
+        headers = self.webhook.headers
+        content = {
+            "v": 1,
+            "source": self.webhook.source,
+            "received_at": round(self.received_at, 3),
+            "headers": {
+                key: headers[key] for key in provider.headers if key in headers
+            },
+        }
+        return json.dumps(content | encode(self.webhook.body), separators=(",", ":"))
+
+
+def _plain(body: bytes) -> dict[str, str]:
+    try:
+        return {"body": body.decode("utf-8")}
+    except UnicodeDecodeError:
+        return _compressed(body)
+
+
+def _compressed(body: bytes) -> dict[str, str]:
+    return {"body_zlib": b64encode(zlib.compress(body)).decode("ascii")}
+
+
+def unseal(text: str) -> Envelope:
+    """Read a message back. Raises Unreadable for anything that `seal` did not write."""
+    try:
+        content = json.loads(text)
+        if content["v"] != 1:
+            raise Unreadable(
+                "the message was written by a newer version; deploy that version"
+            )
+        webhook = Webhook(
+            str(content["source"]), dict(content["headers"]), _body(content)
+        )
+        return Envelope(webhook, float(content["received_at"]))
+    except (KeyError, TypeError, ValueError, RecursionError, zlib.error):
+        raise Unreadable("the message is not a webhook put there by receive") from None
+
+
+def _body(content: dict[str, Any]) -> bytes:
+    if "body" in content:
+        return str(content["body"]).encode("utf-8")
+    inflater = zlib.decompressobj()
+    body = inflater.decompress(
+        b64decode(content["body_zlib"], validate=True), _MAX_BODY
+    )
+    if not inflater.eof:
+        raise ValueError("truncated or oversized")
+    return body

@@ -1,0 +1,64 @@
+"""What Linkrunner's capture-event takes. https://docs.linkrunner.io/api-reference/event-capture
+
+`event_data` is an allow-list: a field that is not declared here cannot be sent, whatever a provider adds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+Number = int | float
+
+
+class Content(BaseModel):
+    """One line, as Meta's catalogue ads read it."""
+
+    id: str
+    quantity: int
+    item_price: Number | None = None
+
+
+class EventData(BaseModel):
+    """Everything that may ever be sent about an event, besides the operator's own fields."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    amount: Number | None = None
+    currency: str | None = None
+    value: Number | None = None
+    order_id: str | None = None
+    product_ids: tuple[str, ...] | None = None
+    content_ids: tuple[str, ...] | None = None
+    contents: tuple[Content, ...] | None = None
+    content_type: str | None = None
+    num_items: int | None = None
+    payment_method: str | None = None
+    coupon: str | None = None
+    subscription_id: str | None = None
+    plan_id: str | None = None
+    provider: str
+    source: str
+    provider_event_id: str
+    provider_event_type: str
+    occurred_at: str | None = None
+    test: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkrunnerEvent:
+    """The body of one capture-event request."""
+
+    event_name: str
+    event_data: Mapping[str, Any]
+    user_id: str
+
+    def body(self) -> dict[str, Any]:
+        return {
+            "event_name": self.event_name,
+            "event_data": dict(self.event_data),
+            "user_id": self.user_id,
+        }

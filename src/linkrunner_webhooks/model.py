@@ -1,0 +1,223 @@
+"""The words everything else is written in: what arrives, what it means, what became of it.
+
+Values only. Nothing here reads the environment, the clock or the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from linkrunner_webhooks.errors import Untranslatable
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """A request as received: lower-cased header names, the exact body bytes. Untrusted until verified."""
+
+    source: str
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Enough of a verified webhook to deduplicate, filter and log it; no customer data.
+
+    `event_id` is the id a merchant can look up at the provider. `resource_id` names the object it is about,
+    for providers whose event ids are shared by several objects. `occurred_at` is aware. `test` says the
+    provider marked it as test traffic.
+    """
+
+    event_id: str
+    event_type: str
+    resource_id: str | None = None
+    occurred_at: datetime | None = None
+    test: bool = False
+
+
+class Kind(StrEnum):
+    """What happened. The value is the default Linkrunner event name."""
+
+    PURCHASE_INITIATED = "purchase_initiated"
+    PURCHASE_COMPLETED = "purchase_completed"
+    PURCHASE_REFUNDED = "purchase_refunded"
+    PAYMENT_CAPTURED = "payment_captured"
+    PAYMENT_FAILED = "payment_failed"
+    REFUND_FAILED = "refund_failed"
+    INVOICE_PAID = "invoice_paid"
+    CART_ADDED = "cart_added"
+    CHECKOUT_STARTED = "checkout_started"
+    CHECKOUT_UPDATED = "checkout_updated"
+    CHECKOUT_ABANDONED = "checkout_abandoned"
+    ORDER_CANCELLED = "order_cancelled"
+    ORDER_FULFILLED = "order_fulfilled"
+    ORDER_PARTIALLY_FULFILLED = "order_partially_fulfilled"
+    ORDER_EDITED = "order_edited"
+    CUSTOMER_CREATED = "customer_created"
+    TRIAL_STARTED = "trial_started"
+    TRIAL_CONVERTED = "trial_converted"
+    TRIAL_ENDING = "trial_ending"
+    SUBSCRIPTION_CREATED = "subscription_created"
+    SUBSCRIPTION_STARTED = "subscription_started"
+    SUBSCRIPTION_RENEWED = "subscription_renewed"
+    SUBSCRIPTION_UPDATED = "subscription_updated"
+    SUBSCRIPTION_PAYMENT_FAILED = "subscription_payment_failed"
+    SUBSCRIPTION_BILLING_ISSUE = "subscription_billing_issue"
+    SUBSCRIPTION_CANCEL_SCHEDULED = "subscription_cancel_scheduled"
+    SUBSCRIPTION_CANCELLED = "subscription_cancelled"
+    SUBSCRIPTION_PAUSED = "subscription_paused"
+    SUBSCRIPTION_RESUMED = "subscription_resumed"
+    SUBSCRIPTION_EXPIRED = "subscription_expired"
+    SUBSCRIPTION_FAILED = "subscription_failed"
+    DISPUTE_OPENED = "dispute_opened"
+    DISPUTE_WON = "dispute_won"
+    DISPUTE_LOST = "dispute_lost"
+    DISPUTE_CLOSED = "dispute_closed"
+
+    @property
+    def flow(self) -> Flow | None:
+        """Which way money moved when this kind reports an amount; None when none did."""
+        return _FLOWS.get(self)
+
+
+class Flow(StrEnum):
+    """The kinds of money. Reports of one payment share a flow and a transaction, whatever they are called."""
+
+    PAYMENT = "payment"
+    REFUND = "refund"
+    DISPUTE = "dispute"
+
+
+_FLOWS = {
+    Kind.PURCHASE_COMPLETED: Flow.PAYMENT,
+    Kind.INVOICE_PAID: Flow.PAYMENT,
+    Kind.SUBSCRIPTION_STARTED: Flow.PAYMENT,
+    Kind.SUBSCRIPTION_RENEWED: Flow.PAYMENT,
+    Kind.SUBSCRIPTION_UPDATED: Flow.PAYMENT,
+    Kind.PURCHASE_REFUNDED: Flow.REFUND,
+    Kind.DISPUTE_OPENED: Flow.DISPUTE,
+}
+
+# ISO 4217 currencies whose smallest unit is not a hundredth.
+_EXPONENTS = dict.fromkeys(
+    "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(), 0
+) | dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3)
+
+# Past this many digits a JSON number no longer carries an amount exactly.
+_MAX_DIGITS = 15
+
+
+def _carried_exactly(amount: Decimal) -> bool:
+    digits = amount.normalize().as_tuple().digits
+    return len(digits) <= _MAX_DIGITS and abs(amount.adjusted()) <= _MAX_DIGITS
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """An exact amount in major units (19.99 means 19 dollars 99) and its ISO 4217 code, upper case."""
+
+    amount: Decimal
+    currency: str
+
+    def __post_init__(self) -> None:
+        if not (
+            len(self.currency) == 3
+            and self.currency.isascii()
+            and self.currency.isalpha()
+        ):
+            raise Untranslatable("currency is not a three-letter ISO 4217 code")
+        if not self.amount.is_finite() or not _carried_exactly(self.amount):
+            raise Untranslatable("amount is not a finite number of at most 15 digits")
+        object.__setattr__(self, "currency", self.currency.upper())
+
+    @classmethod
+    def of(cls, amount: str | int | Decimal, currency: str) -> Money:
+        """From major units: `Money.of("1499.00", "INR")`. Raises Untranslatable."""
+        try:
+            return cls(Decimal(amount), currency)
+        except InvalidOperation:
+            raise Untranslatable("amount is not a decimal number") from None
+
+    @classmethod
+    def from_minor(
+        cls, amount: int, currency: str, exponents: Mapping[str, int] | None = None
+    ) -> Money:
+        """From the smallest unit: `Money.from_minor(1999, "usd")` is 19.99 USD.
+
+        `exponents` holds a provider's exceptions from ISO 4217, as {code: decimals}. Raises Untranslatable.
+        """
+        code = currency.upper()
+        exponent = (exponents or {}).get(code, _EXPONENTS.get(code, 2))
+        return cls(Decimal(amount).scaleb(-exponent), code)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One line of an order. `content_id` is what a product catalogue keys on (for shops, the variant)."""
+
+    content_id: str | None
+    quantity: int = 1
+    product_id: str | None = None
+    unit_price: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommerceEvent:
+    """What happened, in no provider's dialect.
+
+    `money` is what the event is about: revenue when its kind has a flow, otherwise only its worth.
+    `transactions` are the provider's ids of the one economic fact behind this event. Two events of the same
+    flow (or, without money, of the same kind) that share any of them are one fact; empty means that every
+    provider event is a fact of its own. `follows` are transactions of the payment this event comes after (a
+    refund's, a dispute's): when the body names no user, the one who paid is meant.
+    """
+
+    kind: Kind
+    money: Money | None = None
+    transactions: tuple[str, ...] = ()
+    follows: tuple[str, ...] = ()
+    occurred_at: datetime | None = None
+    order_id: str | None = None
+    subscription_id: str | None = None
+    plan_id: str | None = None
+    items: tuple[Item, ...] = ()
+    payment_method: str | None = None
+    coupon: str | None = None
+
+
+class Outcome(StrEnum):
+    """What became of a webhook: a value, a metric dimension and a log field."""
+
+    QUEUED = "queued"
+    IGNORED = "ignored"
+    REJECTED = "rejected"
+    CAPTURED = "captured"
+    DUPLICATE = "duplicate"
+    RETRYING = "retrying"
+    PARKED = "parked"
+
+
+class Payload(BaseModel):
+    """What a mapper reads of a provider's body: only the fields used, everything else ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+def _text(value: object) -> object:
+    """Ids are opaque text, whether the provider writes 42 or "42"; an expanded object stands for its id."""
+    if isinstance(value, Mapping):
+        value = value.get("id")
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value or None
+
+
+Id = Annotated[str, BeforeValidator(_text)]
+OptionalId = Annotated[str | None, BeforeValidator(_text)]

@@ -1,0 +1,130 @@
+"""Every economic fact once: claims in a DynamoDB table.
+
+A claim is a lease with an owner. It is released when the work fails, runs out when the worker dies, and is
+kept as done for 35 days when it succeeded: longer than a message can live in the queues (14 days each) and
+longer than any provider repeats itself.
+
+A fact can have several keys, because no single report of it names all its ids. Whoever holds one of them done
+is a duplicate, and teaches the others.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from enum import Enum
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from linkrunner_webhooks.errors import Unavailable
+
+# Longer than the slowest capture (connect, read, key refresh, second try), shorter than a person's patience.
+LEASE = 60
+KEPT = 35 * 24 * 3600
+
+
+class Standing(Enum):
+    """What a claim found."""
+
+    OURS = "ours"
+    DONE = "done"
+    BUSY = "busy"
+
+
+class Claims:
+    """The table. Every method raises Unavailable when DynamoDB does not answer."""
+
+    def __init__(
+        self, client: Any, table: str, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._client = client
+        self._table = table
+        self._clock = clock
+
+    def claim(self, keys: Iterable[str], owner: str) -> Standing:
+        """Take every key, or none: OURS to work on, DONE before, or BUSY in another worker's hands."""
+        # In one order everywhere, so that two workers never hold half each.
+        ordered = sorted(set(keys))
+        taken: list[str] = []
+        for key in ordered:
+            standing = self._take(key, owner)
+            if standing is Standing.DONE:
+                self._learn(key, ordered, taken, owner)
+            elif standing is Standing.BUSY:
+                self.release(taken, owner)
+            if standing is not Standing.OURS:
+                return standing
+            taken.append(key)
+        return Standing.OURS
+
+    def complete(self, keys: Iterable[str]) -> None:
+        """The fact is captured, whoever holds a lease on it by now."""
+        expires_at = int(self._clock()) + KEPT
+        for key in keys:
+            self._call("put_item", Item=_item(key, "done", "", expires_at, expires_at))
+
+    def release(self, keys: Iterable[str], owner: str) -> None:
+        """Give the keys back, unless somebody else has taken them over."""
+        for key in keys:
+            self._call(
+                "delete_item",
+                Key={"key": {"S": key}},
+                ConditionExpression="#owner = :owner AND #state = :claimed",
+                ExpressionAttributeNames={"#owner": "owner", "#state": "state"},
+                ExpressionAttributeValues={
+                    ":owner": {"S": owner},
+                    ":claimed": {"S": "claimed"},
+                },
+            )
+
+    def _learn(self, done: str, keys: list[str], taken: list[str], owner: str) -> None:
+        """The other keys name the same fact, so what reports them later is a duplicate too."""
+        later = [key for key in keys if key != done and key not in taken]
+        self.complete(
+            [*taken, *(key for key in later if self._take(key, owner) is Standing.OURS)]
+        )
+
+    def _take(self, key: str, owner: str) -> Standing:
+        now = int(self._clock())
+        refused = self._call(
+            "put_item",
+            Item=_item(key, "claimed", owner, now + LEASE, now + LEASE + 3600),
+            # TTL deletes late, so a record past its time counts as gone.
+            ConditionExpression="attribute_not_exists(#key) OR #until <= :now",
+            ExpressionAttributeNames={"#key": "key", "#until": "until"},
+            ExpressionAttributeValues={":now": {"N": str(now)}},
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
+        )
+        if refused is None:
+            return Standing.OURS
+        state = refused.get("state", {}).get("S")
+        return Standing.DONE if state == "done" else Standing.BUSY
+
+    def _call(self, operation: str, **arguments: Any) -> dict[str, Any] | None:
+        """None when it was done, the record in the way when its condition refused it."""
+        try:
+            getattr(self._client, operation)(TableName=self._table, **arguments)
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "")
+            if code == "ConditionalCheckFailedException":
+                return dict(error.response.get("Item", {}))
+            raise Unavailable(
+                f"the claims table answered {code}", reason="claims"
+            ) from None
+        except BotoCoreError as error:
+            message = f"the claims table did not answer: {type(error).__name__}"
+            raise Unavailable(message, reason="claims") from None
+        return None
+
+
+def _item(
+    key: str, state: str, owner: str, until: int, expires_at: int
+) -> dict[str, Any]:
+    return {
+        "key": {"S": key},
+        "state": {"S": state},
+        "owner": {"S": owner},
+        "until": {"N": str(until)},
+        "expires_at": {"N": str(expires_at)},
+    }

@@ -1,0 +1,152 @@
+"""What a provider declares: how it signs, how its events are named, and what each of them means.
+
+A `Provider` is filled while its module is imported and only read afterwards. The registered event types
+are the supported list: configuration, documentation and tests read it from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from pydantic import ConfigDict, ValidationError
+
+from linkrunner_webhooks.errors import Malformed, Untranslatable, WebhookError
+from linkrunner_webhooks.model import CommerceEvent, Identity, Kind, Payload, Webhook
+from linkrunner_webhooks.signatures import Scheme
+
+P = TypeVar("P", bound=Payload)
+Translator = Callable[[P, "Context"], Iterable[CommerceEvent]]
+
+# What ends up in answers, logs and message attributes is bounded and printable, whoever wrote it.
+_MAX_NAME = 256
+
+
+class Options(Payload):
+    """What an operator can choose about one provider, as keys of its table in webhooks.toml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a translator knows besides the payload. `options` is the provider's own Options class."""
+
+    identity: Identity
+    options: Any
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """One type of a provider's events.
+
+    `kinds` is what the type means; a name or a switch given to the type applies to these. `besides` are
+    other things the same type can report, each with its own default switch.
+    """
+
+    name: str
+    kinds: tuple[Kind, ...]
+    besides: Mapping[Kind, bool]
+    default: bool
+    payload: type[Payload]
+    translate: Translator[Any]
+
+    @property
+    def switches(self) -> Mapping[Kind, bool]:
+        """Every kind the type can report, with whether it is forwarded by default."""
+        return dict.fromkeys(self.kinds, self.default) | dict(self.besides)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """A company's webhook dialect.
+
+    `headers` travel with the body into the queue because they carry identity. `user_id` is the default
+    ladder of JMESPath expressions over the body. `unique_ids` says that transaction ids never repeat across
+    this provider's accounts, so that two sources fed by one account still count a sale once. `never` holds
+    types that must not be forwarded, each with the reason an operator who tries is given.
+    """
+
+    name: str
+    title: str
+    docs: str
+    signature: Scheme
+    identify: Callable[[Webhook], Identity]
+    user_id: tuple[str, ...]
+    headers: tuple[str, ...] = ()
+    options: type[Options] = Options
+    unique_ids: bool = False
+    never: Mapping[str, str] = field(default_factory=dict)
+    types: dict[str, EventType] = field(default_factory=dict, repr=False)
+
+    def on(
+        self,
+        name: str,
+        *kinds: Kind,
+        payload: type[P],
+        besides: Mapping[Kind, bool] | None = None,
+        default: bool = True,
+    ) -> Callable[[Translator[P]], Translator[P]]:
+        """Register the translator of one event type."""
+
+        def register(translate: Translator[P]) -> Translator[P]:
+            self.types[name] = EventType(
+                name, kinds, besides or {}, default, payload, translate
+            )
+            return translate
+
+        return register
+
+    def translate(
+        self, webhook: Webhook, identity: Identity, options: Options
+    ) -> tuple[CommerceEvent, ...]:
+        """What a verified webhook means: none, one or several events. Raises Untranslatable only."""
+        event_type = self.types.get(identity.event_type)
+        if event_type is None:
+            raise Untranslatable(f"no mapper for {self.title} events of this type")
+        try:
+            payload = event_type.payload.model_validate_json(webhook.body)
+            events = tuple(event_type.translate(payload, Context(identity, options)))
+        except WebhookError:
+            raise
+        except ValidationError as error:
+            raise Untranslatable(describe(error)) from None
+        except Exception as error:
+            # A mapper's bug must park the webhook, not poison the queue. Its text may quote the body.
+            raise Untranslatable(
+                f"the mapper failed with {type(error).__name__}"
+            ) from error
+        return tuple(
+            replace(event, occurred_at=event.occurred_at or identity.occurred_at)
+            for event in events
+        )
+
+
+def parse(model: type[P], webhook: Webhook) -> P:
+    """Read the part of a signed body that identifies it. Raises Malformed, never quoting the body."""
+    try:
+        return model.model_validate_json(webhook.body)
+    except ValidationError as error:
+        raise Malformed(describe(error)) from None
+
+
+def name(value: str | None, what: str) -> str:
+    """An identifier fit for answers, logs and message attributes. Raises Malformed naming `what`."""
+    if (
+        not value
+        or len(value) > _MAX_NAME
+        or not (value.isascii() and value.isprintable())
+    ):
+        raise Malformed(f"the {what} is missing or unusable")
+    return value
+
+
+def describe(error: ValidationError) -> str:
+    """Where a body disagrees with our model, without quoting it."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    places = (
+        f"{'.'.join(map(str, item['loc'])) or 'body'}: {item['type']}"
+        for item in found[:3]
+    )
+    return f"unexpected shape ({'; '.join(places)})"

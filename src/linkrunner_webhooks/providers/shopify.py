@@ -1,0 +1,525 @@
+"""Shopify webhooks. https://shopify.dev/docs/apps/build/webhooks
+
+The body is the bare REST resource; topic, shop and ids come in headers, which the signature does not cover:
+what decides whether something was counted already is taken from the body. Amounts are text in major units.
+
+Which topic reports the money: `orders/paid`. `orders/create` is the same order before (or without) payment,
+for shops that live on cash on delivery; call it `purchase_completed` there and the two count once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal
+
+from linkrunner_webhooks.errors import Untranslatable
+from linkrunner_webhooks.model import (
+    CommerceEvent,
+    Id,
+    Identity,
+    Item,
+    Kind,
+    Money,
+    OptionalId,
+    Payload,
+    Webhook,
+)
+from linkrunner_webhooks.provider import Context, Options, Provider, name, parse
+from linkrunner_webhooks.signatures import HmacBody
+
+# Two header families: today's, and that of the newer "Events" product.
+_FAMILIES = ("x-shopify-", "shopify-")
+_HEADERS = (
+    "topic",
+    "shop-domain",
+    "api-version",
+    "webhook-id",
+    "event-id",
+    "triggered-at",
+    "test",
+)
+
+
+class Test(Payload):
+    test: bool | None = None
+
+
+class Edited(Payload):
+    id: OptionalId = None
+
+
+class Head(Payload):
+    id: OptionalId = None
+    admin_graphql_api_id: OptionalId = None
+    test: bool | None = None
+    transactions: tuple[Test, ...] | None = None
+    order_edit: Edited | None = None
+
+    @property
+    def resource_id(self) -> str | None:
+        return (
+            self.admin_graphql_api_id
+            or self.id
+            or (self.order_edit and self.order_edit.id)
+            or None
+        )
+
+    @property
+    def is_test(self) -> bool:
+        return bool(self.test) or any(part.test for part in self.transactions or ())
+
+
+def identify(webhook: Webhook) -> Identity:
+    """The official SDK refuses requests without topic, shop, version or webhook id; so do we."""
+    headers = _shopify_headers(webhook.headers)
+    head = parse(Head, webhook)
+    for required in ("shop-domain", "api-version", "webhook-id"):
+        name(headers.get(required), f"header X-Shopify-{required.title()}")
+    return Identity(
+        # Shared by all deliveries of one merchant action, over topics and subscriptions.
+        event_id=name(headers.get("event-id") or headers.get("webhook-id"), "event id"),
+        event_type=name(headers.get("topic"), "header X-Shopify-Topic"),
+        resource_id=head.resource_id,
+        occurred_at=_moment(headers.get("triggered-at")),
+        test=headers.get("test") == "true" or head.is_test,
+    )
+
+
+def _shopify_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    family = next(
+        (family for family in _FAMILIES if f"{family}topic" in headers), _FAMILIES[0]
+    )
+    return {key: headers[family + key] for key in _HEADERS if family + key in headers}
+
+
+def _moment(text: str | None) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None
+
+
+class ShopifyOptions(Options):
+    """`money`: report the shop's currency (`shop`) or the one the customer paid in (`presentment`)."""
+
+    money: Literal["shop", "presentment"] = "shop"
+
+
+provider = Provider(
+    name="shopify",
+    title="Shopify",
+    docs="https://shopify.dev/docs/apps/build/webhooks",
+    signature=HmacBody(
+        headers=tuple(f"{family}hmac-sha256" for family in _FAMILIES), encoding="base64"
+    ),
+    identify=identify,
+    headers=tuple(family + key for family in _FAMILIES for key in _HEADERS),
+    user_id=(
+        # Cart attributes end up as note attributes of the order.
+        "note_attributes[?name=='linkrunner_user_id'].value | [0]",
+        "line_items[].properties[] | [?name=='linkrunner_user_id'].value | [0]",
+        "customer.multipass_identifier",
+        "customer.id",
+        "customer_id",
+        # customers/create: the body is the customer.
+        "starts_with(admin_graphql_api_id || '', 'gid://shopify/Customer/') && (multipass_identifier || id)",
+    ),
+    options=ShopifyOptions,
+    unique_ids=True,
+    never={
+        "app/uninstalled": "it is about your app, not about a shopper",
+        "app_subscriptions/update": "it is about your app, not about a shopper",
+        "customers/data_request": "privacy requests are answered and never forwarded",
+        "customers/redact": "privacy requests are answered and never forwarded",
+        "shop/redact": "privacy requests are answered and never forwarded",
+        "orders/updated": "orders/paid, orders/cancelled and refunds/create report what changed",
+    },
+)
+
+
+class Amount(Payload):
+    amount: Decimal
+    currency_code: str
+
+
+class AmountSet(Payload):
+    shop_money: Amount | None = None
+    presentment_money: Amount | None = None
+
+    def pick(self, context: Context) -> Amount | None:
+        presentment = context.options.money == "presentment"
+        return self.presentment_money if presentment else self.shop_money
+
+
+class Line(Payload):
+    """A line of an order, a checkout or a cart; `price` is per piece and before discounts."""
+
+    variant_id: OptionalId = None
+    product_id: OptionalId = None
+    quantity: int = 1
+    price: Decimal | None = None
+    price_set: AmountSet | None = None
+
+    def item(self, context: Context, quantity: int | None = None) -> Item:
+        price = self.price_set and self.price_set.pick(context)
+        in_shop_money = self.price if context.options.money == "shop" else None
+        return Item(
+            # Catalogues fed by Shopify key on the variant.
+            content_id=self.variant_id,
+            product_id=self.product_id,
+            quantity=self.quantity if quantity is None else quantity,
+            unit_price=price.amount if price else in_shop_money,
+        )
+
+
+class Discount(Payload):
+    code: str | None = None
+
+
+class Priced(Payload):
+    """What an order and a checkout have in common."""
+
+    id: Id
+    updated_at: str | None = None
+    total_price: Decimal
+    currency: str
+    presentment_currency: str | None = None
+    total_price_set: AmountSet | None = None
+    line_items: tuple[Line, ...] | None = None
+    discount_codes: tuple[Discount, ...] | None = None
+
+    def money(self, context: Context) -> Money:
+        """Amount and currency from the same side of the exchange, always."""
+        picked = self.total_price_set and self.total_price_set.pick(context)
+        if picked:
+            return Money.of(picked.amount, picked.currency_code)
+        same = (self.presentment_currency or self.currency) == self.currency
+        if context.options.money == "shop" or same:
+            return Money.of(self.total_price, self.currency)
+        raise Untranslatable('the body has no presentment amount; set money = "shop"')
+
+    def items(self, context: Context) -> tuple[Item, ...]:
+        return tuple(line.item(context) for line in self.line_items or ())
+
+    @property
+    def coupon(self) -> str | None:
+        return (
+            ",".join(code.code for code in self.discount_codes or () if code.code)
+            or None
+        )
+
+
+class Order(Priced):
+    admin_graphql_api_id: OptionalId = None
+    payment_gateway_names: tuple[str, ...] | None = None
+    gateway: str | None = None
+    abandoned_checkout_url: str | None = None
+
+    @property
+    def order_id(self) -> str:
+        """The number in the GraphQL id is exact where JavaScript on the way has rounded `id`."""
+        kind, _, number = (self.admin_graphql_api_id or "").rpartition("/")
+        if (kind and kind != "gid://shopify/Order") or self.abandoned_checkout_url:
+            # The topic is not signed: a checkout or a refund must not pass for an order.
+            raise Untranslatable("the body is not an order")
+        return number or self.id
+
+    def event(self, kind: Kind, context: Context, *transactions: str) -> CommerceEvent:
+        return CommerceEvent(
+            kind=kind,
+            money=self.money(context),
+            transactions=transactions or (self.order_id,),
+            order_id=self.order_id,
+            items=self.items(context),
+            payment_method=",".join(self.payment_gateway_names or ()) or self.gateway,
+            coupon=self.coupon,
+        )
+
+
+@provider.on("orders/paid", Kind.PURCHASE_COMPLETED, payload=Order)
+def order_paid(order: Order, context: Context) -> Iterator[CommerceEvent]:
+    # No look at financial_status: test deliveries lie about it, and the topic is what says "paid".
+    yield order.event(Kind.PURCHASE_COMPLETED, context)
+
+
+@provider.on("orders/create", Kind.PURCHASE_INITIATED, payload=Order, default=False)
+def order_created(order: Order, context: Context) -> Iterator[CommerceEvent]:
+    yield order.event(Kind.PURCHASE_INITIATED, context)
+
+
+@provider.on("orders/cancelled", Kind.ORDER_CANCELLED, payload=Order)
+def order_cancelled(order: Order, context: Context) -> Iterator[CommerceEvent]:
+    yield order.event(Kind.ORDER_CANCELLED, context)
+
+
+@provider.on("orders/fulfilled", Kind.ORDER_FULFILLED, payload=Order)
+def order_fulfilled(order: Order, context: Context) -> Iterator[CommerceEvent]:
+    yield order.event(Kind.ORDER_FULFILLED, context)
+
+
+@provider.on(
+    "orders/partially_fulfilled",
+    Kind.ORDER_PARTIALLY_FULFILLED,
+    payload=Order,
+    default=False,
+)
+def order_partially_fulfilled(
+    order: Order, context: Context
+) -> Iterator[CommerceEvent]:
+    moment = f"{order.order_id}:{order.updated_at}"
+    yield order.event(Kind.ORDER_PARTIALLY_FULFILLED, context, moment)
+
+
+class OrderEdit(Payload):
+    id: Id
+    order_id: Id
+
+
+class OrderEdited(Payload):
+    order_edit: OrderEdit
+
+
+@provider.on("orders/edited", Kind.ORDER_EDITED, payload=OrderEdited, default=False)
+def order_edited(edited: OrderEdited, context: Context) -> Iterator[CommerceEvent]:
+    edit = edited.order_edit
+    yield CommerceEvent(
+        kind=Kind.ORDER_EDITED, transactions=(edit.id,), order_id=edit.order_id
+    )
+
+
+class Transaction(Payload):
+    id: OptionalId = None
+    order_id: OptionalId = None
+    kind: str | None = None
+    status: str | None = None
+    gateway: str | None = None
+    amount: Decimal
+    currency: str
+
+
+@provider.on(
+    "order_transactions/create",
+    Kind.PAYMENT_CAPTURED,
+    payload=Transaction,
+    default=False,
+)
+def payment_captured(paid: Transaction, context: Context) -> Iterator[CommerceEvent]:
+    # Authorisations, voids and refunds are transactions too.
+    if paid.kind in ("capture", "sale") and paid.status == "success":
+        yield CommerceEvent(
+            kind=Kind.PAYMENT_CAPTURED,
+            money=Money.of(paid.amount, paid.currency),
+            # One order can be captured in parts, so the order is not the fact.
+            transactions=(paid.id,) if paid.id else (),
+            order_id=paid.order_id,
+            payment_method=paid.gateway,
+        )
+
+
+class RefundLine(Payload):
+    quantity: int = 1
+    line_item: Line | None = None
+    subtotal_set: AmountSet | None = None
+
+
+class Refund(Payload):
+    id: Id
+    order_id: Id
+    transactions: tuple[Transaction, ...] | None = None
+    refund_line_items: tuple[RefundLine, ...] | None = None
+
+    @property
+    def money(self) -> Money | None:
+        """What was paid back. A restock without a transaction paid back nothing, whatever its lines cost."""
+        paid = [
+            part
+            for part in self.transactions or ()
+            if (part.kind, part.status) == ("refund", "success")
+        ]
+        currencies = {part.currency for part in paid} or self._line_currencies
+        if len(currencies) > 1:
+            raise Untranslatable("one refund in several currencies")
+        total = sum((part.amount for part in paid), Decimal(0))
+        return Money.of(total, *currencies) if currencies else None
+
+    @property
+    def _line_currencies(self) -> set[str]:
+        sets = (line.subtotal_set for line in self.refund_line_items or ())
+        return {
+            each.shop_money.currency_code for each in sets if each and each.shop_money
+        }
+
+
+@provider.on("refunds/create", Kind.PURCHASE_REFUNDED, payload=Refund)
+def refund_created(refund: Refund, context: Context) -> Iterator[CommerceEvent]:
+    yield CommerceEvent(
+        kind=Kind.PURCHASE_REFUNDED,
+        money=refund.money,
+        transactions=(refund.id,),
+        order_id=refund.order_id,
+        items=tuple(
+            line.line_item.item(context, line.quantity)
+            for line in refund.refund_line_items or ()
+            if line.line_item
+        ),
+    )
+
+
+def _checkout(
+    checkout: Priced, kind: Kind, transaction: str, context: Context
+) -> CommerceEvent:
+    return CommerceEvent(
+        kind=kind,
+        money=checkout.money(context),
+        transactions=(transaction,),
+        items=checkout.items(context),
+        coupon=checkout.coupon,
+    )
+
+
+@provider.on("checkouts/create", Kind.CHECKOUT_STARTED, payload=Priced)
+def checkout_created(checkout: Priced, context: Context) -> Iterator[CommerceEvent]:
+    yield _checkout(checkout, Kind.CHECKOUT_STARTED, checkout.id, context)
+
+
+@provider.on("checkouts/update", Kind.CHECKOUT_UPDATED, payload=Priced, default=False)
+def checkout_updated(checkout: Priced, context: Context) -> Iterator[CommerceEvent]:
+    moment = f"{checkout.id}:{checkout.updated_at}"
+    yield _checkout(checkout, Kind.CHECKOUT_UPDATED, moment, context)
+
+
+class CartLine(Line):
+    line_price_set: AmountSet | None = None
+
+
+class Cart(Payload):
+    id: Id
+    updated_at: str | None = None
+    line_items: tuple[CartLine, ...] = ()
+
+    def money(self, context: Context) -> Money | None:
+        """A cart has no total and no currency of its own; its lines have both."""
+        prices = [
+            line.line_price_set and line.line_price_set.pick(context)
+            for line in self.line_items
+        ]
+        known = [price for price in prices if price]
+        currencies = {price.currency_code for price in known}
+        if len(known) < len(prices) or len(currencies) != 1:
+            return None
+        return Money.of(sum((price.amount for price in known), Decimal(0)), *currencies)
+
+
+@provider.on("carts/create", Kind.CART_ADDED, payload=Cart, default=False)
+@provider.on("carts/update", Kind.CART_ADDED, payload=Cart, default=False)
+def cart_changed(cart: Cart, context: Context) -> Iterator[CommerceEvent]:
+    # Emptying a cart is an update as well.
+    if cart.line_items:
+        yield CommerceEvent(
+            kind=Kind.CART_ADDED,
+            money=cart.money(context),
+            transactions=(f"{cart.id}:{cart.updated_at}",),
+            items=tuple(line.item(context) for line in cart.line_items),
+        )
+
+
+class Customer(Payload):
+    id: Id
+
+
+@provider.on("customers/create", Kind.CUSTOMER_CREATED, payload=Customer, default=False)
+def customer_created(customer: Customer, context: Context) -> Iterator[CommerceEvent]:
+    yield CommerceEvent(kind=Kind.CUSTOMER_CREATED, transactions=(customer.id,))
+
+
+class Contract(Payload):
+    id: Id
+    origin_order_id: OptionalId = None
+
+    def event(self, kind: Kind, *transactions: str) -> CommerceEvent:
+        return CommerceEvent(
+            kind=kind,
+            transactions=transactions,
+            subscription_id=self.id,
+            order_id=self.origin_order_id,
+        )
+
+
+@provider.on(
+    "subscription_contracts/create", Kind.SUBSCRIPTION_STARTED, payload=Contract
+)
+def contract_created(contract: Contract, context: Context) -> Iterator[CommerceEvent]:
+    # Without an amount: the order of the first period reports it.
+    yield contract.event(Kind.SUBSCRIPTION_STARTED, contract.id)
+
+
+@provider.on(
+    "subscription_contracts/cancel", Kind.SUBSCRIPTION_CANCELLED, payload=Contract
+)
+def contract_cancelled(contract: Contract, context: Context) -> Iterator[CommerceEvent]:
+    yield contract.event(Kind.SUBSCRIPTION_CANCELLED, contract.id)
+
+
+@provider.on(
+    "subscription_contracts/expire", Kind.SUBSCRIPTION_EXPIRED, payload=Contract
+)
+def contract_expired(contract: Contract, context: Context) -> Iterator[CommerceEvent]:
+    yield contract.event(Kind.SUBSCRIPTION_EXPIRED, contract.id)
+
+
+@provider.on("subscription_contracts/pause", Kind.SUBSCRIPTION_PAUSED, payload=Contract)
+def contract_paused(contract: Contract, context: Context) -> Iterator[CommerceEvent]:
+    yield contract.event(Kind.SUBSCRIPTION_PAUSED)
+
+
+@provider.on(
+    "subscription_contracts/activate", Kind.SUBSCRIPTION_RESUMED, payload=Contract
+)
+def contract_activated(contract: Contract, context: Context) -> Iterator[CommerceEvent]:
+    yield contract.event(Kind.SUBSCRIPTION_RESUMED)
+
+
+@provider.on("subscription_contracts/fail", Kind.SUBSCRIPTION_FAILED, payload=Contract)
+def contract_failed(contract: Contract, context: Context) -> Iterator[CommerceEvent]:
+    yield contract.event(Kind.SUBSCRIPTION_FAILED)
+
+
+class BillingAttempt(Payload):
+    id: OptionalId = None
+    order_id: OptionalId = None
+    subscription_contract_id: OptionalId = None
+
+    def event(self, kind: Kind) -> CommerceEvent:
+        return CommerceEvent(
+            kind=kind,
+            transactions=(self.id,) if self.id else (),
+            subscription_id=self.subscription_contract_id,
+            order_id=self.order_id,
+        )
+
+
+@provider.on(
+    "subscription_billing_attempts/success",
+    Kind.SUBSCRIPTION_RENEWED,
+    payload=BillingAttempt,
+    default=False,
+)
+def billing_succeeded(
+    attempt: BillingAttempt, context: Context
+) -> Iterator[CommerceEvent]:
+    # Without an amount: the attempt creates an order, and orders/paid reports it.
+    yield attempt.event(Kind.SUBSCRIPTION_RENEWED)
+
+
+@provider.on(
+    "subscription_billing_attempts/failure",
+    Kind.SUBSCRIPTION_BILLING_ISSUE,
+    payload=BillingAttempt,
+)
+def billing_failed(
+    attempt: BillingAttempt, context: Context
+) -> Iterator[CommerceEvent]:
+    yield attempt.event(Kind.SUBSCRIPTION_BILLING_ISSUE)

@@ -1,0 +1,749 @@
+"""Stripe snapshot events. https://docs.stripe.com/webhooks and https://docs.stripe.com/api/events/types
+
+Bodies are rendered with the API version pinned on the endpoint, so fields that moved in 2025-03-31 are read
+in both places. Amounts are integers in the smallest unit. Any id may arrive as the expanded object.
+
+Which type reports the money: Checkout sessions in mode `payment`, and `invoice.paid` for everything that is
+invoiced. The other reports of the same money are off, and share its transaction ids where the body has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Generic, TypeVar
+
+from pydantic import Field
+
+from linkrunner_webhooks.errors import Malformed, Untranslatable
+from linkrunner_webhooks.model import (
+    CommerceEvent,
+    Id,
+    Identity,
+    Item,
+    Kind,
+    Money,
+    OptionalId,
+    Payload,
+    Webhook,
+)
+from linkrunner_webhooks.provider import Context, Options, Provider, name, parse
+from linkrunner_webhooks.signatures import TimestampedHmac
+
+# https://docs.stripe.com/currencies: ISK keeps two decimals for compatibility, MGA is listed as having none.
+_EXPONENTS = {"ISK": 2, "MGA": 0}
+
+
+class Head(Payload):
+    id: str
+    type: str
+    created: int | None = None
+    livemode: bool = True
+
+
+def identify(webhook: Webhook) -> Identity:
+    """Thin events (`v2.core.event`) have an id and a type too; no type of theirs is forwarded."""
+    head = parse(Head, webhook)
+    return Identity(
+        event_id=name(head.id, "event id"),
+        event_type=name(head.type, "event type"),
+        occurred_at=_moment(head.created),
+        test=not head.livemode,
+    )
+
+
+def _moment(seconds: int | None) -> datetime | None:
+    try:
+        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, OSError, ValueError):
+        raise Malformed("`created` is not a time") from None
+
+
+class StripeOptions(Options):
+    """`minor_units`: decimals of currencies your account sends otherwise than documented, e.g. UGX = 2.
+
+    Stripe's list of zero-decimal currencies and its special cases disagree about UGX (unconfirmed).
+    """
+
+    minor_units: dict[str, int] = Field(default_factory=dict)
+
+
+_METADATA_KEYS = ("linkrunner_user_id", "user_id", "userId", "app_user_id")
+_METADATA_HOMES = (
+    "data.object.metadata.{}",
+    "data.object.parent.subscription_details.metadata.{}",
+    "data.object.subscription_details.metadata.{}",
+    "data.object.lines.data[].metadata.{} | [0]",
+)
+
+provider = Provider(
+    name="stripe",
+    title="Stripe",
+    docs="https://docs.stripe.com/webhooks",
+    signature=TimestampedHmac(header="stripe-signature"),
+    identify=identify,
+    user_id=(
+        "data.object.client_reference_id",
+        *(home.format(key) for home in _METADATA_HOMES for key in _METADATA_KEYS),
+    ),
+    options=StripeOptions,
+    unique_ids=True,
+    never={
+        "invoice_payment.paid": "it reports the money of invoice.paid and carries no user id",
+        "charge.refund.updated": "charge.refunded reports the same refund",
+        "refund.created": "charge.refunded reports the same refund",
+        "refund.updated": "charge.refunded reports the same refund",
+        "charge.dispute.funds_withdrawn": "charge.dispute.created reports the same money",
+        "charge.dispute.funds_reinstated": "charge.dispute.closed reports the same money",
+    },
+)
+
+T = TypeVar("T", bound=Payload)
+
+
+class Price(Payload):
+    id: OptionalId = None
+    product: OptionalId = None
+
+
+class SubscriptionItem(Payload):
+    """`plan` is the older name of `price`."""
+
+    price: Price | None = None
+    plan: Price | None = None
+    quantity: int | None = None
+
+    @property
+    def price_id(self) -> str | None:
+        price = self.price or self.plan
+        return price.id if price else None
+
+    def differs(self, old: SubscriptionItem) -> bool:
+        return (old.price_id or self.price_id, old.quantity or self.quantity) != (
+            self.price_id,
+            self.quantity,
+        )
+
+
+class SubscriptionItems(Payload):
+    data: tuple[SubscriptionItem, ...] = ()
+
+
+class Previous(Payload):
+    """`previous_attributes`: only the keys that changed, with their old values."""
+
+    amount_refunded: int | None = None
+    status: str | None = None
+    cancel_at_period_end: bool | None = None
+    pause_collection: object = None
+    items: SubscriptionItems | None = None
+
+    def was(self, key: str, value: object) -> bool:
+        return key in self.model_fields_set and getattr(self, key) == value
+
+
+class Data(Payload, Generic[T]):
+    object: T
+    previous_attributes: Previous | None = None
+
+    @property
+    def previous(self) -> Previous:
+        return self.previous_attributes or Previous()
+
+
+class Event(Payload, Generic[T]):
+    data: Data[T]
+
+
+class Metadata(Payload):
+    order_id: OptionalId = None
+
+
+def _money(amount: int | None, currency: str | None, context: Context) -> Money:
+    if amount is None or currency is None:
+        raise Untranslatable("the object has no amount or no currency")
+    return Money.from_minor(amount, currency, _EXPONENTS | context.options.minor_units)
+
+
+def _ids(*ids: str | None) -> tuple[str, ...]:
+    return tuple(id for id in ids if id)
+
+
+def _only(methods: tuple[str, ...] | None) -> str | None:
+    """The list holds what was allowed; only a list of one says what was used."""
+    return methods[0] if methods and len(methods) == 1 else None
+
+
+# Checkout
+
+
+class Session(Payload):
+    id: Id
+    mode: str | None = None
+    payment_status: str | None = None
+    amount_total: int | None = None
+    currency: str | None = None
+    payment_intent: OptionalId = None
+    invoice: OptionalId = None
+    subscription: OptionalId = None
+    metadata: Metadata | None = None
+    payment_method_types: tuple[str, ...] | None = None
+
+    def event(
+        self, kind: Kind, money: Money | None, *transactions: str
+    ) -> CommerceEvent:
+        return CommerceEvent(
+            kind=kind,
+            money=money,
+            transactions=transactions or (self.id,),
+            order_id=(self.metadata and self.metadata.order_id)
+            or self.payment_intent
+            or self.id,
+            subscription_id=self.subscription,
+            payment_method=_only(self.payment_method_types),
+        )
+
+    def purchase(self, context: Context) -> CommerceEvent:
+        # A session that makes an invoice is reported by invoice.paid as well, which no longer names the
+        # payment intent: both ids are needed to see that it is one payment.
+        paid_by = _ids(self.payment_intent, self.invoice)
+        money = _money(self.amount_total, self.currency, context)
+        return self.event(Kind.PURCHASE_COMPLETED, money, *paid_by)
+
+
+@provider.on(
+    "checkout.session.completed",
+    Kind.PURCHASE_COMPLETED,
+    payload=Event[Session],
+    besides={Kind.PURCHASE_INITIATED: True, Kind.SUBSCRIPTION_STARTED: False},
+)
+def session_completed(
+    event: Event[Session], context: Context
+) -> Iterator[CommerceEvent]:
+    session = event.data.object
+    if session.mode == "setup":
+        return
+    if session.mode == "subscription":
+        # invoice.paid brings the money of the first period.
+        yield session.event(
+            Kind.SUBSCRIPTION_STARTED, None, session.subscription or session.id
+        )
+    elif session.payment_status == "unpaid":
+        money = _money(session.amount_total, session.currency, context)
+        yield session.event(Kind.PURCHASE_INITIATED, money)
+    else:
+        yield session.purchase(context)
+
+
+@provider.on(
+    "checkout.session.async_payment_succeeded",
+    Kind.PURCHASE_COMPLETED,
+    payload=Event[Session],
+)
+def session_paid_later(
+    event: Event[Session], context: Context
+) -> Iterator[CommerceEvent]:
+    session = event.data.object
+    if session.mode != "subscription":
+        yield session.purchase(context)
+
+
+@provider.on(
+    "checkout.session.async_payment_failed", Kind.PAYMENT_FAILED, payload=Event[Session]
+)
+def session_payment_failed(
+    event: Event[Session], context: Context
+) -> Iterator[CommerceEvent]:
+    session = event.data.object
+    money = _money(session.amount_total, session.currency, context)
+    yield session.event(Kind.PAYMENT_FAILED, money)
+
+
+@provider.on(
+    "checkout.session.expired", Kind.CHECKOUT_ABANDONED, payload=Event[Session]
+)
+def session_expired(event: Event[Session], context: Context) -> Iterator[CommerceEvent]:
+    session = event.data.object
+    priced = session.amount_total is not None and session.currency is not None
+    money = _money(session.amount_total, session.currency, context) if priced else None
+    yield session.event(Kind.CHECKOUT_ABANDONED, money)
+
+
+# Payments outside Checkout and Invoicing
+
+
+class PaymentDetails(Payload):
+    order_reference: str | None = None
+
+
+class PaymentIntent(Payload):
+    id: Id
+    amount: int | None = None
+    amount_received: int | None = None
+    currency: str | None = None
+    invoice: OptionalId = None
+    payment_details: PaymentDetails | None = None
+    metadata: Metadata | None = None
+    payment_method_types: tuple[str, ...] | None = None
+
+    @property
+    def invoiced(self) -> bool:
+        # Since 2025-03-31 there is no `invoice`; some bodies name it as the order reference (unconfirmed).
+        reference = (
+            self.payment_details and self.payment_details.order_reference
+        ) or ""
+        return bool(self.invoice) or reference.startswith("in_")
+
+    def event(self, kind: Kind, money: Money, *transactions: str) -> CommerceEvent:
+        return CommerceEvent(
+            kind=kind,
+            money=money,
+            transactions=transactions,
+            order_id=(self.metadata and self.metadata.order_id) or self.id,
+            payment_method=_only(self.payment_method_types),
+        )
+
+
+@provider.on(
+    "payment_intent.succeeded",
+    Kind.PURCHASE_COMPLETED,
+    payload=Event[PaymentIntent],
+    default=False,
+)
+def payment_succeeded(
+    event: Event[PaymentIntent], context: Context
+) -> Iterator[CommerceEvent]:
+    intent = event.data.object
+    if not intent.invoiced:
+        money = _money(intent.amount_received, intent.currency, context)
+        yield intent.event(Kind.PURCHASE_COMPLETED, money, intent.id)
+
+
+@provider.on(
+    "payment_intent.payment_failed", Kind.PAYMENT_FAILED, payload=Event[PaymentIntent]
+)
+def payment_failed(
+    event: Event[PaymentIntent], context: Context
+) -> Iterator[CommerceEvent]:
+    intent = event.data.object
+    # One event per attempt, so the intent is not the fact.
+    yield intent.event(
+        Kind.PAYMENT_FAILED, _money(intent.amount, intent.currency, context)
+    )
+
+
+@provider.on(
+    "payment_intent.created",
+    Kind.PURCHASE_INITIATED,
+    payload=Event[PaymentIntent],
+    default=False,
+)
+@provider.on(
+    "payment_intent.processing",
+    Kind.PURCHASE_INITIATED,
+    payload=Event[PaymentIntent],
+    default=False,
+)
+def payment_initiated(
+    event: Event[PaymentIntent], context: Context
+) -> Iterator[CommerceEvent]:
+    intent = event.data.object
+    if not intent.invoiced:
+        money = _money(intent.amount, intent.currency, context)
+        yield intent.event(Kind.PURCHASE_INITIATED, money, intent.id)
+
+
+class PaymentMethodDetails(Payload):
+    type: str | None = None
+
+
+class Charge(Payload):
+    id: Id
+    amount: int | None = None
+    amount_captured: int | None = None
+    amount_refunded: int = 0
+    captured: bool = True
+    currency: str | None = None
+    invoice: OptionalId = None
+    payment_intent: OptionalId = None
+    payment_method_details: PaymentMethodDetails | None = None
+    metadata: Metadata | None = None
+
+    def event(self, kind: Kind, money: Money, transaction: str) -> CommerceEvent:
+        return CommerceEvent(
+            kind=kind,
+            money=money,
+            transactions=(transaction,),
+            order_id=(self.metadata and self.metadata.order_id)
+            or self.payment_intent
+            or self.id,
+            payment_method=self.payment_method_details.type
+            if self.payment_method_details
+            else None,
+        )
+
+
+@provider.on(
+    "charge.succeeded", Kind.PURCHASE_COMPLETED, payload=Event[Charge], default=False
+)
+def charge_succeeded(event: Event[Charge], context: Context) -> Iterator[CommerceEvent]:
+    charge = event.data.object
+    # An authorisation that is not captured succeeds too, and no money has moved.
+    if charge.captured and not charge.invoice:
+        amount = (
+            charge.amount if charge.amount_captured is None else charge.amount_captured
+        )
+        money = _money(amount, charge.currency, context)
+        yield charge.event(
+            Kind.PURCHASE_COMPLETED, money, charge.payment_intent or charge.id
+        )
+
+
+@provider.on("charge.refunded", Kind.PURCHASE_REFUNDED, payload=Event[Charge])
+def charge_refunded(event: Event[Charge], context: Context) -> Iterator[CommerceEvent]:
+    charge = event.data.object
+    # `amount_refunded` is the total of all refunds of the charge so far; each event is one more of them.
+    refunded = charge.amount_refunded - (event.data.previous.amount_refunded or 0)
+    if refunded > 0:
+        # Old API versions embed the refunds and new ones do not: the running total is in both.
+        transaction = f"{charge.id}:{charge.amount_refunded}"
+        money = _money(refunded, charge.currency, context)
+        yield charge.event(Kind.PURCHASE_REFUNDED, money, transaction)
+
+
+class Refund(Payload):
+    id: Id
+    amount: int | None = None
+    currency: str | None = None
+    charge: OptionalId = None
+    payment_intent: OptionalId = None
+
+
+@provider.on("refund.failed", Kind.REFUND_FAILED, payload=Event[Refund], default=False)
+def refund_failed(event: Event[Refund], context: Context) -> Iterator[CommerceEvent]:
+    refund = event.data.object
+    yield CommerceEvent(
+        kind=Kind.REFUND_FAILED,
+        money=_money(refund.amount, refund.currency, context),
+        transactions=(refund.id,),
+        order_id=refund.payment_intent or refund.charge,
+    )
+
+
+class Dispute(Payload):
+    id: Id
+    amount: int | None = None
+    currency: str | None = None
+    charge: OptionalId = None
+    payment_intent: OptionalId = None
+    status: str | None = None
+
+
+def _disputed(event: Event[Dispute], kind: Kind, context: Context) -> CommerceEvent:
+    dispute = event.data.object
+    return CommerceEvent(
+        kind=kind,
+        money=_money(dispute.amount, dispute.currency, context),
+        transactions=(dispute.id,),
+        order_id=dispute.payment_intent or dispute.charge,
+    )
+
+
+@provider.on("charge.dispute.created", Kind.DISPUTE_OPENED, payload=Event[Dispute])
+def dispute_opened(event: Event[Dispute], context: Context) -> Iterator[CommerceEvent]:
+    yield _disputed(event, Kind.DISPUTE_OPENED, context)
+
+
+@provider.on(
+    "charge.dispute.closed",
+    Kind.DISPUTE_WON,
+    Kind.DISPUTE_LOST,
+    Kind.DISPUTE_CLOSED,
+    payload=Event[Dispute],
+)
+def dispute_closed(event: Event[Dispute], context: Context) -> Iterator[CommerceEvent]:
+    outcomes = {"won": Kind.DISPUTE_WON, "lost": Kind.DISPUTE_LOST}
+    status = event.data.object.status or ""
+    yield _disputed(event, outcomes.get(status, Kind.DISPUTE_CLOSED), context)
+
+
+# Invoices and subscriptions
+
+
+class PriceDetails(Payload):
+    price: OptionalId = None
+    product: OptionalId = None
+
+
+class Pricing(Payload):
+    price_details: PriceDetails | None = None
+
+
+class Line(Payload):
+    """`pricing` since 2025-03-31, `price` and `plan` before. `amount` is the total of the line."""
+
+    amount: int = 0
+    quantity: int | None = None
+    pricing: Pricing | None = None
+    price: Price | None = None
+    plan: Price | None = None
+
+    @property
+    def product_id(self) -> str | None:
+        details = self.pricing and self.pricing.price_details
+        return (
+            (details and details.product)
+            or (self.price and self.price.product)
+            or (self.plan and self.plan.product)
+            or None
+        )
+
+    @property
+    def plan_id(self) -> str | None:
+        details = self.pricing and self.pricing.price_details
+        return (
+            (details and details.price)
+            or (self.price and self.price.id)
+            or (self.plan and self.plan.id)
+            or None
+        )
+
+    def item(self, product_id: str, currency: str | None, context: Context) -> Item:
+        total, quantity = (
+            _money(self.amount, currency, context).amount,
+            self.quantity or 1,
+        )
+        price = total / quantity
+        return Item(
+            content_id=product_id,
+            product_id=product_id,
+            quantity=quantity,
+            # A line total that does not divide evenly says nothing exact about one piece.
+            unit_price=price if price * quantity == total else None,
+        )
+
+
+class Lines(Payload):
+    data: tuple[Line, ...] = ()
+
+
+class SubscriptionDetails(Payload):
+    subscription: OptionalId = None
+
+
+class Parent(Payload):
+    subscription_details: SubscriptionDetails | None = None
+
+
+class InvoicedPayment(Payload):
+    payment_intent: OptionalId = None
+
+
+class InvoicePayment(Payload):
+    payment: InvoicedPayment | None = None
+
+
+class InvoicePayments(Payload):
+    data: tuple[InvoicePayment, ...] = ()
+
+
+class Invoice(Payload):
+    id: Id
+    amount_paid: int | None = None
+    amount_due: int | None = None
+    currency: str | None = None
+    billing_reason: str | None = None
+    lines: Lines = Lines()
+    parent: Parent | None = None
+    subscription: OptionalId = None
+    payment_intent: OptionalId = None
+    payments: InvoicePayments | None = None
+
+    @property
+    def subscription_id(self) -> str | None:
+        details = self.parent and self.parent.subscription_details
+        return (details and details.subscription) or self.subscription
+
+    @property
+    def transactions(self) -> tuple[str, ...]:
+        """The invoice, and the payment intents that paid it where the API version still names them."""
+        payments = self.payments.data if self.payments else ()
+        intents = (paid.payment.payment_intent for paid in payments if paid.payment)
+        return tuple(dict.fromkeys(_ids(self.id, self.payment_intent, *intents)))
+
+    def event(
+        self, kind: Kind, amount: int | None, context: Context, *transactions: str
+    ) -> CommerceEvent:
+        return CommerceEvent(
+            kind=kind,
+            money=_money(amount, self.currency, context),
+            transactions=transactions,
+            order_id=self.id,
+            subscription_id=self.subscription_id,
+            plan_id=next(
+                (line.plan_id for line in self.lines.data if line.plan_id), None
+            ),
+            # Prorations also list credits for what was paid before; those are not contents.
+            items=tuple(
+                line.item(line.product_id, self.currency, context)
+                for line in self.lines.data
+                if line.product_id and line.amount >= 0
+            ),
+        )
+
+
+_BILLING_REASONS = {
+    "subscription_create": Kind.SUBSCRIPTION_STARTED,
+    "subscription_cycle": Kind.SUBSCRIPTION_RENEWED,
+    "subscription_update": Kind.SUBSCRIPTION_UPDATED,
+}
+_INVOICE_KINDS = (*_BILLING_REASONS.values(), Kind.INVOICE_PAID)
+
+
+@provider.on("invoice.paid", *_INVOICE_KINDS, payload=Event[Invoice])
+@provider.on(
+    "invoice.payment_succeeded", *_INVOICE_KINDS, payload=Event[Invoice], default=False
+)
+def invoice_paid(event: Event[Invoice], context: Context) -> Iterator[CommerceEvent]:
+    invoice = event.data.object
+    # Trials and invoices covered by credit are "paid" with nothing; trial_started reports the trial.
+    if invoice.amount_paid != 0:
+        kind = _BILLING_REASONS.get(invoice.billing_reason or "", Kind.INVOICE_PAID)
+        yield invoice.event(kind, invoice.amount_paid, context, *invoice.transactions)
+
+
+@provider.on(
+    "invoice.payment_failed", Kind.SUBSCRIPTION_PAYMENT_FAILED, payload=Event[Invoice]
+)
+def invoice_payment_failed(
+    event: Event[Invoice], context: Context
+) -> Iterator[CommerceEvent]:
+    invoice = event.data.object
+    # One event per attempt to collect.
+    yield invoice.event(Kind.SUBSCRIPTION_PAYMENT_FAILED, invoice.amount_due, context)
+
+
+class Subscription(Payload):
+    id: Id
+    status: str | None = None
+    cancel_at_period_end: bool = False
+    pause_collection: object = None
+    items: SubscriptionItems = SubscriptionItems()
+
+    def event(self, kind: Kind, *transactions: str) -> CommerceEvent:
+        return CommerceEvent(
+            kind=kind,
+            transactions=transactions,
+            subscription_id=self.id,
+            plan_id=next(
+                (item.price_id for item in self.items.data if item.price_id), None
+            ),
+        )
+
+    def repriced(self, old: SubscriptionItems) -> bool:
+        """Since 2025-03-31 the items carry the period, so a plain renewal lists them as changed too."""
+        return len(old.data) != len(self.items.data) or any(
+            new.differs(before)
+            for new, before in zip(self.items.data, old.data, strict=True)
+        )
+
+
+@provider.on(
+    "customer.subscription.created",
+    Kind.TRIAL_STARTED,
+    payload=Event[Subscription],
+    besides={Kind.SUBSCRIPTION_CREATED: False},
+)
+def subscription_created(
+    event: Event[Subscription], context: Context
+) -> Iterator[CommerceEvent]:
+    subscription = event.data.object
+    trialing = subscription.status == "trialing"
+    kind = Kind.TRIAL_STARTED if trialing else Kind.SUBSCRIPTION_CREATED
+    yield subscription.event(kind, subscription.id)
+
+
+@provider.on(
+    "customer.subscription.updated",
+    Kind.TRIAL_CONVERTED,
+    Kind.SUBSCRIPTION_CANCEL_SCHEDULED,
+    Kind.SUBSCRIPTION_PAUSED,
+    Kind.SUBSCRIPTION_UPDATED,
+    payload=Event[Subscription],
+)
+def subscription_updated(
+    event: Event[Subscription], context: Context
+) -> Iterator[CommerceEvent]:
+    subscription, previous = event.data.object, event.data.previous
+    if previous.was("status", "trialing") and subscription.status == "active":
+        yield subscription.event(Kind.TRIAL_CONVERTED, subscription.id)
+    if (
+        previous.was("cancel_at_period_end", False)
+        and subscription.cancel_at_period_end
+    ):
+        yield subscription.event(Kind.SUBSCRIPTION_CANCEL_SCHEDULED)
+    if previous.was("pause_collection", None) and subscription.pause_collection:
+        yield subscription.event(Kind.SUBSCRIPTION_PAUSED)
+    if previous.items is not None and subscription.repriced(previous.items):
+        yield subscription.event(Kind.SUBSCRIPTION_UPDATED)
+
+
+@provider.on(
+    "customer.subscription.trial_will_end",
+    Kind.TRIAL_ENDING,
+    payload=Event[Subscription],
+    default=False,
+)
+def trial_ending(
+    event: Event[Subscription], context: Context
+) -> Iterator[CommerceEvent]:
+    yield event.data.object.event(Kind.TRIAL_ENDING)
+
+
+@provider.on(
+    "customer.subscription.paused",
+    Kind.SUBSCRIPTION_PAUSED,
+    payload=Event[Subscription],
+)
+def subscription_paused(
+    event: Event[Subscription], context: Context
+) -> Iterator[CommerceEvent]:
+    yield event.data.object.event(Kind.SUBSCRIPTION_PAUSED)
+
+
+@provider.on(
+    "customer.subscription.resumed",
+    Kind.SUBSCRIPTION_RESUMED,
+    payload=Event[Subscription],
+)
+def subscription_resumed(
+    event: Event[Subscription], context: Context
+) -> Iterator[CommerceEvent]:
+    yield event.data.object.event(Kind.SUBSCRIPTION_RESUMED)
+
+
+@provider.on(
+    "customer.subscription.deleted",
+    Kind.SUBSCRIPTION_CANCELLED,
+    payload=Event[Subscription],
+)
+def subscription_deleted(
+    event: Event[Subscription], context: Context
+) -> Iterator[CommerceEvent]:
+    subscription = event.data.object
+    yield subscription.event(Kind.SUBSCRIPTION_CANCELLED, subscription.id)
+
+
+class Customer(Payload):
+    id: Id
+
+
+@provider.on(
+    "customer.created", Kind.CUSTOMER_CREATED, payload=Event[Customer], default=False
+)
+def customer_created(
+    event: Event[Customer], context: Context
+) -> Iterator[CommerceEvent]:
+    yield CommerceEvent(
+        kind=Kind.CUSTOMER_CREATED, transactions=(event.data.object.id,)
+    )

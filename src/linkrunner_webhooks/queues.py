@@ -1,0 +1,113 @@
+"""The SQS side: storing verified webhooks, delaying them, parking them with a story attached."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from linkrunner_webhooks import __version__
+from linkrunner_webhooks.deliver import Message
+from linkrunner_webhooks.errors import NotStored, Unavailable
+
+_MAX_ERROR = 512
+# SQS refuses a longer wait than this from the moment of receipt.
+_MAX_VISIBILITY = 12 * 3600
+
+
+class WebhookQueue:
+    """Where verified webhooks wait for delivery."""
+
+    def __init__(self, client: Any, url: str) -> None:
+        self._client = client
+        self._url = url
+
+    def store(self, text: str, attributes: Mapping[str, str]) -> None:
+        """Raises NotStored, so that the provider sends the webhook again."""
+        try:
+            self._client.send_message(
+                QueueUrl=self._url,
+                MessageBody=text,
+                MessageAttributes=typed(attributes),
+            )
+        except (BotoCoreError, ClientError) as error:
+            raise NotStored(
+                f"the queue did not take the webhook: {_code(error)}"
+            ) from None
+
+
+class DeliveryQueue:
+    """What deliver does to the messages it was given."""
+
+    def __init__(
+        self,
+        client: Any,
+        url: str,
+        dead_letter_url: str,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._client = client
+        self._url = url
+        self._dead_letter_url = dead_letter_url
+        self._clock = clock
+
+    def delay(self, message: Message, seconds: float) -> None:
+        with _unavailable():
+            self._client.change_message_visibility(
+                QueueUrl=self._url,
+                ReceiptHandle=message.handle,
+                VisibilityTimeout=min(round(seconds), _MAX_VISIBILITY),
+            )
+
+    def park(self, message: Message, reason: str, error: str) -> None:
+        """A copy with the reason goes to the dead-letter queue; the caller lets the original go."""
+        story = {
+            "reason": reason,
+            "error": error[:_MAX_ERROR],
+            "attempts": str(message.receives),
+            "code_version": __version__,
+            "parked_at": str(int(self._clock())),
+        }
+        with _unavailable():
+            self._client.send_message(
+                QueueUrl=self._dead_letter_url,
+                MessageBody=message.text,
+                MessageAttributes=typed({**message.attributes, **story}),
+            )
+
+
+def typed(attributes: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """SQS message attributes; empty values cannot be stored and say nothing."""
+    return {
+        key: {"DataType": "String", "StringValue": value}
+        for key, value in attributes.items()
+        if value
+    }
+
+
+def untyped(attributes: Mapping[str, Any]) -> dict[str, str]:
+    """The values of message attributes, as SQS (`StringValue`) or Lambda (`stringValue`) spell them."""
+    return {
+        key: str(value.get("StringValue") or value.get("stringValue") or "")
+        for key, value in attributes.items()
+    }
+
+
+@contextmanager
+def _unavailable() -> Iterator[None]:
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise Unavailable(
+            f"SQS did not answer: {_code(error)}", reason="queue"
+        ) from None
+
+
+def _code(error: BotoCoreError | ClientError) -> str:
+    if isinstance(error, ClientError):
+        return str(error.response.get("Error", {}).get("Code", "ClientError"))
+    return type(error).__name__

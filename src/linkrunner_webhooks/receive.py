@@ -1,0 +1,171 @@
+"""The edge: find the source, verify the raw bytes, identify, drop what nobody wants, store, answer.
+
+Depends on nothing but the signing secrets and the queue: a provider's patience must not depend on Linkrunner.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+from base64 import b64decode
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from linkrunner_webhooks.config import Config, Source
+from linkrunner_webhooks.envelope import Envelope
+from linkrunner_webhooks.errors import (
+    BadSignature,
+    ConfigError,
+    Malformed,
+    NotStored,
+    Rejected,
+    Unavailable,
+    UnknownSource,
+)
+from linkrunner_webhooks.model import Identity, Outcome, Webhook
+from linkrunner_webhooks.reports import Report
+from linkrunner_webhooks.secrets import MIN_AGE, SigningSecrets
+from linkrunner_webhooks.signatures import verify
+
+
+class Store(Protocol):
+    """Puts a sealed webhook into the queue. Raises NotStored."""
+
+    def __call__(self, text: str, attributes: Mapping[str, str]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receiver:
+    """What receiving needs. `now` is unix seconds; `observe` is told about every request."""
+
+    config: Config
+    secrets: SigningSecrets
+    store: Store
+    now: Callable[[], float]
+    observe: Callable[[Report], None]
+
+    def respond(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer one API Gateway HTTP API request (payload format 2.0)."""
+        source: Source | None = None
+        try:
+            webhook = read(event)
+            source = self._source(webhook.source)
+            report = self._receive(webhook, source)
+        except (Rejected, NotStored) as error:
+            report = _rejected(source, error.code, str(error))
+            answer = _answer(error.status, {"error": error.code, "message": str(error)})
+        except Exception as error:  # noqa: BLE001 - the provider tries again; strangers see no stack trace
+            detail = (
+                str(error) if isinstance(error, ConfigError) else type(error).__name__
+            )
+            report = _rejected(source, "internal", detail)
+            answer = _answer(500, {"error": "internal", "message": "try again"})
+        else:
+            answer = _answer(
+                200, {"status": report.outcome.value, "event_id": report.event_id}
+            )
+        self.observe(report)
+        return answer
+
+    def _source(self, name: str) -> Source:
+        source = self.config.source(name)
+        if source is None:
+            raise UnknownSource(
+                "there is no such source; its name is a table in webhooks.toml"
+            )
+        return source
+
+    def _receive(self, webhook: Webhook, source: Source) -> Report:
+        self._verify(webhook, source)
+        identity = source.provider.identify(webhook)
+        if not source.wants(identity.event_type):
+            return _report(Outcome.IGNORED, source, identity, "unwanted")
+        if identity.test and not source.test_events:
+            return _report(Outcome.IGNORED, source, identity, "test")
+        text = Envelope(webhook, self.now()).seal(source.provider)
+        self.store(text, attributes(source.name, identity))
+        return _report(Outcome.QUEUED, source, identity)
+
+    def _verify(self, webhook: Webhook, source: Source) -> None:
+        """With the secrets at hand; once more with fresh ones, because they may just have been rotated."""
+        known = self._secrets(source)
+        try:
+            if not known:
+                raise UnknownSource(
+                    "the source has no signing secret; add it to WebhookSecrets"
+                )
+            verify(source.provider.signature, webhook, known, self.now())
+        except (UnknownSource, BadSignature):
+            fresh = self._secrets(source, MIN_AGE)
+            if fresh == known:
+                raise
+            verify(source.provider.signature, webhook, fresh, self.now())
+
+    def _secrets(self, source: Source, *max_age: float) -> tuple[str, ...]:
+        try:
+            return self.secrets.of(source.name, *max_age)
+        except Unavailable as error:
+            raise NotStored(str(error)) from None
+
+
+def read(event: Mapping[str, Any]) -> Webhook:
+    """The request inside an API Gateway event, with the bytes as sent. Raises Malformed."""
+    source = (event.get("pathParameters") or {}).get("source") or ""
+    headers = {
+        key.lower(): value for key, value in (event.get("headers") or {}).items()
+    }
+    return Webhook(source, headers, _body(event))
+
+
+def _body(event: Mapping[str, Any]) -> bytes:
+    body = event.get("body") or ""
+    try:
+        if event.get("isBase64Encoded"):
+            return b64decode(body, validate=True)
+        return str(body).encode("utf-8")
+    except (binascii.Error, ValueError):
+        raise Malformed("the body cannot be decoded") from None
+
+
+def attributes(source: str, identity: Identity) -> dict[str, str]:
+    """What an operator reads of a message without opening its body."""
+    return {
+        "source": source,
+        "event_type": identity.event_type,
+        "event_id": identity.event_id,
+    }
+
+
+def _report(
+    outcome: Outcome, source: Source, identity: Identity, reason: str = "none"
+) -> Report:
+    return Report(
+        stage="receive",
+        outcome=outcome,
+        reason=reason,
+        source=source.name,
+        provider=source.provider.name,
+        event_type=identity.event_type,
+        event_id=identity.event_id,
+    )
+
+
+def _rejected(source: Source | None, reason: str, detail: str) -> Report:
+    # A name that is not configured is a stranger's text: it must not become a metric dimension.
+    return Report(
+        stage="receive",
+        outcome=Outcome.REJECTED,
+        reason=reason,
+        detail=detail,
+        source=source.name if source else "unknown",
+        provider=source.provider.name if source else "",
+    )
+
+
+def _answer(status: int, body: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "statusCode": status,
+        "headers": {"content-type": "application/json"},
+        "body": json.dumps(body),
+    }

@@ -1,0 +1,50 @@
+"""The Lambda function behind the HTTP API."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from linkrunner_webhooks import wiring
+from linkrunner_webhooks.queues import WebhookQueue
+from linkrunner_webhooks.receive import Receiver
+from linkrunner_webhooks.reports import Report
+from linkrunner_webhooks.secrets import Secret, SigningSecrets
+from linkrunner_webhooks.telemetry import observe as observe_in_lambda
+
+Respond = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def build(
+    environment: wiring.Environment, *, observe: Callable[[Report], None]
+) -> Respond:
+    """The receiver over real queues and secrets. Raises ConfigError naming a wrong setting."""
+    # The most impatient provider waits 5 seconds in all.
+    patience = {"connect": 1.0, "read": 1.5, "attempts": 2}
+    secrets = wiring.client("secretsmanager", environment, **patience)  # type: ignore[arg-type]
+    queue = wiring.client("sqs", environment, **patience)  # type: ignore[arg-type]
+    return Receiver(
+        config=wiring.webhooks(environment),
+        secrets=SigningSecrets(
+            Secret(secrets, wiring.setting(environment, "WEBHOOK_SECRETS_ARN"))
+        ),
+        store=WebhookQueue(
+            queue, wiring.setting(environment, "WEBHOOK_QUEUE_URL")
+        ).store,
+        now=time.time,
+        observe=observe,
+    ).respond
+
+
+@cache
+def _respond() -> Respond:
+    return build(os.environ, observe=observe_in_lambda)
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    """Lambda's entry point: an HTTP API request, payload format 2.0."""
+    del context
+    return _respond()(event)

@@ -1,0 +1,114 @@
+"""The one place where a CommerceEvent becomes the body of Linkrunner's capture-event.
+
+https://docs.linkrunner.io/api-reference/event-capture
+
+`amount` is money that moved and makes ad networks count revenue; `value` is what an event is worth, also
+before anybody paid. A field that is not known is absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from linkrunner_webhooks.config import Source
+from linkrunner_webhooks.linkrunner import Content, EventData, Number
+from linkrunner_webhooks.model import CommerceEvent, Flow, Identity, Item, Kind
+from linkrunner_webhooks.users import is_contact, search
+
+_MAX_TEXT = 256
+
+
+def final_kind(event: CommerceEvent, event_name: str) -> Kind:
+    """An operator who names an event like one of our kinds means that kind.
+
+    `"orders/create" = "purchase_completed"` promotes a created order to revenue, so that it counts once
+    together with `orders/paid`.
+    """
+    return Kind(event_name) if event_name in Kind.__members__.values() else event.kind
+
+
+def event_data(
+    event: CommerceEvent,
+    kind: Kind,
+    identity: Identity,
+    source: Source,
+    payload: object,
+) -> dict[str, Any]:
+    """The renamed and pruned `event_data`, with the operator's own fields."""
+    data = _allowed(event, kind, identity, source).model_dump(
+        mode="json", exclude_none=True
+    )
+    kept = {
+        target: value
+        for key, value in data.items()
+        if (target := source.fields.get(key, key)) is not None
+    }
+    return kept | _extra(source, payload)
+
+
+def _allowed(
+    event: CommerceEvent, kind: Kind, identity: Identity, source: Source
+) -> EventData:
+    contents = [item for item in event.items if item.content_id]
+    amount = number(event.money.amount) if event.money else None
+    return EventData(
+        amount=amount if kind.flow else None,
+        # Refunds and disputes are not worth anything to an ad network.
+        value=amount if kind.flow in (None, Flow.PAYMENT) else None,
+        currency=event.money.currency if event.money else None,
+        order_id=event.order_id,
+        product_ids=_distinct(item.product_id for item in event.items),
+        content_ids=_distinct(item.content_id for item in contents),
+        contents=tuple(map(_content, contents)) or None,
+        content_type="product" if contents else None,
+        num_items=sum(item.quantity for item in contents) if contents else None,
+        payment_method=event.payment_method,
+        coupon=event.coupon,
+        subscription_id=event.subscription_id,
+        plan_id=event.plan_id,
+        provider=source.provider.name,
+        source=source.name,
+        provider_event_id=identity.event_id,
+        provider_event_type=identity.event_type,
+        occurred_at=_utc(event.occurred_at),
+        test=True if identity.test else None,
+    )
+
+
+def number(amount: Decimal) -> Number:
+    """A JSON number of the same value: `Money` admits only what a double carries exactly."""
+    return int(amount) if amount == amount.to_integral_value() else float(amount)
+
+
+def _utc(moment: datetime | None) -> str | None:
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _content(item: Item) -> Content:
+    price = None if item.unit_price is None else number(item.unit_price)
+    return Content(id=item.content_id or "", quantity=item.quantity, item_price=price)
+
+
+def _distinct(ids: Iterable[str | None]) -> tuple[str, ...] | None:
+    return tuple(dict.fromkeys(id for id in ids if id)) or None
+
+
+def _extra(source: Source, payload: object) -> dict[str, Any]:
+    """Scalars only: an object would smuggle in whatever the provider adds to it tomorrow."""
+    found = (
+        (key, search(expression, payload)) for key, expression in source.extra.items()
+    )
+    return {
+        key: scalar for key, value in found if (scalar := _scalar(value)) is not None
+    }
+
+
+def _scalar(value: object) -> str | int | float | None:
+    if isinstance(value, str):
+        return None if not value or is_contact(value) else value[:_MAX_TEXT]
+    return value if isinstance(value, int | float) else None

@@ -1,0 +1,26 @@
+"""One line of account per webhook and stage: what logs, metrics and the local console are fed with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from linkrunner_webhooks.model import Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What became of one webhook in one stage. Identifiers and our own words only, never customer data.
+
+    `reason` is a stable word from a small set (a metric dimension); `detail` is a sentence for people.
+    """
+
+    stage: Literal["receive", "deliver"]
+    outcome: Outcome
+    reason: str = "none"
+    source: str = "unknown"
+    provider: str = ""
+    event_type: str = ""
+    event_id: str = ""
+    detail: str = ""
+    event_names: tuple[str, ...] = ()

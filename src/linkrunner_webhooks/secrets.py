@@ -1,0 +1,98 @@
+"""The two secrets: who may send to us, and who we are to Linkrunner. Read from Secrets Manager, kept a while.
+
+An older value outlives an outage of Secrets Manager: it was right a moment ago, and rotation keeps the old
+one valid for a while anyway.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from linkrunner_webhooks.errors import Unavailable
+
+# A rotated secret works after this many seconds without a deploy or a restart.
+MAX_AGE = 300.0
+# How soon a value is read again when it just failed; bounds what a stranger can make us ask for.
+MIN_AGE = 15.0
+
+
+class Secret:
+    """One secret, read when it is older than what the caller can accept."""
+
+    def __init__(
+        self, client: Any, arn: str, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._client = client
+        self._arn = arn
+        self._clock = clock
+        self._value: str | None = None
+        self._read_at = 0.0
+
+    def text(self, max_age: float = MAX_AGE) -> str:
+        """The current value. Raises Unavailable when there is none and never was."""
+        if self._value is None or self._clock() - self._read_at > max_age:
+            self._read()
+        assert self._value is not None
+        return self._value
+
+    def _read(self) -> None:
+        try:
+            answer = self._client.get_secret_value(SecretId=self._arn)
+            self._value = answer.get("SecretString") or ""
+        except (BotoCoreError, ClientError) as error:
+            if self._value is None:
+                message = f"cannot read secret {self._arn}: {_reason(error)}"
+                raise Unavailable(message, reason="secret") from None
+        self._read_at = self._clock()
+
+
+def _reason(error: BotoCoreError | ClientError) -> str:
+    if isinstance(error, ClientError):
+        return str(error.response.get("Error", {}).get("Code", "ClientError"))
+    return type(error).__name__
+
+
+class SigningSecrets:
+    """WebhookSecrets: JSON `{"<source>": ["new", "old"]}`. A source without one does not exist."""
+
+    def __init__(self, secret: Secret) -> None:
+        self._secret = secret
+
+    def of(self, source: str, max_age: float = MAX_AGE) -> tuple[str, ...]:
+        """The live secrets of a source. Raises Unavailable when the secret is not such JSON."""
+        try:
+            value = json.loads(self._secret.text(max_age) or "{}").get(source, ())
+        except (ValueError, AttributeError, RecursionError):
+            message = 'WebhookSecrets is not JSON like {"stripe": ["whsec_..."]}'
+            raise Unavailable(message, reason="secret") from None
+        values = [value] if isinstance(value, str) else value
+        return tuple(each for each in values if isinstance(each, str) and each.strip())
+
+
+class ServerKey:
+    """LinkrunnerKeySecret: the server key as plain text."""
+
+    def __init__(self, secret: Secret) -> None:
+        self._secret = secret
+
+    def current(self, max_age: float = MAX_AGE) -> str:
+        """The key. Raises Unavailable when none was put there yet."""
+        try:
+            key = self._secret.text(max_age).strip()
+        except Unavailable as error:
+            raise Unavailable(str(error), reason="no_key") from None
+        if not key:
+            message = (
+                "LinkrunnerKeySecret is empty; put your Linkrunner server key there"
+            )
+            raise Unavailable(message, reason="no_key")
+        return key
+
+    def renewed(self) -> str:
+        """The key after Linkrunner refused the one we had."""
+        return self.current(MIN_AGE)

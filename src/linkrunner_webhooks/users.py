@@ -1,0 +1,64 @@
+"""Whose event it is. An id is found in the body or it is not: nothing is ever invented."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+import jmespath
+from jmespath.exceptions import JMESPathError
+from jmespath.parser import ParsedResult
+
+from linkrunner_webhooks.errors import ConfigError
+
+# What serialisers write when there is nothing.
+_NOTHING = frozenset(
+    {"null", "none", "nil", "undefined", "nan", "false", "{}", "[]", "[object object]"}
+)
+# Addresses and numbers of people are not ids: they must not leave, whatever path found them.
+_CONTACT = re.compile(r"\S+@\S+\.\S+|\+[\d\s().-]{7,20}")
+
+
+@cache
+def compile_path(expression: str) -> ParsedResult:
+    """A JMESPath expression over the body. Raises ConfigError quoting the expression."""
+    try:
+        return jmespath.compile(expression)
+    except JMESPathError as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"{expression!r} is not a JMESPath expression: {reason}"
+        ) from None
+
+
+def search(expression: str, payload: object) -> Any:
+    """What the expression finds, or None. A wrong type along the way finds nothing."""
+    try:
+        return compile_path(expression).search(payload)
+    except JMESPathError:
+        return None
+
+
+def find_user(expressions: Iterable[str], payload: object) -> str | None:
+    """The first usable id along the ladder of expressions."""
+    found = (usable(search(expression, payload)) for expression in expressions)
+    return next((user for user in found if user), None)
+
+
+def usable(value: object) -> str | None:
+    """A non-empty text or an integer that names a user; not an e-mail address, not a phone number."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        return None
+    text = value.strip()
+    if not text or text.lower() in _NOTHING or is_contact(text):
+        return None
+    return text
+
+
+def is_contact(text: str) -> bool:
+    """Whether a text is an e-mail address or a phone number, which never leave."""
+    return bool(_CONTACT.fullmatch(text.strip()))

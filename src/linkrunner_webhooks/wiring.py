@@ -1,0 +1,71 @@
+"""The composition root: real clients and settings for the functions, built once per cold start.
+
+The environment comes in as a mapping, so that the local stack and tests pass their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config as BotoConfig
+
+from linkrunner_webhooks import config
+from linkrunner_webhooks.errors import ConfigError
+
+Environment = Mapping[str, str]
+
+
+def setting(environment: Environment, name: str) -> str:
+    """One environment variable. Raises ConfigError naming it when it is missing."""
+    value = environment.get(name, "").strip()
+    if not value:
+        raise ConfigError(f"environment variable {name} is not set")
+    return value
+
+
+def positive(environment: Environment, name: str) -> float:
+    """One positive number from the environment. Raises ConfigError naming it."""
+    text = setting(environment, name)
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise ConfigError(
+            f"environment variable {name} must be a positive number, not {text!r}"
+        )
+    return number
+
+
+def webhooks(environment: Environment) -> config.Config:
+    """The packaged webhooks.toml, or the file that WEBHOOKS_TOML names."""
+    path = environment.get("WEBHOOKS_TOML")
+    return config.load(Path(path)) if path else config.load()
+
+
+def client(
+    service: str,
+    environment: Environment,
+    *,
+    connect: float,
+    read: float,
+    attempts: int,
+) -> Any:
+    """An AWS client with timeouts in seconds and a bounded number of attempts."""
+    return boto3.client(
+        service,
+        region_name=environment.get("AWS_REGION")
+        or environment.get("AWS_DEFAULT_REGION"),
+        endpoint_url=environment.get("AWS_ENDPOINT_URL"),
+        aws_access_key_id=environment.get("AWS_ACCESS_KEY_ID"),
+        aws_secret_access_key=environment.get("AWS_SECRET_ACCESS_KEY"),
+        aws_session_token=environment.get("AWS_SESSION_TOKEN"),
+        config=BotoConfig(
+            connect_timeout=connect,
+            read_timeout=read,
+            retries={"mode": "standard", "total_max_attempts": attempts},
+        ),
+    )

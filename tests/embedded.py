@@ -1,0 +1,45 @@
+"""The embedded AWS and Linkrunner for tests: plain context managers, and how to wait for things."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from linkrunner_webhooks_local.aws import embedded_aws
+from linkrunner_webhooks_local.stack import Stack, create
+
+Value = TypeVar("Value")
+
+
+@contextmanager
+def embedded_stack(linkrunner_url: str = "http://127.0.0.1:9") -> Iterator[Stack]:
+    """An AWS of one's own with the queues, table and secrets of template.yaml. Takes a second."""
+    with embedded_aws() as aws:
+        yield create(aws, {"LinkrunnerBaseUrl": linkrunner_url})
+
+
+def empty(stack: Stack) -> None:
+    """Remove every message and claim, so that tests can share a stack."""
+    sqs = stack.aws.client("sqs")
+    for output in ("WebhookQueueUrl", "DeadLetterQueueUrl"):
+        sqs.purge_queue(QueueUrl=stack.outputs[output])
+    _empty_table(stack, stack.environment("DeliverFunction")["CLAIMS_TABLE"])
+
+
+def _empty_table(stack: Stack, name: str) -> None:
+    dynamodb = stack.aws.client("dynamodb")
+    schema = dynamodb.describe_table(TableName=name)["Table"]["KeySchema"]
+    for item in dynamodb.scan(TableName=name)["Items"]:
+        key = {part["AttributeName"]: item[part["AttributeName"]] for part in schema}
+        dynamodb.delete_item(TableName=name, Key=key)
+
+
+def eventually(probe: Callable[[], Value], seconds: float = 10.0) -> Value:
+    """The first truthy value of `probe`, polled until a deadline."""
+    deadline = time.monotonic() + seconds
+    while not (value := probe()):
+        assert time.monotonic() < deadline, f"nothing came within {seconds} s"
+        time.sleep(0.01)
+    return value

@@ -1,0 +1,186 @@
+"""The embedded Linkrunner answers as documented, and misbehaves on request."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from linkrunner_webhooks_local.linkrunner import (
+    CAPTURE_PATH,
+    Answer,
+    EmbeddedLinkrunner,
+    answer_lost,
+    busy,
+    documented,
+    failing,
+    hang,
+    redirect,
+    reset,
+    slow,
+)
+from linkrunner_webhooks_local.loopback import Request
+
+EVENT = {"event_name": "purchase_completed", "user_id": "user_42", "event_data": {"amount": 25.99}}
+
+
+@pytest.fixture
+def linkrunner() -> Iterator[EmbeddedLinkrunner]:
+    with EmbeddedLinkrunner(key="key") as embedded:
+        yield embedded
+
+
+def call(
+    url: str,
+    body: object = EVENT,
+    *,
+    method: str = "POST",
+    path: str = CAPTURE_PATH,
+    key: str = "key",
+    timeout: float = 5,
+) -> tuple[int, http.client.HTTPMessage, Any]:
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=timeout)
+    try:
+        connection.request(method, path, json.dumps(body), {"linkrunner-key": key})
+        response = connection.getresponse()
+        return response.status, response.headers, json.loads(response.read())
+    finally:
+        connection.close()
+
+
+def capture(body: bytes, key: str = "key") -> Request:
+    return Request("POST", CAPTURE_PATH, (("Linkrunner-Key", key),), body)
+
+
+def test_captures_an_event(linkrunner: EmbeddedLinkrunner) -> None:
+    """A valid event is answered with the documented sample and remembered with its arrival."""
+    status, _, body = call(linkrunner.url)
+    assert status == 201
+    assert body == {"msg": "Event capture request received!", "status": 200, "data": None}
+    [event] = linkrunner.events
+    assert event.body == EVENT
+    assert (event.event_name, event.user_id) == ("purchase_completed", "user_42")
+    assert event.event_data == {"amount": 25.99}
+    assert abs(time.time() - event.at) < 5
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (capture(json.dumps(EVENT).encode()), 201),
+        (capture(json.dumps(EVENT).encode(), key="other"), 401),
+        (Request("POST", CAPTURE_PATH, (), b"{}"), 401),
+        (capture(b'{"event_name": "x"}'), 400),
+        (capture(b'{"event_name": "x", "user_id": ""}'), 400),
+        (capture(b'{"event_name": "x", "user_id": 42}'), 400),
+        (capture(b'{"user_id": "u"}'), 400),
+        (capture(b"[]"), 400),
+        (capture(b"not json"), 400),
+        (capture(b"\xff"), 400),
+    ],
+)
+def test_documented_status(request_: Request, status: int) -> None:
+    """The key is checked before the event, and both ids must be text that is not empty."""
+    assert documented(request_, "key")[0] == status
+
+
+def test_refused_requests_are_arrivals_but_not_events(linkrunner: EmbeddedLinkrunner) -> None:
+    """What was answered 400 or 401 was not captured."""
+    call(linkrunner.url, {"event_name": "x"})
+    call(linkrunner.url, key="wrong")
+    assert linkrunner.events == ()
+    assert [arrival.status for arrival in linkrunner.arrivals] == [400, 401]
+
+
+def test_lists_its_events(linkrunner: EmbeddedLinkrunner) -> None:
+    """Scripts read what was captured from GET /events."""
+    call(linkrunner.url)
+    status, _, events = call(linkrunner.url, method="GET", path="/events")
+    assert status == 200
+    assert events == [{"received_at": linkrunner.events[0].at, **EVENT}]
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", CAPTURE_PATH), ("POST", "/other")])
+def test_nothing_else_is_there(linkrunner: EmbeddedLinkrunner, method: str, path: str) -> None:
+    """Everything but capture-event and the list of events is a 404."""
+    assert call(linkrunner.url, method=method, path=path)[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "header"),
+    [
+        (busy(), 429, ("Retry-After", None)),
+        (busy(retry_after=7), 429, ("Retry-After", "7")),
+        (failing(), 500, ("Retry-After", None)),
+        (failing(503), 503, ("Retry-After", None)),
+        (redirect("https://example.com/"), 302, ("Location", "https://example.com/")),
+    ],
+)
+def test_plays_an_answer_once(
+    linkrunner: EmbeddedLinkrunner, answer: Answer, status: int, header: tuple[str, str | None]
+) -> None:
+    """A scripted answer is given to one request, whose event is not captured."""
+    linkrunner.play([answer])
+    given, headers, _ = call(linkrunner.url)
+    assert (given, headers[header[0]]) == (status, header[1])
+    assert linkrunner.events == ()
+    assert call(linkrunner.url)[0] == 201
+
+
+def test_plays_forever_until_told_otherwise(linkrunner: EmbeddedLinkrunner) -> None:
+    """An endless script is an outage, and an empty one ends it."""
+    linkrunner.play(itertools.repeat(failing()))
+    assert {call(linkrunner.url)[0] for _ in range(3)} == {500}
+    linkrunner.play([])
+    assert call(linkrunner.url)[0] == 201
+
+
+@pytest.mark.parametrize(("answer", "captured"), [(reset(), 0), (answer_lost(), 1)])
+def test_resets_the_connection(
+    linkrunner: EmbeddedLinkrunner, answer: Answer, captured: int
+) -> None:
+    """A reset comes before or after the event is taken, and the client cannot tell which."""
+    linkrunner.play([answer])
+    with pytest.raises(ConnectionResetError):
+        call(linkrunner.url)
+    assert len(linkrunner.events) == captured
+    assert linkrunner.arrivals[0].status is None
+
+
+def test_a_late_answer_may_come_too_late(linkrunner: EmbeddedLinkrunner) -> None:
+    """A client that gives up on a slow answer has had its event taken; the end does not wait."""
+    linkrunner.play([slow(60), hang(60)])
+    for _ in range(2):
+        with pytest.raises(TimeoutError):
+            call(linkrunner.url, timeout=0.05)
+    linkrunner.__exit__()
+    assert [(arrival.captured, arrival.status) for arrival in linkrunner.arrivals] in (
+        [(True, 201), (False, None)],
+        [(False, None), (True, 201)],
+    )
+
+
+def test_forgets(linkrunner: EmbeddedLinkrunner) -> None:
+    """`clear` makes it as good as new."""
+    call(linkrunner.url)
+    linkrunner.play([failing()])
+    linkrunner.clear()
+    assert linkrunner.arrivals == ()
+    assert call(linkrunner.url)[0] == 201
+
+
+def test_answers_without_delay(linkrunner: EmbeddedLinkrunner) -> None:
+    """Small requests on one connection do not wait for delayed acknowledgements (40 ms each)."""
+    connection = http.client.HTTPConnection(urlsplit(linkrunner.url).netloc, timeout=5)
+    start = time.monotonic()
+    for _ in range(25):
+        connection.request("POST", CAPTURE_PATH, json.dumps(EVENT), {"linkrunner-key": "key"})
+        connection.getresponse().read()
+    connection.close()
+    assert time.monotonic() - start < 0.5

@@ -1,0 +1,473 @@
+"""The package as Lambda gets it: built by the same recipe, run under the real runtime loop, on this machine.
+
+What this cannot show is how AWS behaves: permissions, throttling and time limits are not enforced here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import platform
+import queue
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+ROOT = Path(__file__).parent.parent
+UV = ROOT / ".venv" / "bin" / "uv"
+MINISTACK = ROOT / ".venvs" / "ministack" / "bin" / "ministack"
+MACHINE = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}.get(
+    platform.machine().lower(), ""
+)
+TIME_LIMIT = 120.0
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or not MACHINE, reason="the runtime emulator is a Linux program"
+)
+
+SIGNING_SECRET = "whsec_test_package"  # noqa: S105
+SERVER_KEY = "key_test_package"
+AWS = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_REGION": "us-east-1",
+}
+
+
+# ------------------------------------------------------------------------------- building
+
+
+@dataclass(frozen=True)
+class Built:
+    """A package for this machine, the interpreter that runs it, and the runtime client beside it."""
+
+    package: Path
+    client: Path
+    python: str
+    minor: str
+    compiled: bool
+
+
+def _interpreter(minor: str) -> str | None:
+    """A Python of that minor version that really starts, found where src/build.sh looks."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    on_path = shutil.which(f"python{minor}")
+    installed = sorted(str(path) for path in pyenv.glob(f"versions/{minor}.*/bin/python"))
+    for candidate in [*([on_path] if on_path else []), *installed]:
+        probe = f"import sys; sys.exit('%d.%d' % sys.version_info[:2] != '{minor}')"
+        if (
+            subprocess.run([candidate, "-Ic", probe], capture_output=True, check=False).returncode
+            == 0
+        ):
+            return candidate
+    return None
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The package, for Lambda's Python where this machine has it and for the running one where not."""
+    folder = tmp_path_factory.mktemp("built")
+    package, client = folder / "package", folder / "client"
+    package.mkdir()
+    python, minor = _interpreter("3.13"), "3.13"
+    compiled = python is not None
+    if python is None:
+        python, minor = sys.executable, "%d.%d" % sys.version_info[:2]
+    variables = {
+        "ARTIFACTS_DIR": package,
+        "UV": UV,
+        "LAMBDA_PLATFORM": f"{MACHINE}-manylinux_2_28",
+        "LAMBDA_PYTHON": minor,
+    }
+    assignments = [f"{name}={value}" for name, value in variables.items()]
+    _run("make", "-s", "-C", str(ROOT / "src"), "build-ReceiveFunction", *assignments)
+    requirements = str(ROOT / "requirements" / "runtime.txt")
+    options = ("--quiet", "--require-hashes", "--no-deps", "--target", str(client))
+    _run(str(UV), "pip", "install", *options, "--python", python, "-r", requirements)
+    return Built(package, client, python, minor, compiled)
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# ------------------------------------------------------------------------------- what runs beside it
+
+
+@contextmanager
+def running(
+    *command: str, env: Mapping[str, str], cwd: Path, port: int, log: Path
+) -> Iterator[None]:
+    """A program that listens on `port`; ended with everything it started, or by itself when we die."""
+    limited = ["timeout", str(TIME_LIMIT), *command]
+    with (
+        log.open("wb") as out,
+        subprocess.Popen(
+            limited, env=env, cwd=cwd, stdout=out, stderr=out, start_new_session=True
+        ) as process,
+    ):
+        try:
+            _wait_for(port, process, log)
+            yield
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and process.poll() is None:
+        with closing(socket.socket()) as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    pytest.fail(f"nothing listens on port {port}:\n{log.read_text('utf-8', 'replace')}")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports nobody listens on. Held together while choosing, so that they differ."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+@dataclass(frozen=True)
+class Request:
+    path: str
+    headers: Mapping[str, str]
+    body: Any
+
+
+class FakeLinkrunner:
+    """Answers every POST with success, and keeps what it was sent."""
+
+    def __init__(self) -> None:
+        self.requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
+        requests = self.requests
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                requests.put(Request(self.path, headers, json.loads(body)))
+                answer = b'{"status": 200, "msg": "Event captured"}'
+                self.send_response(200)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> FakeLinkrunner:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@dataclass(frozen=True)
+class EmbeddedAws:
+    """The resources of the stack that the functions use, in the emulator at `url`."""
+
+    url: str
+    sqs: Any
+    webhook_queue: str
+    dead_letter_queue: str
+    claims_table: str
+    webhook_secrets: str
+    linkrunner_key: str
+
+    @classmethod
+    def at(cls, url: str) -> EmbeddedAws:
+        credentials = {
+            "aws_access_key_id": "test",
+            "aws_secret_access_key": "test",
+            "region_name": "us-east-1",
+            "endpoint_url": url,
+        }
+        sqs = boto3.client("sqs", **credentials)
+        secrets = boto3.client("secretsmanager", **credentials)
+        table = boto3.client("dynamodb", **credentials).create_table(
+            TableName="claims",
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": "key", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "key", "KeyType": "HASH"}],
+        )
+        signing = json.dumps({"stripe": [SIGNING_SECRET]})
+        return cls(
+            url=url,
+            sqs=sqs,
+            webhook_queue=sqs.create_queue(QueueName="webhooks")["QueueUrl"],
+            dead_letter_queue=sqs.create_queue(QueueName="dead-letters")["QueueUrl"],
+            claims_table=table["TableDescription"]["TableName"],
+            webhook_secrets=secrets.create_secret(Name="signing", SecretString=signing)["ARN"],
+            linkrunner_key=secrets.create_secret(Name="key", SecretString=SERVER_KEY)["ARN"],
+        )
+
+
+# ------------------------------------------------------------------------------- the functions
+
+
+@dataclass(frozen=True)
+class Function:
+    """One function of the package under the emulator of Lambda's runtime interface."""
+
+    port: int
+
+    def invoke(self, event: Mapping[str, Any]) -> Any:
+        request = urllib.request.Request(  # noqa: S310
+            f"http://127.0.0.1:{self.port}/2015-03-31/functions/function/invocations",
+            data=json.dumps(event).encode(),
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+            return json.load(answer)
+
+
+@contextmanager
+def function(
+    built: Built, name: str, variables: Mapping[str, str], aws: EmbeddedAws, log: Path
+) -> Iterator[Function]:
+    """Start one of the two functions with these variables, the package, and nothing else installed."""
+    (emulator,) = ROOT.glob(
+        ".venvs/sam/lib/python3*/site-packages/samcli/local/rapid/aws-lambda-rie-"
+        + {"x86_64": "x86_64", "aarch64": "arm64"}[MACHINE]
+    )
+    port, api_port = free_ports(2)
+    addresses = (
+        *("--runtime-interface-emulator-address", f"127.0.0.1:{port}"),
+        *("--runtime-api-address", f"127.0.0.1:{api_port}"),
+    )
+    # -S keeps the host's installed packages out, as they would hide what the package lacks.
+    runtime = (built.python, "-S", "-m", "awslambdaric", f"linkrunner_webhooks.{name}.handler")
+    env = {
+        **AWS,
+        **variables,
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(built.client),
+        "AWS_ENDPOINT_URL": aws.url,
+        "AWS_LAMBDA_FUNCTION_NAME": name,
+        "POWERTOOLS_SERVICE_NAME": "linkrunner-webhooks",
+        "POWERTOOLS_METRICS_NAMESPACE": "LinkrunnerWebhooks",
+        "POWERTOOLS_LOG_LEVEL": "INFO",
+    }
+    command = (str(emulator), *addresses, "--log-level", "error", *runtime)
+    with running(*command, env=env, cwd=built.package, port=port, log=log):
+        yield Function(port)
+
+
+# ------------------------------------------------------------------------------- events
+
+
+def stripe_purchase() -> bytes:
+    """A paid Checkout session of 19.99 USD by user-42; every value is invented."""
+    session = {
+        "id": "cs_live_package_1",
+        "object": "checkout.session",
+        "mode": "payment",
+        "payment_status": "paid",
+        "payment_intent": "pi_package_1",
+        "client_reference_id": "user-42",
+        "amount_total": 1999,
+        "currency": "usd",
+        "livemode": True,
+        "metadata": {},
+        "customer_details": {"email": "buyer@example.com"},
+    }
+    event = {
+        "id": "evt_package_1",
+        "object": "event",
+        "type": "checkout.session.completed",
+        "created": int(time.time()),
+        "livemode": True,
+        "data": {"object": session},
+    }
+    return json.dumps(event).encode()
+
+
+def stripe_signature(body: bytes) -> str:
+    """As in https://docs.stripe.com/webhooks#verify-manually."""
+    now = str(int(time.time()))
+    signed = hmac.new(SIGNING_SECRET.encode(), now.encode() + b"." + body, hashlib.sha256)
+    return f"t={now},v1={signed.hexdigest()}"
+
+
+def api_event(source: str, body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
+    """What an HTTP API sends in payload format 2.0."""
+    path = f"/webhooks/{source}"
+    return {
+        "version": "2.0",
+        "routeKey": "POST /webhooks/{source}",
+        "rawPath": path,
+        "rawQueryString": "",
+        "headers": {"content-type": "application/json; charset=utf-8", **headers},
+        "requestContext": {
+            "accountId": "000000000000",
+            "apiId": "test",
+            "domainName": "test.execute-api.us-east-1.amazonaws.com",
+            "http": {
+                "method": "POST",
+                "path": path,
+                "protocol": "HTTP/1.1",
+                "sourceIp": "192.0.2.1",
+                "userAgent": "Stripe/1.0",
+            },
+            "requestId": "test-request",
+            "routeKey": "POST /webhooks/{source}",
+            "stage": "$default",
+            "time": "24/Nov/2026:12:00:00 +0000",
+            "timeEpoch": int(time.time() * 1000),
+        },
+        "pathParameters": {"source": source},
+        "body": body.decode(),
+        "isBase64Encoded": False,
+    }
+
+
+def queue_event(messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What Lambda's poller makes of received messages."""
+    return {
+        "Records": [
+            {
+                "messageId": message["MessageId"],
+                "receiptHandle": message["ReceiptHandle"],
+                "body": message["Body"],
+                "attributes": message["Attributes"],
+                "messageAttributes": {
+                    name: {"stringValue": value["StringValue"], "dataType": value["DataType"]}
+                    for name, value in message.get("MessageAttributes", {}).items()
+                },
+                "md5OfBody": message["MD5OfBody"],
+                "eventSource": "aws:sqs",
+                "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:webhooks",
+                "awsRegion": "us-east-1",
+            }
+            for message in messages
+        ]
+    }
+
+
+def received(aws: EmbeddedAws) -> list[dict[str, Any]]:
+    """The messages waiting in the webhook queue."""
+    answer = aws.sqs.receive_message(
+        QueueUrl=aws.webhook_queue,
+        MaxNumberOfMessages=10,
+        WaitTimeSeconds=2,
+        MessageSystemAttributeNames=["All"],
+        MessageAttributeNames=["All"],
+    )
+    messages: list[dict[str, Any]] = answer.get("Messages", [])
+    return messages
+
+
+# ------------------------------------------------------------------------------- tests
+
+
+def test_the_package_is_compiled_and_carries_only_what_runs(built: Built) -> None:
+    """Every module has its compiled twin, and other services' models are not paid for."""
+    models = {
+        path.name for path in (built.package / "botocore" / "data").iterdir() if path.is_dir()
+    }
+    assert models == {"dynamodb", "secretsmanager", "sqs"}
+    assert (built.package / "webhooks.toml").is_file()
+    assert not list(built.package.glob("*.dist-info"))
+    if built.compiled:
+        tag = f"cpython-{built.minor.replace('.', '')}"
+        modules = {path for path in built.package.rglob("*.py")}
+        twins = {path.parent / "__pycache__" / f"{path.stem}.{tag}.pyc" for path in modules}
+        assert {twin for twin in twins if not twin.is_file()} == set()
+
+
+def test_a_signed_webhook_travels_through_the_built_package(built: Built, tmp_path: Path) -> None:
+    """Received, queued and captured once by the built functions, under the real runtime loop."""
+    (aws_port,) = free_ports(1)
+    emulator_env = {
+        "PATH": os.environ["PATH"],
+        "BIND_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(aws_port),
+        "TMPDIR": str(tmp_path),
+    }
+    log = tmp_path / "ministack.log"
+    with ExitStack() as stack:
+        stack.enter_context(
+            running(str(MINISTACK), env=emulator_env, cwd=tmp_path, port=aws_port, log=log)
+        )
+        aws = EmbeddedAws.at(f"http://127.0.0.1:{aws_port}")
+        linkrunner = stack.enter_context(FakeLinkrunner())
+        receive_variables = {
+            "WEBHOOK_QUEUE_URL": aws.webhook_queue,
+            "WEBHOOK_SECRETS_ARN": aws.webhook_secrets,
+        }
+        deliver_variables = {
+            "WEBHOOK_QUEUE_URL": aws.webhook_queue,
+            "DEAD_LETTER_QUEUE_URL": aws.dead_letter_queue,
+            "CLAIMS_TABLE": aws.claims_table,
+            "LINKRUNNER_KEY_SECRET_ARN": aws.linkrunner_key,
+            "LINKRUNNER_BASE_URL": linkrunner.url,
+            "REQUESTS_PER_SECOND": "30",
+            "DELIVER_CONCURRENCY": "2",
+        }
+        receive = stack.enter_context(
+            function(built, "receive_function", receive_variables, aws, tmp_path / "receive.log")
+        )
+        deliver = stack.enter_context(
+            function(built, "deliver_function", deliver_variables, aws, tmp_path / "deliver.log")
+        )
+        body = stripe_purchase()
+
+        forged = api_event("stripe", body, {"stripe-signature": "t=1,v1=00"})
+        assert receive.invoke(forged)["statusCode"] == 401, _logs(tmp_path)
+
+        signed = api_event("stripe", body, {"stripe-signature": stripe_signature(body)})
+        answer = receive.invoke(signed)
+        assert answer["statusCode"] == 200, _logs(tmp_path)
+        assert json.loads(answer["body"]) == {"status": "queued", "event_id": "evt_package_1"}
+        messages = received(aws)
+        assert len(messages) == 1
+
+        delivery = queue_event(messages)
+        assert deliver.invoke(delivery) == {"batchItemFailures": []}, _logs(tmp_path)
+        request = linkrunner.requests.get(timeout=5)
+        assert request.path.endswith("/capture-event")
+        assert SERVER_KEY in request.headers.values()
+        assert request.body["user_id"] == "user-42"
+        assert (request.body["event_data"]["amount"], request.body["event_data"]["currency"]) == (
+            19.99,
+            "USD",
+        )
+        assert "buyer@example.com" not in json.dumps(request.body)
+
+        assert deliver.invoke(delivery) == {"batchItemFailures": []}, _logs(tmp_path)
+        assert linkrunner.requests.empty()
+
+
+def _logs(folder: Path) -> str:
+    return "\n".join(path.read_text("utf-8", "replace") for path in sorted(folder.glob("*.log")))

@@ -1,0 +1,113 @@
+"""The parts put together: gateway -> receive -> queue -> poller -> deliver -> Linkrunner."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any, Final
+
+from linkrunner_webhooks import deliver_function, receive_function
+from linkrunner_webhooks_local import stack as stacks
+from linkrunner_webhooks_local.aws import embedded_aws
+from linkrunner_webhooks_local.console import Console
+from linkrunner_webhooks_local.gateway import Receive, gateway
+from linkrunner_webhooks_local.linkrunner import EmbeddedLinkrunner
+from linkrunner_webhooks_local.loopback import listen, serving, url_of
+from linkrunner_webhooks_local.poller import Deliver, Poller
+from linkrunner_webhooks_local.project import LocalError
+from linkrunner_webhooks_local.sandboxes import Sandboxes
+from linkrunner_webhooks_local.settings import Settings
+from linkrunner_webhooks_local.stack import Stack
+from linkrunner_webhooks_local.state import LocalStack, published
+
+_RECEIVE: Final = "ReceiveFunction"
+_DELIVER: Final = "DeliverFunction"
+
+
+@contextmanager
+def local_stack(settings: Settings, console: Console) -> Iterator[LocalStack]:
+    """Everything, ready for webhooks while the block runs. Raises LocalError."""
+    with ExitStack() as running:
+        # First, because a busy port is the likeliest mistake; served last, because until then
+        # nothing is ready.
+        listener = running.enter_context(_listen(settings.port))
+        linkrunner_url = _linkrunner_url(settings, console, running)
+        aws = running.enter_context(embedded_aws())
+        stack = stacks.create(aws, {"LinkrunnerBaseUrl": linkrunner_url})
+        _store_secrets(stack, settings)
+        receive = _receive(stack, settings, console)
+        running.enter_context(_poller(stack, settings, console).running())
+        running.enter_context(serving(listener, gateway(receive, console.failed)))
+        local = LocalStack(
+            endpoint_url=aws.endpoint_url,
+            region=aws.region,
+            stack_name=stack.name,
+            url=url_of(listener),
+            linkrunner_url=linkrunner_url,
+            pid=os.getpid(),
+        )
+        running.enter_context(published(local))
+        yield local
+
+
+def _listen(port: int) -> socket.socket:
+    try:
+        return listen(port)
+    except OSError as error:
+        reason = "in use" if error.errno == errno.EADDRINUSE else error.strerror
+        raise LocalError(f"Port {port} is {reason}; set PORT to a free one.") from None
+
+
+def _linkrunner_url(settings: Settings, console: Console, running: ExitStack) -> str:
+    if settings.linkrunner_base_url is not None:
+        return settings.linkrunner_base_url
+    embedded = EmbeddedLinkrunner(key=settings.linkrunner_key, observe=console.arrived)
+    return running.enter_context(embedded).url
+
+
+def _store_secrets(stack: Stack, settings: Settings) -> None:
+    secrets = json.dumps({source: list(values) for source, values in settings.secrets.items()})
+    put = stack.aws.client("secretsmanager").put_secret_value
+    put(
+        SecretId=stack.environment(_DELIVER)["LINKRUNNER_KEY_SECRET_ARN"],
+        SecretString=settings.linkrunner_key,
+    )
+    put(SecretId=stack.environment(_RECEIVE)["WEBHOOK_SECRETS_ARN"], SecretString=secrets)
+
+
+def _environment(stack: Stack, function: str, settings: Settings) -> Mapping[str, str]:
+    # The handlers get it as an argument; this process's own environment may be somebody's AWS.
+    toml = {"WEBHOOKS_TOML": str(settings.webhooks_toml)}
+    return stack.environment(function) | stack.aws.environment | toml
+
+
+def _receive(stack: Stack, settings: Settings, console: Console) -> Receive:
+    environment = _environment(stack, _RECEIVE, settings)
+    sandboxes: Sandboxes[Receive] = Sandboxes(
+        lambda: receive_function.build(environment, observe=console.observe)
+    )
+
+    def receive(event: dict[str, Any]) -> Mapping[str, Any]:
+        with sandboxes.lent() as handler:
+            return handler(event)
+
+    return receive
+
+
+def _poller(stack: Stack, settings: Settings, console: Console) -> Poller:
+    environment = _environment(stack, _DELIVER, settings)
+    build: Callable[[], Deliver] = lambda: deliver_function.build(  # noqa: E731
+        environment, observe=console.observe
+    )
+    return Poller(
+        sqs=stack.aws.client("sqs"),
+        source=stack.queue_source(_DELIVER),
+        region=stack.aws.region,
+        timeout=stack.timeout(_DELIVER),
+        lent=Sandboxes(build).lent,
+        failed=console.failed,
+    )

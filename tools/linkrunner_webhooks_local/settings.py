@@ -1,0 +1,87 @@
+"""What `make run` is told through the environment."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from linkrunner_webhooks_local.development import LINKRUNNER_KEY, development_secret
+from linkrunner_webhooks_local.project import WEBHOOKS_TOML, LocalError
+
+_DEFAULT_PORT: Final = 8000
+
+Secrets = Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """A start of the local stack. No `linkrunner_base_url`: the embedded Linkrunner."""
+
+    port: int
+    linkrunner_base_url: str | None
+    linkrunner_key: str
+    secrets: Secrets
+    webhooks_toml: Path
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> Settings:
+        """From environment variables; one that is empty counts as unset. Raises LocalError."""
+        given = {name: value.strip() for name, value in environment.items() if value.strip()}
+        webhooks_toml = Path(given.get("WEBHOOKS_TOML", WEBHOOKS_TOML)).expanduser()
+        sources = _sources(webhooks_toml)
+        return cls(
+            port=_port(given.get("PORT")),
+            linkrunner_base_url=_base_url(given.get("LINKRUNNER_BASE_URL")),
+            linkrunner_key=given.get("LINKRUNNER_SERVER_KEY", LINKRUNNER_KEY),
+            secrets=_secrets(given.get("WEBHOOK_SECRETS"), sources),
+            webhooks_toml=webhooks_toml.resolve(),
+        )
+
+
+def _port(text: str | None) -> int:
+    if text is None:
+        return _DEFAULT_PORT
+    if not (text.isascii() and text.isdigit() and 0 <= int(text) <= 65_535):
+        raise LocalError(f"PORT must be a number from 0 to 65535, not {text!r}.")
+    return int(text)
+
+
+def _base_url(text: str | None) -> str | None:
+    if text is not None and not text.startswith(("http://", "https://")):
+        raise LocalError("LINKRUNNER_BASE_URL must start with http:// or https://.")
+    return text
+
+
+def _sources(path: Path) -> tuple[str, ...]:
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LocalError(f"WEBHOOKS_TOML: {path} cannot be read: {error.strerror}.") from None
+    except ValueError as error:
+        raise LocalError(f"WEBHOOKS_TOML: {path} is not TOML: {error}.") from None
+    return tuple(name for name, table in tables.items() if isinstance(table, dict))
+
+
+def _secrets(text: str | None, sources: tuple[str, ...]) -> Secrets:
+    if text is None:
+        return {source: (development_secret(source),) for source in sources}
+    try:
+        given = json.loads(text)
+    except ValueError:
+        given = None
+    if not isinstance(given, dict):
+        raise LocalError('WEBHOOK_SECRETS must be JSON like {"stripe": ["whsec_..."]}.')
+    return {source: _secret_list(source, value) for source, value in given.items()}
+
+
+def _secret_list(source: str, value: object) -> tuple[str, ...]:
+    secrets = [value] if isinstance(value, str) else value
+    if not isinstance(secrets, list) or not secrets:
+        raise LocalError(f"WEBHOOK_SECRETS: {source} needs a secret or a list of secrets.")
+    if not all(isinstance(secret, str) and secret.strip() for secret in secrets):
+        raise LocalError(f"WEBHOOK_SECRETS: each secret of {source} must be text and not empty.")
+    return tuple(secrets)

@@ -1,0 +1,69 @@
+"""How other commands find the local stack that is running: a file that exists while it does."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from linkrunner_webhooks_local.aws import Aws
+from linkrunner_webhooks_local.project import STATE_FILE
+
+
+@dataclass(frozen=True, slots=True)
+class LocalStack:
+    """A running local stack, for whoever wants to talk to it."""
+
+    endpoint_url: str
+    region: str
+    stack_name: str
+    url: str
+    linkrunner_url: str
+    pid: int
+
+    @property
+    def aws(self) -> Aws:
+        """Its AWS: `read().aws.client("sqs")`."""
+        return Aws(self.endpoint_url, self.region)
+
+
+def read(path: Path = STATE_FILE) -> LocalStack | None:
+    """The local stack that is running, if one is."""
+    try:
+        stack = LocalStack(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    return stack if _is_alive(stack.pid) else None
+
+
+@contextmanager
+def published(stack: LocalStack, path: Path = STATE_FILE) -> Iterator[None]:
+    """Let others find `stack` while the block runs."""
+    _write(stack, path)
+    try:
+        yield
+    finally:
+        # A second stack on another port may have taken the place meanwhile.
+        if read(path) == stack:
+            path.unlink(missing_ok=True)
+
+
+def _write(stack: LocalStack, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(f".{stack.pid}")
+    draft.write_text(json.dumps(asdict(stack), indent=2) + "\n", encoding="utf-8")
+    # At once: a reader sees the whole file or none.
+    draft.replace(path)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
