@@ -19,18 +19,15 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import boto3
 import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 ROOT = Path(__file__).parent.parent
 UV = ROOT / ".venv" / "bin" / "uv"
@@ -92,7 +89,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     python, minor = _interpreter("3.13"), "3.13"
     compiled = python is not None
     if python is None:
-        python, minor = sys.executable, "%d.%d" % sys.version_info[:2]
+        python, minor = sys.executable, ".".join(map(str, sys.version_info[:2]))
     variables = {
         "ARTIFACTS_DIR": package,
         "UV": UV,
@@ -155,6 +152,8 @@ def free_ports(count: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Request:
+    """One request Linkrunner got."""
+
     path: str
     headers: Mapping[str, str]
     body: Any
@@ -185,13 +184,20 @@ class FakeLinkrunner:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
-    def __enter__(self) -> FakeLinkrunner:
+    def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+    def taken(self) -> list[Request]:
+        """What arrived since it was last asked for."""
+        arrived = []
+        while not self.requests.empty():
+            arrived.append(self.requests.get())
+        return arrived
 
 
 @dataclass(frozen=True)
@@ -207,7 +213,8 @@ class EmbeddedAws:
     linkrunner_key: str
 
     @classmethod
-    def at(cls, url: str) -> EmbeddedAws:
+    def at(cls, url: str) -> Self:
+        """Create the resources in an empty emulator."""
         credentials = {
             "aws_access_key_id": "test",
             "aws_secret_access_key": "test",
@@ -234,6 +241,20 @@ class EmbeddedAws:
         )
 
 
+@contextmanager
+def embedded_aws(folder: Path) -> Iterator[EmbeddedAws]:
+    """An AWS of this test's own, on loopback only."""
+    (port,) = free_ports(1)
+    env = {
+        "PATH": os.environ["PATH"],
+        "BIND_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(port),
+        "TMPDIR": str(folder),
+    }
+    with running(str(MINISTACK), env=env, cwd=folder, port=port, log=folder / "aws.txt"):
+        yield EmbeddedAws.at(f"http://127.0.0.1:{port}")
+
+
 # ------------------------------------------------------------------------------- the functions
 
 
@@ -243,18 +264,23 @@ class Function:
 
     port: int
 
-    def invoke(self, event: Mapping[str, Any]) -> Any:
-        request = urllib.request.Request(  # noqa: S310
+    def invoke(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """The function's answer to an event."""
+        request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}/2015-03-31/functions/function/invocations",
             data=json.dumps(event).encode(),
         )
         with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
-            return json.load(answer)
+            result: dict[str, Any] = json.load(answer)
+            return result
+
+
+Running = AbstractContextManager[Function]
 
 
 @contextmanager
 def function(
-    built: Built, name: str, variables: Mapping[str, str], aws: EmbeddedAws, log: Path
+    built: Built, name: str, variables: Mapping[str, str], aws: EmbeddedAws, folder: Path
 ) -> Iterator[Function]:
     """Start one of the two functions with these variables, the package, and nothing else installed."""
     (emulator,) = ROOT.glob(
@@ -275,13 +301,40 @@ def function(
         "PYTHONPATH": str(built.client),
         "AWS_ENDPOINT_URL": aws.url,
         "AWS_LAMBDA_FUNCTION_NAME": name,
+        # What the template's LoggingConfig makes Lambda set.
+        "AWS_LAMBDA_LOG_FORMAT": "JSON",
+        "AWS_LAMBDA_LOG_LEVEL": "INFO",
         "POWERTOOLS_SERVICE_NAME": "linkrunner-webhooks",
         "POWERTOOLS_METRICS_NAMESPACE": "LinkrunnerWebhooks",
         "POWERTOOLS_LOG_LEVEL": "INFO",
     }
     command = (str(emulator), *addresses, "--log-level", "error", *runtime)
+    log = folder / f"{name}.log"
     with running(*command, env=env, cwd=built.package, port=port, log=log):
         yield Function(port)
+
+
+def receive_function(built: Built, aws: EmbeddedAws, folder: Path) -> Running:
+    """The receiving function, with the variables the template gives it."""
+    variables = {
+        "WEBHOOK_QUEUE_URL": aws.webhook_queue,
+        "WEBHOOK_SECRETS_ARN": aws.webhook_secrets,
+    }
+    return function(built, "receive_function", variables, aws, folder)
+
+
+def deliver_function(built: Built, aws: EmbeddedAws, linkrunner: str, folder: Path) -> Running:
+    """The delivering function, with the variables the template gives it."""
+    variables = {
+        "WEBHOOK_QUEUE_URL": aws.webhook_queue,
+        "DEAD_LETTER_QUEUE_URL": aws.dead_letter_queue,
+        "CLAIMS_TABLE": aws.claims_table,
+        "LINKRUNNER_KEY_SECRET_ARN": aws.linkrunner_key,
+        "LINKRUNNER_BASE_URL": linkrunner,
+        "REQUESTS_PER_SECOND": "30",
+        "DELIVER_CONCURRENCY": "2",
+    }
+    return function(built, "deliver_function", variables, aws, folder)
 
 
 # ------------------------------------------------------------------------------- events
@@ -375,7 +428,7 @@ def queue_event(messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def received(aws: EmbeddedAws) -> list[dict[str, Any]]:
+def waiting(aws: EmbeddedAws) -> list[dict[str, Any]]:
     """The messages waiting in the webhook queue."""
     answer = aws.sqs.receive_message(
         QueueUrl=aws.webhook_queue,
@@ -401,73 +454,84 @@ def test_the_package_is_compiled_and_carries_only_what_runs(built: Built) -> Non
     assert not list(built.package.glob("*.dist-info"))
     if built.compiled:
         tag = f"cpython-{built.minor.replace('.', '')}"
-        modules = {path for path in built.package.rglob("*.py")}
+        modules = set(built.package.rglob("*.py"))
         twins = {path.parent / "__pycache__" / f"{path.stem}.{tag}.pyc" for path in modules}
         assert {twin for twin in twins if not twin.is_file()} == set()
 
 
-def test_a_signed_webhook_travels_through_the_built_package(built: Built, tmp_path: Path) -> None:
-    """Received, queued and captured once by the built functions, under the real runtime loop."""
-    (aws_port,) = free_ports(1)
-    emulator_env = {
-        "PATH": os.environ["PATH"],
-        "BIND_HOST": "127.0.0.1",
-        "GATEWAY_PORT": str(aws_port),
-        "TMPDIR": str(tmp_path),
-    }
-    log = tmp_path / "ministack.log"
+@dataclass(frozen=True)
+class Journey:
+    """What one signed webhook, and a forged one before it, met on their way through the built functions."""
+
+    forged: dict[str, Any]
+    received: dict[str, Any]
+    queued: list[dict[str, Any]]
+    delivered: dict[str, Any]
+    captured: list[Request]
+    repeated: dict[str, Any]
+    captured_again: list[Request]
+    logs: str
+
+
+@pytest.fixture(scope="module")
+def journey(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Journey:
+    """Starts the embedded AWS, a Linkrunner and both functions, and sends a purchase through them."""
+    folder = tmp_path_factory.mktemp("journey")
+    body = stripe_purchase()
     with ExitStack() as stack:
-        stack.enter_context(
-            running(str(MINISTACK), env=emulator_env, cwd=tmp_path, port=aws_port, log=log)
-        )
-        aws = EmbeddedAws.at(f"http://127.0.0.1:{aws_port}")
+        aws = stack.enter_context(embedded_aws(folder))
         linkrunner = stack.enter_context(FakeLinkrunner())
-        receive_variables = {
-            "WEBHOOK_QUEUE_URL": aws.webhook_queue,
-            "WEBHOOK_SECRETS_ARN": aws.webhook_secrets,
-        }
-        deliver_variables = {
-            "WEBHOOK_QUEUE_URL": aws.webhook_queue,
-            "DEAD_LETTER_QUEUE_URL": aws.dead_letter_queue,
-            "CLAIMS_TABLE": aws.claims_table,
-            "LINKRUNNER_KEY_SECRET_ARN": aws.linkrunner_key,
-            "LINKRUNNER_BASE_URL": linkrunner.url,
-            "REQUESTS_PER_SECOND": "30",
-            "DELIVER_CONCURRENCY": "2",
-        }
-        receive = stack.enter_context(
-            function(built, "receive_function", receive_variables, aws, tmp_path / "receive.log")
-        )
-        deliver = stack.enter_context(
-            function(built, "deliver_function", deliver_variables, aws, tmp_path / "deliver.log")
-        )
-        body = stripe_purchase()
-
-        forged = api_event("stripe", body, {"stripe-signature": "t=1,v1=00"})
-        assert receive.invoke(forged)["statusCode"] == 401, _logs(tmp_path)
-
-        signed = api_event("stripe", body, {"stripe-signature": stripe_signature(body)})
-        answer = receive.invoke(signed)
-        assert answer["statusCode"] == 200, _logs(tmp_path)
-        assert json.loads(answer["body"]) == {"status": "queued", "event_id": "evt_package_1"}
-        messages = received(aws)
-        assert len(messages) == 1
-
-        delivery = queue_event(messages)
-        assert deliver.invoke(delivery) == {"batchItemFailures": []}, _logs(tmp_path)
-        request = linkrunner.requests.get(timeout=5)
-        assert request.path.endswith("/capture-event")
-        assert SERVER_KEY in request.headers.values()
-        assert request.body["user_id"] == "user-42"
-        assert (request.body["event_data"]["amount"], request.body["event_data"]["currency"]) == (
-            19.99,
-            "USD",
-        )
-        assert "buyer@example.com" not in json.dumps(request.body)
-
-        assert deliver.invoke(delivery) == {"batchItemFailures": []}, _logs(tmp_path)
-        assert linkrunner.requests.empty()
+        receive = stack.enter_context(receive_function(built, aws, folder))
+        deliver = stack.enter_context(deliver_function(built, aws, linkrunner.url, folder))
+        forged = receive.invoke(api_event("stripe", body, {"stripe-signature": "t=1,v1=00"}))
+        signature = {"stripe-signature": stripe_signature(body)}
+        answer = receive.invoke(api_event("stripe", body, signature))
+        queued = waiting(aws)
+        delivered = deliver.invoke(queue_event(queued))
+        captured = linkrunner.taken()
+        repeated = deliver.invoke(queue_event(queued))
+        captured_again = linkrunner.taken()
+    logs = "\n".join(path.read_text("utf-8", "replace") for path in sorted(folder.glob("*.log")))
+    return Journey(forged, answer, queued, delivered, captured, repeated, captured_again, logs)
 
 
-def _logs(folder: Path) -> str:
-    return "\n".join(path.read_text("utf-8", "replace") for path in sorted(folder.glob("*.log")))
+def test_a_forged_webhook_is_turned_away(journey: Journey) -> None:
+    """The built receiver checks signatures."""
+    assert journey.forged["statusCode"] == 401, journey.logs
+
+
+def test_a_signed_webhook_is_queued(journey: Journey) -> None:
+    """The built receiver answers 200, and the message is in the queue."""
+    assert journey.received["statusCode"] == 200, journey.logs
+    body = json.loads(journey.received["body"])
+    assert body == {"status": "queued", "event_id": "evt_package_1"}
+    assert len(journey.queued) == 1
+
+
+def test_a_queued_webhook_reaches_linkrunner_once(journey: Journey) -> None:
+    """The built deliverer posts the sale with the stored key, and not again when the message repeats."""
+    done: dict[str, Any] = {"batchItemFailures": []}
+    assert (journey.delivered, journey.repeated) == (done, done), journey.logs
+    (request,) = journey.captured
+    assert request.path.endswith("/capture-event")
+    assert SERVER_KEY in request.headers.values()
+    assert request.body["user_id"] == "user-42"
+    data = request.body["event_data"]
+    assert (data["amount"], data["currency"]) == (19.99, "USD")
+    assert "buyer@example.com" not in json.dumps(request.body)
+    assert journey.captured_again == []
+
+
+def test_metrics_have_the_dimensions_the_alarms_name(journey: Journey) -> None:
+    """One dimension more would be another metric, and every alarm would wait for one nobody writes."""
+    written = [json.loads(line) for line in journey.logs.splitlines() if line.startswith('{"_aws"')]
+    directives = [each for line in written for each in line["_aws"]["CloudWatchMetrics"]]
+    assert {each["Namespace"] for each in directives} == {"LinkrunnerWebhooks"}
+    sets = {tuple(sorted(names)) for each in directives for names in each["Dimensions"]}
+    assert sets == {("outcome", "reason"), ("outcome", "source")}
+
+
+def test_nothing_personal_is_logged(journey: Journey) -> None:
+    """Neither the buyer nor a secret is in what the functions print."""
+    for secret in ("buyer@example.com", "user-42", SIGNING_SECRET, SERVER_KEY):
+        assert secret not in journey.logs

@@ -503,6 +503,7 @@ ALARMS: dict[str, tuple[set[str], str, float]] = {
             "retrying/network",
             "retrying/rate_limited",
             "retrying/claims",
+            "retrying/queue",
             "captured/none",
         },
         ">",
@@ -511,7 +512,7 @@ ALARMS: dict[str, tuple[set[str], str, float]] = {
     "LinkrunnerKeyUnauthorized": ({"retrying/unauthorized", "retrying/no_key"}, ">", 0),
     "ReceiveErrors": ({"Errors of ReceiveFunction", "Throttles of ReceiveFunction"}, ">", 0),
     "WebhooksNotStored": ({f"rejected/{NotStored.code}", "rejected/internal"}, ">", 0),
-    "DeliverErrors": ({"Errors of DeliverFunction"}, ">", 0),
+    "DeliverErrors": ({"Errors of DeliverFunction", "retrying/internal"}, ">", 0),
     "SignatureFailures": ({f"rejected/{BadSignature.code}"}, ">=", 10),
     "WebhooksTooLarge": ({f"rejected/{TooLarge.code}"}, ">", 0),
 }

@@ -13,7 +13,8 @@ from email.utils import parsedate_to_datetime
 from typing import Protocol
 
 import urllib3
-from urllib3.exceptions import HTTPError, TimeoutError
+from urllib3.exceptions import HTTPError
+from urllib3.exceptions import TimeoutError as RequestTimeout
 
 from linkrunner_webhooks import __version__
 from linkrunner_webhooks.errors import Refused, Unavailable
@@ -87,13 +88,9 @@ class Linkrunner:
         headers = {**self._pool.headers, "linkrunner-key": key}
         try:
             # No redirects: the key goes to the configured host and nowhere else.
-            return self._pool.request(
-                "POST", self._url, body=body, headers=headers, redirect=False
-            )
-        except TimeoutError:
-            raise Unavailable(
-                "Linkrunner did not answer in time", reason="timeout"
-            ) from None
+            return self._pool.request("POST", self._url, body=body, headers=headers, redirect=False)
+        except RequestTimeout:
+            raise Unavailable("Linkrunner did not answer in time", reason="timeout") from None
         except HTTPError as error:
             message = f"no connection to Linkrunner: {type(error).__name__}"
             raise Unavailable(message, reason="network") from None
@@ -101,10 +98,7 @@ class Linkrunner:
 
 def endpoint(base_url: str) -> str:
     """The capture URL of a base URL, with or without the documented `/api/v1`."""
-    return (
-        base_url.rstrip("/").removesuffix("/capture-event").removesuffix("/api/v1")
-        + _PATH
-    )
+    return base_url.rstrip("/").removesuffix("/capture-event").removesuffix("/api/v1") + _PATH
 
 
 def judge(status: int, retry_after: str | None = None) -> None:
@@ -131,7 +125,5 @@ def seconds(retry_after: str | None) -> float | None:
         moment = parsedate_to_datetime(text)
     except (TypeError, ValueError):
         return None
-    wait = (
-        moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)
-    ).total_seconds()
+    wait = (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
     return min(max(wait, 0.0), _MAX_RETRY_AFTER)

@@ -95,9 +95,7 @@ def load(path: Path = DEFAULT_PATH) -> Config:
     try:
         tables = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise ConfigError(
-            f"{path}: {error.strerror}; set WEBHOOKS_TOML to the file"
-        ) from None
+        raise ConfigError(f"{path}: {error.strerror}; set WEBHOOKS_TOML to the file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
     return Config(tables, path.name)
@@ -115,21 +113,12 @@ class _Reader:
 
     def source(self, written: object) -> Source:
         if not isinstance(written, dict):
-            raise ConfigError(
-                f"{self.path}: `{self.name}` must be a table: [{self.name}]"
-            )
-        if (
-            not self.name.replace("_", "").replace("-", "").isalnum()
-            or not self.name.isascii()
-        ):
-            raise self.error(
-                "", "a source's name is part of a URL: letters, digits, _ and -"
-            )
+            raise ConfigError(f"{self.path}: `{self.name}` must be a table: [{self.name}]")
+        if not self.name.replace("_", "").replace("-", "").isalnum() or not self.name.isascii():
+            raise self.error("", "a source's name is part of a URL: letters, digits, _ and -")
         provider = self.provider(written.get("provider", self.name))
         ours = {
-            key: value
-            for key, value in written.items()
-            if key in provider.options.model_fields
+            key: value for key, value in written.items() if key in provider.options.model_fields
         }
         rest = {key: value for key, value in written.items() if key not in ours}
         options = self.validate(provider.options, ours)
@@ -152,9 +141,7 @@ class _Reader:
         if isinstance(name, str) and name in providers.names():
             return providers.load(name)
         hint = suggest(str(name), providers.names())
-        raise self.error(
-            "", f'there is no provider {name!r}{hint}; set provider = "..."'
-        )
+        raise self.error("", f'there is no provider {name!r}{hint}; set provider = "..."')
 
     def validate(
         self, model: type[Any], values: Mapping[str, Any], also: tuple[str, ...] = ()
@@ -171,9 +158,7 @@ class _Reader:
         where, key = (f".{key}", str(first["loc"][1])) if nested else ("", key)
         if first["type"] == "extra_forbidden":
             return self.error(where, f"unknown key `{key}`{suggest(key, valid)}")
-        return self.error(
-            where, f"`{key}`: {first['msg'][0].lower()}{first['msg'][1:]}"
-        )
+        return self.error(where, f"`{key}`: {first['msg'][0].lower()}{first['msg'][1:]}")
 
     def check_expressions(self, where: str, expressions: Iterable[str]) -> None:
         for expression in expressions:
@@ -187,14 +172,10 @@ class _Reader:
     ) -> dict[str, dict[Kind, str]]:
         for name in written:
             if name in provider.never:
-                raise self.error(
-                    ".events", f'"{name}" is never forwarded: {provider.never[name]}'
-                )
+                raise self.error(".events", f'"{name}" is never forwarded: {provider.never[name]}')
             if name not in provider.types:
                 hint = suggest(name, provider.types)
-                raise self.error(
-                    ".events", f'{provider.title} has no event type "{name}"{hint}'
-                )
+                raise self.error(".events", f'{provider.title} has no event type "{name}"{hint}')
         return {
             name: self.kinds(event_type, written.get(name))
             for name, event_type in provider.types.items()
@@ -206,15 +187,11 @@ class _Reader:
         if choice is False:
             return {}
         if isinstance(choice, dict):
-            choices |= {
-                self.kind(event_type, key): value for key, value in choice.items()
-            }
+            choices |= {self.kind(event_type, key): value for key, value in choice.items()}
         elif choice is not None:
             choices |= dict.fromkeys(event_type.kinds, choice)
         return {
-            kind: self.event_name(event_type.name, value)
-            if isinstance(value, str)
-            else kind.value
+            kind: self.event_name(event_type.name, value) if isinstance(value, str) else kind.value
             for kind, value in choices.items()
             if value is not False
         }
@@ -227,9 +204,7 @@ class _Reader:
 
     def event_name(self, event_type: str, name: str) -> str:
         if not name.strip() or len(name) > 100 or not name.isprintable():
-            raise self.error(
-                ".events", f'"{event_type}": an event name is 1 to 100 characters'
-            )
+            raise self.error(".events", f'"{event_type}": an event name is 1 to 100 characters')
         return name
 
     def fields(self, table: Table) -> dict[str, str | None]:
@@ -238,16 +213,12 @@ class _Reader:
             if key not in EventData.model_fields:
                 hint = suggest(key, EventData.model_fields)
                 raise self.error(".fields", f"unknown field `{key}`{hint}")
-        targets = {
-            key: table.fields.get(key, key) or None for key in EventData.model_fields
-        }
+        targets = {key: table.fields.get(key, key) or None for key in EventData.model_fields}
         taken = [target for target in (*targets.values(), *table.extra) if target]
         for target in taken:
             if taken.count(target) > 1:
                 where = ".extra" if target in table.extra else ".fields"
-                raise self.error(
-                    where, f"`{target}` would be set twice; choose another name"
-                )
+                raise self.error(where, f"`{target}` would be set twice; choose another name")
         return {key: target for key, target in targets.items() if target != key}
 
 
@@ -255,6 +226,4 @@ def suggest(name: str, valid: Iterable[str]) -> str:
     """`; did you mean "..."?`, or every valid name when none is near."""
     valid = sorted(valid)
     near = get_close_matches(name, valid, n=1, cutoff=0.6)
-    return (
-        f'; did you mean "{near[0]}"?' if near else f"; valid are: {', '.join(valid)}"
-    )
+    return f'; did you mean "{near[0]}"?' if near else f"; valid are: {', '.join(valid)}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Protocol
@@ -18,7 +18,6 @@ from linkrunner_webhooks import envelope
 from linkrunner_webhooks.capture import Capture
 from linkrunner_webhooks.config import Config, Source
 from linkrunner_webhooks.errors import (
-    ConfigError,
     Exhausted,
     Malformed,
     MissingUser,
@@ -31,7 +30,7 @@ from linkrunner_webhooks.linkrunner import LinkrunnerEvent
 from linkrunner_webhooks.model import Identity, Outcome, Webhook
 from linkrunner_webhooks.once import Standing
 from linkrunner_webhooks.reports import Report
-from linkrunner_webhooks.translation import plan
+from linkrunner_webhooks.translation import Planned, plan
 
 # The retry schedule: 5 s, 10 s, 20 s ... an hour, until the message is this old.
 FIRST_DELAY = 5.0
@@ -42,9 +41,7 @@ PATIENCE = 60 * 3600.0
 SLOWEST = 30.0
 
 # What says nothing about the message at hand: the next one would meet the same.
-_EVERYBODYS = frozenset(
-    {"rate_limited", "timeout", "network", "unauthorized", "no_key", "claims"}
-)
+_EVERYBODYS = frozenset({"rate_limited", "timeout", "network", "unauthorized", "no_key", "claims"})
 
 # What does not count as a failure of the message itself.
 _NOT_TRIED = frozenset({"out_of_time", "busy"})
@@ -66,7 +63,8 @@ class Once(Protocol):
     """Claims on economic facts; see once.Claims."""
 
     def claim(self, keys: Sequence[str], owner: str) -> Standing: ...
-    def complete(self, keys: Sequence[str]) -> None: ...
+    def complete(self, keys: Sequence[str], user_id: str) -> None: ...
+    def user_of(self, keys: Sequence[str]) -> str | None: ...
     def release(self, keys: Sequence[str], owner: str) -> None: ...
 
 
@@ -88,9 +86,7 @@ class Deliverer:
     now: Callable[[], float]
     observe: Callable[[Report], None]
 
-    def deliver(
-        self, messages: Sequence[Message], remaining: Callable[[], float]
-    ) -> list[str]:
+    def deliver(self, messages: Sequence[Message], remaining: Callable[[], float]) -> list[str]:
         """Deliver a batch within `remaining()` seconds; returns the ids that stay in the queue."""
         kept, trouble = [], None
         for message in messages:
@@ -120,9 +116,7 @@ class Deliverer:
         except Unavailable as error:
             return self._retry(message, report, error)
         except Exception as error:  # noqa: BLE001 - one message's trouble must not take the batch along
-            failure = Unavailable(
-                f"{type(error).__name__} in deliver", reason="internal"
-            )
+            failure = Unavailable(f"{type(error).__name__} in deliver", reason="internal")
             return self._retry(message, report, failure)
 
     def _retry(
@@ -130,9 +124,7 @@ class Deliverer:
     ) -> tuple[Report, Unavailable | None]:
         if error.reason in _NOT_TRIED or self.now() - message.sent_at <= PATIENCE:
             return self._delay(message, report, error)
-        exhausted = Exhausted(
-            f"still failing after {PATIENCE / 3600:.0f} hours: {error}"
-        )
+        exhausted = Exhausted(f"still failing after {PATIENCE / 3600:.0f} hours: {error}")
         return self._park(message, report, exhausted)
 
     def _open(self, message: Message, report: Report) -> tuple[Report, Work]:
@@ -157,7 +149,7 @@ class Deliverer:
         planned = plan(work.webhook, work.identity, work.source)
         try:
             # All bodies before the first capture: a message is parked whole or not at all.
-            events = [each.event(work.source) for each in planned]
+            events = [each.event(work.source, self._payer(each)) for each in planned]
         except MissingUser as error:
             if work.source.missing_user == "park":
                 raise
@@ -185,6 +177,11 @@ class Deliverer:
             ),
         )
 
+    def _payer(self, planned: Planned) -> str | None:
+        """Who paid, for an event that follows a payment and names nobody itself."""
+        asked = planned.user_id is None and planned.follows
+        return self.once.user_of(planned.follows) if asked else None
+
     def _capture_once(self, keys: Sequence[str], event: LinkrunnerEvent) -> Captured:
         """Capture an event unless its fact was captured before. Raises Refused or Unavailable."""
         owner = uuid4().hex
@@ -196,7 +193,7 @@ class Deliverer:
         with self._released_on_failure(keys, owner):
             self.capture(event)
         try:
-            self.once.complete(keys)
+            self.once.complete(keys, event.user_id)
         except Unavailable:
             # Trying the message again would capture it twice for certain; not recording it only might.
             return Captured.UNRECORDED
@@ -207,11 +204,9 @@ class Deliverer:
         try:
             yield
         except BaseException:
-            try:
+            # The lease runs out by itself; why the capture failed is the better story.
+            with suppress(Unavailable):
                 self.once.release(keys, owner)
-            except Unavailable:
-                # The lease runs out by itself; why the capture failed is the better story.
-                pass
             raise
 
     def _park(
@@ -222,9 +217,7 @@ class Deliverer:
         except Unavailable as unavailable:
             return self._delay(message, report, unavailable)
         return (
-            replace(
-                report, outcome=Outcome.PARKED, reason=error.code, detail=str(error)
-            ),
+            replace(report, outcome=Outcome.PARKED, reason=error.code, detail=str(error)),
             None,
         )
 
@@ -232,16 +225,12 @@ class Deliverer:
         self, message: Message, report: Report, error: Unavailable
     ) -> tuple[Report, Unavailable]:
         seconds = delay(message.receives, error.retry_after)
-        try:
+        # Without it the visibility timeout brings the message back, only later.
+        with suppress(Unavailable):
             self.queue.delay(message, seconds)
-        except Unavailable:
-            # The visibility timeout brings the message back, only later.
-            pass
         detail = f"{error}; next try in {seconds:.0f} s"
         return (
-            replace(
-                report, outcome=Outcome.RETRYING, reason=error.reason, detail=detail
-            ),
+            replace(report, outcome=Outcome.RETRYING, reason=error.reason, detail=detail),
             error,
         )
 
@@ -268,7 +257,7 @@ def delay(receives: int, retry_after: float | None = None) -> float:
     doubled = FIRST_DELAY * 2 ** min(max(receives, 1) - 1, 20)
     wait = min(doubled, LAST_DELAY) if retry_after is None else retry_after
     # Upwards only: a Retry-After is a promise, and spread keeps a backlog from coming back as one wave.
-    return wait * random.uniform(1.0, 1.25)
+    return wait * random.uniform(1.0, 1.25)  # noqa: S311
 
 
 def _report(message: Message) -> Report:

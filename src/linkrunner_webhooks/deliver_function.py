@@ -20,9 +20,7 @@ from linkrunner_webhooks.telemetry import observe as observe_in_lambda
 Deliver = Callable[[dict[str, Any], Callable[[], float]], dict[str, Any]]
 
 
-def build(
-    environment: wiring.Environment, *, observe: Callable[[Report], None]
-) -> Deliver:
+def build(environment: wiring.Environment, *, observe: Callable[[Report], None]) -> Deliver:
     """The deliverer over real queues, claims and Linkrunner. Raises ConfigError naming a wrong setting."""
     patience = {"connect": 2.0, "read": 5.0, "attempts": 3}
     secrets = wiring.client("secretsmanager", environment, **patience)  # type: ignore[arg-type]
@@ -33,11 +31,7 @@ def build(
         config=wiring.webhooks(environment),
         capture=Linkrunner(
             wiring.setting(environment, "LINKRUNNER_BASE_URL"),
-            ServerKey(
-                Secret(
-                    secrets, wiring.setting(environment, "LINKRUNNER_KEY_SECRET_ARN")
-                )
-            ),
+            ServerKey(Secret(secrets, wiring.setting(environment, "LINKRUNNER_KEY_SECRET_ARN"))),
             Pace(wiring.positive(environment, "REQUESTS_PER_SECOND") / workers),
         ),
         once=Claims(table, wiring.setting(environment, "CLAIMS_TABLE")),
@@ -50,12 +44,8 @@ def build(
         observe=observe,
     )
 
-    def deliver(
-        event: dict[str, Any], remaining: Callable[[], float]
-    ) -> dict[str, Any]:
-        kept = deliverer.deliver(
-            [_message(record) for record in event["Records"]], remaining
-        )
+    def deliver(event: dict[str, Any], remaining: Callable[[], float]) -> dict[str, Any]:
+        kept = deliverer.deliver([_message(record) for record in event["Records"]], remaining)
         return {"batchItemFailures": [{"itemIdentifier": id} for id in kept]}
 
     return deliver

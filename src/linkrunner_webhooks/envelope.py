@@ -44,9 +44,7 @@ class Envelope:
             "v": 1,
             "source": self.webhook.source,
             "received_at": round(self.received_at, 3),
-            "headers": {
-                key: headers[key] for key in provider.headers if key in headers
-            },
+            "headers": {key: headers[key] for key in provider.headers if key in headers},
         }
         return json.dumps(content | encode(self.webhook.body), separators=(",", ":"))
 
@@ -67,12 +65,8 @@ def unseal(text: str) -> Envelope:
     try:
         content = json.loads(text)
         if content["v"] != 1:
-            raise Unreadable(
-                "the message was written by a newer version; deploy that version"
-            )
-        webhook = Webhook(
-            str(content["source"]), dict(content["headers"]), _body(content)
-        )
+            raise Unreadable("the message was written by a newer version; deploy that version")
+        webhook = Webhook(str(content["source"]), dict(content["headers"]), _body(content))
         return Envelope(webhook, float(content["received_at"]))
     except (KeyError, TypeError, ValueError, RecursionError, zlib.error):
         raise Unreadable("the message is not a webhook put there by receive") from None
@@ -82,9 +76,7 @@ def _body(content: dict[str, Any]) -> bytes:
     if "body" in content:
         return str(content["body"]).encode("utf-8")
     inflater = zlib.decompressobj()
-    body = inflater.decompress(
-        b64decode(content["body_zlib"], validate=True), _MAX_BODY
-    )
+    body = inflater.decompress(b64decode(content["body_zlib"], validate=True), _MAX_BODY)
     if not inflater.eof:
         raise ValueError("truncated or oversized")
     return body

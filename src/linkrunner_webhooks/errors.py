@@ -98,9 +98,7 @@ class Unavailable(WebhookError):
 
     code = "unavailable"
 
-    def __init__(
-        self, message: str, *, reason: str, retry_after: float | None = None
-    ) -> None:
+    def __init__(self, message: str, *, reason: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.reason = reason
         self.retry_after = retry_after

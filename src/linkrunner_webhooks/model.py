@@ -106,9 +106,11 @@ _FLOWS = {
 }
 
 # ISO 4217 currencies whose smallest unit is not a hundredth.
-_EXPONENTS = dict.fromkeys(
-    "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(), 0
-) | dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3)
+_ZERO_DECIMAL = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
+_THREE_DECIMAL = "BHD IQD JOD KWD LYD OMR TND"
+_EXPONENTS = {code: 0 for code in _ZERO_DECIMAL.split()} | {
+    code: 3 for code in _THREE_DECIMAL.split()
+}
 
 # Past this many digits a JSON number no longer carries an amount exactly.
 _MAX_DIGITS = 15
@@ -127,11 +129,7 @@ class Money:
     currency: str
 
     def __post_init__(self) -> None:
-        if not (
-            len(self.currency) == 3
-            and self.currency.isascii()
-            and self.currency.isalpha()
-        ):
+        if not (len(self.currency) == 3 and self.currency.isascii() and self.currency.isalpha()):
             raise Untranslatable("currency is not a three-letter ISO 4217 code")
         if not self.amount.is_finite() or not _carried_exactly(self.amount):
             raise Untranslatable("amount is not a finite number of at most 15 digits")

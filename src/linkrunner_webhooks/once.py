@@ -4,6 +4,8 @@ A claim is a lease with an owner. It is released when the work fails, runs out w
 kept as done for 35 days when it succeeded: longer than a message can live in the queues (14 days each) and
 longer than any provider repeats itself.
 
+What was captured also remembers for whom: a refund often names no user, but the payment it follows did.
+
 A fact can have several keys, because no single report of it names all its ids. Whoever holds one of them done
 is a duplicate, and teaches the others.
 """
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from enum import Enum
 from typing import Any
 
@@ -32,12 +35,18 @@ class Standing(Enum):
     BUSY = "busy"
 
 
+class _InTheWay(Exception):
+    """Another record holds the key; `state` is what it says."""
+
+    def __init__(self, state: str) -> None:
+        super().__init__(state)
+        self.state = state
+
+
 class Claims:
     """The table. Every method raises Unavailable when DynamoDB does not answer."""
 
-    def __init__(
-        self, client: Any, table: str, *, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, client: Any, table: str, *, clock: Callable[[], float] = time.time) -> None:
         self._client = client
         self._table = table
         self._clock = clock
@@ -58,69 +67,76 @@ class Claims:
             taken.append(key)
         return Standing.OURS
 
-    def complete(self, keys: Iterable[str]) -> None:
-        """The fact is captured, whoever holds a lease on it by now."""
+    def complete(self, keys: Iterable[str], user_id: str) -> None:
+        """The fact is captured for that user, whoever holds a lease on it by now."""
         expires_at = int(self._clock()) + KEPT
         for key in keys:
-            self._call("put_item", Item=_item(key, "done", "", expires_at, expires_at))
+            done = _item(key, "done", "", expires_at, expires_at) | {"user_id": {"S": user_id}}
+            self._call("put_item", Item=done)
+
+    def user_of(self, keys: Iterable[str]) -> str | None:
+        """The user of a captured fact with any of these keys: whose refund it is, for instance."""
+        found = (self._get(key).get("user_id", {}).get("S") for key in keys)
+        return next((user_id for user_id in found if user_id), None)
 
     def release(self, keys: Iterable[str], owner: str) -> None:
         """Give the keys back, unless somebody else has taken them over."""
         for key in keys:
-            self._call(
-                "delete_item",
-                Key={"key": {"S": key}},
-                ConditionExpression="#owner = :owner AND #state = :claimed",
-                ExpressionAttributeNames={"#owner": "owner", "#state": "state"},
-                ExpressionAttributeValues={
-                    ":owner": {"S": owner},
-                    ":claimed": {"S": "claimed"},
-                },
-            )
+            with suppress(_InTheWay):
+                self._call(
+                    "delete_item",
+                    Key={"key": {"S": key}},
+                    ConditionExpression="#owner = :owner",
+                    ExpressionAttributeNames={"#owner": "owner"},
+                    ExpressionAttributeValues={":owner": {"S": owner}},
+                )
 
     def _learn(self, done: str, keys: list[str], taken: list[str], owner: str) -> None:
         """The other keys name the same fact, so what reports them later is a duplicate too."""
         later = [key for key in keys if key != done and key not in taken]
-        self.complete(
-            [*taken, *(key for key in later if self._take(key, owner) is Standing.OURS)]
-        )
+        learned = [*taken, *(key for key in later if self._take(key, owner) is Standing.OURS)]
+        if learned:
+            self.complete(learned, self.user_of([done]) or "")
 
     def _take(self, key: str, owner: str) -> Standing:
         now = int(self._clock())
-        refused = self._call(
-            "put_item",
-            Item=_item(key, "claimed", owner, now + LEASE, now + LEASE + 3600),
-            # TTL deletes late, so a record past its time counts as gone.
-            ConditionExpression="attribute_not_exists(#key) OR #until <= :now",
-            ExpressionAttributeNames={"#key": "key", "#until": "until"},
-            ExpressionAttributeValues={":now": {"N": str(now)}},
-            ReturnValuesOnConditionCheckFailure="ALL_OLD",
-        )
-        if refused is None:
-            return Standing.OURS
-        state = refused.get("state", {}).get("S")
-        return Standing.DONE if state == "done" else Standing.BUSY
-
-    def _call(self, operation: str, **arguments: Any) -> dict[str, Any] | None:
-        """None when it was done, the record in the way when its condition refused it."""
         try:
-            getattr(self._client, operation)(TableName=self._table, **arguments)
+            self._call(
+                "put_item",
+                Item=_item(key, "claimed", owner, now + LEASE, now + LEASE + 3600),
+                # TTL deletes late, so a record past its time counts as gone.
+                ConditionExpression="attribute_not_exists(#key) OR #until <= :now",
+                ExpressionAttributeNames={"#key": "key", "#until": "until"},
+                ExpressionAttributeValues={":now": {"N": str(now)}},
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except _InTheWay as error:
+            return Standing.DONE if error.state == "done" else Standing.BUSY
+        return Standing.OURS
+
+    def _get(self, key: str) -> dict[str, Any]:
+        answer = self._call("get_item", Key={"key": {"S": key}}, ConsistentRead=True)
+        return dict(answer.get("Item", {}))
+
+    def _call(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        """Raises _InTheWay when its condition was refused, Unavailable for everything else."""
+        try:
+            answer: dict[str, Any] = getattr(self._client, operation)(
+                TableName=self._table, **arguments
+            )
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "")
             if code == "ConditionalCheckFailedException":
-                return dict(error.response.get("Item", {}))
-            raise Unavailable(
-                f"the claims table answered {code}", reason="claims"
-            ) from None
+                item = error.response.get("Item", {})
+                raise _InTheWay(item.get("state", {}).get("S", "")) from None
+            raise Unavailable(f"the claims table answered {code}", reason="claims") from None
         except BotoCoreError as error:
             message = f"the claims table did not answer: {type(error).__name__}"
             raise Unavailable(message, reason="claims") from None
-        return None
+        return answer
 
 
-def _item(
-    key: str, state: str, owner: str, until: int, expires_at: int
-) -> dict[str, Any]:
+def _item(key: str, state: str, owner: str, until: int, expires_at: int) -> dict[str, Any]:
     return {
         "key": {"S": key},
         "state": {"S": state},

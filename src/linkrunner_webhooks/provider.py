@@ -91,9 +91,7 @@ class Provider:
         """Register the translator of one event type."""
 
         def register(translate: Translator[P]) -> Translator[P]:
-            self.types[name] = EventType(
-                name, kinds, besides or {}, default, payload, translate
-            )
+            self.types[name] = EventType(name, kinds, besides or {}, default, payload, translate)
             return translate
 
         return register
@@ -114,9 +112,7 @@ class Provider:
             raise Untranslatable(describe(error)) from None
         except Exception as error:
             # A mapper's bug must park the webhook, not poison the queue. Its text may quote the body.
-            raise Untranslatable(
-                f"the mapper failed with {type(error).__name__}"
-            ) from error
+            raise Untranslatable(f"the mapper failed with {type(error).__name__}") from error
         return tuple(
             replace(event, occurred_at=event.occurred_at or identity.occurred_at)
             for event in events
@@ -133,11 +129,7 @@ def parse(model: type[P], webhook: Webhook) -> P:
 
 def name(value: str | None, what: str) -> str:
     """An identifier fit for answers, logs and message attributes. Raises Malformed naming `what`."""
-    if (
-        not value
-        or len(value) > _MAX_NAME
-        or not (value.isascii() and value.isprintable())
-    ):
+    if not value or len(value) > _MAX_NAME or not (value.isascii() and value.isprintable()):
         raise Malformed(f"the {what} is missing or unusable")
     return value
 
@@ -145,8 +137,5 @@ def name(value: str | None, what: str) -> str:
 def describe(error: ValidationError) -> str:
     """Where a body disagrees with our model, without quoting it."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    places = (
-        f"{'.'.join(map(str, item['loc'])) or 'body'}: {item['type']}"
-        for item in found[:3]
-    )
+    places = (f"{'.'.join(map(str, item['loc'])) or 'body'}: {item['type']}" for item in found[:3])
     return f"unexpected shape ({'; '.join(places)})"

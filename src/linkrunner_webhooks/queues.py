@@ -34,9 +34,7 @@ class WebhookQueue:
                 MessageAttributes=typed(attributes),
             )
         except (BotoCoreError, ClientError) as error:
-            raise NotStored(
-                f"the queue did not take the webhook: {_code(error)}"
-            ) from None
+            raise NotStored(f"the queue did not take the webhook: {_code(error)}") from None
 
 
 class DeliveryQueue:
@@ -102,9 +100,7 @@ def _unavailable() -> Iterator[None]:
     try:
         yield
     except (BotoCoreError, ClientError) as error:
-        raise Unavailable(
-            f"SQS did not answer: {_code(error)}", reason="queue"
-        ) from None
+        raise Unavailable(f"SQS did not answer: {_code(error)}", reason="queue") from None
 
 
 def _code(error: BotoCoreError | ClientError) -> str:

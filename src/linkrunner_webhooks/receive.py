@@ -56,24 +56,18 @@ class Receiver:
             report = _rejected(source, error.code, str(error))
             answer = _answer(error.status, {"error": error.code, "message": str(error)})
         except Exception as error:  # noqa: BLE001 - the provider tries again; strangers see no stack trace
-            detail = (
-                str(error) if isinstance(error, ConfigError) else type(error).__name__
-            )
+            detail = str(error) if isinstance(error, ConfigError) else type(error).__name__
             report = _rejected(source, "internal", detail)
             answer = _answer(500, {"error": "internal", "message": "try again"})
         else:
-            answer = _answer(
-                200, {"status": report.outcome.value, "event_id": report.event_id}
-            )
+            answer = _answer(200, {"status": report.outcome.value, "event_id": report.event_id})
         self.observe(report)
         return answer
 
     def _source(self, name: str) -> Source:
         source = self.config.source(name)
         if source is None:
-            raise UnknownSource(
-                "there is no such source; its name is a table in webhooks.toml"
-            )
+            raise UnknownSource("there is no such source; its name is a table in webhooks.toml")
         return source
 
     def _receive(self, webhook: Webhook, source: Source) -> Report:
@@ -92,9 +86,7 @@ class Receiver:
         known = self._secrets(source)
         try:
             if not known:
-                raise UnknownSource(
-                    "the source has no signing secret; add it to WebhookSecrets"
-                )
+                raise UnknownSource("the source has no signing secret; add it to WebhookSecrets")
             verify(source.provider.signature, webhook, known, self.now())
         except (UnknownSource, BadSignature):
             fresh = self._secrets(source, MIN_AGE)
@@ -112,9 +104,7 @@ class Receiver:
 def read(event: Mapping[str, Any]) -> Webhook:
     """The request inside an API Gateway event, with the bytes as sent. Raises Malformed."""
     source = (event.get("pathParameters") or {}).get("source") or ""
-    headers = {
-        key.lower(): value for key, value in (event.get("headers") or {}).items()
-    }
+    headers = {key.lower(): value for key, value in (event.get("headers") or {}).items()}
     return Webhook(source, headers, _body(event))
 
 
@@ -137,9 +127,7 @@ def attributes(source: str, identity: Identity) -> dict[str, str]:
     }
 
 
-def _report(
-    outcome: Outcome, source: Source, identity: Identity, reason: str = "none"
-) -> Report:
+def _report(outcome: Outcome, source: Source, identity: Identity, reason: str = "none") -> Report:
     return Report(
         stage="receive",
         outcome=outcome,

@@ -18,9 +18,7 @@ from linkrunner_webhooks.telemetry import observe as observe_in_lambda
 Respond = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-def build(
-    environment: wiring.Environment, *, observe: Callable[[Report], None]
-) -> Respond:
+def build(environment: wiring.Environment, *, observe: Callable[[Report], None]) -> Respond:
     """The receiver over real queues and secrets. Raises ConfigError naming a wrong setting."""
     # The most impatient provider waits 5 seconds in all.
     patience = {"connect": 1.0, "read": 1.5, "attempts": 2}
@@ -28,12 +26,8 @@ def build(
     queue = wiring.client("sqs", environment, **patience)  # type: ignore[arg-type]
     return Receiver(
         config=wiring.webhooks(environment),
-        secrets=SigningSecrets(
-            Secret(secrets, wiring.setting(environment, "WEBHOOK_SECRETS_ARN"))
-        ),
-        store=WebhookQueue(
-            queue, wiring.setting(environment, "WEBHOOK_QUEUE_URL")
-        ).store,
+        secrets=SigningSecrets(Secret(secrets, wiring.setting(environment, "WEBHOOK_SECRETS_ARN"))),
+        store=WebhookQueue(queue, wiring.setting(environment, "WEBHOOK_QUEUE_URL")).store,
         now=time.time,
         observe=observe,
     ).respond

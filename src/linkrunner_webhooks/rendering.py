@@ -38,9 +38,7 @@ def event_data(
     payload: object,
 ) -> dict[str, Any]:
     """The renamed and pruned `event_data`, with the operator's own fields."""
-    data = _allowed(event, kind, identity, source).model_dump(
-        mode="json", exclude_none=True
-    )
+    data = _allowed(event, kind, identity, source).model_dump(mode="json", exclude_none=True)
     kept = {
         target: value
         for key, value in data.items()
@@ -49,9 +47,7 @@ def event_data(
     return kept | _extra(source, payload)
 
 
-def _allowed(
-    event: CommerceEvent, kind: Kind, identity: Identity, source: Source
-) -> EventData:
+def _allowed(event: CommerceEvent, kind: Kind, identity: Identity, source: Source) -> EventData:
     contents = [item for item in event.items if item.content_id]
     amount = number(event.money.amount) if event.money else None
     return EventData(
@@ -100,12 +96,8 @@ def _distinct(ids: Iterable[str | None]) -> tuple[str, ...] | None:
 
 def _extra(source: Source, payload: object) -> dict[str, Any]:
     """Scalars only: an object would smuggle in whatever the provider adds to it tomorrow."""
-    found = (
-        (key, search(expression, payload)) for key, expression in source.extra.items()
-    )
-    return {
-        key: scalar for key, value in found if (scalar := _scalar(value)) is not None
-    }
+    found = ((key, search(expression, payload)) for key, expression in source.extra.items())
+    return {key: scalar for key, value in found if (scalar := _scalar(value)) is not None}
 
 
 def _scalar(value: object) -> str | int | float | None:

@@ -87,9 +87,7 @@ class ServerKey:
         except Unavailable as error:
             raise Unavailable(str(error), reason="no_key") from None
         if not key:
-            message = (
-                "LinkrunnerKeySecret is empty; put your Linkrunner server key there"
-            )
+            message = "LinkrunnerKeySecret is empty; put your Linkrunner server key there"
             raise Unavailable(message, reason="no_key")
         return key
 

@@ -35,9 +35,7 @@ class Scheme(Protocol):
         """The headers a provider would send with `body`; for samples and tests."""
 
 
-def verify(
-    scheme: Scheme, webhook: Webhook, secrets: Sequence[str], now: float
-) -> None:
+def verify(scheme: Scheme, webhook: Webhook, secrets: Sequence[str], now: float) -> None:
     """Raise BadSignature unless one of the live secrets signed the webhook."""
     for secret in secrets:
         if _matches(scheme, webhook, secret, now):
@@ -113,8 +111,7 @@ class TimestampedHmac:
         fields = [
             (name.strip(), value.strip())
             for name, _, value in (
-                part.partition("=")
-                for part in webhook.headers[self.header].split(self.separator)
+                part.partition("=") for part in webhook.headers[self.header].split(self.separator)
             )
         ]
         # Two different timestamps would leave it open which one was checked and which one was signed.
@@ -122,20 +119,12 @@ class TimestampedHmac:
         if not _TIMESTAMP.fullmatch(stamp) or abs(now - int(stamp)) > self.tolerance:
             return False
         expected = _digest(secret, self._signed(stamp, webhook.body), "hex")
-        return any(
-            [
-                _equal(expected, value)
-                for name, value in fields
-                if name == self.signature
-            ]
-        )
+        return any(_equal(expected, value) for name, value in fields if name == self.signature)
 
     def sign(self, body: bytes, secret: str, now: float) -> Mapping[str, str]:
         stamp = str(int(now))
         digest = _digest(secret, self._signed(stamp, body), "hex")
-        return {
-            self.header: f"{self.timestamp}={stamp}{self.separator}{self.signature}={digest}"
-        }
+        return {self.header: f"{self.timestamp}={stamp}{self.separator}{self.signature}={digest}"}
 
     def _signed(self, stamp: str, body: bytes) -> bytes:
         return f"{stamp}{self.joiner}".encode() + body

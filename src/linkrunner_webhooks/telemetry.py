@@ -24,14 +24,8 @@ _OURS = frozenset({"not_stored", "internal", "unrecorded"})
 
 def observe(report: Report) -> None:
     """One log line; one count by outcome and reason, one by source and outcome."""
-    log = (
-        _logger.error
-        if report.reason in _OURS
-        else _LOG.get(report.outcome, _logger.info)
-    )
-    fields = {
-        key: value for key, value in asdict(report).items() if value not in ("", ())
-    }
+    log = _logger.error if report.reason in _OURS else _LOG.get(report.outcome, _logger.info)
+    fields = {key: value for key, value in asdict(report).items() if value not in ("", ())}
     log("webhook %s", report.outcome.value, extra={**fields, "version": __version__})
     _count(outcome=report.outcome.value, reason=report.reason)
     _count(source=report.source, outcome=report.outcome.value)

@@ -33,9 +33,7 @@ class Planned:
         """The request body, for the user in the webhook or else the `payer`. Raises MissingUser."""
         user_id = self.user_id or payer
         if user_id is None:
-            raise MissingUser(
-                f"no user id for {self.event_name}: {_tried(source, self.follows)}"
-            )
+            raise MissingUser(f"no user id for {self.event_name}: {_tried(source, self.follows)}")
         return LinkrunnerEvent(self.event_name, self.event_data, user_id)
 
 
@@ -77,9 +75,7 @@ def _planned(
     )
 
 
-def keys(
-    event: CommerceEvent, kind: Kind, identity: Identity, source: Source
-) -> tuple[str, ...]:
+def keys(event: CommerceEvent, kind: Kind, identity: Identity, source: Source) -> tuple[str, ...]:
     """What makes this event the same fact as another one.
 
     Reports of one payment agree on the flow and a transaction, whatever they are called. Without a

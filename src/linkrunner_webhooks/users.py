@@ -28,9 +28,7 @@ def compile_path(expression: str) -> ParsedResult:
         return jmespath.compile(expression)
     except JMESPathError as error:
         reason = str(error).splitlines()[0]
-        raise ConfigError(
-            f"{expression!r} is not a JMESPath expression: {reason}"
-        ) from None
+        raise ConfigError(f"{expression!r} is not a JMESPath expression: {reason}") from None
 
 
 def search(expression: str, payload: object) -> Any:

@@ -34,9 +34,7 @@ def positive(environment: Environment, name: str) -> float:
     except ValueError:
         number = 0.0
     if not 0 < number < float("inf"):
-        raise ConfigError(
-            f"environment variable {name} must be a positive number, not {text!r}"
-        )
+        raise ConfigError(f"environment variable {name} must be a positive number, not {text!r}")
     return number
 
 
@@ -57,8 +55,7 @@ def client(
     """An AWS client with timeouts in seconds and a bounded number of attempts."""
     return boto3.client(
         service,
-        region_name=environment.get("AWS_REGION")
-        or environment.get("AWS_DEFAULT_REGION"),
+        region_name=environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION"),
         endpoint_url=environment.get("AWS_ENDPOINT_URL"),
         aws_access_key_id=environment.get("AWS_ACCESS_KEY_ID"),
         aws_secret_access_key=environment.get("AWS_SECRET_ACCESS_KEY"),

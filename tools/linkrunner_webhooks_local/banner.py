@@ -32,7 +32,8 @@ def banner(local: LocalStack, settings: Settings) -> str:
 def _sources(settings: Settings) -> str:
     path = settings.webhooks_toml
     shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
-    return f"{', '.join(settings.secrets) or 'none'} ({shown})"
+    live = [source for source in settings.sources if source in settings.secrets]
+    return f"{', '.join(live) or 'none'} (the tables of {shown} that have a secret)"
 
 
 def _secrets(settings: Settings) -> str:

@@ -22,7 +22,7 @@ def _exit_with_parent() -> None:
 def _serve(descriptor: int) -> None:
     from hypercorn.asyncio import serve  # type: ignore[import-not-found]
     from hypercorn.config import Config  # type: ignore[import-not-found]
-    from ministack.app import app  # type: ignore[import-not-found]
+    from ministack.app import app
 
     config = Config()
     config.bind = [f"fd://{descriptor}"]

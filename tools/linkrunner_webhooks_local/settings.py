@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from linkrunner_webhooks import config
 from linkrunner_webhooks_local.development import LINKRUNNER_KEY, development_secret
 from linkrunner_webhooks_local.project import WEBHOOKS_TOML, LocalError
 
@@ -24,21 +24,27 @@ class Settings:
     port: int
     linkrunner_base_url: str | None
     linkrunner_key: str
-    secrets: Secrets
     webhooks_toml: Path
+    sources: tuple[str, ...]
+    secrets: Secrets
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Settings:
-        """From environment variables; one that is empty counts as unset. Raises LocalError."""
+        """From environment variables; an empty one counts as unset.
+
+        Raises LocalError, or ConfigError when webhooks.toml is wrong.
+        """
         given = {name: value.strip() for name, value in environment.items() if value.strip()}
         webhooks_toml = Path(given.get("WEBHOOKS_TOML", WEBHOOKS_TOML)).expanduser()
-        sources = _sources(webhooks_toml)
+        # Every table is validated here, so that a mistake shows now and not at its first webhook.
+        sources = tuple(source.name for source in config.load(webhooks_toml).sources())
         return cls(
             port=_port(given.get("PORT")),
             linkrunner_base_url=_base_url(given.get("LINKRUNNER_BASE_URL")),
             linkrunner_key=given.get("LINKRUNNER_SERVER_KEY", LINKRUNNER_KEY),
-            secrets=_secrets(given.get("WEBHOOK_SECRETS"), sources),
             webhooks_toml=webhooks_toml.resolve(),
+            sources=sources,
+            secrets=_secrets(given.get("WEBHOOK_SECRETS"), sources),
         )
 
 
@@ -54,16 +60,6 @@ def _base_url(text: str | None) -> str | None:
     if text is not None and not text.startswith(("http://", "https://")):
         raise LocalError("LINKRUNNER_BASE_URL must start with http:// or https://.")
     return text
-
-
-def _sources(path: Path) -> tuple[str, ...]:
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise LocalError(f"WEBHOOKS_TOML: {path} cannot be read: {error.strerror}.") from None
-    except ValueError as error:
-        raise LocalError(f"WEBHOOKS_TOML: {path} is not TOML: {error}.") from None
-    return tuple(name for name, table in tables.items() if isinstance(table, dict))
 
 
 def _secrets(text: str | None, sources: tuple[str, ...]) -> Secrets:

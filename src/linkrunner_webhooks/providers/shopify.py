@@ -60,10 +60,7 @@ class Head(Payload):
     @property
     def resource_id(self) -> str | None:
         return (
-            self.admin_graphql_api_id
-            or self.id
-            or (self.order_edit and self.order_edit.id)
-            or None
+            self.admin_graphql_api_id or self.id or (self.order_edit and self.order_edit.id) or None
         )
 
     @property
@@ -88,9 +85,7 @@ def identify(webhook: Webhook) -> Identity:
 
 
 def _shopify_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    family = next(
-        (family for family in _FAMILIES if f"{family}topic" in headers), _FAMILIES[0]
-    )
+    family = next((family for family in _FAMILIES if f"{family}topic" in headers), _FAMILIES[0])
     return {key: headers[family + key] for key in _HEADERS if family + key in headers}
 
 
@@ -206,10 +201,7 @@ class Priced(Payload):
 
     @property
     def coupon(self) -> str | None:
-        return (
-            ",".join(code.code for code in self.discount_codes or () if code.code)
-            or None
-        )
+        return ",".join(code.code for code in self.discount_codes or () if code.code) or None
 
 
 class Order(Priced):
@@ -266,9 +258,7 @@ def order_fulfilled(order: Order, context: Context) -> Iterator[CommerceEvent]:
     payload=Order,
     default=False,
 )
-def order_partially_fulfilled(
-    order: Order, context: Context
-) -> Iterator[CommerceEvent]:
+def order_partially_fulfilled(order: Order, context: Context) -> Iterator[CommerceEvent]:
     moment = f"{order.order_id}:{order.updated_at}"
     yield order.event(Kind.ORDER_PARTIALLY_FULFILLED, context, moment)
 
@@ -286,7 +276,10 @@ class OrderEdited(Payload):
 def order_edited(edited: OrderEdited, context: Context) -> Iterator[CommerceEvent]:
     edit = edited.order_edit
     yield CommerceEvent(
-        kind=Kind.ORDER_EDITED, transactions=(edit.id,), order_id=edit.order_id
+        kind=Kind.ORDER_EDITED,
+        transactions=(edit.id,),
+        follows=(edit.order_id,),
+        order_id=edit.order_id,
     )
 
 
@@ -314,6 +307,7 @@ def payment_captured(paid: Transaction, context: Context) -> Iterator[CommerceEv
             money=Money.of(paid.amount, paid.currency),
             # One order can be captured in parts, so the order is not the fact.
             transactions=(paid.id,) if paid.id else (),
+            follows=(paid.order_id,) if paid.order_id else (),
             order_id=paid.order_id,
             payment_method=paid.gateway,
         )
@@ -348,9 +342,7 @@ class Refund(Payload):
     @property
     def _line_currencies(self) -> set[str]:
         sets = (line.subtotal_set for line in self.refund_line_items or ())
-        return {
-            each.shop_money.currency_code for each in sets if each and each.shop_money
-        }
+        return {each.shop_money.currency_code for each in sets if each and each.shop_money}
 
 
 @provider.on("refunds/create", Kind.PURCHASE_REFUNDED, payload=Refund)
@@ -359,6 +351,7 @@ def refund_created(refund: Refund, context: Context) -> Iterator[CommerceEvent]:
         kind=Kind.PURCHASE_REFUNDED,
         money=refund.money,
         transactions=(refund.id,),
+        follows=(refund.order_id,),
         order_id=refund.order_id,
         items=tuple(
             line.line_item.item(context, line.quantity)
@@ -368,9 +361,7 @@ def refund_created(refund: Refund, context: Context) -> Iterator[CommerceEvent]:
     )
 
 
-def _checkout(
-    checkout: Priced, kind: Kind, transaction: str, context: Context
-) -> CommerceEvent:
+def _checkout(checkout: Priced, kind: Kind, transaction: str, context: Context) -> CommerceEvent:
     return CommerceEvent(
         kind=kind,
         money=checkout.money(context),
@@ -403,8 +394,7 @@ class Cart(Payload):
     def money(self, context: Context) -> Money | None:
         """A cart has no total and no currency of its own; its lines have both."""
         prices = [
-            line.line_price_set and line.line_price_set.pick(context)
-            for line in self.line_items
+            line.line_price_set and line.line_price_set.pick(context) for line in self.line_items
         ]
         known = [price for price in prices if price]
         currencies = {price.currency_code for price in known}
@@ -448,24 +438,18 @@ class Contract(Payload):
         )
 
 
-@provider.on(
-    "subscription_contracts/create", Kind.SUBSCRIPTION_STARTED, payload=Contract
-)
+@provider.on("subscription_contracts/create", Kind.SUBSCRIPTION_STARTED, payload=Contract)
 def contract_created(contract: Contract, context: Context) -> Iterator[CommerceEvent]:
     # Without an amount: the order of the first period reports it.
     yield contract.event(Kind.SUBSCRIPTION_STARTED, contract.id)
 
 
-@provider.on(
-    "subscription_contracts/cancel", Kind.SUBSCRIPTION_CANCELLED, payload=Contract
-)
+@provider.on("subscription_contracts/cancel", Kind.SUBSCRIPTION_CANCELLED, payload=Contract)
 def contract_cancelled(contract: Contract, context: Context) -> Iterator[CommerceEvent]:
     yield contract.event(Kind.SUBSCRIPTION_CANCELLED, contract.id)
 
 
-@provider.on(
-    "subscription_contracts/expire", Kind.SUBSCRIPTION_EXPIRED, payload=Contract
-)
+@provider.on("subscription_contracts/expire", Kind.SUBSCRIPTION_EXPIRED, payload=Contract)
 def contract_expired(contract: Contract, context: Context) -> Iterator[CommerceEvent]:
     yield contract.event(Kind.SUBSCRIPTION_EXPIRED, contract.id)
 
@@ -475,9 +459,7 @@ def contract_paused(contract: Contract, context: Context) -> Iterator[CommerceEv
     yield contract.event(Kind.SUBSCRIPTION_PAUSED)
 
 
-@provider.on(
-    "subscription_contracts/activate", Kind.SUBSCRIPTION_RESUMED, payload=Contract
-)
+@provider.on("subscription_contracts/activate", Kind.SUBSCRIPTION_RESUMED, payload=Contract)
 def contract_activated(contract: Contract, context: Context) -> Iterator[CommerceEvent]:
     yield contract.event(Kind.SUBSCRIPTION_RESUMED)
 
@@ -496,6 +478,7 @@ class BillingAttempt(Payload):
         return CommerceEvent(
             kind=kind,
             transactions=(self.id,) if self.id else (),
+            follows=(self.order_id,) if self.order_id else (),
             subscription_id=self.subscription_contract_id,
             order_id=self.order_id,
         )
@@ -507,9 +490,7 @@ class BillingAttempt(Payload):
     payload=BillingAttempt,
     default=False,
 )
-def billing_succeeded(
-    attempt: BillingAttempt, context: Context
-) -> Iterator[CommerceEvent]:
+def billing_succeeded(attempt: BillingAttempt, context: Context) -> Iterator[CommerceEvent]:
     # Without an amount: the attempt creates an order, and orders/paid reports it.
     yield attempt.event(Kind.SUBSCRIPTION_RENEWED)
 
@@ -519,7 +500,5 @@ def billing_succeeded(
     Kind.SUBSCRIPTION_BILLING_ISSUE,
     payload=BillingAttempt,
 )
-def billing_failed(
-    attempt: BillingAttempt, context: Context
-) -> Iterator[CommerceEvent]:
+def billing_failed(attempt: BillingAttempt, context: Context) -> Iterator[CommerceEvent]:
     yield attempt.event(Kind.SUBSCRIPTION_BILLING_ISSUE)

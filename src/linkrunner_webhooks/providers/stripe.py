@@ -189,16 +189,12 @@ class Session(Payload):
     metadata: Metadata | None = None
     payment_method_types: tuple[str, ...] | None = None
 
-    def event(
-        self, kind: Kind, money: Money | None, *transactions: str
-    ) -> CommerceEvent:
+    def event(self, kind: Kind, money: Money | None, *transactions: str) -> CommerceEvent:
         return CommerceEvent(
             kind=kind,
             money=money,
             transactions=transactions or (self.id,),
-            order_id=(self.metadata and self.metadata.order_id)
-            or self.payment_intent
-            or self.id,
+            order_id=(self.metadata and self.metadata.order_id) or self.payment_intent or self.id,
             subscription_id=self.subscription,
             payment_method=_only(self.payment_method_types),
         )
@@ -217,17 +213,13 @@ class Session(Payload):
     payload=Event[Session],
     besides={Kind.PURCHASE_INITIATED: True, Kind.SUBSCRIPTION_STARTED: False},
 )
-def session_completed(
-    event: Event[Session], context: Context
-) -> Iterator[CommerceEvent]:
+def session_completed(event: Event[Session], context: Context) -> Iterator[CommerceEvent]:
     session = event.data.object
     if session.mode == "setup":
         return
     if session.mode == "subscription":
         # invoice.paid brings the money of the first period.
-        yield session.event(
-            Kind.SUBSCRIPTION_STARTED, None, session.subscription or session.id
-        )
+        yield session.event(Kind.SUBSCRIPTION_STARTED, None, session.subscription or session.id)
     elif session.payment_status == "unpaid":
         money = _money(session.amount_total, session.currency, context)
         yield session.event(Kind.PURCHASE_INITIATED, money)
@@ -240,28 +232,20 @@ def session_completed(
     Kind.PURCHASE_COMPLETED,
     payload=Event[Session],
 )
-def session_paid_later(
-    event: Event[Session], context: Context
-) -> Iterator[CommerceEvent]:
+def session_paid_later(event: Event[Session], context: Context) -> Iterator[CommerceEvent]:
     session = event.data.object
     if session.mode != "subscription":
         yield session.purchase(context)
 
 
-@provider.on(
-    "checkout.session.async_payment_failed", Kind.PAYMENT_FAILED, payload=Event[Session]
-)
-def session_payment_failed(
-    event: Event[Session], context: Context
-) -> Iterator[CommerceEvent]:
+@provider.on("checkout.session.async_payment_failed", Kind.PAYMENT_FAILED, payload=Event[Session])
+def session_payment_failed(event: Event[Session], context: Context) -> Iterator[CommerceEvent]:
     session = event.data.object
     money = _money(session.amount_total, session.currency, context)
     yield session.event(Kind.PAYMENT_FAILED, money)
 
 
-@provider.on(
-    "checkout.session.expired", Kind.CHECKOUT_ABANDONED, payload=Event[Session]
-)
+@provider.on("checkout.session.expired", Kind.CHECKOUT_ABANDONED, payload=Event[Session])
 def session_expired(event: Event[Session], context: Context) -> Iterator[CommerceEvent]:
     session = event.data.object
     priced = session.amount_total is not None and session.currency is not None
@@ -289,9 +273,7 @@ class PaymentIntent(Payload):
     @property
     def invoiced(self) -> bool:
         # Since 2025-03-31 there is no `invoice`; some bodies name it as the order reference (unconfirmed).
-        reference = (
-            self.payment_details and self.payment_details.order_reference
-        ) or ""
+        reference = (self.payment_details and self.payment_details.order_reference) or ""
         return bool(self.invoice) or reference.startswith("in_")
 
     def event(self, kind: Kind, money: Money, *transactions: str) -> CommerceEvent:
@@ -310,26 +292,18 @@ class PaymentIntent(Payload):
     payload=Event[PaymentIntent],
     default=False,
 )
-def payment_succeeded(
-    event: Event[PaymentIntent], context: Context
-) -> Iterator[CommerceEvent]:
+def payment_succeeded(event: Event[PaymentIntent], context: Context) -> Iterator[CommerceEvent]:
     intent = event.data.object
     if not intent.invoiced:
         money = _money(intent.amount_received, intent.currency, context)
         yield intent.event(Kind.PURCHASE_COMPLETED, money, intent.id)
 
 
-@provider.on(
-    "payment_intent.payment_failed", Kind.PAYMENT_FAILED, payload=Event[PaymentIntent]
-)
-def payment_failed(
-    event: Event[PaymentIntent], context: Context
-) -> Iterator[CommerceEvent]:
+@provider.on("payment_intent.payment_failed", Kind.PAYMENT_FAILED, payload=Event[PaymentIntent])
+def payment_failed(event: Event[PaymentIntent], context: Context) -> Iterator[CommerceEvent]:
     intent = event.data.object
     # One event per attempt, so the intent is not the fact.
-    yield intent.event(
-        Kind.PAYMENT_FAILED, _money(intent.amount, intent.currency, context)
-    )
+    yield intent.event(Kind.PAYMENT_FAILED, _money(intent.amount, intent.currency, context))
 
 
 @provider.on(
@@ -344,9 +318,7 @@ def payment_failed(
     payload=Event[PaymentIntent],
     default=False,
 )
-def payment_initiated(
-    event: Event[PaymentIntent], context: Context
-) -> Iterator[CommerceEvent]:
+def payment_initiated(event: Event[PaymentIntent], context: Context) -> Iterator[CommerceEvent]:
     intent = event.data.object
     if not intent.invoiced:
         money = _money(intent.amount, intent.currency, context)
@@ -369,34 +341,27 @@ class Charge(Payload):
     payment_method_details: PaymentMethodDetails | None = None
     metadata: Metadata | None = None
 
-    def event(self, kind: Kind, money: Money, transaction: str) -> CommerceEvent:
+    def event(self, kind: Kind, money: Money, transaction: str, *follows: str) -> CommerceEvent:
         return CommerceEvent(
             kind=kind,
             money=money,
             transactions=(transaction,),
-            order_id=(self.metadata and self.metadata.order_id)
-            or self.payment_intent
-            or self.id,
+            follows=follows,
+            order_id=(self.metadata and self.metadata.order_id) or self.payment_intent or self.id,
             payment_method=self.payment_method_details.type
             if self.payment_method_details
             else None,
         )
 
 
-@provider.on(
-    "charge.succeeded", Kind.PURCHASE_COMPLETED, payload=Event[Charge], default=False
-)
+@provider.on("charge.succeeded", Kind.PURCHASE_COMPLETED, payload=Event[Charge], default=False)
 def charge_succeeded(event: Event[Charge], context: Context) -> Iterator[CommerceEvent]:
     charge = event.data.object
     # An authorisation that is not captured succeeds too, and no money has moved.
     if charge.captured and not charge.invoice:
-        amount = (
-            charge.amount if charge.amount_captured is None else charge.amount_captured
-        )
+        amount = charge.amount if charge.amount_captured is None else charge.amount_captured
         money = _money(amount, charge.currency, context)
-        yield charge.event(
-            Kind.PURCHASE_COMPLETED, money, charge.payment_intent or charge.id
-        )
+        yield charge.event(Kind.PURCHASE_COMPLETED, money, charge.payment_intent or charge.id)
 
 
 @provider.on("charge.refunded", Kind.PURCHASE_REFUNDED, payload=Event[Charge])
@@ -408,7 +373,8 @@ def charge_refunded(event: Event[Charge], context: Context) -> Iterator[Commerce
         # Old API versions embed the refunds and new ones do not: the running total is in both.
         transaction = f"{charge.id}:{charge.amount_refunded}"
         money = _money(refunded, charge.currency, context)
-        yield charge.event(Kind.PURCHASE_REFUNDED, money, transaction)
+        paid_by = _ids(charge.payment_intent, charge.invoice, charge.id)
+        yield charge.event(Kind.PURCHASE_REFUNDED, money, transaction, *paid_by)
 
 
 class Refund(Payload):
@@ -426,6 +392,7 @@ def refund_failed(event: Event[Refund], context: Context) -> Iterator[CommerceEv
         kind=Kind.REFUND_FAILED,
         money=_money(refund.amount, refund.currency, context),
         transactions=(refund.id,),
+        follows=_ids(refund.payment_intent, refund.charge),
         order_id=refund.payment_intent or refund.charge,
     )
 
@@ -445,6 +412,7 @@ def _disputed(event: Event[Dispute], kind: Kind, context: Context) -> CommerceEv
         kind=kind,
         money=_money(dispute.amount, dispute.currency, context),
         transactions=(dispute.id,),
+        follows=_ids(dispute.payment_intent, dispute.charge),
         order_id=dispute.payment_intent or dispute.charge,
     )
 
@@ -580,9 +548,7 @@ class Invoice(Payload):
             transactions=transactions,
             order_id=self.id,
             subscription_id=self.subscription_id,
-            plan_id=next(
-                (line.plan_id for line in self.lines.data if line.plan_id), None
-            ),
+            plan_id=next((line.plan_id for line in self.lines.data if line.plan_id), None),
             # Prorations also list credits for what was paid before; those are not contents.
             items=tuple(
                 line.item(line.product_id, self.currency, context)
@@ -601,9 +567,7 @@ _INVOICE_KINDS = (*_BILLING_REASONS.values(), Kind.INVOICE_PAID)
 
 
 @provider.on("invoice.paid", *_INVOICE_KINDS, payload=Event[Invoice])
-@provider.on(
-    "invoice.payment_succeeded", *_INVOICE_KINDS, payload=Event[Invoice], default=False
-)
+@provider.on("invoice.payment_succeeded", *_INVOICE_KINDS, payload=Event[Invoice], default=False)
 def invoice_paid(event: Event[Invoice], context: Context) -> Iterator[CommerceEvent]:
     invoice = event.data.object
     # Trials and invoices covered by credit are "paid" with nothing; trial_started reports the trial.
@@ -612,12 +576,8 @@ def invoice_paid(event: Event[Invoice], context: Context) -> Iterator[CommerceEv
         yield invoice.event(kind, invoice.amount_paid, context, *invoice.transactions)
 
 
-@provider.on(
-    "invoice.payment_failed", Kind.SUBSCRIPTION_PAYMENT_FAILED, payload=Event[Invoice]
-)
-def invoice_payment_failed(
-    event: Event[Invoice], context: Context
-) -> Iterator[CommerceEvent]:
+@provider.on("invoice.payment_failed", Kind.SUBSCRIPTION_PAYMENT_FAILED, payload=Event[Invoice])
+def invoice_payment_failed(event: Event[Invoice], context: Context) -> Iterator[CommerceEvent]:
     invoice = event.data.object
     # One event per attempt to collect.
     yield invoice.event(Kind.SUBSCRIPTION_PAYMENT_FAILED, invoice.amount_due, context)
@@ -635,16 +595,13 @@ class Subscription(Payload):
             kind=kind,
             transactions=transactions,
             subscription_id=self.id,
-            plan_id=next(
-                (item.price_id for item in self.items.data if item.price_id), None
-            ),
+            plan_id=next((item.price_id for item in self.items.data if item.price_id), None),
         )
 
     def repriced(self, old: SubscriptionItems) -> bool:
         """Since 2025-03-31 the items carry the period, so a plain renewal lists them as changed too."""
         return len(old.data) != len(self.items.data) or any(
-            new.differs(before)
-            for new, before in zip(self.items.data, old.data, strict=True)
+            new.differs(before) for new, before in zip(self.items.data, old.data, strict=True)
         )
 
 
@@ -654,9 +611,7 @@ class Subscription(Payload):
     payload=Event[Subscription],
     besides={Kind.SUBSCRIPTION_CREATED: False},
 )
-def subscription_created(
-    event: Event[Subscription], context: Context
-) -> Iterator[CommerceEvent]:
+def subscription_created(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
     subscription = event.data.object
     trialing = subscription.status == "trialing"
     kind = Kind.TRIAL_STARTED if trialing else Kind.SUBSCRIPTION_CREATED
@@ -671,16 +626,11 @@ def subscription_created(
     Kind.SUBSCRIPTION_UPDATED,
     payload=Event[Subscription],
 )
-def subscription_updated(
-    event: Event[Subscription], context: Context
-) -> Iterator[CommerceEvent]:
+def subscription_updated(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
     subscription, previous = event.data.object, event.data.previous
     if previous.was("status", "trialing") and subscription.status == "active":
         yield subscription.event(Kind.TRIAL_CONVERTED, subscription.id)
-    if (
-        previous.was("cancel_at_period_end", False)
-        and subscription.cancel_at_period_end
-    ):
+    if previous.was("cancel_at_period_end", False) and subscription.cancel_at_period_end:
         yield subscription.event(Kind.SUBSCRIPTION_CANCEL_SCHEDULED)
     if previous.was("pause_collection", None) and subscription.pause_collection:
         yield subscription.event(Kind.SUBSCRIPTION_PAUSED)
@@ -694,9 +644,7 @@ def subscription_updated(
     payload=Event[Subscription],
     default=False,
 )
-def trial_ending(
-    event: Event[Subscription], context: Context
-) -> Iterator[CommerceEvent]:
+def trial_ending(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
     yield event.data.object.event(Kind.TRIAL_ENDING)
 
 
@@ -705,9 +653,7 @@ def trial_ending(
     Kind.SUBSCRIPTION_PAUSED,
     payload=Event[Subscription],
 )
-def subscription_paused(
-    event: Event[Subscription], context: Context
-) -> Iterator[CommerceEvent]:
+def subscription_paused(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
     yield event.data.object.event(Kind.SUBSCRIPTION_PAUSED)
 
 
@@ -716,9 +662,7 @@ def subscription_paused(
     Kind.SUBSCRIPTION_RESUMED,
     payload=Event[Subscription],
 )
-def subscription_resumed(
-    event: Event[Subscription], context: Context
-) -> Iterator[CommerceEvent]:
+def subscription_resumed(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
     yield event.data.object.event(Kind.SUBSCRIPTION_RESUMED)
 
 
@@ -727,9 +671,7 @@ def subscription_resumed(
     Kind.SUBSCRIPTION_CANCELLED,
     payload=Event[Subscription],
 )
-def subscription_deleted(
-    event: Event[Subscription], context: Context
-) -> Iterator[CommerceEvent]:
+def subscription_deleted(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
     subscription = event.data.object
     yield subscription.event(Kind.SUBSCRIPTION_CANCELLED, subscription.id)
 
@@ -738,12 +680,6 @@ class Customer(Payload):
     id: Id
 
 
-@provider.on(
-    "customer.created", Kind.CUSTOMER_CREATED, payload=Event[Customer], default=False
-)
-def customer_created(
-    event: Event[Customer], context: Context
-) -> Iterator[CommerceEvent]:
-    yield CommerceEvent(
-        kind=Kind.CUSTOMER_CREATED, transactions=(event.data.object.id,)
-    )
+@provider.on("customer.created", Kind.CUSTOMER_CREATED, payload=Event[Customer], default=False)
+def customer_created(event: Event[Customer], context: Context) -> Iterator[CommerceEvent]:
+    yield CommerceEvent(kind=Kind.CUSTOMER_CREATED, transactions=(event.data.object.id,))

@@ -1,0 +1,219 @@
+"""The poller does between queue and function what Lambda's event source does."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from linkrunner_webhooks_local.poller import Deliver, Poller, failed_ids, sqs_event
+from linkrunner_webhooks_local.sandboxes import Sandboxes
+from linkrunner_webhooks_local.stack import Source
+from tests.embedded import eventually
+
+ARN = "arn:aws:sqs:us-east-1:000000000000:webhooks"
+MESSAGE = {
+    "MessageId": "m1",
+    "ReceiptHandle": "r1",
+    "Body": "hello",
+    "MD5OfBody": "5d41402abc4b2a76b9719d911017c592",
+    "Attributes": {"ApproximateReceiveCount": "2", "SentTimestamp": "1795532365000"},
+    "MessageAttributes": {
+        "source": {"DataType": "String", "StringValue": "stripe"},
+        "raw": {"DataType": "Binary", "BinaryValue": b"\xff"},
+    },
+}
+
+
+class FakeQueue:
+    """An SQS client for one queue of messages that come back when they are not deleted."""
+
+    def __init__(self, *ids: str) -> None:
+        self.messages = [MESSAGE | {"MessageId": id_, "ReceiptHandle": f"r-{id_}"} for id_ in ids]
+        self.asked: list[int] = []
+
+    def receive_message(self, **arguments: Any) -> dict[str, Any]:
+        self.asked.append(arguments["MaxNumberOfMessages"])
+        batch = self.messages[: arguments["MaxNumberOfMessages"]]
+        return {"Messages": batch} if batch else {}
+
+    def delete_message_batch(self, **arguments: Any) -> None:
+        gone = {entry["ReceiptHandle"] for entry in arguments["Entries"]}
+        self.messages = [
+            message for message in self.messages if message["ReceiptHandle"] not in gone
+        ]
+
+    @property
+    def ids(self) -> list[str]:
+        return [message["MessageId"] for message in self.messages]
+
+
+def poller(
+    queue: FakeQueue,
+    deliver: Deliver,
+    *,
+    batch_size: int = 10,
+    failed: Callable[[Exception], None] = lambda _: None,
+) -> Poller:
+    return Poller(
+        sqs=queue,
+        source=Source("url", ARN, batch_size=batch_size, maximum_concurrency=2),
+        region="us-east-1",
+        timeout=20,
+        lent=Sandboxes(lambda: deliver).lent,
+        failed=failed,
+    )
+
+
+def failing(*ids: object) -> dict[str, Any]:
+    return {"batchItemFailures": [{"itemIdentifier": id_} for id_ in ids]}
+
+
+def test_event_has_lambdas_shape() -> None:
+    """A received message becomes a record as Lambda spells it."""
+    assert sqs_event([MESSAGE], ARN, "us-east-1") == {
+        "Records": [
+            {
+                "messageId": "m1",
+                "receiptHandle": "r1",
+                "body": "hello",
+                "attributes": {"ApproximateReceiveCount": "2", "SentTimestamp": "1795532365000"},
+                "messageAttributes": {
+                    "source": {
+                        "stringValue": "stripe",
+                        "stringListValues": [],
+                        "binaryListValues": [],
+                        "dataType": "String",
+                    },
+                    "raw": {
+                        "binaryValue": "/w==",
+                        "stringListValues": [],
+                        "binaryListValues": [],
+                        "dataType": "Binary",
+                    },
+                },
+                "md5OfBody": "5d41402abc4b2a76b9719d911017c592",
+                "eventSource": "aws:sqs",
+                "eventSourceARN": ARN,
+                "awsRegion": "us-east-1",
+            }
+        ]
+    }
+
+
+@pytest.mark.parametrize(
+    ("response", "failed"),
+    [
+        (None, set()),
+        ({}, set()),
+        ({"batchItemFailures": None}, set()),
+        ({"batchItemFailures": []}, set()),
+        (failing("a"), {"a"}),
+        (failing("a", "a"), {"a"}),
+        (failing("a", "b"), {"a", "b"}),
+        (failing("unknown"), {"a", "b"}),
+        (failing("a", ""), {"a", "b"}),
+        (failing(None), {"a", "b"}),
+        ({"batchItemFailures": [{"id": "a"}]}, {"a", "b"}),
+        ({"batchItemFailures": ["a"]}, {"a", "b"}),
+        ({"batchItemFailures": "a"}, {"a", "b"}),
+        ({"other": []}, {"a", "b"}),
+        ("done", {"a", "b"}),
+        ([], {"a", "b"}),
+    ],
+)
+def test_failed_ids(response: object, failed: set[str]) -> None:
+    """Named messages stay; an answer that cannot be understood keeps the whole batch."""
+    assert failed_ids(response, {"a", "b"}) == failed
+
+
+@pytest.mark.parametrize(
+    ("response", "left"), [(None, []), (failing("b"), ["b"]), (failing("x"), ["a", "b", "c"])]
+)
+def test_deletes_what_worked(response: Mapping[str, Any] | None, left: list[str]) -> None:
+    """Messages that were not reported as failed are deleted, the others are not touched."""
+    queue = FakeQueue("a", "b", "c")
+    poller(queue, lambda event, remaining: response).poll_once()
+    assert queue.ids == left
+
+
+def test_an_exception_keeps_the_batch() -> None:
+    """A function that raises has failed every message, and what it raised is shown."""
+    failures: list[Exception] = []
+    queue = FakeQueue("a", "b")
+
+    def deliver(event: dict[str, Any], remaining: Callable[[], float]) -> None:
+        raise ValueError("boom")
+
+    poller(queue, deliver, failed=failures.append).poll_once()
+    assert queue.ids == ["a", "b"]
+    assert [str(error) for error in failures] == ["boom"]
+
+
+@pytest.mark.parametrize(("batch_size", "asked"), [(3, 3), (10, 10), (100, 10)])
+def test_batches_as_the_template_says(batch_size: int, asked: int) -> None:
+    """The batch size is the template's, within what SQS gives at once."""
+    queue = FakeQueue()
+    poller(queue, lambda event, remaining: None, batch_size=batch_size).poll_once()
+    assert queue.asked == [asked]
+
+
+def test_says_how_much_time_is_left() -> None:
+    """A function knows the rest of its timeout, and it shrinks."""
+    seen: list[float] = []
+    queue = FakeQueue("a")
+    poller(queue, lambda event, remaining: seen.extend((remaining(), remaining()))).poll_once()
+    assert 19 < seen[1] <= seen[0] <= 20
+
+
+def test_runs_as_many_copies_as_the_template_says() -> None:
+    """Two invocations run at a time, each in a copy of the function of its own, and no third."""
+    meeting = threading.Barrier(3)
+    copies: list[set[str]] = []
+    queue = FakeQueue("a")
+
+    def build() -> Deliver:
+        threads: set[str] = set()
+        copies.append(threads)
+
+        def deliver(event: dict[str, Any], remaining: Callable[[], float]) -> dict[str, Any]:
+            threads.add(threading.current_thread().name)
+            with contextmanager_barrier(meeting):
+                return failing("a")
+
+        return deliver
+
+    polling = Poller(queue, Source("url", ARN, 1, 2), "us-east-1", 20, Sandboxes(build).lent, print)
+    with polling.running():
+        meeting.wait(5)
+        meeting.abort()
+    assert len(copies) == 2
+
+
+@contextmanager
+def contextmanager_barrier(meeting: threading.Barrier) -> Iterator[None]:
+    try:
+        meeting.wait(5)
+    except threading.BrokenBarrierError:
+        pass
+    yield
+
+
+def test_survives_a_queue_that_is_away() -> None:
+    """An error of the queue is shown, and polling goes on once it is back."""
+    failures: list[Exception] = []
+
+    class Flaky(FakeQueue):
+        def receive_message(self, **arguments: Any) -> dict[str, Any]:
+            if not failures:
+                raise ConnectionError("away")
+            return super().receive_message(**arguments)
+
+    queue = Flaky("a")
+    polling = poller(queue, lambda event, remaining: None, failed=failures.append)
+    with polling.running():
+        eventually(lambda: queue.ids == [])
+    assert str(failures[0]) == "away"

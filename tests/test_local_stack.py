@@ -1,0 +1,504 @@
+"""The embedded AWS, what is created in it from template.yaml, and `make run` as a whole."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from linkrunner_webhooks.model import Outcome
+from linkrunner_webhooks.reports import Report
+
+from linkrunner_webhooks_local import state, template
+from linkrunner_webhooks_local.aws import Aws, embedded_aws
+from linkrunner_webhooks_local.console import Console
+from linkrunner_webhooks_local.development import development_secret
+from linkrunner_webhooks_local.linkrunner import Arrival
+from linkrunner_webhooks_local.loopback import listen
+from linkrunner_webhooks_local.poller import Deliver, Poller
+from linkrunner_webhooks_local.project import ROOT, TEMPLATE, LocalError
+from linkrunner_webhooks_local.sandboxes import Sandboxes
+from linkrunner_webhooks_local.settings import Settings
+from linkrunner_webhooks_local.stack import STACK_NAME, Stack, create
+from linkrunner_webhooks_local.state import LocalStack
+from tests.embedded import embedded_stack, empty, eventually
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    with embedded_stack("http://127.0.0.1:9") as created:
+        yield created
+
+
+def write(folder: Path, resources: str) -> Path:
+    path = folder / "template.yaml"
+    path.write_text(f"Parameters: {{Size: {{Type: Number, Default: 7}}}}\nResources:\n{resources}")
+    return path
+
+
+# ------------------------------------------------------------------------- the template
+
+
+def test_short_forms_are_written_out(tmp_path: Path) -> None:
+    """CloudFormation's tags become the dictionaries that they abbreviate."""
+    path = write(
+        tmp_path,
+        """
+  A: {Type: T, X: !Ref B, Y: !GetAtt B.Arn, Z: !Sub "${B}-x", W: !If [C, !Ref D, 1], V: !Condition C}
+""",
+    )
+    resource = template.load(path)["Resources"]["A"]
+    assert resource == {
+        "Type": "T",
+        "X": {"Ref": "B"},
+        "Y": {"Fn::GetAtt": ["B", "Arn"]},
+        "Z": {"Fn::Sub": "${B}-x"},
+        "W": {"Fn::If": ["C", {"Ref": "D"}, 1]},
+        "V": {"Condition": "C"},
+    }
+
+
+def test_references_are_found_everywhere() -> None:
+    """References are found at any depth and in every form; pseudo parameters are none."""
+    node = {
+        "a": [{"Ref": "A"}, {"Fn::GetAtt": ["B", "Arn"]}, {"Ref": "AWS::Region"}],
+        "b": {"Fn::Sub": "${C}/${D.Arn}/${AWS::StackName}/${!E}"},
+        "c": {"Fn::Sub": ["${F}${G}", {"F": {"Ref": "H"}}]},
+    }
+    assert template.references(node) == {"A", "B", "C", "D", "G", "H"}
+
+
+def test_keeps_plain_resources_and_their_outputs() -> None:
+    """Only queues, the table and the secrets go to the emulator, with the outputs about them."""
+    plain = template.plain(template.load(TEMPLATE))
+    assert plain["Resources"].keys() == {
+        "WebhookQueue",
+        "DeadLetterQueue",
+        "ClaimsTable",
+        "LinkrunnerKeySecret",
+        "WebhookSecrets",
+    }
+    assert {"WebhookQueueUrl", "DeadLetterQueueUrl", "WebhookSecretsArn"} <= plain["Outputs"].keys()
+    assert "WebhookUrl" not in plain["Outputs"]
+
+
+@pytest.mark.parametrize("text", ["", "- a", "Resources: []", "a: [", "Resources: {A: !Ref [}"])
+def test_what_is_no_template_is_named(tmp_path: Path, text: str) -> None:
+    """An unreadable template ends the start with its name."""
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(LocalError, match="broken.yaml"):
+        template.load(path)
+
+
+# ------------------------------------------------------------------------- the stack
+
+
+def test_outputs_can_be_described(stack: Stack) -> None:
+    """Whoever knows the stack's name finds its queues the way it would in a deployed one."""
+    [described] = stack.aws.client("cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"]
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
+    assert outputs["WebhookQueueUrl"] == stack.outputs["WebhookQueueUrl"]
+    assert outputs["DeadLetterQueueUrl"] == stack.outputs["DeadLetterQueueUrl"]
+
+
+def test_environments_are_evaluated(stack: Stack) -> None:
+    """The functions get what the template gives them, with every expression replaced."""
+    receive, deliver = stack.environment("ReceiveFunction"), stack.environment("DeliverFunction")
+    assert receive["WEBHOOK_QUEUE_URL"] == stack.outputs["WebhookQueueUrl"]
+    assert receive["WEBHOOK_SECRETS_ARN"] == stack.outputs["WebhookSecretsArn"]
+    assert deliver["DEAD_LETTER_QUEUE_URL"] == stack.outputs["DeadLetterQueueUrl"]
+    assert deliver["LINKRUNNER_BASE_URL"] == "http://127.0.0.1:9"
+    assert deliver["REQUESTS_PER_SECOND"] == "30"
+
+
+def test_queue_source_is_the_templates(stack: Stack) -> None:
+    """The poller is told the template's queue, batch size and concurrency."""
+    source = stack.queue_source("DeliverFunction")
+    assert source.queue_url == stack.outputs["WebhookQueueUrl"]
+    assert source.queue_arn.endswith(source.queue_url.rpartition("/")[2])
+    assert (source.batch_size, source.maximum_concurrency) == (10, 2)
+    assert stack.timeout("DeliverFunction") > 10
+
+
+def test_queue_keeps_the_templates_properties(stack: Stack) -> None:
+    """Large messages, encryption and the redrive policy are not lost on the way."""
+    attributes = stack.aws.client("sqs").get_queue_attributes(
+        QueueUrl=stack.outputs["WebhookQueueUrl"], AttributeNames=["All"]
+    )["Attributes"]
+    assert attributes["MaximumMessageSize"] == "1048576"
+    assert attributes["SqsManagedSseEnabled"] == "true"
+    assert "deadLetterTargetArn" in attributes["RedrivePolicy"]
+
+
+def test_globals_and_values_of_every_kind(stack: Stack, tmp_path: Path) -> None:
+    """A function's own variables come after the shared ones, and everything becomes text."""
+    path = write(
+        tmp_path,
+        """
+  Fn:
+    Type: AWS::Serverless::Function
+    Properties:
+      Environment: {Variables: {N: 5, B: true, P: !Ref Size, J: !Join ["-", [a, !Ref Size]]}}
+Globals: {Function: {Timeout: 9, Environment: {Variables: {N: 1, S: shared}}}}
+""",
+    )
+    with embedded_aws() as aws:
+        created = create(aws, {}, path)
+        assert created.environment("Fn") == {
+            "N": "5",
+            "S": "shared",
+            "B": "true",
+            "P": "7",
+            "J": "a-7",
+        }
+        assert created.timeout("Fn") == 9
+
+
+@pytest.mark.parametrize(
+    ("resources", "parameters", "message"),
+    [
+        (
+            "  Fn: {Type: AWS::Serverless::Function, Properties: {Environment: "
+            "{Variables: {LOG: !Ref Logs}}}}\n  Logs: {Type: AWS::Logs::LogGroup}",
+            {},
+            "Fn's variable LOG refers to Logs",
+        ),
+        ("  Q: {Type: AWS::SQS::Queue}", {"Colour": "red"}, "no parameter Colour"),
+        (
+            "  Q: {Type: AWS::SQS::Queue, Properties: {MaximumMessageSize: 1}}",
+            {},
+            "was not created: .*MaximumMessageSize",
+        ),
+    ],
+)
+def test_refuses_what_it_cannot_create(
+    tmp_path: Path, resources: str, parameters: Mapping[str, str], message: str
+) -> None:
+    """A template that the local stack cannot follow ends the start with the reason."""
+    with embedded_aws() as aws, pytest.raises(LocalError, match=message):
+        create(aws, parameters, write(tmp_path, resources))
+
+
+def test_names_what_is_not_in_the_template(stack: Stack) -> None:
+    """Asking for a function, or a queue's function, that is not there says so."""
+    with pytest.raises(LocalError, match="no function Other"):
+        stack.environment("Other")
+    with pytest.raises(LocalError, match="exactly one event source"):
+        stack.queue_source("ReceiveFunction")
+
+
+def test_poller_moves_real_messages(stack: Stack) -> None:
+    """A message goes from the queue through the function and is gone, its attributes seen."""
+    empty(stack)
+    records: list[dict[str, Any]] = []
+    sqs, url = stack.aws.client("sqs"), stack.outputs["WebhookQueueUrl"]
+    deliver: Deliver = lambda event, remaining: records.extend(event["Records"])  # noqa: E731
+    attribute = {"DataType": "String", "StringValue": "stripe"}
+    sqs.send_message(QueueUrl=url, MessageBody="hello", MessageAttributes={"source": attribute})
+    source, lent = stack.queue_source("DeliverFunction"), Sandboxes(lambda: deliver).lent
+    with Poller(sqs, source, stack.aws.region, 20, lent, print).running():
+        eventually(lambda: records)
+    assert records[0]["body"] == "hello"
+    assert records[0]["messageAttributes"]["source"]["stringValue"] == "stripe"
+    assert records[0]["attributes"]["ApproximateReceiveCount"] == "1"
+    assert int(records[0]["attributes"]["SentTimestamp"]) > 0
+    assert message_count(sqs, url) == 0
+
+
+def test_empty_removes_everything(stack: Stack) -> None:
+    """Tests that share a stack start with empty queues and an empty table."""
+    sqs, url = stack.aws.client("sqs"), stack.outputs["DeadLetterQueueUrl"]
+    table = stack.environment("DeliverFunction")["CLAIMS_TABLE"]
+    dynamodb = stack.aws.client("dynamodb")
+    sqs.send_message(QueueUrl=url, MessageBody="x")
+    dynamodb.put_item(TableName=table, Item={"key": {"S": "k"}})
+    empty(stack)
+    assert message_count(sqs, url) == 0
+    assert dynamodb.scan(TableName=table)["Items"] == []
+
+
+def message_count(sqs: Any, url: str) -> int:
+    answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    names = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
+    return sum(int(answer[name]) for name in names)
+
+
+# ------------------------------------------------------------------------- the process
+
+
+def test_clients_ignore_the_developers_own_aws(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A profile, an endpoint or a proxy of the developer's shell changes nothing."""
+    monkeypatch.setenv("AWS_PROFILE", "production")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    sqs = stack.aws.client("sqs")
+    assert sqs.meta.endpoint_url == stack.aws.endpoint_url
+    assert stack.outputs["WebhookQueueUrl"] in sqs.list_queues()["QueueUrls"]
+
+
+def test_missing_emulator_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without ministack the message names the command that installs it."""
+    monkeypatch.setenv("MINISTACK_PYTHON", str(tmp_path / "python"))
+    with pytest.raises(LocalError, match="make setup"), embedded_aws():
+        pass
+
+
+def test_emulator_that_does_not_start_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interpreter without ministack fails at once, with its own last words."""
+    monkeypatch.setenv("MINISTACK_PYTHON", sys.executable)
+    with pytest.raises(LocalError, match="ModuleNotFoundError"), embedded_aws():
+        pass
+
+
+def test_emulator_stops_with_the_block() -> None:
+    """Nobody answers any more once the block is left."""
+    with embedded_aws() as aws:
+        assert is_open(aws)
+    assert not is_open(aws)
+
+
+def test_emulator_dies_with_its_parent() -> None:
+    """A parent that is killed without a chance to clean up leaves no orphan behind."""
+    program = (
+        "from linkrunner_webhooks_local.aws import embedded_aws\n"
+        "with embedded_aws() as aws: print(aws.endpoint_url, flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        aws = Aws(parent.stdout.readline().strip())
+        assert is_open(aws)
+        parent.kill()
+    eventually(lambda: not is_open(aws))
+
+
+def is_open(aws: Aws) -> bool:
+    connection = http.client.HTTPConnection(aws.endpoint_url.removeprefix("http://"), timeout=5)
+    try:
+        connection.connect()
+    except ConnectionRefusedError:
+        return False
+    finally:
+        connection.close()
+    return True
+
+
+# ------------------------------------------------------------------------- settings and state
+
+
+def test_settings_default_to_development() -> None:
+    """With an empty environment everything is embedded, and every source has its own secret."""
+    settings = Settings.read({"PORT": " ", "WEBHOOK_SECRETS": ""})
+    assert (settings.port, settings.linkrunner_base_url) == (8000, None)
+    assert settings.webhooks_toml == ROOT / "src" / "webhooks.toml"
+    assert settings.secrets["stripe"] == (development_secret("stripe"),)
+    assert settings.secrets.keys() == set(settings.sources)
+
+
+def test_settings_take_what_they_are_given(tmp_path: Path) -> None:
+    """Every documented variable is honoured; a single secret may be written without its list."""
+    path = tmp_path / "other.toml"
+    path.write_text("[stripe]\n")
+    settings = Settings.read(
+        {
+            "PORT": "8123",
+            "LINKRUNNER_BASE_URL": "https://example.com",
+            "LINKRUNNER_SERVER_KEY": "key",
+            "WEBHOOK_SECRETS": '{"stripe": "one", "shopify": ["new", "old"]}',
+            "WEBHOOKS_TOML": str(path),
+        }
+    )
+    assert settings == Settings(
+        port=8123,
+        linkrunner_base_url="https://example.com",
+        linkrunner_key="key",
+        webhooks_toml=path,
+        sources=("stripe",),
+        secrets={"stripe": ("one",), "shopify": ("new", "old")},
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "http"),
+        ("PORT", "70000"),
+        ("LINKRUNNER_BASE_URL", "example.com"),
+        ("WEBHOOK_SECRETS", "whsec_1"),
+        ("WEBHOOK_SECRETS", '["whsec_1"]'),
+        ("WEBHOOK_SECRETS", '{"stripe": []}'),
+        ("WEBHOOK_SECRETS", '{"stripe": [""]}'),
+        ("WEBHOOK_SECRETS", '{"stripe": 1}'),
+        ("WEBHOOKS_TOML", "/nonexistent.toml"),
+    ],
+)
+def test_a_wrong_setting_is_named(name: str, value: str) -> None:
+    """A mistake ends the start with one sentence that names the setting and not its secrets."""
+    with pytest.raises(Exception, match=name) as caught:
+        Settings.read({name: value})
+    assert "whsec" not in str(caught.value).replace("whsec_...", "")
+
+
+LOCAL = LocalStack("http://127.0.0.1:1", "us-east-1", STACK_NAME, "u", "l", os.getpid())
+
+
+def test_state_is_there_while_the_stack_runs(tmp_path: Path) -> None:
+    """Other commands find the running stack, and none after its end."""
+    path = tmp_path / "deep" / "stack.json"
+    assert state.read(path) is None
+    with state.published(LOCAL, path):
+        assert state.read(path) == LOCAL
+        assert LOCAL.aws == Aws("http://127.0.0.1:1")
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"pid": 1}'])
+def test_unreadable_state_is_no_stack(tmp_path: Path, text: str) -> None:
+    """A file from elsewhere or another time is not a running stack."""
+    path = tmp_path / "stack.json"
+    path.write_text(text)
+    assert state.read(path) is None
+
+
+def test_state_of_a_dead_process_is_no_stack(tmp_path: Path) -> None:
+    """A stack that was killed is not taken for a running one, nor is another's file removed."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    path = tmp_path / "stack.json"
+    dead = json.dumps({**vars_of(LOCAL), "pid": gone.pid})
+    with state.published(LOCAL, path):
+        path.write_text(dead)
+        assert state.read(path) is None
+    assert path.read_text() == dead
+
+
+def vars_of(local: LocalStack) -> dict[str, Any]:
+    return {name: getattr(local, name) for name in LocalStack.__slots__}
+
+
+# ------------------------------------------------------------------------- the console
+
+
+def report(stage: Any, outcome: Outcome, **changes: Any) -> Report:
+    settings = {"source": "stripe", "event_type": "charge.refunded", "event_id": "evt_1"} | changes
+    return Report(stage=stage, outcome=outcome, **settings)
+
+
+def shown(*reports: Report, arrivals: tuple[Arrival, ...] = ()) -> list[list[str]]:
+    """The words that the console prints, without the time."""
+    out = io.StringIO()
+    console = Console(out)
+    for arrival in arrivals:
+        console.arrived(arrival)
+    for each in reports:
+        console.observe(each)
+    return [line.split()[1:] for line in out.getvalue().splitlines()]
+
+
+def test_console_shows_the_way_of_a_webhook() -> None:
+    """One line when it is stored, one for what it became, with amount and user where seen."""
+    data = {"amount": 25.9, "currency": "USD", "source": "stripe", "provider_event_id": "evt_1"}
+    body = {"event_name": "purchase_refunded", "user_id": "user_42", "event_data": data}
+    lines = shown(
+        report("receive", Outcome.QUEUED),
+        report("deliver", Outcome.CAPTURED, event_names=("purchase_refunded",)),
+        arrivals=(Arrival(0.0, body, 201, True),),
+    )
+    assert lines == [
+        ["stripe", "charge.refunded", "verified", "queued", "evt_1"],
+        "stripe charge.refunded -> purchase_refunded 25.90 USD user_42 captured".split(),
+    ]
+
+
+def test_console_does_without_the_embedded_linkrunner() -> None:
+    """Where events go elsewhere, the names that were sent are shown."""
+    lines = shown(report("deliver", Outcome.CAPTURED, event_names=("a", "b")))
+    assert [line[2:] for line in lines] == [["->", "a", "captured"], ["->", "b", "captured"]]
+
+
+@pytest.mark.parametrize(
+    ("reported", "words"),
+    [
+        (report("receive", Outcome.IGNORED, reason="test"), "verified ignored test evt_1"),
+        (
+            report("receive", Outcome.REJECTED, reason="bad_signature", detail="not signed"),
+            "rejected bad_signature not signed",
+        ),
+        (
+            report("deliver", Outcome.PARKED, reason="missing_user", detail="no id"),
+            "-> parked missing_user no id",
+        ),
+        (report("deliver", Outcome.DUPLICATE, event_names=("a",)), "-> a duplicate"),
+    ],
+)
+def test_console_says_why(reported: Report, words: str) -> None:
+    """Everything that was not captured is shown with its reason."""
+    assert shown(reported)[0][2:] == words.split()
+
+
+def test_console_is_plain_text_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a terminal there is no colour and no wrapping."""
+    Console().observe(report("deliver", Outcome.PARKED, detail="x" * 300))
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert out.count("\n") == 1
+
+
+# ------------------------------------------------------------------------- make run
+
+
+@contextmanager
+def make_run(**changes: str) -> Iterator[subprocess.Popen[str]]:
+    own = {"PORT": "0", "NO_COLOR": "1"} | changes
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    with subprocess.Popen(
+        [sys.executable, "-m", "linkrunner_webhooks_local"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=inherited | own,
+        cwd=ROOT,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_busy_port_is_named() -> None:
+    """A port that is taken ends the start with one sentence, exit code 1."""
+    with listen() as taken, make_run(PORT=str(taken.getsockname()[1])) as process:
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert errors.count("\n") == 1
+    assert "PORT" in errors
+
+
+def test_a_stop_signal_ends_it_cleanly() -> None:
+    """SIGTERM stops everything, with exit code 0 and nothing left behind."""
+    with make_run() as process:
+        assert process.stdout is not None
+        ready = process.stdout.readline()
+        local = eventually(state.read)
+        assert local.url in ready
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=10)
+    assert (process.returncode, errors) == (0, "")
+    assert state.read() is None
+    assert not is_open(local.aws)
