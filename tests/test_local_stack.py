@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import http.client
 import io
 import json
@@ -9,6 +11,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +22,6 @@ import pytest
 
 from linkrunner_webhooks.model import Outcome
 from linkrunner_webhooks.reports import Report
-
 from linkrunner_webhooks_local import state, template
 from linkrunner_webhooks_local.aws import Aws, embedded_aws
 from linkrunner_webhooks_local.console import Console
@@ -54,7 +57,13 @@ def test_short_forms_are_written_out(tmp_path: Path) -> None:
     path = write(
         tmp_path,
         """
-  A: {Type: T, X: !Ref B, Y: !GetAtt B.Arn, Z: !Sub "${B}-x", W: !If [C, !Ref D, 1], V: !Condition C}
+  A:
+    Type: T
+    X: !Ref B
+    Y: !GetAtt B.Arn
+    Z: !Sub "${B}-x"
+    W: !If [C, !Ref D, 1]
+    V: !Condition C
 """,
     )
     resource = template.load(path)["Resources"]["A"]
@@ -97,7 +106,7 @@ def test_what_is_no_template_is_named(tmp_path: Path, text: str) -> None:
     """An unreadable template ends the start with its name."""
     path = tmp_path / "broken.yaml"
     path.write_text(text)
-    with pytest.raises(LocalError, match="broken.yaml"):
+    with pytest.raises(LocalError, match=path.name):
         template.load(path)
 
 
@@ -411,6 +420,10 @@ def shown(*reports: Report, arrivals: tuple[Arrival, ...] = ()) -> list[list[str
     return [line.split()[1:] for line in out.getvalue().splitlines()]
 
 
+def words(text: str) -> list[str]:
+    return text.split()
+
+
 def test_console_shows_the_way_of_a_webhook() -> None:
     """One line when it is stored, one for what it became, with amount and user where seen."""
     data = {"amount": 25.9, "currency": "USD", "source": "stripe", "provider_event_id": "evt_1"}
@@ -421,8 +434,8 @@ def test_console_shows_the_way_of_a_webhook() -> None:
         arrivals=(Arrival(0.0, body, 201, True),),
     )
     assert lines == [
-        ["stripe", "charge.refunded", "verified", "queued", "evt_1"],
-        "stripe charge.refunded -> purchase_refunded 25.90 USD user_42 captured".split(),
+        words("stripe charge.refunded verified queued evt_1"),
+        words("stripe charge.refunded -> purchase_refunded 25.90 USD user_42 captured"),
     ]
 
 
@@ -433,7 +446,7 @@ def test_console_does_without_the_embedded_linkrunner() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reported", "words"),
+    ("reported", "expected"),
     [
         (report("receive", Outcome.IGNORED, reason="test"), "verified ignored test evt_1"),
         (
@@ -447,9 +460,9 @@ def test_console_does_without_the_embedded_linkrunner() -> None:
         (report("deliver", Outcome.DUPLICATE, event_names=("a",)), "-> a duplicate"),
     ],
 )
-def test_console_says_why(reported: Report, words: str) -> None:
+def test_console_says_why(reported: Report, expected: str) -> None:
     """Everything that was not captured is shown with its reason."""
-    assert shown(reported)[0][2:] == words.split()
+    assert shown(reported)[0][2:] == words(expected)
 
 
 def test_console_is_plain_text_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
@@ -490,15 +503,60 @@ def test_a_busy_port_is_named() -> None:
     assert "PORT" in errors
 
 
-def test_a_stop_signal_ends_it_cleanly() -> None:
+def test_a_webhook_goes_all_the_way(tmp_path: Path) -> None:
+    """A signed webhook is queued, delivered and shown, and the embedded Linkrunner has it."""
+    path = tmp_path / "stack.json"
+    with make_run(LINKRUNNER_WEBHOOKS_STATE=str(path)) as process:
+        assert process.stdout is not None
+        local = eventually(lambda: state.read(path))
+        assert local is not None
+        assert post_checkout(local.url)["status"] == "queued"
+        shown_lines = iter(process.stdout.readline, "")
+        line = next(line for line in shown_lines if "captured" in line and "->" in line)
+        [event] = get(f"{local.linkrunner_url}/events")
+    assert words(line)[3:] == words("-> purchase_completed 25.99 USD user_42 captured")
+    assert event["event_name"] == "purchase_completed"
+    assert event["event_data"]["amount"] == 25.99
+
+
+def post_checkout(url: str) -> Any:
+    sample = {
+        "id": "cs_1",
+        "object": "checkout.session",
+        "mode": "payment",
+        "status": "complete",
+        "payment_status": "paid",
+        "amount_total": 2599,
+        "currency": "usd",
+        "client_reference_id": "user_42",
+        "payment_intent": "pi_1",
+    }
+    now = int(time.time())
+    event = {"id": "evt_1", "object": "event", "type": "checkout.session.completed"}
+    event |= {"created": now, "livemode": True, "data": {"object": sample}}
+    body = json.dumps(event).encode()
+    secret = development_secret("stripe").encode()
+    signature = hmac.new(secret, f"{now}.".encode() + body, hashlib.sha256).hexdigest()
+    headers = {"Stripe-Signature": f"t={now},v1={signature}", "Content-Type": "application/json"}
+    return get(urllib.request.Request(f"{url}/webhooks/stripe", body, headers))
+
+
+def get(request: str | urllib.request.Request) -> Any:
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.loads(answer.read())
+
+
+def test_a_stop_signal_ends_it_cleanly(tmp_path: Path) -> None:
     """SIGTERM stops everything, with exit code 0 and nothing left behind."""
-    with make_run() as process:
+    path = tmp_path / "stack.json"
+    with make_run(LINKRUNNER_WEBHOOKS_STATE=str(path)) as process:
         assert process.stdout is not None
         ready = process.stdout.readline()
-        local = eventually(state.read)
+        local = state.read(path)
+        assert local is not None
         assert local.url in ready
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=10)
     assert (process.returncode, errors) == (0, "")
-    assert state.read() is None
+    assert not path.exists()
     assert not is_open(local.aws)

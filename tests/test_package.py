@@ -22,6 +22,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
@@ -41,7 +42,7 @@ pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or not MACHINE, reason="the runtime emulator is a Linux program"
 )
 
-SIGNING_SECRET = "whsec_test_package"  # noqa: S105
+SIGNING_SECRET = "whsec_test_package"
 SERVER_KEY = "key_test_package"
 AWS = {
     "AWS_ACCESS_KEY_ID": "test",
@@ -270,7 +271,7 @@ class Function:
             f"http://127.0.0.1:{self.port}/2015-03-31/functions/function/invocations",
             data=json.dumps(event).encode(),
         )
-        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=60) as answer:
             result: dict[str, Any] = json.load(answer)
             return result
 
@@ -497,12 +498,12 @@ def journey(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Journey:
 
 def test_a_forged_webhook_is_turned_away(journey: Journey) -> None:
     """The built receiver checks signatures."""
-    assert journey.forged["statusCode"] == 401, journey.logs
+    assert journey.forged["statusCode"] == HTTPStatus.UNAUTHORIZED, journey.logs
 
 
 def test_a_signed_webhook_is_queued(journey: Journey) -> None:
     """The built receiver answers 200, and the message is in the queue."""
-    assert journey.received["statusCode"] == 200, journey.logs
+    assert journey.received["statusCode"] == HTTPStatus.OK, journey.logs
     body = json.loads(journey.received["body"])
     assert body == {"status": "queued", "event_id": "evt_package_1"}
     assert len(journey.queued) == 1

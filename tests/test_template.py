@@ -1,4 +1,4 @@
-"""What template.yaml promises: permissions, retention, alarms and names that nothing may quietly take away."""
+"""What template.yaml promises: permissions, retention, alarms and names that may not vanish unnoticed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ from typing import Any
 import pytest
 import yaml
 
-from linkrunner_webhooks.errors import BadSignature, NotStored, TooLarge
+from linkrunner_webhooks.errors import BadSignature, NotStored, TooLarge, UnknownSource
 from linkrunner_webhooks.model import Outcome
 
 ROOT = Path(__file__).parent.parent
 FOURTEEN_DAYS = 14 * 24 * 3600
 ONE_MEBIBYTE = 1024 * 1024
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-policies.html
+ACTIONS_OF_A_QUEUE_STATEMENT = 7
+
+NAMESPACE = "LinkrunnerWebhooks/${AWS::StackName}"
 
 Node = dict[str, Any]
 
@@ -167,6 +171,7 @@ def test_outputs_are_exactly_the_documented_ones() -> None:
         "DeadLetterQueueUrl": "DeadLetterQueue",
         "LinkrunnerKeySecretArn": "LinkrunnerKeySecret",
         "WebhookSecretsArn": "WebhookSecrets",
+        "ClaimsTableName": "ClaimsTable",
     }
 
 
@@ -198,8 +203,7 @@ def test_the_api_has_one_route() -> None:
 def test_the_api_is_throttled_above_a_flash_sale() -> None:
     """A flood meets a ceiling, and a flash sale does not."""
     settings = properties("WebhookApi")["DefaultRouteSettings"]
-    assert settings["ThrottlingRateLimit"] == 1000
-    assert settings["ThrottlingBurstLimit"] == 2000
+    assert settings == {"ThrottlingBurstLimit": 2000, "ThrottlingRateLimit": 1000}
 
 
 def test_access_logs_hold_nothing_personal() -> None:
@@ -247,15 +251,14 @@ def test_functions_run_what_the_build_makes(function: str) -> None:
 def test_functions_have_their_handler_and_limits(function: str, handler: str, timeout: int) -> None:
     """Handlers, time, memory and tracing are the measured ones."""
     settings = properties(function)
+    limits = (settings["Timeout"], settings["MemorySize"], settings["Tracing"])
     assert settings["Handler"] == handler
-    assert settings["Timeout"] == timeout
-    assert settings["MemorySize"] == 512
-    assert settings["Tracing"] == "Active"
+    assert limits == (timeout, 512, "Active")
 
 
 SHARED_VARIABLES = {
     "POWERTOOLS_SERVICE_NAME": "linkrunner-webhooks",
-    "POWERTOOLS_METRICS_NAMESPACE": "LinkrunnerWebhooks",
+    "POWERTOOLS_METRICS_NAMESPACE": NAMESPACE,
     "POWERTOOLS_LOG_LEVEL": "LogLevel",
 }
 
@@ -396,7 +399,7 @@ def test_queues_refuse_unencrypted_connections(queue: str) -> None:
     assert {"sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage"} <= set(
         statement["Action"]
     )
-    assert len(statement["Action"]) <= 7
+    assert len(statement["Action"]) <= ACTIONS_OF_A_QUEUE_STATEMENT
 
 
 def test_a_message_stays_hidden_while_a_function_may_work_on_it() -> None:
@@ -407,9 +410,10 @@ def test_a_message_stays_hidden_while_a_function_may_work_on_it() -> None:
 
 def test_redrive_is_a_backstop_that_outages_do_not_reach() -> None:
     """The dead-letter queue takes messages of this queue only, after far more tries than planned."""
-    redrive = properties("WebhookQueue")["RedrivePolicy"]
-    assert target(redrive["deadLetterTargetArn"]) == "DeadLetterQueue.Arn"
-    assert redrive["maxReceiveCount"] == 500
+    assert properties("WebhookQueue")["RedrivePolicy"] == {
+        "deadLetterTargetArn": {"Fn::GetAtt": "DeadLetterQueue.Arn"},
+        "maxReceiveCount": 500,
+    }
     allowed = properties("DeadLetterQueue")["RedriveAllowPolicy"]
     assert allowed["redrivePermission"] == "byQueue"
     (source,) = allowed["sourceQueueArns"]
@@ -465,13 +469,11 @@ def test_secrets_have_no_value_of_ours() -> None:
 
 # ------------------------------------------------------------------------------- alarms
 
-NAMESPACE = "LinkrunnerWebhooks"
-
 
 def series(name: str, found: Node) -> str:
     """A metric as "namespace/name", or for our own as "outcome/reason"."""
     values = {d["Name"]: target(d["Value"]) for d in found["Dimensions"]}
-    if found["Namespace"] == NAMESPACE:
+    if target(found["Namespace"]) == NAMESPACE:
         assert found["MetricName"] == "Webhooks", name
         assert list(values) == ["outcome", "reason"], name
         return f"{Outcome(values['outcome'])}/{values['reason']}"
@@ -514,6 +516,7 @@ ALARMS: dict[str, tuple[set[str], str, float]] = {
     "WebhooksNotStored": ({f"rejected/{NotStored.code}", "rejected/internal"}, ">", 0),
     "DeliverErrors": ({"Errors of DeliverFunction", "retrying/internal"}, ">", 0),
     "SignatureFailures": ({f"rejected/{BadSignature.code}"}, ">=", 10),
+    "UnknownSources": ({f"rejected/{UnknownSource.code}"}, ">=", 10),
     "WebhooksTooLarge": ({f"rejected/{TooLarge.code}"}, ">", 0),
 }
 COMPARISONS = {"GreaterThanThreshold": ">", "GreaterThanOrEqualToThreshold": ">="}
@@ -563,7 +566,7 @@ def test_signature_failures_are_counted_over_a_quarter_of_an_hour() -> None:
 def test_the_functions_write_the_metrics_the_alarms_read() -> None:
     """Namespace and metric are the same word everywhere."""
     variables = properties("ReceiveFunction")["Environment"]["Variables"]
-    assert variables["POWERTOOLS_METRICS_NAMESPACE"] == NAMESPACE
+    assert variables["POWERTOOLS_METRICS_NAMESPACE"] == {"Fn::Sub": NAMESPACE}
 
 
 def test_alarm_mail_is_encrypted_and_optional() -> None:
@@ -610,7 +613,7 @@ def test_the_dashboard_shows_every_outcome() -> None:
 def test_the_dashboard_shows_the_reasons(outcome: str) -> None:
     """What needs a person is drawn by reason."""
     chart = widgets()[f"{outcome.capitalize()}, by reason"]
-    assert "{LinkrunnerWebhooks,outcome,reason}" in chart
+    assert f'\\"{NAMESPACE}\\",outcome,reason' in chart
     assert outcome in chart
 
 

@@ -1,7 +1,7 @@
 """From the queue to Linkrunner: translate, find the user, render, claim, capture - or say why not.
 
-A message is done when every event of it is captured or was captured before. Otherwise it stays in the queue
-with a growing delay, or is parked with its reason when only a person can help.
+A message is done when every event of it is captured, now or before. Otherwise it stays in the queue with a
+growing delay, or is parked with its reason when only a person can help.
 """
 
 from __future__ import annotations
@@ -14,23 +14,14 @@ from enum import Enum
 from typing import Protocol
 from uuid import uuid4
 
-from linkrunner_webhooks import envelope
 from linkrunner_webhooks.capture import Capture
-from linkrunner_webhooks.config import Config, Source
-from linkrunner_webhooks.errors import (
-    Exhausted,
-    Malformed,
-    MissingUser,
-    Parked,
-    Unavailable,
-    Unroutable,
-    Untranslatable,
-)
+from linkrunner_webhooks.config import Config
+from linkrunner_webhooks.errors import ConfigError, Exhausted, MissingUser, Parked, Unavailable
 from linkrunner_webhooks.linkrunner import LinkrunnerEvent
-from linkrunner_webhooks.model import Identity, Outcome, Webhook
+from linkrunner_webhooks.model import Outcome
 from linkrunner_webhooks.once import Standing
 from linkrunner_webhooks.reports import Report
-from linkrunner_webhooks.translation import Planned, plan
+from linkrunner_webhooks.translation import Opened, Planned, open_message, plan
 
 # The retry schedule: 5 s, 10 s, 20 s ... an hour, until the message is this old.
 FIRST_DELAY = 5.0
@@ -42,7 +33,6 @@ SLOWEST = 30.0
 
 # What says nothing about the message at hand: the next one would meet the same.
 _EVERYBODYS = frozenset({"rate_limited", "timeout", "network", "unauthorized", "no_key", "claims"})
-
 # What does not count as a failure of the message itself.
 _NOT_TRIED = frozenset({"out_of_time", "busy"})
 
@@ -64,8 +54,8 @@ class Once(Protocol):
 
     def claim(self, keys: Sequence[str], owner: str) -> Standing: ...
     def complete(self, keys: Sequence[str], user_id: str) -> None: ...
-    def user_of(self, keys: Sequence[str]) -> str | None: ...
     def release(self, keys: Sequence[str], owner: str) -> None: ...
+    def user_of(self, keys: Sequence[str]) -> str | None: ...
 
 
 class Queue(Protocol):
@@ -73,6 +63,22 @@ class Queue(Protocol):
 
     def park(self, message: Message, reason: str, error: str) -> None: ...
     def delay(self, message: Message, seconds: float) -> None: ...
+
+
+class Captured(Enum):
+    """How capturing one event went."""
+
+    NOW = "now"
+    BEFORE = "before"
+    UNRECORDED = "unrecorded"
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of a message in this run; `kept` is why it stays in the queue."""
+
+    report: Report
+    kept: Unavailable | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,93 +94,52 @@ class Deliverer:
 
     def deliver(self, messages: Sequence[Message], remaining: Callable[[], float]) -> list[str]:
         """Deliver a batch within `remaining()` seconds; returns the ids that stay in the queue."""
-        kept, trouble = [], None
+        kept = []
+        trouble: Unavailable | None = None
         for message in messages:
             if trouble is None and remaining() < SLOWEST:
-                trouble = Unavailable(
-                    "no time left in this run", reason="out_of_time", retry_after=0
-                )
-            report, error = self._settle(message, trouble)
-            if error is not None:
+                # Untouched and at once: the next run has all its time.
+                trouble = Unavailable("no time left", reason="out_of_time", retry_after=0)
+            settled = self._settle(message, trouble)
+            if settled.kept is not None:
                 kept.append(message.id)
-                trouble = error if error.reason in _EVERYBODYS else trouble
-            self.observe(report)
+                trouble = settled.kept if settled.kept.reason in _EVERYBODYS else trouble
+            self.observe(settled.report)
         return kept
 
-    def _settle(
-        self, message: Message, trouble: Unavailable | None
-    ) -> tuple[Report, Unavailable | None]:
-        """Deliver, park or delay one message; the error is why it stays in the queue."""
+    def _settle(self, message: Message, trouble: Unavailable | None) -> Settled:
+        """Deliver, park or delay one message; nothing it does can take the rest of the batch along."""
         report = _report(message)
         try:
             if trouble is not None:
                 raise trouble
-            report, work = self._open(message, report)
-            return self._capture_all(work, report), None
+            opened = open_message(message.text, self.config)
+            report = _identified(report, opened)
+            return Settled(self._capture_all(opened, report))
         except Parked as error:
             return self._park(message, report, error)
         except Unavailable as error:
             return self._retry(message, report, error)
-        except Exception as error:  # noqa: BLE001 - one message's trouble must not take the batch along
-            failure = Unavailable(f"{type(error).__name__} in deliver", reason="internal")
-            return self._retry(message, report, failure)
+        except Exception as error:  # noqa: BLE001
+            detail = str(error) if isinstance(error, ConfigError) else type(error).__name__
+            return self._retry(message, report, Unavailable(detail, reason="internal"))
 
-    def _retry(
-        self, message: Message, report: Report, error: Unavailable
-    ) -> tuple[Report, Unavailable | None]:
-        if error.reason in _NOT_TRIED or self.now() - message.sent_at <= PATIENCE:
-            return self._delay(message, report, error)
-        exhausted = Exhausted(f"still failing after {PATIENCE / 3600:.0f} hours: {error}")
-        return self._park(message, report, exhausted)
-
-    def _open(self, message: Message, report: Report) -> tuple[Report, Work]:
-        webhook = envelope.unseal(message.text).webhook
-        source = self.config.source(webhook.source)
-        if source is None:
-            raise Unroutable(f"webhooks.toml has no table [{webhook.source}] any more")
-        try:
-            identity = source.provider.identify(webhook)
-        except Malformed as error:
-            raise Untranslatable(str(error)) from None
-        report = replace(
-            report,
-            source=source.name,
-            provider=source.provider.name,
-            event_type=identity.event_type,
-            event_id=identity.event_id,
-        )
-        return report, Work(webhook, source, identity)
-
-    def _capture_all(self, work: Work, report: Report) -> Report:
-        planned = plan(work.webhook, work.identity, work.source)
-        try:
-            # All bodies before the first capture: a message is parked whole or not at all.
-            events = [each.event(work.source, self._payer(each)) for each in planned]
-        except MissingUser as error:
-            if work.source.missing_user == "park":
-                raise
-            return replace(
-                report,
-                outcome=Outcome.IGNORED,
-                reason="missing_user",
-                detail=str(error),
-            )
+    def _capture_all(self, opened: Opened, report: Report) -> Report:
+        planned = plan(opened.webhook, opened.identity, opened.source)
         if not planned:
             return replace(report, outcome=Outcome.IGNORED, reason="nothing_to_report")
-        results = [
-            self._capture_once(each.keys, event)
-            for each, event in zip(planned, events, strict=True)
-        ]
-        captured = any(result is not Captured.BEFORE for result in results)
-        return replace(
-            report,
-            outcome=Outcome.CAPTURED if captured else Outcome.DUPLICATE,
-            reason="unrecorded" if Captured.UNRECORDED in results else "none",
-            event_names=tuple(
-                event.event_name
-                for event, result in zip(events, results, strict=True)
-                if not captured or result is not Captured.BEFORE
-            ),
+        try:
+            # All bodies before the first capture: a message is parked whole or not at all.
+            events = [each.event(opened.source, self._payer(each)) for each in planned]
+        except MissingUser as error:
+            if opened.source.missing_user == "park":
+                raise
+            return replace(
+                report, outcome=Outcome.IGNORED, reason="missing_user", detail=str(error)
+            )
+        pairs = zip(planned, events, strict=True)
+        return _captured(
+            report, [(event, self._capture_once(each.keys, event)) for each, event in pairs]
         )
 
     def _payer(self, planned: Planned) -> str | None:
@@ -209,47 +174,30 @@ class Deliverer:
                 self.once.release(keys, owner)
             raise
 
-    def _park(
-        self, message: Message, report: Report, error: Parked
-    ) -> tuple[Report, Unavailable | None]:
+    def _park(self, message: Message, report: Report, error: Parked) -> Settled:
         try:
             self.queue.park(message, error.code, str(error))
         except Unavailable as unavailable:
             return self._delay(message, report, unavailable)
-        return (
-            replace(report, outcome=Outcome.PARKED, reason=error.code, detail=str(error)),
-            None,
+        return Settled(
+            replace(report, outcome=Outcome.PARKED, reason=error.code, detail=str(error))
         )
 
-    def _delay(
-        self, message: Message, report: Report, error: Unavailable
-    ) -> tuple[Report, Unavailable]:
+    def _retry(self, message: Message, report: Report, error: Unavailable) -> Settled:
+        if error.reason in _NOT_TRIED or self.now() - message.sent_at <= PATIENCE:
+            return self._delay(message, report, error)
+        exhausted = Exhausted(f"still failing after {PATIENCE / 3600:.0f} hours: {error}")
+        return self._park(message, report, exhausted)
+
+    def _delay(self, message: Message, report: Report, error: Unavailable) -> Settled:
         seconds = delay(message.receives, error.retry_after)
         # Without it the visibility timeout brings the message back, only later.
         with suppress(Unavailable):
             self.queue.delay(message, seconds)
         detail = f"{error}; next try in {seconds:.0f} s"
-        return (
-            replace(report, outcome=Outcome.RETRYING, reason=error.reason, detail=detail),
-            error,
+        return Settled(
+            replace(report, outcome=Outcome.RETRYING, reason=error.reason, detail=detail), error
         )
-
-
-class Captured(Enum):
-    """How capturing one event went."""
-
-    NOW = "now"
-    BEFORE = "before"
-    UNRECORDED = "unrecorded"
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """A message, opened."""
-
-    webhook: Webhook
-    source: Source
-    identity: Identity
 
 
 def delay(receives: int, retry_after: float | None = None) -> float:
@@ -268,4 +216,26 @@ def _report(message: Message) -> Report:
         source=known.get("source", "unknown"),
         event_type=known.get("event_type", ""),
         event_id=known.get("event_id", ""),
+    )
+
+
+def _identified(report: Report, opened: Opened) -> Report:
+    return replace(
+        report,
+        source=opened.source.name,
+        provider=opened.source.provider.name,
+        event_type=opened.identity.event_type,
+        event_id=opened.identity.event_id,
+    )
+
+
+def _captured(report: Report, results: Sequence[tuple[LinkrunnerEvent, Captured]]) -> Report:
+    """One event captured now makes the message captured; it names those, or else the duplicates."""
+    fresh = [event.event_name for event, how in results if how is not Captured.BEFORE]
+    unrecorded = any(how is Captured.UNRECORDED for _, how in results)
+    return replace(
+        report,
+        outcome=Outcome.CAPTURED if fresh else Outcome.DUPLICATE,
+        reason="unrecorded" if unrecorded else "none",
+        event_names=tuple(fresh or [event.event_name for event, _ in results]),
     )

@@ -108,9 +108,7 @@ _FLOWS = {
 # ISO 4217 currencies whose smallest unit is not a hundredth.
 _ZERO_DECIMAL = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
 _THREE_DECIMAL = "BHD IQD JOD KWD LYD OMR TND"
-_EXPONENTS = {code: 0 for code in _ZERO_DECIMAL.split()} | {
-    code: 3 for code in _THREE_DECIMAL.split()
-}
+_EXPONENTS = dict.fromkeys(_ZERO_DECIMAL.split(), 0) | dict.fromkeys(_THREE_DECIMAL.split(), 3)
 
 # Past this many digits a JSON number no longer carries an amount exactly.
 _MAX_DIGITS = 15

@@ -1,4 +1,4 @@
-"""From a verified webhook to the Linkrunner events it should become. Pure: nothing is sent."""
+"""From a message of the queue to the Linkrunner events it should become. Pure: nothing is sent."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from linkrunner_webhooks.config import Source
-from linkrunner_webhooks.errors import MissingUser, Untranslatable
+from linkrunner_webhooks.config import Config, Source
+from linkrunner_webhooks.envelope import unseal
+from linkrunner_webhooks.errors import Malformed, MissingUser, Unroutable, Untranslatable
 from linkrunner_webhooks.linkrunner import LinkrunnerEvent
 from linkrunner_webhooks.model import CommerceEvent, Flow, Identity, Kind, Webhook
 from linkrunner_webhooks.rendering import event_data, final_kind
@@ -40,6 +41,28 @@ class Planned:
 def _tried(source: Source, follows: tuple[str, ...]) -> str:
     paths = f"none of the {len(source.user_id)} paths in [{source.name}] user_id found a usable one"
     return f"{paths}, and no payment it follows was captured here" if follows else paths
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A message of either queue, opened with today's code and configuration."""
+
+    webhook: Webhook
+    source: Source
+    identity: Identity
+
+
+def open_message(text: str, config: Config) -> Opened:
+    """Raises Unreadable, Unroutable or Untranslatable."""
+    webhook = unseal(text).webhook
+    source = config.source(webhook.source)
+    if source is None:
+        raise Unroutable(f"webhooks.toml has no table [{webhook.source}] any more")
+    try:
+        return Opened(webhook, source, source.provider.identify(webhook))
+    except Malformed as error:
+        # It was identified at the edge, so a mapper of another version is at fault and not the sender.
+        raise Untranslatable(str(error)) from None
 
 
 def plan(webhook: Webhook, identity: Identity, source: Source) -> tuple[Planned, ...]:

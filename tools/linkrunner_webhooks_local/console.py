@@ -53,15 +53,16 @@ class Console:
 
     def observe(self, report: Report) -> None:
         """A handler is done with a webhook."""
-        with self._lock:
-            arrivals = self._arrivals.pop((report.source, report.event_id), [])
-        lines = (
-            _receive_lines(report)
-            if report.stage == "receive"
-            else _deliver_lines(report, arrivals)
-        )
+        if report.stage == "receive":
+            lines = _receive_lines(report)
+        else:
+            lines = _deliver_lines(report, self._taken(report))
         for line in lines:
             self._terminal.print(_line(report, line))
+
+    def _taken(self, report: Report) -> list[Arrival]:
+        with self._lock:
+            return self._arrivals.pop((report.source, report.event_id), [])
 
     def failed(self, error: Exception) -> None:
         """A handler, or something around it, raised what nobody expected."""
@@ -86,11 +87,10 @@ def _deliver_lines(report: Report, arrivals: list[Arrival]) -> Iterator[Text]:
     outcome = _styled(report.outcome)
     if report.outcome != "captured":
         names = ", ".join(report.event_names)
-        yield _joined(f"-> {names}".rstrip(), outcome, _reason(report), report.detail)
+        yield "-> " + _joined(names, outcome, _reason(report), report.detail)
         return
-    events = [_description(arrival) for arrival in arrivals] or report.event_names
-    for event in events:
-        yield _joined(f"-> {event}", outcome)
+    for event in [_description(arrival) for arrival in arrivals] or report.event_names:
+        yield "-> " + _joined(event, outcome)
 
 
 def _description(arrival: Arrival) -> str:

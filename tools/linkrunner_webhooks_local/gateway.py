@@ -24,7 +24,7 @@ _TEXT: Final = re.compile(r"text/|application/([\w.-]+\+)?(json|javascript|xml)\
 
 
 def gateway(receive: Receive, failed: Callable[[Exception], None]) -> Answerer:
-    """The API as a function. `failed` is told what a failed invocation raised; the client is not."""
+    """The API as a function. `failed` is told what an invocation raised; the client is not."""
 
     def answer(request: Request) -> Response:
         if (request.method, request.path) == ("GET", "/healthz"):

@@ -14,7 +14,9 @@ import threading
 
 
 def _exit_with_parent() -> None:
-    sys.stdin.buffer.read()
+    # Not through sys.stdin, whose lock a thread must not hold while the interpreter ends.
+    while os.read(0, 1024):
+        pass
     # Nothing here is worth an orderly end: the state is in memory and meant to be lost.
     os._exit(0)
 

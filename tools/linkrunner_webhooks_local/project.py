@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "template.yaml"
 WEBHOOKS_TOML = ROOT / "src" / "webhooks.toml"
-STATE_FILE = ROOT / ".local" / "stack.json"
+# Set LINKRUNNER_WEBHOOKS_STATE to run a second stack beside the one that commands find by default.
+STATE_FILE = Path(os.environ.get("LINKRUNNER_WEBHOOKS_STATE") or ROOT / ".local" / "stack.json")
 MINISTACK_PYTHON = ROOT / ".venvs" / "ministack" / "bin" / "python"
 
 

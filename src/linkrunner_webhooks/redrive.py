@@ -1,0 +1,207 @@
+"""The operator's side of the dead-letter queue: read it, foresee what would happen, move, discard.
+
+Moving is send, then delete: at every moment a message is in at least one queue, and what ends up in both is
+counted once by the claims. (AWS's own message-move tasks cannot filter, and run at a pace of their own.)
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from typing import IO, Any
+
+from linkrunner_webhooks.config import Config
+from linkrunner_webhooks.errors import MissingUser, Parked
+from linkrunner_webhooks.linkrunner import LinkrunnerEvent
+from linkrunner_webhooks.model import Outcome
+from linkrunner_webhooks.queues import typed, untyped
+from linkrunner_webhooks.translation import Planned, open_message, plan
+
+# How long messages are held while they are looked at; after that they come back by themselves.
+_HOLD = 30 * 60
+_STORY = ("reason", "error", "attempts", "code_version", "parked_at")
+
+Payer = Callable[[Planned], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One parked message. What SQS moved here itself, after a crash, has no reason of ours."""
+
+    id: str
+    handle: str
+    text: str
+    attributes: dict[str, str]
+    sent_at: datetime
+
+    @property
+    def reason(self) -> str:
+        return self.attributes.get("reason", "crashed")
+
+    @property
+    def source(self) -> str:
+        return self.attributes.get("source", "unknown")
+
+    @property
+    def event_type(self) -> str:
+        return self.attributes.get("event_type", "unknown")
+
+    @property
+    def event_id(self) -> str:
+        return self.attributes.get("event_id", "")
+
+    @property
+    def parked_at(self) -> datetime:
+        seconds = self.attributes.get("parked_at", "")
+        return datetime.fromtimestamp(int(seconds), UTC) if seconds.isdigit() else self.sent_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which letters are meant; None is no restriction. `since` and `until` bound when they were parked."""
+
+    reason: str | None = None
+    source: str | None = None
+    event_type: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def matches(self, letter: Letter) -> bool:
+        wanted = (
+            (self.reason, letter.reason),
+            (self.source, letter.source),
+            (self.event_type, letter.event_type),
+        )
+        return (
+            all(want in (None, has) for want, has in wanted)
+            and (self.since is None or letter.parked_at >= self.since)
+            and (self.until is None or letter.parked_at <= self.until)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What today's code would make of a letter, without sending anything."""
+
+    outcome: Outcome
+    reason: str = "none"
+    detail: str = ""
+    events: tuple[LinkrunnerEvent, ...] = ()
+
+    @property
+    def would_park(self) -> bool:
+        return self.outcome is Outcome.PARKED
+
+
+class DeadLetters:
+    """A dead-letter queue and the queue its messages go back to."""
+
+    def __init__(self, client: Any, url: str, back_to: str) -> None:
+        self._client = client
+        self._url = url
+        self._back_to = back_to
+
+    def count(self) -> int:
+        """About how many there are, seen and being looked at."""
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        answer = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=names)
+        return sum(int(answer["Attributes"].get(name, 0)) for name in names)
+
+    @contextmanager
+    def reading(self) -> Iterator[Reading]:
+        """Look through the queue; afterwards everything that was not moved or discarded is visible again."""
+        with ExitStack() as closing:
+            reading = Reading(self, closing.enter_context(_spool()))
+            closing.callback(reading.release)
+            yield reading
+
+    def receive(self) -> list[Letter]:
+        answer = self._client.receive_message(
+            QueueUrl=self._url,
+            MaxNumberOfMessages=10,
+            VisibilityTimeout=_HOLD,
+            WaitTimeSeconds=2,
+            MessageAttributeNames=["All"],
+            MessageSystemAttributeNames=["All"],
+        )
+        return [_letter(message) for message in answer.get("Messages", ())]
+
+    def restore(self, handles: Iterable[str]) -> None:
+        for batch in _tens(handles):
+            entries = [
+                {"Id": str(index), "ReceiptHandle": handle, "VisibilityTimeout": 0}
+                for index, handle in enumerate(batch)
+            ]
+            self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
+
+    def redrive(self, letter: Letter) -> None:
+        """Put a letter back into the queue it came from, without the story of its last stay."""
+        attributes = {key: value for key, value in letter.attributes.items() if key not in _STORY}
+        self._client.send_message(
+            QueueUrl=self._back_to, MessageBody=letter.text, MessageAttributes=typed(attributes)
+        )
+        self.discard(letter)
+
+    def discard(self, letter: Letter) -> None:
+        self._client.delete_message(QueueUrl=self._url, ReceiptHandle=letter.handle)
+
+
+class Reading:
+    """One pass over the queue, in constant memory: receipts of what stays wait in a file."""
+
+    def __init__(self, letters: DeadLetters, spool: IO[str]) -> None:
+        self._letters = letters
+        self._spool = spool
+
+    def __iter__(self) -> Iterator[Letter]:
+        while batch := self._letters.receive():
+            for letter in batch:
+                self._spool.write(letter.handle + "\n")
+                yield letter
+
+    def release(self) -> None:
+        """Receipts of moved messages are in the file as well; restoring those does nothing."""
+        self._spool.seek(0)
+        self._letters.restore(line.rstrip("\n") for line in self._spool)
+
+
+def foresee(letter: Letter, config: Config, payer: Payer) -> Forecast:
+    """Run today's code and today's webhooks.toml over a letter. `payer` looks up who paid."""
+    try:
+        opened = open_message(letter.text, config)
+        planned = plan(opened.webhook, opened.identity, opened.source)
+        try:
+            events = tuple(each.event(opened.source, payer(each)) for each in planned)
+        except MissingUser as error:
+            if opened.source.missing_user == "park":
+                raise
+            return Forecast(outcome=Outcome.IGNORED, reason="missing_user", detail=str(error))
+    except Parked as error:
+        return Forecast(outcome=Outcome.PARKED, reason=error.code, detail=str(error))
+    if not events:
+        return Forecast(outcome=Outcome.IGNORED, reason="nothing_to_report")
+    return Forecast(outcome=Outcome.CAPTURED, events=events)
+
+
+def _letter(message: dict[str, Any]) -> Letter:
+    return Letter(
+        id=message["MessageId"],
+        handle=message["ReceiptHandle"],
+        text=message["Body"],
+        attributes=untyped(message.get("MessageAttributes") or {}),
+        sent_at=datetime.fromtimestamp(int(message["Attributes"]["SentTimestamp"]) / 1000, UTC),
+    )
+
+
+def _spool() -> IO[str]:
+    return tempfile.TemporaryFile("w+", encoding="ascii")
+
+
+def _tens(handles: Iterable[str]) -> Iterator[list[str]]:
+    rest = iter(handles)
+    while batch := list(islice(rest, 10)):
+        yield batch
