@@ -1,0 +1,1 @@
+"""The operator's command. Lambda does not get this package."""

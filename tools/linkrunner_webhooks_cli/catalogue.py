@@ -1,0 +1,143 @@
+"""`providers` and `check`: what is supported, and whether webhooks.toml says what its author meant."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from linkrunner_webhooks import providers as registry
+from linkrunner_webhooks.config import Source
+from linkrunner_webhooks.provider import EventType, Provider
+from linkrunner_webhooks_cli.output import say, write_json, write_table, write_text
+from linkrunner_webhooks_cli.sources import load_provider, read_config
+from linkrunner_webhooks_cli.trying import config_option
+
+json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+
+
+@click.command()
+@click.argument("name", required=False)
+@json_option
+def providers(name: str | None, as_json: bool) -> None:
+    """List the supported providers, or the event types of one.
+
+    \b
+    Examples:
+      linkrunner-webhooks providers
+      linkrunner-webhooks providers stripe
+    """
+    if name is None:
+        found = [registry.load(each) for each in registry.names()]
+        if as_json:
+            write_json([_described(provider) for provider in found])
+        else:
+            write_table(
+                ("provider", "title", "event types", "on by default", "documentation"),
+                [_row(provider) for provider in found],
+            )
+        return
+    provider = load_provider(name)
+    if as_json:
+        write_json(_described(provider))
+        return
+    write_table(
+        ("event type", "becomes"), [(each.name, _becomes(each)) for each in provider.types.values()]
+    )
+    write_text("\nUser id, the first usable of:")
+    for expression in provider.user_id:
+        write_text(f"  {expression}")
+
+
+def _row(provider: Provider) -> tuple[str, ...]:
+    on = sum(any(each.switches.values()) for each in provider.types.values())
+    return provider.name, provider.title, str(len(provider.types)), str(on), provider.docs
+
+
+def _described(provider: Provider) -> dict[str, Any]:
+    return {
+        "name": provider.name,
+        "title": provider.title,
+        "docs": provider.docs,
+        "user_id": list(provider.user_id),
+        "events": {
+            each.name: {kind.value: on for kind, on in each.switches.items()}
+            for each in provider.types.values()
+        },
+    }
+
+
+def _becomes(event_type: EventType) -> str:
+    return ", ".join(
+        kind.value if on else f"{kind.value} (off)" for kind, on in event_type.switches.items()
+    )
+
+
+@click.command()
+@config_option
+@json_option
+def check(config_path: Path | None, as_json: bool) -> None:
+    """Validate webhooks.toml: names, switches, expressions. Changes and sends nothing.
+
+    \b
+    Examples:
+      linkrunner-webhooks check
+      linkrunner-webhooks check --config my-webhooks.toml
+    """
+    sources = read_config(config_path).sources()
+    warnings = [warning for source in sources for warning in warnings_of(source)]
+    if as_json:
+        summaries = [
+            {"source": each.name, "provider": each.provider.name, "events": _names(each)}
+            for each in sources
+        ]
+        write_json({"sources": summaries, "warnings": warnings})
+        return
+    write_table(
+        ("source", "provider", "forwarded types", "user id paths", "missing user", "test events"),
+        [_summary(source) for source in sources],
+    )
+    for warning in warnings:
+        say(f"Warning: {warning}")
+
+
+def _names(source: Source) -> dict[str, list[str]]:
+    return {name: list(kinds.values()) for name, kinds in source.names.items() if kinds}
+
+
+def _summary(source: Source) -> tuple[str, ...]:
+    return (
+        source.name,
+        source.provider.name,
+        str(len(_names(source))),
+        str(len(source.user_id)),
+        source.missing_user,
+        "forwarded" if source.test_events else "dropped",
+    )
+
+
+def warnings_of(source: Source) -> Iterator[str]:
+    """What is valid and probably not meant."""
+    if not source.user_id:
+        yield f"[{source.name}] user_id is empty: every event is parked as missing_user"
+    for name in sorted({name for names in _names(source).values() for name in names}):
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            yield f'[{source.name}.events] "{name}" is not snake_case, which Linkrunner recommends'
+    yield from _overlaps(source)
+
+
+def _overlaps(source: Source) -> Iterator[str]:
+    """Types that are off by default because another one reports the same."""
+    for event_type, names in _names(source).items():
+        if source.provider.types[event_type].default:
+            continue
+        for other, others in _names(source).items():
+            shared = sorted(set(names) & set(others))
+            if shared and source.provider.types[other].default:
+                yield (
+                    f'[{source.name}.events] "{event_type}" and "{other}" both become {shared[0]}: '
+                    "what has the same transaction id is counted once, everything else twice"
+                )

@@ -1,0 +1,348 @@
+"""`dlq`: what is parked and why, what would become of it now, and moving it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from linkrunner_webhooks.capture import Pace
+from linkrunner_webhooks.config import Config
+from linkrunner_webhooks.redrive import Filter, Forecast, Letter, Reading, foresee
+from linkrunner_webhooks_cli.failures import Commands, Failure
+from linkrunner_webhooks_cli.output import (
+    ago,
+    progress,
+    say,
+    write_json,
+    write_json_array,
+    write_table,
+    write_text,
+)
+from linkrunner_webhooks_cli.sources import read_config
+from linkrunner_webhooks_cli.stacks import Stack, find, stack_option
+from linkrunner_webhooks_cli.trying import config_option
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+# What a person does about each reason.
+ADVICE = {
+    "missing_user": "fix user_id in webhooks.toml, deploy, redrive",
+    "untranslatable": "no mapper understands it: `dlq show`, fix or report it, deploy, redrive",
+    "unroutable": "put the source's table back into webhooks.toml, deploy, redrive",
+    "unreadable": "not put there by this system: `dlq show`, discard",
+    "refused": "Linkrunner refuses the event itself: `dlq show`, fix the mapping, deploy, redrive",
+    "exhausted": "Linkrunner was out of reach for days: check it and the key, redrive",
+    "crashed": "the function died on it: see its log, fix, deploy, redrive",
+}
+
+
+def _moment(
+    context: click.Context, parameter: click.Parameter, text: str | None
+) -> datetime | None:
+    if text is None:
+        return None
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    if text[:-1].isdigit() and text[-1] in units:
+        return datetime.now(UTC) - timedelta(seconds=int(text[:-1]) * units[text[-1]])
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except ValueError:
+        message = f'takes a time like 2026-11-24T10:00 or an age like 2h, not "{text}"'
+        raise click.BadParameter(message) from None
+
+
+_FILTERS = (
+    click.option("--reason", help="Why it was parked: missing_user, untranslatable, ..."),
+    click.option("--source", help="The source it came from."),
+    click.option("--type", "event_type", help="The provider's event type."),
+    click.option("--since", callback=_moment, help="Parked since: a time, or an age (2h, 3d)."),
+    click.option("--until", callback=_moment, help="Parked until then."),
+    click.option("--limit", type=click.IntRange(min=1), help="At most this many."),
+    stack_option,
+)
+
+
+def filtered(command: Command) -> Command:
+    """The filters that every command on messages has."""
+    for option in reversed(_FILTERS):
+        command = option(command)
+    return command
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which letters, of which stack."""
+
+    filter: Filter
+    limit: int | None
+    stack: Stack
+
+    @classmethod
+    def of(cls, *, limit: int | None, stack: str | None, **filters: Any) -> Selection:
+        return cls(Filter(**filters), limit, find(stack))
+
+    def letters(self, reading: Reading) -> Iterator[Letter]:
+        return islice((each for each in reading if self.filter.matches(each)), self.limit)
+
+    def forecast(self, config: Config) -> Callable[[Letter], Forecast]:
+        return lambda letter: foresee(letter, config, self.stack.payer)
+
+
+@click.group(cls=Commands)
+def dlq() -> None:
+    """Look after the webhooks that could not be delivered."""
+
+
+@dlq.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Every message, as a JSON array.")
+@filtered
+def list_(*, as_json: bool, **filters: Any) -> None:
+    """Count what is parked by reason, source and type, with what to do about it.
+
+    \b
+    Examples:
+      linkrunner-webhooks dlq list
+      linkrunner-webhooks dlq list --reason missing_user --since 2d --json
+      linkrunner-webhooks dlq list --stack linkrunner-webhooks
+    """
+    selection = Selection.of(**filters)
+    letters = selection.stack.dead_letters()
+    with letters.reading() as reading:
+        found = progress("Reading", selection.letters(reading), letters.count())
+        if as_json:
+            write_json_array(_told(letter) for letter in found)
+        else:
+            _write_groups(found)
+
+
+def _write_groups(letters: Iterator[Letter]) -> None:
+    counts: Counter[tuple[str, str, str]] = Counter()
+    oldest: dict[tuple[str, str, str], datetime] = {}
+    for letter in letters:
+        key = (letter.reason, letter.source, letter.event_type)
+        counts[key] += 1
+        oldest[key] = min(oldest.get(key, letter.parked_at), letter.parked_at)
+    if not counts:
+        write_text("Nothing is parked.")
+        return
+    write_table(
+        ("messages", "reason", "source", "type", "oldest", "what to do"),
+        [
+            (str(count), *key, ago(datetime.now(UTC) - oldest[key]), ADVICE.get(key[0], ""))
+            for key, count in sorted(counts.items())
+        ],
+    )
+
+
+def _told(letter: Letter) -> dict[str, Any]:
+    return {
+        "id": letter.id,
+        "reason": letter.reason,
+        "source": letter.source,
+        "event_type": letter.event_type,
+        "event_id": letter.event_id,
+        "error": letter.attributes.get("error", ""),
+        "attempts": int(letter.attributes.get("attempts", 0)),
+        "code_version": letter.attributes.get("code_version", ""),
+        "parked_at": letter.parked_at.isoformat(timespec="seconds"),
+    }
+
+
+@dlq.command()
+@click.argument("id")
+@click.option("--body", is_flag=True, help="Print the raw body too. It holds customer data.")
+@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+@config_option
+@stack_option
+def show(
+    *, id: str, body: bool, as_json: bool, config_path: Path | None, stack: str | None
+) -> None:
+    """Tell one message's story: what arrived, why it parked, what it would become now.
+
+    ID is the message id or the provider's event id, as `dlq list --json` prints them.
+
+    \b
+    Example:
+      linkrunner-webhooks dlq show evt_1QK3mWJ8hZ4cVb2n
+    """
+    found, config = find(stack), read_config(config_path)
+    with found.dead_letters().reading() as reading:
+        letter = next((each for each in reading if id in (each.id, each.event_id)), None)
+    if letter is None:
+        raise Failure(f"no parked message has the id {id}; `dlq list --json` prints the ids")
+    forecast = foresee(letter, config, found.payer)
+    story = _told(letter) | {"advice": ADVICE.get(letter.reason, ""), "now": _foretold(forecast)}
+    if body:
+        story["message"] = letter.text
+    if as_json:
+        write_json(story)
+    else:
+        _write_story(story)
+
+
+def _foretold(forecast: Forecast) -> dict[str, Any]:
+    return {
+        "outcome": forecast.outcome.value,
+        "reason": forecast.reason,
+        "detail": forecast.detail,
+        "events": [event.body() for event in forecast.events],
+    }
+
+
+def _write_story(story: dict[str, Any]) -> None:
+    now = story.pop("now")
+    for key, value in story.items():
+        if value not in ("", 0):
+            write_text(f"{key.replace('_', ' '):<14}{value}")
+    write_text(f"{'now':<14}{now['outcome']}{_because(now)}")
+    for event in now["events"]:
+        write_text(json.dumps(event, indent=2, ensure_ascii=False))
+
+
+def _because(now: dict[str, Any]) -> str:
+    return f": {now['reason']}, {now['detail']}" if now["detail"] else ""
+
+
+@dlq.command()
+@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+@config_option
+@filtered
+def preview(*, as_json: bool, config_path: Path | None, **filters: Any) -> None:
+    """Run today's code over the selected messages: old reason, new outcome, money. Sends nothing.
+
+    \b
+    Example:
+      linkrunner-webhooks dlq preview --reason missing_user
+    """
+    selection = Selection.of(**filters)
+    foretell = selection.forecast(read_config(config_path))
+    letters = selection.stack.dead_letters()
+    changes: Counter[tuple[str, str, str]] = Counter()
+    money: Counter[str] = Counter()
+    with letters.reading() as reading:
+        for letter in progress("Trying", selection.letters(reading), letters.count()):
+            forecast = foretell(letter)
+            reason = "" if forecast.reason == "none" else forecast.reason
+            changes[letter.reason, forecast.outcome.value, reason] += 1
+            for currency, amount in _money(forecast):
+                money[currency] += amount  # type: ignore[assignment]
+    if as_json:
+        write_json(_summed(changes, money))
+        return
+    write_table(
+        ("messages", "parked as", "would be", "because"),
+        [(str(count), *change) for change, count in sorted(changes.items())],
+    )
+    for currency, amount in sorted(money.items()):
+        write_text(f"{amount} {currency} would be sent")
+
+
+def _money(forecast: Forecast) -> Iterator[tuple[str, Decimal]]:
+    for event in forecast.events:
+        if (amount := event.event_data.get("amount")) is not None:
+            yield (
+                f"{event.event_data.get('currency', '')} as {event.event_name}",
+                Decimal(str(amount)),
+            )
+
+
+def _summed(changes: Counter[tuple[str, str, str]], money: Counter[str]) -> dict[str, Any]:
+    return {
+        "changes": [
+            {"parked_as": old, "would_be": outcome, "reason": reason, "messages": count}
+            for (old, outcome, reason), count in sorted(changes.items())
+        ],
+        "money": {currency: str(amount) for currency, amount in sorted(money.items())},
+    }
+
+
+@dlq.command()
+@click.option("--dry-run", is_flag=True, help="Say what would be moved; move nothing.")
+@click.option("--force", is_flag=True, help="Move also what would be parked again.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0.1),
+    default=20.0,
+    show_default=True,
+    help="Messages a second.",
+)
+@config_option
+@filtered
+def redrive(
+    *, dry_run: bool, force: bool, rate: float, config_path: Path | None, **filters: Any
+) -> None:
+    """Put messages back into the queue, to be delivered by the code that is deployed now.
+
+    Interrupt it whenever you like: every message is in at least one queue at every moment, and what
+    was captured before is not captured again. Run it again to go on.
+
+    \b
+    Examples:
+      linkrunner-webhooks dlq redrive --reason missing_user --dry-run
+      linkrunner-webhooks dlq redrive --source shopify --since 2d --limit 100
+    """
+    selection = Selection.of(**filters)
+    foretell = selection.forecast(read_config(config_path))
+    letters, pace = selection.stack.dead_letters(), Pace(rate)
+    moved, refused = 0, Counter[str]()
+    with letters.reading() as reading:
+        for letter in progress("Moving", selection.letters(reading), letters.count()):
+            forecast = foretell(letter)
+            if forecast.would_park and not force:
+                refused[forecast.reason] += 1
+                continue
+            if not dry_run:
+                pace.wait()
+                letters.redrive(letter)
+            moved += 1
+    say(f"{moved} {'would be moved' if dry_run else 'moved'}.")
+    for reason, count in refused.items():
+        say(
+            f"{count} left: they would park again as {reason} ({ADVICE.get(reason, '')}); --force moves them."
+        )
+
+
+@dlq.command()
+@click.option(
+    "--to", "path", type=click.Path(path_type=Path, dir_okay=False), help="Where the copies go."
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Say what would be discarded; discard nothing.")
+@filtered
+def discard(*, path: Path | None, yes: bool, dry_run: bool, **filters: Any) -> None:
+    """Delete messages for good, after writing each to a file (JSON lines).
+
+    \b
+    Example:
+      linkrunner-webhooks dlq discard --reason unreadable --to unreadable.jsonl
+    """
+    selection = Selection.of(**filters)
+    letters = selection.stack.dead_letters()
+    path = path or Path(f"discarded-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
+    with letters.reading() as reading:
+        if dry_run:
+            count = sum(1 for _ in selection.letters(reading))
+            say(f"{count} would be discarded.")
+            return
+        if not yes:
+            click.confirm(
+                f"Discard the selected messages? Copies go to {path}", abort=True, err=True
+            )
+        with path.open("x", encoding="utf-8") as copies:
+            path.chmod(0o600)
+            count = 0
+            for letter in progress("Discarding", selection.letters(reading), letters.count()):
+                copies.write(json.dumps(_told(letter) | {"message": letter.text}) + "\n")
+                copies.flush()
+                letters.discard(letter)
+                count += 1
+    say(f"{count} discarded; copies, with customer data, are in {path}.")

@@ -1,0 +1,29 @@
+"""Every expected failure as one sentence on stderr and exit code 1; usage errors are click's, exit code 2."""
+
+from __future__ import annotations
+
+import click
+from botocore.exceptions import BotoCoreError, ClientError
+
+from linkrunner_webhooks.errors import ConfigError, WebhookError
+from linkrunner_webhooks_local.project import LocalError
+
+
+class Failure(click.ClickException):
+    """What went wrong and what to do next."""
+
+    exit_code = 1
+
+
+class Commands(click.Group):
+    """A group whose commands end in a sentence where something expected goes wrong."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except (ConfigError, WebhookError, LocalError) as error:
+            raise Failure(str(error)) from None
+        except ClientError as error:
+            raise Failure(f"AWS answered: {error}") from None
+        except BotoCoreError as error:
+            raise Failure(f"AWS did not answer: {error}") from None

@@ -1,0 +1,27 @@
+"""The command `linkrunner-webhooks`."""
+
+from __future__ import annotations
+
+import click
+
+from linkrunner_webhooks import __version__
+from linkrunner_webhooks_cli.catalogue import check, providers
+from linkrunner_webhooks_cli.dlq import dlq
+from linkrunner_webhooks_cli.doctor import doctor
+from linkrunner_webhooks_cli.failures import Commands
+from linkrunner_webhooks_cli.trying import send, translate
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """Commerce webhooks, delivered to Linkrunner.
+
+    \b
+    Try it, with `make run` in another terminal:
+      linkrunner-webhooks send stripe checkout.session.completed --user-id user_42
+    """
+
+
+for _command in (providers, check, translate, send, dlq, doctor):
+    main.add_command(_command)

@@ -1,0 +1,175 @@
+"""Sample webhooks: read, made one's own (fresh ids, another user, another amount), and signed.
+
+Nothing here knows a provider: what to replace is found by asking the provider's own mapper what it read.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
+
+from linkrunner_webhooks.config import Source, suggest
+from linkrunner_webhooks.model import CommerceEvent, Money, Webhook
+from linkrunner_webhooks.users import find_user
+from linkrunner_webhooks_cli.failures import Failure
+from linkrunner_webhooks_local.project import ROOT
+
+EVENTS = ROOT / "events"
+# Shorter ones (a quantity, an amount) stand in too many places to be an id.
+_SHORTEST_ID = 8
+
+Leaf = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A webhook without a signature: headers, and the body as JSON values."""
+
+    headers: Mapping[str, str]
+    body: Any
+
+    def webhook(self, source: Source) -> Webhook:
+        return Webhook(source.name, self.headers, self.bytes())
+
+    def bytes(self) -> bytes:
+        return json.dumps(self.body, ensure_ascii=False, separators=(",", ":")).encode()
+
+    def signed(self, source: Source, secret: str, now: float) -> Webhook:
+        """With the headers the provider would send for this body."""
+        signature = source.provider.signature.sign(self.bytes(), secret, now)
+        return Webhook(source.name, {**self.headers, **signature}, self.bytes())
+
+
+def load(source: Source, event_type: str) -> Sample:
+    """The sample of one type. Raises Failure naming the nearest type there is one of."""
+    path = EVENTS / source.provider.name / f"{event_type}.json"
+    if event_type not in source.provider.types or not path.is_file():
+        hint = suggest(event_type, source.provider.types)
+        raise Failure(f'there is no sample of {source.provider.title} "{event_type}"{hint}')
+    written = json.loads(path.read_text("utf-8"))
+    return Sample(written["headers"], written["body"])
+
+
+def with_fresh_ids(sample: Sample, source: Source) -> Sample:
+    """Another sale of the same shape: without it the second one sent is a duplicate of the first."""
+    fresh = {old: _fresh(old) for old in _ids(sample, source)}
+
+    def renew(leaf: Leaf) -> Leaf:
+        text = str(leaf)
+        for old, new in fresh.items():
+            text = text.replace(old, new)
+        return type(leaf)(text) if isinstance(leaf, str | int) and text != str(leaf) else leaf
+
+    headers = {key: str(renew(value)) for key, value in sample.headers.items()}
+    return Sample(headers, _mapped(sample.body, renew))
+
+
+def with_user(sample: Sample, source: Source, user_id: str) -> Sample:
+    """The sample with another user id wherever its own stands. Raises Failure when it has none."""
+    old = find_user(source.user_id, sample.body)
+    if old is None:
+        raise Failure(
+            f"this sample has no user id to replace; put one where a path of [{source.name}] user_id "
+            "finds it, with --set path=value"
+        )
+    return replace(
+        sample,
+        body=_mapped(sample.body, lambda leaf: user_id if _is(leaf, old) else leaf),
+    )
+
+
+def with_money(
+    sample: Sample, source: Source, amount: Decimal | None, currency: str | None
+) -> Sample:
+    """The sample with another amount (major units) or currency. Raises Failure when it cannot be set."""
+    old = _money(sample, source)
+    wanted = Money(old.amount if amount is None else amount, currency or old.currency)
+    # How many decimals the provider gives the new currency is its mapper's knowledge: ask it.
+    for decimals in (2, 0, 3):
+        changed = _repriced(sample, old, wanted, decimals)
+        if _money(changed, source) == wanted:
+            return changed
+    raise Failure("the amount of this sample cannot be set; use --set path=value")
+
+
+def with_value(sample: Sample, path: str, value: Any) -> Sample:
+    """The sample with one value set, at a dotted path like `data.object.livemode` or `lines.0.id`."""
+    body = json.loads(json.dumps(sample.body))
+    *parents, last = path.split(".")
+    place = body
+    try:
+        for parent in parents:
+            place = place[int(parent)] if isinstance(place, list) else place[parent]
+        place[int(last) if isinstance(place, list) else last] = value
+    except (KeyError, IndexError, TypeError, ValueError):
+        raise Failure(f"--set {path}: the sample has no such place") from None
+    return replace(sample, body=body)
+
+
+def _events(sample: Sample, source: Source) -> tuple[CommerceEvent, ...]:
+    webhook = sample.webhook(source)
+    identity = source.provider.identify(webhook)
+    return source.provider.translate(webhook, identity, source.options)
+
+
+def _ids(sample: Sample, source: Source) -> Iterable[str]:
+    identity = source.provider.identify(sample.webhook(source))
+    found = [identity.event_id]
+    for event in _events(sample, source):
+        ids = (*event.transactions, *event.follows, event.order_id, event.subscription_id)
+        found += [part for id in ids if id for part in id.split(":")]
+    # The longest first, so that an id inside another does not break it.
+    return sorted({id for id in found if len(id) >= _SHORTEST_ID}, key=len, reverse=True)
+
+
+def _fresh(old: str) -> str:
+    """Of the same look: digits stay digits, and a prefix like `evt_` stays."""
+    if old.isdigit():
+        return old[0] + "".join(secrets.choice("0123456789") for _ in old[1:])
+    if old.count("-") == 4:
+        return "-".join(secrets.token_hex(len(part))[: len(part)] for part in old.split("-"))
+    tail = secrets.token_hex(6)
+    return old[: -len(tail)] + tail if len(old) > len(tail) + 4 else old[:4] + tail
+
+
+def _money(sample: Sample, source: Source) -> Money:
+    money = next((event.money for event in _events(sample, source) if event.money), None)
+    if money is None:
+        raise Failure("this sample reports no amount")
+    return money
+
+
+def _repriced(sample: Sample, old: Money, new: Money, decimals: int) -> Sample:
+    """Every leaf that spells the old amount, in major units or in hundredths, spells the new one."""
+
+    def change(leaf: Leaf) -> Leaf:
+        if isinstance(leaf, str) and leaf.upper() == old.currency:
+            return new.currency.lower() if leaf.islower() else new.currency
+        if isinstance(leaf, str) and _is_decimal(leaf) and Decimal(leaf) == old.amount:
+            return str(new.amount)
+        if isinstance(leaf, float) and Decimal(str(leaf)) == old.amount:
+            return float(new.amount)
+        in_hundredths = type(leaf) is int and leaf == old.amount.scaleb(2)
+        return int(new.amount.scaleb(decimals)) if in_hundredths else leaf
+
+    return replace(sample, body=_mapped(sample.body, change))
+
+
+def _is_decimal(text: str) -> bool:
+    return text.replace(".", "", 1).isdigit() and text.isascii()
+
+
+def _is(leaf: Leaf, text: str) -> bool:
+    return isinstance(leaf, str | int) and not isinstance(leaf, bool) and str(leaf) == text
+
+
+def _mapped(value: Any, change: Callable[[Leaf], Leaf]) -> Any:
+    if isinstance(value, dict):
+        return {key: _mapped(inner, change) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_mapped(inner, change) for inner in value]
+    return change(value)

@@ -1,0 +1,54 @@
+"""Which source a command means, and where its configuration comes from."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from linkrunner_webhooks import config, providers
+from linkrunner_webhooks.config import Config, Source
+from linkrunner_webhooks.provider import Provider
+from linkrunner_webhooks_cli.failures import Failure
+
+
+def read_config(path: Path | None) -> Config:
+    """The given file, the one WEBHOOKS_TOML names, or the packaged one."""
+    named = path or os.environ.get("WEBHOOKS_TOML")
+    return config.load(Path(named)) if named else config.load()
+
+
+def load_provider(name: str) -> Provider:
+    """A provider by name; an unknown one is a usage error that suggests the nearest."""
+    try:
+        return providers.load(name)
+    except KeyError:
+        hint = config.suggest(name, providers.names())
+        raise click.UsageError(f'there is no provider "{name}"{hint}') from None
+
+
+def pick_source(configured: Config, provider: Provider, name: str | None) -> Source:
+    """The named source; or the provider's own; or its defaults when webhooks.toml has none of it."""
+    if name is not None:
+        return _named(configured, provider, name)
+    of_provider = [each for each in configured.sources() if each.provider is provider]
+    named_alike = [each for each in of_provider if each.name == provider.name]
+    if named_alike or len(of_provider) == 1:
+        return (named_alike or of_provider)[0]
+    if of_provider:
+        choices = ", ".join(each.name for each in of_provider)
+        raise click.UsageError(f"{provider.title} has several sources; give --source: {choices}")
+    defaults = Config({provider.name: {}}).source(provider.name)
+    assert defaults is not None
+    return defaults
+
+
+def _named(configured: Config, provider: Provider, name: str) -> Source:
+    source = configured.source(name)
+    if source is None:
+        hint = config.suggest(name, configured.names)
+        raise Failure(f"webhooks.toml has no table [{name}]{hint}")
+    if source.provider is not provider:
+        raise Failure(f"[{name}] is a source of {source.provider.title}, not of {provider.title}")
+    return source

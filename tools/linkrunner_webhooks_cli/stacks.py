@@ -1,0 +1,85 @@
+"""Where the queues of a stack are: the local one that is running, or a deployed one by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import boto3
+import click
+
+from linkrunner_webhooks.once import Claims
+from linkrunner_webhooks.redrive import DeadLetters
+from linkrunner_webhooks.translation import Planned
+from linkrunner_webhooks_cli.failures import Failure
+from linkrunner_webhooks_local import state
+
+Service = Literal["cloudformation", "dynamodb", "secretsmanager", "sqs"]
+
+stack_option = click.option(
+    "--stack",
+    metavar="NAME",
+    help="A deployed stack (default: the local one that `make run` started).",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A stack's outputs, and a way to talk to its AWS services."""
+
+    name: str
+    outputs: Mapping[str, str]
+    linkrunner_url: str
+    client: Callable[[Service], Any]
+
+    def output(self, name: str) -> str:
+        """Raises Failure when the stack is not one of ours, or an older one."""
+        try:
+            return self.outputs[name]
+        except KeyError:
+            raise Failure(
+                f"stack {self.name} has no output {name}; deploy this version first"
+            ) from None
+
+    def dead_letters(self) -> DeadLetters:
+        return DeadLetters(
+            self.client("sqs"), self.output("DeadLetterQueueUrl"), self.output("WebhookQueueUrl")
+        )
+
+    def payer(self, planned: Planned) -> str | None:
+        """Who paid for what a refund or a dispute follows, as far as this stack captured it."""
+        claims = Claims(self.client("dynamodb"), self.output("ClaimsTableName"))
+        return claims.user_of(planned.follows)
+
+
+def find(name: str | None) -> Stack:
+    """The named stack in the account of the current AWS credentials, or the local one."""
+    if name is None:
+        return _local()
+    session = boto3.Session()
+    if session.region_name is None:
+        raise Failure("no AWS region; set AWS_REGION or a profile with one")
+    described = _described(name, session.client)
+    base_url = _pairs(described, "Parameter").get("LinkrunnerBaseUrl", "")
+    return Stack(name, _pairs(described, "Output"), base_url, session.client)
+
+
+def _local() -> Stack:
+    running = state.read()
+    if running is None:
+        raise Failure(
+            "the local stack is not running; start it with `make run`, or give --stack NAME"
+        )
+    described = _described(running.stack_name, running.aws.client)
+    outputs = _pairs(described, "Output")
+    return Stack(running.stack_name, outputs, running.linkrunner_url, running.aws.client)
+
+
+def _described(name: str, client: Callable[[Service], Any]) -> dict[str, Any]:
+    stacks = client("cloudformation").describe_stacks(StackName=name)["Stacks"]
+    return dict(stacks[0])
+
+
+def _pairs(described: dict[str, Any], sort: str) -> dict[str, str]:
+    return {each[f"{sort}Key"]: each[f"{sort}Value"] for each in described.get(f"{sort}s", ())}
