@@ -17,7 +17,7 @@ from typing import IO, Any
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.errors import MissingUser, Parked
 from linkrunner_webhooks.linkrunner import LinkrunnerEvent
-from linkrunner_webhooks.model import Outcome
+from linkrunner_webhooks.model import Money, Outcome
 from linkrunner_webhooks.queues import typed, untyped
 from linkrunner_webhooks.translation import Planned, open_message, plan
 
@@ -85,12 +85,16 @@ class Filter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """What today's code would make of a letter, without sending anything."""
+    """What today's code would make of a letter, without sending anything.
+
+    `money` pairs the name of each event that reports some with how much.
+    """
 
     outcome: Outcome
     reason: str = "none"
     detail: str = ""
     events: tuple[LinkrunnerEvent, ...] = ()
+    money: tuple[tuple[str, Money], ...] = ()
 
     @property
     def would_park(self) -> bool:
@@ -184,7 +188,8 @@ def foresee(letter: Letter, config: Config, payer: Payer) -> Forecast:
         return Forecast(outcome=Outcome.PARKED, reason=error.code, detail=str(error))
     if not events:
         return Forecast(outcome=Outcome.IGNORED, reason="nothing_to_report")
-    return Forecast(outcome=Outcome.CAPTURED, events=events)
+    money = tuple((each.event_name, each.money) for each in planned if each.money)
+    return Forecast(outcome=Outcome.CAPTURED, events=events, money=money)
 
 
 def _letter(message: dict[str, Any]) -> Letter:

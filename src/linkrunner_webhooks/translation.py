@@ -12,7 +12,7 @@ from linkrunner_webhooks.config import Config, Source
 from linkrunner_webhooks.envelope import unseal
 from linkrunner_webhooks.errors import Malformed, MissingUser, Unroutable, Untranslatable
 from linkrunner_webhooks.linkrunner import LinkrunnerEvent
-from linkrunner_webhooks.model import CommerceEvent, Flow, Identity, Kind, Webhook
+from linkrunner_webhooks.model import CommerceEvent, Flow, Identity, Kind, Money, Webhook
 from linkrunner_webhooks.rendering import event_data, final_kind
 from linkrunner_webhooks.users import find_user
 
@@ -21,7 +21,8 @@ from linkrunner_webhooks.users import find_user
 class Planned:
     """One event to capture. `keys` name the economic fact; `user_id` is None when the body has none.
 
-    `follows` are the keys of the payment whose user this event belongs to in that case.
+    `follows` are the keys of the payment whose user this event belongs to in that case. `money` is what the
+    event reports as moved, whatever its field is called.
     """
 
     event_name: str
@@ -29,6 +30,7 @@ class Planned:
     user_id: str | None
     keys: tuple[str, ...]
     follows: tuple[str, ...] = ()
+    money: Money | None = None
 
     def event(self, source: Source, payer: str | None = None) -> LinkrunnerEvent:
         """The request body, for the user in the webhook or else the `payer`. Raises MissingUser."""
@@ -95,6 +97,7 @@ def _planned(
         user_id=user_id,
         keys=keys(event, kind, identity, source),
         follows=tuple(_key(source, Flow.PAYMENT, id) for id in event.follows),
+        money=event.money if kind.flow else None,
     )
 
 

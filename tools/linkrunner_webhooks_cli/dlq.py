@@ -227,14 +227,15 @@ def preview(*, as_json: bool, config_path: Path | None, **filters: Any) -> None:
     foretell = selection.forecast(read_config(config_path))
     letters = selection.stack.dead_letters()
     changes: Counter[tuple[str, str, str]] = Counter()
-    money: Counter[str] = Counter()
+    money: dict[str, Decimal] = {}
     with letters.reading() as reading:
         for letter in progress("Trying", selection.letters(reading), letters.count()):
             forecast = foretell(letter)
             reason = "" if forecast.reason == "none" else forecast.reason
             changes[letter.reason, forecast.outcome.value, reason] += 1
-            for currency, amount in _money(forecast):
-                money[currency] += amount  # type: ignore[assignment]
+            for name, moved in forecast.money:
+                what = f"{moved.currency} as {name}"
+                money[what] = money.get(what, Decimal(0)) + moved.amount
     if as_json:
         write_json(_summed(changes, money))
         return
@@ -242,26 +243,17 @@ def preview(*, as_json: bool, config_path: Path | None, **filters: Any) -> None:
         ("messages", "parked as", "would be", "because"),
         [(str(count), *change) for change, count in sorted(changes.items())],
     )
-    for currency, amount in sorted(money.items()):
-        write_text(f"{amount} {currency} would be sent")
+    for what, amount in sorted(money.items()):
+        write_text(f"{amount} {what} would be sent")
 
 
-def _money(forecast: Forecast) -> Iterator[tuple[str, Decimal]]:
-    for event in forecast.events:
-        if (amount := event.event_data.get("amount")) is not None:
-            yield (
-                f"{event.event_data.get('currency', '')} as {event.event_name}",
-                Decimal(str(amount)),
-            )
-
-
-def _summed(changes: Counter[tuple[str, str, str]], money: Counter[str]) -> dict[str, Any]:
+def _summed(changes: Counter[tuple[str, str, str]], money: dict[str, Decimal]) -> dict[str, Any]:
     return {
         "changes": [
             {"parked_as": old, "would_be": outcome, "reason": reason, "messages": count}
             for (old, outcome, reason), count in sorted(changes.items())
         ],
-        "money": {currency: str(amount) for currency, amount in sorted(money.items())},
+        "money": {what: str(amount) for what, amount in sorted(money.items())},
     }
 
 
@@ -306,9 +298,8 @@ def redrive(
             moved += 1
     say(f"{moved} {'would be moved' if dry_run else 'moved'}.")
     for reason, count in refused.items():
-        say(
-            f"{count} left: they would park again as {reason} ({ADVICE.get(reason, '')}); --force moves them."
-        )
+        say(f"{count} left, which would park again as {reason}; --force moves them, too.")
+        say(f"  {reason}: {ADVICE.get(reason, '')}")
 
 
 @dlq.command()

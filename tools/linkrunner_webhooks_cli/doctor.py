@@ -18,6 +18,8 @@ from linkrunner_webhooks_cli.sources import read_config
 from linkrunner_webhooks_cli.stacks import Stack, find, stack_option
 from linkrunner_webhooks_local import state
 
+_INVALID = "refused by Linkrunner (401)"
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -35,7 +37,7 @@ class Finding:
 def doctor(stack: str | None, as_json: bool) -> None:
     """Look for what is missing: configuration, secrets, queues, the server key. Changes nothing.
 
-    With --stack it asks Linkrunner whether the server key is valid, with a request that captures nothing.
+    Linkrunner is asked whether it knows the server key, with a request that captures nothing.
 
     \b
     Examples:
@@ -89,10 +91,23 @@ def _secrets(stack: Stack, config: Config) -> Iterator[Finding]:
     key = ServerKey(Secret(client, stack.output("LinkrunnerKeySecretArn")))
     yield _looked_at(
         "server key",
-        lambda: "present" if key.current() else "",
-        bool,
+        lambda: _asked(stack.linkrunner_url, key.current()),
+        lambda found: found != _INVALID,
         "put your Linkrunner server key into LinkrunnerKeySecret",
     )
+
+
+def _asked(base_url: str, key: str) -> str:
+    """Linkrunner looks at the key before it misses the parameters, so an empty event tells."""
+    headers = {"linkrunner-key": key, "content-type": "application/json"}
+    try:
+        with urllib3.PoolManager(retries=False, timeout=10) as pool:
+            url = endpoint(base_url)
+            status = pool.request("POST", url, body=b"{}", headers=headers, redirect=False).status
+    except HTTPError:
+        return f"present; nothing answers at {base_url}"
+    known = {400: "accepted by Linkrunner", 401: _INVALID}
+    return known.get(status, f"present; Linkrunner answered {status}")
 
 
 def _queues(stack: Stack) -> Iterator[Finding]:

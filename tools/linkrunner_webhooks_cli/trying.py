@@ -174,7 +174,7 @@ def _default_url() -> str:
     "--to",
     "url",
     default=_default_url,
-    help="Where to: a base URL or the whole one. [the local stack]",
+    help="A base URL, or the whole one (default: the local stack).",
 )
 @click.option("--user-id", help="Whose event it is.")
 @click.option("--amount", callback=_amount, help="In major units: 25.99.")
@@ -185,7 +185,7 @@ def _default_url() -> str:
     multiple=True,
     callback=_setting,
     metavar="PATH=VALUE",
-    help="Any value of the body.",
+    help="Any value.",
 )
 @click.option(
     "--secret", help="What to sign with (default: WEBHOOK_SECRETS, else the development secret)."
