@@ -9,11 +9,11 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from tests.embedded import eventually
 
 from linkrunner_webhooks_local.poller import Deliver, Poller, failed_ids, sqs_event
 from linkrunner_webhooks_local.sandboxes import Sandboxes
 from linkrunner_webhooks_local.stack import Source
-from tests.embedded import eventually
 
 ARN = "arn:aws:sqs:us-east-1:000000000000:webhooks"
 MESSAGE: dict[str, Any] = {
@@ -67,6 +67,13 @@ def poller(
         lent=Sandboxes(lambda: deliver).lent,
         failed=failed,
     )
+
+
+def answering(response: Any) -> Deliver:
+    def deliver(event: dict[str, Any], remaining: Callable[[], float]) -> Any:
+        return response
+
+    return deliver
 
 
 def failing(*ids: object) -> dict[str, Any]:
@@ -137,7 +144,7 @@ def test_failed_ids(response: object, failed: set[str]) -> None:
 def test_deletes_what_worked(response: Mapping[str, Any] | None, left: list[str]) -> None:
     """Messages that were not reported as failed are deleted, the others are not touched."""
     queue = FakeQueue("a", "b", "c")
-    poller(queue, lambda event, remaining: response).poll_once()
+    poller(queue, answering(response)).poll_once()
     assert queue.ids == left
 
 
@@ -158,7 +165,7 @@ def test_an_exception_keeps_the_batch() -> None:
 def test_batches_as_the_template_says(batch_size: int, asked: int) -> None:
     """The batch size is the template's, within what SQS gives at once."""
     queue = FakeQueue()
-    poller(queue, lambda event, remaining: None, batch_size=batch_size).poll_once()
+    poller(queue, answering(None), batch_size=batch_size).poll_once()
     assert queue.asked == [asked]
 
 
@@ -166,7 +173,7 @@ def test_says_how_much_time_is_left() -> None:
     """A function knows the rest of its timeout, and it shrinks."""
     seen: list[float] = []
     queue = FakeQueue("a")
-    poller(queue, lambda event, remaining: seen.extend((remaining(), remaining()))).poll_once()
+    poller(queue, lambda _, remaining: seen.extend((remaining(), remaining()))).poll_once()
     assert 19 < seen[1] <= seen[0] <= 20
 
 
@@ -205,7 +212,7 @@ def test_survives_a_queue_that_is_away() -> None:
             return super().receive_message(**arguments)
 
     queue = Flaky("a")
-    polling = poller(queue, lambda event, remaining: None, failed=failures.append)
+    polling = poller(queue, answering(None), failed=failures.append)
     with polling.running():
         eventually(lambda: queue.ids == [])
     assert str(failures[0]) == "away"

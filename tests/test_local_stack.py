@@ -15,10 +15,12 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.embedded import embedded_stack, empty, eventually
 
 from linkrunner_webhooks.model import Outcome
 from linkrunner_webhooks.reports import Report
@@ -34,7 +36,6 @@ from linkrunner_webhooks_local.sandboxes import Sandboxes
 from linkrunner_webhooks_local.settings import Settings
 from linkrunner_webhooks_local.stack import STACK_NAME, Stack, create
 from linkrunner_webhooks_local.state import LocalStack
-from tests.embedded import embedded_stack, empty, eventually
 
 
 @pytest.fixture(scope="module")
@@ -178,8 +179,10 @@ Globals: {Function: {Timeout: 9, Environment: {Variables: {N: 1, S: shared}}}}
     ("resources", "parameters", "message"),
     [
         (
-            "  Fn: {Type: AWS::Serverless::Function, Properties: {Environment: "
-            "{Variables: {LOG: !Ref Logs}}}}\n  Logs: {Type: AWS::Logs::LogGroup}",
+            """
+  Fn: {Type: AWS::Serverless::Function, Properties: {Environment: {Variables: {LOG: !Ref Logs}}}}
+  Logs: {Type: AWS::Logs::LogGroup}
+""",
             {},
             "Fn's variable LOG refers to Logs",
         ),
@@ -212,7 +215,7 @@ def test_poller_moves_real_messages(stack: Stack) -> None:
     empty(stack)
     records: list[dict[str, Any]] = []
     sqs, url = stack.aws.client("sqs"), stack.outputs["WebhookQueueUrl"]
-    deliver: Deliver = lambda event, remaining: records.extend(event["Records"])  # noqa: E731
+    deliver: Deliver = lambda event, _: records.extend(event["Records"])  # noqa: E731
     attribute = {"DataType": "String", "StringValue": "stripe"}
     sqs.send_message(QueueUrl=url, MessageBody="hello", MessageAttributes={"source": attribute})
     source, lent = stack.queue_source("DeliverFunction"), Sandboxes(lambda: deliver).lent
@@ -377,6 +380,17 @@ def test_state_is_there_while_the_stack_runs(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_state_of_an_earlier_stack_comes_back(tmp_path: Path) -> None:
+    """A second stack is found while it runs, and the first one again when it has ended."""
+    path = tmp_path / "stack.json"
+    second = replace(LOCAL, url="second")
+    with state.published(LOCAL, path):
+        with state.published(second, path):
+            assert state.read(path) == second
+        assert state.read(path) == LOCAL
+    assert not path.exists()
+
+
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"pid": 1}'])
 def test_unreadable_state_is_no_stack(tmp_path: Path, text: str) -> None:
     """A file from elsewhere or another time is not a running stack."""
@@ -390,15 +404,11 @@ def test_state_of_a_dead_process_is_no_stack(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         gone.wait()
     path = tmp_path / "stack.json"
-    dead = json.dumps({**vars_of(LOCAL), "pid": gone.pid})
+    dead = json.dumps(asdict(replace(LOCAL, pid=gone.pid)))
     with state.published(LOCAL, path):
         path.write_text(dead)
         assert state.read(path) is None
     assert path.read_text() == dead
-
-
-def vars_of(local: LocalStack) -> dict[str, Any]:
-    return {name: getattr(local, name) for name in LocalStack.__slots__}
 
 
 # ------------------------------------------------------------------------- the console
@@ -412,11 +422,11 @@ def report(stage: Any, outcome: Outcome, **changes: Any) -> Report:
 def shown(*reports: Report, arrivals: tuple[Arrival, ...] = ()) -> list[list[str]]:
     """The words that the console prints, without the time."""
     out = io.StringIO()
-    console = Console(out)
-    for arrival in arrivals:
-        console.arrived(arrival)
-    for each in reports:
-        console.observe(each)
+    with Console(out) as console:
+        for arrival in arrivals:
+            console.arrived(arrival)
+        for each in reports:
+            console.observe(each)
     return [line.split()[1:] for line in out.getvalue().splitlines()]
 
 
@@ -465,9 +475,26 @@ def test_console_says_why(reported: Report, expected: str) -> None:
     assert shown(reported)[0][2:] == words(expected)
 
 
+def test_console_holds_nobody_up() -> None:
+    """Output that nobody reads costs no webhook its time."""
+    read, write = os.pipe()
+    with (
+        os.fdopen(read, "rb") as reader,
+        os.fdopen(write, "w") as writer,
+        Console(writer) as console,
+    ):
+        start = time.monotonic()
+        for _ in range(2000):
+            console.observe(report("receive", Outcome.QUEUED))
+        assert time.monotonic() - start < 1
+        lines = [reader.readline() for _ in range(2000)]
+    assert all(b"queued" in line for line in lines)
+
+
 def test_console_is_plain_text_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
     """Without a terminal there is no colour and no wrapping."""
-    Console().observe(report("deliver", Outcome.PARKED, detail="x" * 300))
+    with Console() as console:
+        console.observe(report("deliver", Outcome.PARKED, detail="x" * 300))
     out = capsys.readouterr().out
     assert "\x1b" not in out
     assert out.count("\n") == 1
@@ -477,8 +504,12 @@ def test_console_is_plain_text_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> 
 
 
 @contextmanager
-def make_run(**changes: str) -> Iterator[subprocess.Popen[str]]:
-    own = {"PORT": "0", "NO_COLOR": "1"} | changes
+def make_run(folder: Path, **changes: str) -> Iterator[subprocess.Popen[str]]:
+    own = {
+        "PORT": "0",
+        "NO_COLOR": "1",
+        "LINKRUNNER_WEBHOOKS_STATE": str(folder / "stack.json"),
+    } | changes
     inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     with subprocess.Popen(
         [sys.executable, "-m", "linkrunner_webhooks_local"],
@@ -494,29 +525,18 @@ def make_run(**changes: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def test_a_busy_port_is_named() -> None:
-    """A port that is taken ends the start with one sentence, exit code 1."""
-    with listen() as taken, make_run(PORT=str(taken.getsockname()[1])) as process:
-        _, errors = process.communicate(timeout=20)
-    assert process.returncode == 1
-    assert errors.count("\n") == 1
-    assert "PORT" in errors
+def ready(folder: Path) -> LocalStack:
+    local = eventually(lambda: state.read(folder / "stack.json"), seconds=30)
+    assert local is not None
+    return local
 
 
-def test_a_webhook_goes_all_the_way(tmp_path: Path) -> None:
-    """A signed webhook is queued, delivered and shown, and the embedded Linkrunner has it."""
-    path = tmp_path / "stack.json"
-    with make_run(LINKRUNNER_WEBHOOKS_STATE=str(path)) as process:
-        assert process.stdout is not None
-        local = eventually(lambda: state.read(path))
-        assert local is not None
-        assert post_checkout(local.url)["status"] == "queued"
-        shown_lines = iter(process.stdout.readline, "")
-        line = next(line for line in shown_lines if "captured" in line and "->" in line)
-        [event] = get(f"{local.linkrunner_url}/events")
-    assert words(line)[3:] == words("-> purchase_completed 25.99 USD user_42 captured")
-    assert event["event_name"] == "purchase_completed"
-    assert event["event_data"]["amount"] == 25.99
+def stop(process: subprocess.Popen[str]) -> str:
+    """What the stack printed until it ended well."""
+    process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate(timeout=10)
+    assert (process.returncode, errors) == (0, "")
+    return output
 
 
 def post_checkout(url: str) -> Any:
@@ -532,7 +552,7 @@ def post_checkout(url: str) -> Any:
         "payment_intent": "pi_1",
     }
     now = int(time.time())
-    event = {"id": "evt_1", "object": "event", "type": "checkout.session.completed"}
+    event: dict[str, Any] = {"id": "evt_1", "object": "event", "type": "checkout.session.completed"}
     event |= {"created": now, "livemode": True, "data": {"object": sample}}
     body = json.dumps(event).encode()
     secret = development_secret("stripe").encode()
@@ -546,17 +566,34 @@ def get(request: str | urllib.request.Request) -> Any:
         return json.loads(answer.read())
 
 
+def test_a_webhook_goes_all_the_way(tmp_path: Path) -> None:
+    """A signed webhook is queued, delivered and shown, and the embedded Linkrunner has it."""
+    with make_run(tmp_path) as process:
+        local = ready(tmp_path)
+        assert post_checkout(local.url)["status"] == "queued"
+        [event] = eventually(lambda: get(f"{local.linkrunner_url}/events"))
+        output = stop(process)
+    assert event["event_name"] == "purchase_completed"
+    assert event["event_data"]["amount"] == 25.99
+    [line] = [line for line in output.splitlines() if "->" in line]
+    assert words(line)[3:] == words("-> purchase_completed 25.99 USD user_42 captured")
+
+
 def test_a_stop_signal_ends_it_cleanly(tmp_path: Path) -> None:
     """SIGTERM stops everything, with exit code 0 and nothing left behind."""
-    path = tmp_path / "stack.json"
-    with make_run(LINKRUNNER_WEBHOOKS_STATE=str(path)) as process:
-        assert process.stdout is not None
-        ready = process.stdout.readline()
-        local = state.read(path)
-        assert local is not None
-        assert local.url in ready
-        process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=10)
-    assert (process.returncode, errors) == (0, "")
-    assert not path.exists()
+    with make_run(tmp_path) as process:
+        local = ready(tmp_path)
+        assert get(f"{local.url}/healthz") == {"status": "ok"}
+        output = stop(process)
+    assert f"{local.url}/webhooks/" in output
     assert not is_open(local.aws)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_busy_port_is_named(tmp_path: Path) -> None:
+    """A port that is taken ends the start with one sentence, exit code 1."""
+    with listen() as taken, make_run(tmp_path, PORT=str(taken.getsockname()[1])) as process:
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert errors.count("\n") == 1
+    assert "PORT" in errors

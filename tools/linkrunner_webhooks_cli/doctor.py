@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
 import click
+import urllib3
+from urllib3.exceptions import HTTPError
 
 from linkrunner_webhooks import __version__
+from linkrunner_webhooks.capture import endpoint
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.errors import ConfigError, Unavailable
 from linkrunner_webhooks.secrets import Secret, ServerKey, SigningSecrets

@@ -17,15 +17,17 @@ from linkrunner_webhooks_local.settings import Settings
 
 def main() -> int:
     stopping = _stop_signal()
-    console = Console(plain=bool(os.environ.get("NO_COLOR")))
     try:
         settings = Settings.read(os.environ)
-        with local_stack(settings, console) as local:
+        with (
+            Console(plain=bool(os.environ.get("NO_COLOR"))) as console,
+            local_stack(settings, console) as local,
+        ):
             console.say(banner(local, settings))
             stopping.wait()
             console.say("Stopping.")
     except (LocalError, ConfigError) as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 1
     return 0
 
@@ -39,4 +41,5 @@ def _stop_signal() -> threading.Event:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # Not sys.exit: where nobody reads our output, the interpreter would wait for it for ever.
+    os._exit(main())

@@ -94,7 +94,7 @@ def _interpreter() -> Path:
 
 def _start(python: Path, log: IO[bytes]) -> tuple[subprocess.Popen[bytes], Aws]:
     with listen() as listener:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - our own program in our own environment
             [python, "-I", _SERVER, str(listener.fileno())],
             stdin=subprocess.PIPE,
             stdout=log,

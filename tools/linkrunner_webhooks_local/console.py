@@ -6,7 +6,8 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final, TextIO
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Final, Self, TextIO
 
 from rich.console import Console as Terminal
 from rich.text import Text
@@ -27,11 +28,13 @@ _STYLES: Final = {
 }
 _SOURCE_WIDTH: Final = 10
 _TYPE_WIDTH: Final = 30
+_ARROW: Final = Text("-> ")
 _MAX_UNMATCHED: Final = 1000
+_PATIENCE: Final = 1.0
 
 
 class Console:
-    """Prints reports and, where the embedded Linkrunner saw it, what the webhook became.
+    """Prints reports while its block runs, and what the embedded Linkrunner saw of the webhook.
 
     Handlers report a capture after the embedded Linkrunner saw it, so arrivals are kept until the
     report about the same provider event comes.
@@ -43,6 +46,17 @@ class Console:
         )
         self._arrivals: dict[tuple[str, str], list[Arrival]] = {}
         self._lock = threading.Lock()
+        # Printed by a thread of its own: a pipe that nobody empties must not hold up a webhook.
+        self._lines: SimpleQueue[Text | None] = SimpleQueue()
+        self._printing = threading.Thread(target=self._print, name="console", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._printing.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._lines.put(None)
+        self._printing.join(_PATIENCE)
 
     def arrived(self, arrival: Arrival) -> None:
         """The embedded Linkrunner captured an event."""
@@ -58,7 +72,7 @@ class Console:
         else:
             lines = _deliver_lines(report, self._taken(report))
         for line in lines:
-            self._terminal.print(_line(report, line))
+            self._lines.put(_line(report, line))
 
     def _taken(self, report: Report) -> list[Arrival]:
         with self._lock:
@@ -67,10 +81,14 @@ class Console:
     def failed(self, error: Exception) -> None:
         """A handler, or something around it, raised what nobody expected."""
         trace = "".join(traceback.format_exception(error)).rstrip()
-        self._terminal.print(Text(trace, style="red"))
+        self._lines.put(Text(trace, style="red"))
 
     def say(self, text: str = "") -> None:
-        self._terminal.print(Text(text))
+        self._lines.put(Text(text))
+
+    def _print(self) -> None:
+        while (line := self._lines.get()) is not None:
+            self._terminal.print(line)
 
 
 def _receive_lines(report: Report) -> Iterator[Text]:
@@ -87,10 +105,10 @@ def _deliver_lines(report: Report, arrivals: list[Arrival]) -> Iterator[Text]:
     outcome = _styled(report.outcome)
     if report.outcome != "captured":
         names = ", ".join(report.event_names)
-        yield "-> " + _joined(names, outcome, _reason(report), report.detail)
+        yield _ARROW + _joined(names, outcome, _reason(report), report.detail)
         return
     for event in [_description(arrival) for arrival in arrivals] or report.event_names:
-        yield "-> " + _joined(event, outcome)
+        yield _ARROW + _joined(event, outcome)
 
 
 def _description(arrival: Arrival) -> str:

@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, Final
 
 from linkrunner_webhooks import deliver_function, receive_function
@@ -87,9 +88,8 @@ def _environment(stack: Stack, function: str, settings: Settings) -> Mapping[str
 
 def _receive(stack: Stack, settings: Settings, console: Console) -> Receive:
     environment = _environment(stack, _RECEIVE, settings)
-    sandboxes: Sandboxes[Receive] = Sandboxes(
-        lambda: receive_function.build(environment, observe=console.observe)
-    )
+    build = partial(receive_function.build, environment, observe=console.observe)
+    sandboxes: Sandboxes[Receive] = Sandboxes(build)
 
     def receive(event: dict[str, Any]) -> Mapping[str, Any]:
         with sandboxes.lent() as handler:
@@ -100,8 +100,8 @@ def _receive(stack: Stack, settings: Settings, console: Console) -> Receive:
 
 def _poller(stack: Stack, settings: Settings, console: Console) -> Poller:
     environment = _environment(stack, _DELIVER, settings)
-    build: Callable[[], Deliver] = lambda: deliver_function.build(  # noqa: E731
-        environment, observe=console.observe
+    build: Callable[[], Deliver] = partial(
+        deliver_function.build, environment, observe=console.observe
     )
     return Poller(
         sqs=stack.aws.client("sqs"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -116,8 +117,9 @@ class _Server(ThreadingTCPServer):
             self._changed.notify_all()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        # Only a client that went away gets here: every other failure has been answered.
-        del request, client_address
+        # A client that went away is no news; anything else is a mistake in this module.
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
     def stop(self, patience: float = 5.0) -> None:
         self.stopping = True
@@ -232,5 +234,5 @@ class _Exchange(BaseHTTPRequestHandler):
         self.request_version = "HTTP/1.1"
         self._send(Response.of(code, {"message": "Bad Request"}))
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: Any) -> None:
         """Nothing: what people want to see is the console's business."""

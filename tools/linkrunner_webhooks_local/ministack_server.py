@@ -22,6 +22,8 @@ def _exit_with_parent() -> None:
 
 
 def _serve(descriptor: int) -> None:
+    # Only now: loading it all takes a while, in which the parent may go.
+    # ruff: noqa: PLC0415
     from hypercorn.asyncio import serve  # type: ignore[import-not-found]
     from hypercorn.config import Config  # type: ignore[import-not-found]
     from ministack.app import app

@@ -113,7 +113,7 @@ def failed_ids(response: object, ids: set[str]) -> set[str]:
             return set()
         case {"batchItemFailures": [*items]}:
             failed = {_identifier(item) for item in items}
-            return failed if failed <= ids else ids
+            return failed if failed.issubset(ids) else ids
         case dict() if not response:
             return set()
     return ids

@@ -42,13 +42,16 @@ def read(path: Path = STATE_FILE) -> LocalStack | None:
 @contextmanager
 def published(stack: LocalStack, path: Path = STATE_FILE) -> Iterator[None]:
     """Let others find `stack` while the block runs."""
+    # Another stack may run on another port: the last one started is found, then the one before.
+    previous = read(path)
     _write(stack, path)
     try:
         yield
     finally:
-        # A second stack on another port may have taken the place meanwhile.
         if read(path) == stack:
             path.unlink(missing_ok=True)
+            if previous is not None and _is_alive(previous.pid):
+                _write(previous, path)
 
 
 def _write(stack: LocalStack, path: Path) -> None:
