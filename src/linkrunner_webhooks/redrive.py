@@ -10,7 +10,8 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from itertools import islice
 from typing import IO, Any
 
@@ -23,6 +24,8 @@ from linkrunner_webhooks.translation import Planned, open_message, plan
 
 # How long messages are held while they are looked at; after that they come back by themselves.
 _HOLD = 30 * 60
+_CLOSE = timedelta(seconds=2)
+_COUNTS = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
 _STORY = ("reason", "error", "attempts", "code_version", "parked_at")
 
 Payer = Callable[[Planned], str | None]
@@ -111,15 +114,29 @@ class DeadLetters:
 
     def count(self) -> int:
         """About how many there are, seen and being looked at."""
-        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-        answer = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=names)
-        return sum(int(answer["Attributes"].get(name, 0)) for name in names)
+        attributes = self._attributes()["Attributes"]
+        return sum(int(attributes.get(name, 0)) for name in _COUNTS)
+
+    def _attributes(self) -> dict[str, Any]:
+        answer = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=list(_COUNTS))
+        return dict(answer)
+
+    def _now(self) -> datetime:
+        """The queue's clock: a message's age is judged by it, and an operator's laptop may be wrong."""
+        here = datetime.now(UTC)
+        headers = self._attributes()["ResponseMetadata"]["HTTPHeaders"]
+        there = parsedate_to_datetime(headers["date"]) if "date" in headers else here
+        # The header is only good to a second.
+        return here if abs(here - there) < _CLOSE else there
 
     @contextmanager
     def reading(self) -> Iterator[Reading]:
-        """Look through the queue; afterwards everything that was not moved or discarded is visible again."""
+        """Look through the queue as it is now; what is not moved or discarded is visible again afterwards.
+
+        What arrives meanwhile is left alone: otherwise moving what parks again at once would never end.
+        """
         with ExitStack() as closing:
-            reading = Reading(self, closing.enter_context(_spool()))
+            reading = Reading(self, closing.enter_context(_spool()), self._now())
             closing.callback(reading.release)
             yield reading
 
@@ -157,15 +174,17 @@ class DeadLetters:
 class Reading:
     """One pass over the queue, in constant memory: receipts of what stays wait in a file."""
 
-    def __init__(self, letters: DeadLetters, spool: IO[str]) -> None:
+    def __init__(self, letters: DeadLetters, spool: IO[str], began: datetime) -> None:
         self._letters = letters
         self._spool = spool
+        self._began = began
 
     def __iter__(self) -> Iterator[Letter]:
         while batch := self._letters.receive():
             for letter in batch:
                 self._spool.write(letter.handle + "\n")
-                yield letter
+                if letter.sent_at <= self._began:
+                    yield letter
 
     def release(self) -> None:
         """Receipts of moved messages are in the file as well; restoring those does nothing."""

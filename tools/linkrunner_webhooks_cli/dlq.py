@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -100,6 +102,8 @@ class Selection:
 @click.group(cls=Commands)
 def dlq() -> None:
     """Look after the webhooks that could not be delivered."""
+    # Ended from outside like by Ctrl-C: messages that were only looked at become visible again.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 @dlq.command("list")
@@ -328,12 +332,18 @@ def discard(*, path: Path | None, yes: bool, dry_run: bool, **filters: Any) -> N
             click.confirm(
                 f"Discard the selected messages? Copies go to {path}", abort=True, err=True
             )
-        with path.open("x", encoding="utf-8") as copies:
-            path.chmod(0o600)
-            count = 0
-            for letter in progress("Discarding", selection.letters(reading), letters.count()):
-                copies.write(json.dumps(_told(letter) | {"message": letter.text}) + "\n")
-                copies.flush()
-                letters.discard(letter)
-                count += 1
-    say(f"{count} discarded; copies, with customer data, are in {path}.")
+        count = 0
+        for letter in progress("Discarding", selection.letters(reading), letters.count()):
+            _keep_copy(path, letter)
+            letters.discard(letter)
+            count += 1
+    if count:
+        say(f"{count} discarded; copies, with customer data, are in {path}.")
+    else:
+        say("Nothing to discard.")
+
+
+def _keep_copy(path: Path, letter: Letter) -> None:
+    path.touch(mode=0o600)
+    with path.open("a", encoding="utf-8") as copies:
+        copies.write(json.dumps(_told(letter) | {"message": letter.text}) + "\n")

@@ -1,0 +1,173 @@
+"""Sample webhooks from events/, signed, and a receiver over fakes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from linkrunner_webhooks import providers
+from linkrunner_webhooks.config import Config, Source
+from linkrunner_webhooks.model import Webhook
+from linkrunner_webhooks.provider import Provider
+from linkrunner_webhooks.receive import Receiver
+from linkrunner_webhooks.reports import Report
+
+EVENTS = Path(__file__).parent.parent / "events"
+SECRET = "live_secret_0001"
+OLD_SECRET = "live_secret_0000"
+NOW = 1795000010.0
+
+Json: TypeAlias = Any
+Place = tuple[str | int, ...]
+
+
+def registered() -> tuple[tuple[str, str], ...]:
+    """Every event type of every provider."""
+    return tuple((name, each) for name in providers.names() for each in providers.load(name).types)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One webhook without its signature, as it lies in events/ or in a golden case."""
+
+    provider: Provider
+    headers: Mapping[str, str]
+    body: Json
+
+    def bytes(self) -> bytes:
+        return json.dumps(self.body, ensure_ascii=False, separators=(",", ":")).encode()
+
+    def webhook(self, body: bytes | None = None, **headers: str) -> Webhook:
+        """Unsigned; `headers` are added, `_` standing for `-`."""
+        added = {name.replace("_", "-"): value for name, value in headers.items()}
+        raw = self.bytes() if body is None else body
+        return Webhook(self.provider.name, {**self.headers, **added}, raw)
+
+    def signed(self, body: bytes | None = None, secret: str = SECRET, now: float = NOW) -> Webhook:
+        """With the headers the provider would send for this body."""
+        raw = self.bytes() if body is None else body
+        signature = self.provider.signature.sign(raw, secret, now)
+        return Webhook(self.provider.name, {**self.headers, **signature}, raw)
+
+    def leaves(self) -> Iterator[tuple[Place, str]]:
+        """Every text in the body, with where it is."""
+        return _leaves(self.body, ())
+
+
+@cache
+def _read(provider: str, event_type: str) -> str:
+    return (EVENTS / provider / f"{event_type}.json").read_text("utf-8")
+
+
+def load(provider: str, event_type: str) -> Sample:
+    """The sample of one type, fresh: a test may change it."""
+    written = json.loads(_read(provider, event_type))
+    return Sample(providers.load(provider), written["headers"], written["body"])
+
+
+def any_sample(provider: str) -> Sample:
+    """One sample of a provider, for what does not depend on the type."""
+    return load(provider, next(iter(providers.load(provider).types)))
+
+
+def _leaves(value: Json, place: Place) -> Iterator[tuple[Place, str]]:
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _leaves(inner, (*place, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _leaves(inner, (*place, index))
+
+
+def replaced(body: Json, change: Mapping[Place, Json]) -> Json:
+    """A copy of the body with other values at some places."""
+    copy = json.loads(json.dumps(body))
+    for place, value in change.items():
+        inner = copy
+        for key in place[:-1]:
+            inner = inner[key]
+        inner[place[-1]] = value
+    return copy
+
+
+def everything_on(provider: Provider, **options: Json) -> Source:
+    """A source of that provider which forwards every kind of every type."""
+    events = {
+        name: {kind.value: True for kind in event_type.switches}
+        for name, event_type in provider.types.items()
+    }
+    table = {"provider": provider.name, "events": events, **options}
+    source = Config({provider.name: table}).source(provider.name)
+    assert source is not None
+    return source
+
+
+@dataclass
+class Secrets:
+    """Signing secrets that change when they are read afresh, as after a rotation."""
+
+    known: Mapping[str, tuple[str, ...]]
+    fresh: Mapping[str, tuple[str, ...]] | None = None
+
+    def of(self, source: str, max_age: float = 300.0) -> tuple[str, ...]:
+        current = self.known if max_age > 60 or self.fresh is None else self.fresh
+        return current.get(source, ())
+
+
+@dataclass
+class Desk:
+    """A receiver and what it wrote down: `stored` (text, attributes) and `reports`."""
+
+    config: Config
+    secrets: Any
+    now: float = NOW
+    refuse: Callable[[], None] = lambda: None
+    stored: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
+    reports: list[Report] = field(default_factory=list)
+
+    def store(self, text: str, attributes: Mapping[str, str]) -> None:
+        self.refuse()
+        self.stored.append((text, attributes))
+
+    def respond(self, event: Mapping[str, Any]) -> tuple[int, Json]:
+        """Status and JSON of the answer."""
+        receiver = Receiver(
+            config=self.config,
+            secrets=self.secrets,
+            store=self.store,
+            now=lambda: self.now,
+            observe=self.reports.append,
+        )
+        answer = receiver.respond(event)
+        assert answer["headers"] == {"content-type": "application/json"}
+        return answer["statusCode"], json.loads(answer["body"])
+
+    def receive(self, webhook: Webhook) -> tuple[int, Json]:
+        return self.respond(request(webhook))
+
+
+def desk(provider: Provider, **options: Json) -> Desk:
+    """A receiver of one provider that forwards everything, with two live secrets."""
+    source = everything_on(provider, **options)
+    events = {name: {kind.value: True for kind in kinds} for name, kinds in source.names.items()}
+    config = Config({provider.name: {"events": events, **options}})
+    return Desk(config, Secrets({provider.name: (SECRET, OLD_SECRET)}))
+
+
+def request(webhook: Webhook, source: str | None = None) -> dict[str, Any]:
+    """What an HTTP API hands to the function, payload format 2.0, with the body in base64."""
+    from base64 import b64encode
+
+    return {
+        "version": "2.0",
+        "pathParameters": {"source": webhook.source if source is None else source},
+        "headers": dict(webhook.headers),
+        "body": b64encode(webhook.body).decode("ascii"),
+        "isBase64Encoded": True,
+    }

@@ -1,0 +1,105 @@
+"""What a webhook becomes: tests/providers/<provider>/<case>/, through the edge, the queue and translation.
+
+`GOLDEN=write` rewrites every expected.json; review the diff.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from linkrunner_webhooks import providers
+from linkrunner_webhooks.config import Config
+from linkrunner_webhooks.translation import open_message, plan
+from tests import samples
+
+ROOT = Path(__file__).parent / "providers"
+CASES = sorted(path for path in ROOT.glob("*/*") if path.is_dir())
+
+parametrised = pytest.mark.parametrize(
+    "folder", CASES, ids=lambda folder: f"{folder.parent.name}-{folder.name}"
+)
+
+
+def read(folder: Path, name: str) -> Any:
+    return json.loads((folder / name).read_text("utf-8"))
+
+
+def config(written: dict[str, Any], provider: str) -> Config:
+    """The case's own tables, or the provider's defaults."""
+    tables = tomllib.loads(written.get("config", ""))
+    return Config(tables or {provider: {}}, "input.json")
+
+
+def bodies(written: dict[str, Any], provider: str) -> list[dict[str, Any]]:
+    """The Linkrunner bodies of a case, sent signed through receive; `user_id` may be null here."""
+    source = written.get("source", provider)
+    sample = samples.Sample(providers.load(provider), written["headers"], written["body"])
+    desk = samples.Desk(config(written, provider), samples.Secrets({source: (samples.SECRET,)}))
+    status, answer = desk.respond(samples.request(sample.signed(), source))
+    assert status == 200, answer
+    opened = [open_message(text, desk.config) for text, _ in desk.stored]
+    return [
+        {
+            "event_name": planned.event_name,
+            "event_data": dict(planned.event_data),
+            "user_id": planned.user_id,
+        }
+        for each in opened
+        for planned in plan(each.webhook, each.identity, each.source)
+    ]
+
+
+@parametrised
+def test_what_a_webhook_becomes(folder: Path) -> None:
+    """The Linkrunner bodies are exactly the expected ones."""
+    found = json.loads(json.dumps(bodies(read(folder, "input.json"), folder.parent.name)))
+    if os.environ.get("GOLDEN") == "write":
+        text = json.dumps(found, indent=2, ensure_ascii=False)
+        (folder / "expected.json").write_text(f"{text}\n", "utf-8")
+    assert found == read(folder, "expected.json")
+
+
+@parametrised
+def test_a_case_is_well_formed(folder: Path) -> None:
+    """A folder holds the two files with the documented keys, and no signature."""
+    assert folder.parent.name in providers.names()
+    assert {path.name for path in folder.iterdir()} == {"input.json", "expected.json"}
+    written = read(folder, "input.json")
+    assert {"headers", "body"} <= set(written) <= {"headers", "body", "config", "source"}
+    signature = providers.load(folder.parent.name).signature.sign(b"{}", samples.SECRET, 1.0)
+    assert all(name == name.lower() for name in written["headers"])
+    assert not set(signature) & set(written["headers"])
+    expected = read(folder, "expected.json")
+    assert isinstance(expected, list)
+    assert all(set(body) == {"event_name", "event_data", "user_id"} for body in expected)
+
+
+@parametrised
+def test_a_case_configures_its_source(folder: Path) -> None:
+    """The configuration of a case is valid and holds the source it names."""
+    written = read(folder, "input.json")
+    found = config(written, folder.parent.name).source(written.get("source", folder.parent.name))
+    assert found is not None
+    assert found.provider.name == folder.parent.name
+
+
+def types_with_cases() -> Counter[tuple[str, str]]:
+    """How many cases of each event type expect something to be forwarded."""
+    found: Counter[tuple[str, str]] = Counter()
+    for folder in CASES:
+        for body in read(folder, "expected.json"):
+            found[folder.parent.name, body["event_data"]["provider_event_type"]] += 1
+    return found
+
+
+@pytest.mark.parametrize(("provider", "event_type"), samples.registered())
+def test_every_type_has_a_case(provider: str, event_type: str) -> None:
+    """Every registered type has a case that shows what it becomes."""
+    assert types_with_cases()[provider, event_type]
