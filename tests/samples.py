@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -41,11 +42,9 @@ class Sample:
     def bytes(self) -> bytes:
         return json.dumps(self.body, ensure_ascii=False, separators=(",", ":")).encode()
 
-    def webhook(self, body: bytes | None = None, **headers: str) -> Webhook:
-        """Unsigned; `headers` are added, `_` standing for `-`."""
-        added = {name.replace("_", "-"): value for name, value in headers.items()}
-        raw = self.bytes() if body is None else body
-        return Webhook(self.provider.name, {**self.headers, **added}, raw)
+    def webhook(self, body: bytes | None = None) -> Webhook:
+        """Unsigned."""
+        return Webhook(self.provider.name, self.headers, self.bytes() if body is None else body)
 
     def signed(self, body: bytes | None = None, secret: str = SECRET, now: float = NOW) -> Webhook:
         """With the headers the provider would send for this body."""
@@ -96,14 +95,18 @@ def replaced(body: Json, change: Mapping[Place, Json]) -> Json:
     return copy
 
 
-def everything_on(provider: Provider, **options: Json) -> Source:
-    """A source of that provider which forwards every kind of every type."""
+def tables(provider: Provider, **options: Json) -> dict[str, Json]:
+    """A configuration with one source, which forwards every kind of every type."""
     events = {
         name: {kind.value: True for kind in event_type.switches}
         for name, event_type in provider.types.items()
     }
-    table = {"provider": provider.name, "events": events, **options}
-    source = Config({provider.name: table}).source(provider.name)
+    return {provider.name: {"events": events, **options}}
+
+
+def everything_on(provider: Provider, **options: Json) -> Source:
+    """The source of `tables`."""
+    source = Config(tables(provider, **options)).source(provider.name)
     assert source is not None
     return source
 
@@ -154,16 +157,12 @@ class Desk:
 
 def desk(provider: Provider, **options: Json) -> Desk:
     """A receiver of one provider that forwards everything, with two live secrets."""
-    source = everything_on(provider, **options)
-    events = {name: {kind.value: True for kind in kinds} for name, kinds in source.names.items()}
-    config = Config({provider.name: {"events": events, **options}})
-    return Desk(config, Secrets({provider.name: (SECRET, OLD_SECRET)}))
+    secrets = Secrets({provider.name: (SECRET, OLD_SECRET)})
+    return Desk(Config(tables(provider, **options)), secrets)
 
 
 def request(webhook: Webhook, source: str | None = None) -> dict[str, Any]:
     """What an HTTP API hands to the function, payload format 2.0, with the body in base64."""
-    from base64 import b64encode
-
     return {
         "version": "2.0",
         "pathParameters": {"source": webhook.source if source is None else source},

@@ -9,6 +9,7 @@ import json
 import os
 import tomllib
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,7 @@ def test_a_case_configures_its_source(folder: Path) -> None:
     assert found.provider.name == folder.parent.name
 
 
+@cache
 def types_with_cases() -> Counter[tuple[str, str]]:
     """How many cases of each event type expect something to be forwarded."""
     found: Counter[tuple[str, str]] = Counter()

@@ -86,6 +86,11 @@ class Kind(StrEnum):
         """Which way money moved when this kind reports an amount; None when none did."""
         return _FLOWS.get(self)
 
+    @property
+    def has_worth(self) -> bool:
+        """Whether an ad network may take the amount for what the event is worth: not on the way back."""
+        return self not in _ON_THE_WAY_BACK
+
 
 class Flow(StrEnum):
     """The kinds of money. Reports of one payment share a flow and a transaction, whatever they are called."""
@@ -105,6 +110,17 @@ _FLOWS = {
     Kind.DISPUTE_OPENED: Flow.DISPUTE,
 }
 
+_ON_THE_WAY_BACK = frozenset(
+    {
+        Kind.PURCHASE_REFUNDED,
+        Kind.REFUND_FAILED,
+        Kind.DISPUTE_OPENED,
+        Kind.DISPUTE_WON,
+        Kind.DISPUTE_LOST,
+        Kind.DISPUTE_CLOSED,
+    }
+)
+
 # ISO 4217 currencies whose smallest unit is not a hundredth.
 _ZERO_DECIMAL = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
 _THREE_DECIMAL = "BHD IQD JOD KWD LYD OMR TND"
@@ -112,6 +128,7 @@ _EXPONENTS = dict.fromkeys(_ZERO_DECIMAL.split(), 0) | dict.fromkeys(_THREE_DECI
 
 # Past this many digits a JSON number no longer carries an amount exactly.
 _MAX_DIGITS = 15
+_MAX_QUANTITY = 10**9
 
 
 def _carried_exactly(amount: Decimal) -> bool:
@@ -162,6 +179,13 @@ class Item:
     quantity: int = 1
     product_id: str | None = None
     unit_price: Decimal | None = None
+
+    def __post_init__(self) -> None:
+        price = self.unit_price
+        if not 0 <= self.quantity <= _MAX_QUANTITY:
+            raise Untranslatable("a quantity is negative or absurd")
+        if price is not None and not (price.is_finite() and _carried_exactly(price)):
+            raise Untranslatable("a price is not a finite number of at most 15 digits")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

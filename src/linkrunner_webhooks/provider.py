@@ -31,9 +31,14 @@ class Options(Payload):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a translator knows besides the payload. `options` is the provider's own Options class."""
+    """What a translator knows besides the payload.
+
+    `kind` is what the event's type means (the first of its kinds), so that one translator can serve types
+    that differ in nothing else. `options` is the provider's own Options class.
+    """
 
     identity: Identity
+    kind: Kind
     options: Any
 
 
@@ -105,7 +110,9 @@ class Provider:
             raise Untranslatable(f"no mapper for {self.title} events of this type")
         try:
             payload = event_type.payload.model_validate_json(webhook.body)
-            events = tuple(event_type.translate(payload, Context(identity, options)))
+            events = tuple(
+                event_type.translate(payload, Context(identity, event_type.kinds[0], options))
+            )
         except WebhookError:
             raise
         except ValidationError as error:

@@ -11,14 +11,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
+from math import isfinite
 from typing import Any
 
 from linkrunner_webhooks.config import Source
 from linkrunner_webhooks.linkrunner import Content, EventData, Number
-from linkrunner_webhooks.model import CommerceEvent, Flow, Identity, Item, Kind
+from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind
 from linkrunner_webhooks.users import is_contact, search
 
 _MAX_TEXT = 256
+# What a receiver can still read as a number.
+_MAX_NUMBER = 2**63
 
 
 def final_kind(event: CommerceEvent, event_name: str) -> Kind:
@@ -52,8 +55,7 @@ def _allowed(event: CommerceEvent, kind: Kind, identity: Identity, source: Sourc
     amount = number(event.money.amount) if event.money else None
     return EventData(
         amount=amount if kind.flow else None,
-        # Refunds and disputes are not worth anything to an ad network.
-        value=amount if kind.flow in (None, Flow.PAYMENT) else None,
+        value=amount if kind.has_worth else None,
         currency=event.money.currency if event.money else None,
         order_id=event.order_id,
         product_ids=_distinct(item.product_id for item in event.items),
@@ -103,4 +105,6 @@ def _extra(source: Source, payload: object) -> dict[str, Any]:
 def _scalar(value: object) -> str | int | float | None:
     if isinstance(value, str):
         return None if not value or is_contact(value) else value[:_MAX_TEXT]
-    return value if isinstance(value, int | float) else None
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    return value if isinstance(value, int) and abs(value) < _MAX_NUMBER else None

@@ -17,6 +17,9 @@ from linkrunner_webhooks.errors import ConfigError
 _NOTHING = frozenset(
     {"null", "none", "nil", "undefined", "nan", "false", "{}", "[]", "[object object]"}
 )
+# Longer ones are not ids, whatever else they are.
+_MAX_TEXT = 256
+_MAX_NUMBER = 10**36
 # Addresses and numbers of people are not ids: they must not leave, whatever path found them.
 _CONTACT = re.compile(r"\S+@\S+\.\S+|\+[\d\s().-]{7,20}")
 
@@ -48,11 +51,11 @@ def find_user(expressions: Iterable[str], payload: object) -> str | None:
 def usable(value: object) -> str | None:
     """A non-empty text or an integer that names a user; not an e-mail address, not a phone number."""
     if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
+        return str(value) if abs(value) < _MAX_NUMBER else None
     if not isinstance(value, str):
         return None
     text = value.strip()
-    if not text or text.lower() in _NOTHING or is_contact(text):
+    if not text or len(text) > _MAX_TEXT or text.lower() in _NOTHING or is_contact(text):
         return None
     return text
 

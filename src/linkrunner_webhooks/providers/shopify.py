@@ -10,9 +10,11 @@ for shops that live on cash on delivery; call it `purchase_completed` there and 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Literal
+from typing import ClassVar, Literal, Self
+
+from pydantic import model_validator
 
 from linkrunner_webhooks.errors import Untranslatable
 from linkrunner_webhooks.model import (
@@ -54,6 +56,8 @@ class Head(Payload):
     id: OptionalId = None
     admin_graphql_api_id: OptionalId = None
     test: bool | None = None
+    processed_at: str | None = None
+    created_at: str | None = None
     transactions: tuple[Test, ...] | None = None
     order_edit: Edited | None = None
 
@@ -79,7 +83,7 @@ def identify(webhook: Webhook) -> Identity:
         event_id=name(headers.get("event-id") or headers.get("webhook-id"), "event id"),
         event_type=name(headers.get("topic"), "header X-Shopify-Topic"),
         resource_id=head.resource_id,
-        occurred_at=_moment(headers.get("triggered-at")),
+        occurred_at=_moment(headers.get("triggered-at") or head.processed_at or head.created_at),
         test=headers.get("test") == "true" or head.is_test,
     )
 
@@ -92,9 +96,9 @@ def _shopify_headers(headers: Mapping[str, str]) -> dict[str, str]:
 def _moment(text: str | None) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text or "")
-    except ValueError:
+        return moment.astimezone(UTC) if moment.tzinfo else None
+    except (ValueError, OverflowError):
         return None
-    return moment if moment.tzinfo else None
 
 
 class ShopifyOptions(Options):
@@ -118,6 +122,7 @@ provider = Provider(
         "line_items[].properties[] | [?name=='linkrunner_user_id'].value | [0]",
         "customer.multipass_identifier",
         "customer.id",
+        "customer.admin_graphql_api_id",
         "customer_id",
         # customers/create: the body is the customer.
         "starts_with(admin_graphql_api_id || '', 'gid://shopify/Customer/') && (multipass_identifier || id)",
@@ -135,6 +140,32 @@ provider = Provider(
 )
 
 
+def _exact(id: str, graphql_id: str | None) -> str:
+    """The number in the GraphQL id is exact where JavaScript on the way has rounded `id`."""
+    number = (graphql_id or "").rpartition("/")[2]
+    return number if number.isdigit() else id
+
+
+class Resource(Payload):
+    """A REST resource. Topics are not signed: its GraphQL id keeps one from passing for another."""
+
+    resource: ClassVar[str]
+
+    id: Id
+    admin_graphql_api_id: OptionalId = None
+
+    @model_validator(mode="after")
+    def _fits_the_topic(self) -> Self:
+        graphql_id = self.admin_graphql_api_id or ""
+        if graphql_id and not graphql_id.startswith(f"gid://shopify/{self.resource}/"):
+            raise ValueError("another resource")
+        return self
+
+    @property
+    def exact_id(self) -> str:
+        return _exact(self.id, self.admin_graphql_api_id)
+
+
 class Amount(Payload):
     amount: Decimal
     currency_code: str
@@ -148,6 +179,13 @@ class AmountSet(Payload):
         presentment = context.options.money == "presentment"
         return self.presentment_money if presentment else self.shop_money
 
+    def within(self, currency: str) -> Decimal | None:
+        """The amount in that currency: one event never mixes the two sides of the exchange."""
+        sides = (self.shop_money, self.presentment_money)
+        return next(
+            (side.amount for side in sides if side and side.currency_code == currency), None
+        )
+
 
 class Line(Payload):
     """A line of an order, a checkout or a cart; `price` is per piece and before discounts."""
@@ -158,26 +196,37 @@ class Line(Payload):
     price: Decimal | None = None
     price_set: AmountSet | None = None
 
-    def item(self, context: Context, quantity: int | None = None) -> Item:
-        price = self.price_set and self.price_set.pick(context)
-        in_shop_money = self.price if context.options.money == "shop" else None
+    def item(
+        self, currency: str | None, shop_currency: str | None, quantity: int | None = None
+    ) -> Item:
+        """Priced in `currency`; the bare price is in the shop's."""
+        bare = self.bare_price if currency == shop_currency else None
         return Item(
             # Catalogues fed by Shopify key on the variant.
             content_id=self.variant_id,
             product_id=self.product_id,
             quantity=self.quantity if quantity is None else quantity,
-            unit_price=price.amount if price else in_shop_money,
+            unit_price=self.prices.within(currency) if self.prices and currency else bare,
         )
+
+    @property
+    def bare_price(self) -> Decimal | None:
+        return self.price
+
+    @property
+    def prices(self) -> AmountSet | None:
+        return self.price_set
 
 
 class Discount(Payload):
     code: str | None = None
 
 
-class Priced(Payload):
-    """What an order and a checkout have in common."""
+class Checkout(Resource):
+    """Also what an order and a checkout have in common."""
 
-    id: Id
+    resource = "Checkout"
+
     updated_at: str | None = None
     total_price: Decimal
     currency: str
@@ -196,60 +245,42 @@ class Priced(Payload):
             return Money.of(self.total_price, self.currency)
         raise Untranslatable('the body has no presentment amount; set money = "shop"')
 
-    def items(self, context: Context) -> tuple[Item, ...]:
-        return tuple(line.item(context) for line in self.line_items or ())
+    def items(self, money: Money) -> tuple[Item, ...]:
+        return tuple(line.item(money.currency, self.currency) for line in self.line_items or ())
 
     @property
     def coupon(self) -> str | None:
         return ",".join(code.code for code in self.discount_codes or () if code.code) or None
 
 
-class Order(Priced):
-    admin_graphql_api_id: OptionalId = None
+class Order(Checkout):
+    resource = "Order"
+
     payment_gateway_names: tuple[str, ...] | None = None
     gateway: str | None = None
-    abandoned_checkout_url: str | None = None
+    # Only a checkout has one, and a checkout may come without a GraphQL id.
+    abandoned_checkout_url: None = None
 
-    @property
-    def order_id(self) -> str:
-        """The number in the GraphQL id is exact where JavaScript on the way has rounded `id`."""
-        kind, _, number = (self.admin_graphql_api_id or "").rpartition("/")
-        if (kind and kind != "gid://shopify/Order") or self.abandoned_checkout_url:
-            # The topic is not signed: a checkout or a refund must not pass for an order.
-            raise Untranslatable("the body is not an order")
-        return number or self.id
-
-    def event(self, kind: Kind, context: Context, *transactions: str) -> CommerceEvent:
+    def event(self, context: Context, *transactions: str) -> CommerceEvent:
+        money = self.money(context)
         return CommerceEvent(
-            kind=kind,
-            money=self.money(context),
-            transactions=transactions or (self.order_id,),
-            order_id=self.order_id,
-            items=self.items(context),
+            kind=context.kind,
+            money=money,
+            transactions=transactions or (self.exact_id,),
+            order_id=self.exact_id,
+            items=self.items(money),
             payment_method=",".join(self.payment_gateway_names or ()) or self.gateway,
             coupon=self.coupon,
         )
 
 
 @provider.on("orders/paid", Kind.PURCHASE_COMPLETED, payload=Order)
-def order_paid(order: Order, context: Context) -> Iterator[CommerceEvent]:
-    # No look at financial_status: test deliveries lie about it, and the topic is what says "paid".
-    yield order.event(Kind.PURCHASE_COMPLETED, context)
-
-
 @provider.on("orders/create", Kind.PURCHASE_INITIATED, payload=Order, default=False)
-def order_created(order: Order, context: Context) -> Iterator[CommerceEvent]:
-    yield order.event(Kind.PURCHASE_INITIATED, context)
-
-
 @provider.on("orders/cancelled", Kind.ORDER_CANCELLED, payload=Order)
-def order_cancelled(order: Order, context: Context) -> Iterator[CommerceEvent]:
-    yield order.event(Kind.ORDER_CANCELLED, context)
-
-
 @provider.on("orders/fulfilled", Kind.ORDER_FULFILLED, payload=Order)
-def order_fulfilled(order: Order, context: Context) -> Iterator[CommerceEvent]:
-    yield order.event(Kind.ORDER_FULFILLED, context)
+def order_changed(order: Order, context: Context) -> Iterator[CommerceEvent]:
+    # No look at financial_status: test deliveries lie about it, and the topic is what says "paid".
+    yield order.event(context)
 
 
 @provider.on(
@@ -259,8 +290,8 @@ def order_fulfilled(order: Order, context: Context) -> Iterator[CommerceEvent]:
     default=False,
 )
 def order_partially_fulfilled(order: Order, context: Context) -> Iterator[CommerceEvent]:
-    moment = f"{order.order_id}:{order.updated_at}"
-    yield order.event(Kind.ORDER_PARTIALLY_FULFILLED, context, moment)
+    moment = f"{order.exact_id}:{order.updated_at}"
+    yield order.event(context, moment)
 
 
 class OrderEdit(Payload):
@@ -283,8 +314,9 @@ def order_edited(edited: OrderEdited, context: Context) -> Iterator[CommerceEven
     )
 
 
-class Transaction(Payload):
-    id: OptionalId = None
+class Transaction(Resource):
+    resource = "OrderTransaction"
+
     order_id: OptionalId = None
     kind: str | None = None
     status: str | None = None
@@ -306,7 +338,7 @@ def payment_captured(paid: Transaction, context: Context) -> Iterator[CommerceEv
             kind=Kind.PAYMENT_CAPTURED,
             money=Money.of(paid.amount, paid.currency),
             # One order can be captured in parts, so the order is not the fact.
-            transactions=(paid.id,) if paid.id else (),
+            transactions=(paid.id,),
             follows=(paid.order_id,) if paid.order_id else (),
             order_id=paid.order_id,
             payment_method=paid.gateway,
@@ -319,75 +351,88 @@ class RefundLine(Payload):
     subtotal_set: AmountSet | None = None
 
 
-class Refund(Payload):
-    id: Id
+class Refund(Resource):
+    resource = "Refund"
+
     order_id: Id
     transactions: tuple[Transaction, ...] | None = None
     refund_line_items: tuple[RefundLine, ...] | None = None
 
-    @property
-    def money(self) -> Money | None:
+    def money(self, context: Context) -> Money | None:
         """What was paid back. A restock without a transaction paid back nothing, whatever its lines cost."""
         paid = [
             part
             for part in self.transactions or ()
             if (part.kind, part.status) == ("refund", "success")
         ]
-        currencies = {part.currency for part in paid} or self._line_currencies
+        currencies = {part.currency for part in paid} or self._line_currencies(context)
         if len(currencies) > 1:
             raise Untranslatable("one refund in several currencies")
         total = sum((part.amount for part in paid), Decimal(0))
         return Money.of(total, *currencies) if currencies else None
 
-    @property
-    def _line_currencies(self) -> set[str]:
+    def _line_currencies(self, context: Context) -> set[str]:
         sets = (line.subtotal_set for line in self.refund_line_items or ())
-        return {each.shop_money.currency_code for each in sets if each and each.shop_money}
+        picked = (each.pick(context) for each in sets if each)
+        return {amount.currency_code for amount in picked if amount}
 
 
 @provider.on("refunds/create", Kind.PURCHASE_REFUNDED, payload=Refund)
 def refund_created(refund: Refund, context: Context) -> Iterator[CommerceEvent]:
+    money = refund.money(context)
+    currency = money.currency if money else None
     yield CommerceEvent(
         kind=Kind.PURCHASE_REFUNDED,
-        money=refund.money,
-        transactions=(refund.id,),
+        money=money,
+        transactions=(refund.exact_id,),
         follows=(refund.order_id,),
         order_id=refund.order_id,
         items=tuple(
-            line.line_item.item(context, line.quantity)
+            line.line_item.item(currency, currency, line.quantity)
             for line in refund.refund_line_items or ()
             if line.line_item
         ),
     )
 
 
-def _checkout(checkout: Priced, kind: Kind, transaction: str, context: Context) -> CommerceEvent:
+def _checkout(checkout: Checkout, context: Context, transaction: str) -> CommerceEvent:
+    money = checkout.money(context)
     return CommerceEvent(
-        kind=kind,
-        money=checkout.money(context),
+        kind=context.kind,
+        money=money,
         transactions=(transaction,),
-        items=checkout.items(context),
+        items=checkout.items(money),
         coupon=checkout.coupon,
     )
 
 
-@provider.on("checkouts/create", Kind.CHECKOUT_STARTED, payload=Priced)
-def checkout_created(checkout: Priced, context: Context) -> Iterator[CommerceEvent]:
-    yield _checkout(checkout, Kind.CHECKOUT_STARTED, checkout.id, context)
+@provider.on("checkouts/create", Kind.CHECKOUT_STARTED, payload=Checkout)
+def checkout_created(checkout: Checkout, context: Context) -> Iterator[CommerceEvent]:
+    yield _checkout(checkout, context, checkout.id)
 
 
-@provider.on("checkouts/update", Kind.CHECKOUT_UPDATED, payload=Priced, default=False)
-def checkout_updated(checkout: Priced, context: Context) -> Iterator[CommerceEvent]:
-    moment = f"{checkout.id}:{checkout.updated_at}"
-    yield _checkout(checkout, Kind.CHECKOUT_UPDATED, moment, context)
+@provider.on("checkouts/update", Kind.CHECKOUT_UPDATED, payload=Checkout, default=False)
+def checkout_updated(checkout: Checkout, context: Context) -> Iterator[CommerceEvent]:
+    yield _checkout(checkout, context, f"{checkout.id}:{checkout.updated_at}")
 
 
 class CartLine(Line):
     line_price_set: AmountSet | None = None
+    discounted_price: Decimal | None = None
+    discounted_price_set: AmountSet | None = None
+
+    @property
+    def bare_price(self) -> Decimal | None:
+        return self.price if self.discounted_price is None else self.discounted_price
+
+    @property
+    def prices(self) -> AmountSet | None:
+        return self.discounted_price_set
 
 
-class Cart(Payload):
-    id: Id
+class Cart(Resource):
+    resource = "Cart"
+
     updated_at: str | None = None
     line_items: tuple[CartLine, ...] = ()
 
@@ -408,16 +453,18 @@ class Cart(Payload):
 def cart_changed(cart: Cart, context: Context) -> Iterator[CommerceEvent]:
     # Emptying a cart is an update as well.
     if cart.line_items:
+        money = cart.money(context)
+        currency = money.currency if money else None
         yield CommerceEvent(
             kind=Kind.CART_ADDED,
-            money=cart.money(context),
+            money=money,
             transactions=(f"{cart.id}:{cart.updated_at}",),
-            items=tuple(line.item(context) for line in cart.line_items),
+            items=tuple(line.item(currency, currency) for line in cart.line_items),
         )
 
 
-class Customer(Payload):
-    id: Id
+class Customer(Resource):
+    resource = "Customer"
 
 
 @provider.on("customers/create", Kind.CUSTOMER_CREATED, payload=Customer, default=False)
@@ -425,63 +472,43 @@ def customer_created(customer: Customer, context: Context) -> Iterator[CommerceE
     yield CommerceEvent(kind=Kind.CUSTOMER_CREATED, transactions=(customer.id,))
 
 
-class Contract(Payload):
-    id: Id
-    origin_order_id: OptionalId = None
+class Contract(Resource):
+    resource = "SubscriptionContract"
 
-    def event(self, kind: Kind, *transactions: str) -> CommerceEvent:
+    origin_order_id: OptionalId = None
+    admin_graphql_api_origin_order_id: OptionalId = None
+
+    def event(self, context: Context, *transactions: str) -> CommerceEvent:
+        ordered, exact = self.origin_order_id, self.admin_graphql_api_origin_order_id
         return CommerceEvent(
-            kind=kind,
+            kind=context.kind,
             transactions=transactions,
-            subscription_id=self.id,
-            order_id=self.origin_order_id,
+            subscription_id=self.exact_id,
+            order_id=_exact(ordered, exact) if ordered else None,
         )
 
 
 @provider.on("subscription_contracts/create", Kind.SUBSCRIPTION_STARTED, payload=Contract)
-def contract_created(contract: Contract, context: Context) -> Iterator[CommerceEvent]:
-    # Without an amount: the order of the first period reports it.
-    yield contract.event(Kind.SUBSCRIPTION_STARTED, contract.id)
-
-
 @provider.on("subscription_contracts/cancel", Kind.SUBSCRIPTION_CANCELLED, payload=Contract)
-def contract_cancelled(contract: Contract, context: Context) -> Iterator[CommerceEvent]:
-    yield contract.event(Kind.SUBSCRIPTION_CANCELLED, contract.id)
-
-
 @provider.on("subscription_contracts/expire", Kind.SUBSCRIPTION_EXPIRED, payload=Contract)
-def contract_expired(contract: Contract, context: Context) -> Iterator[CommerceEvent]:
-    yield contract.event(Kind.SUBSCRIPTION_EXPIRED, contract.id)
+def contract_began_or_ended(contract: Contract, context: Context) -> Iterator[CommerceEvent]:
+    # No amount at the start: the order of the first period reports it.
+    yield contract.event(context, contract.exact_id)
 
 
 @provider.on("subscription_contracts/pause", Kind.SUBSCRIPTION_PAUSED, payload=Contract)
-def contract_paused(contract: Contract, context: Context) -> Iterator[CommerceEvent]:
-    yield contract.event(Kind.SUBSCRIPTION_PAUSED)
-
-
 @provider.on("subscription_contracts/activate", Kind.SUBSCRIPTION_RESUMED, payload=Contract)
-def contract_activated(contract: Contract, context: Context) -> Iterator[CommerceEvent]:
-    yield contract.event(Kind.SUBSCRIPTION_RESUMED)
-
-
 @provider.on("subscription_contracts/fail", Kind.SUBSCRIPTION_FAILED, payload=Contract)
-def contract_failed(contract: Contract, context: Context) -> Iterator[CommerceEvent]:
-    yield contract.event(Kind.SUBSCRIPTION_FAILED)
+def contract_changed(contract: Contract, context: Context) -> Iterator[CommerceEvent]:
+    # These happen more than once in a contract's life.
+    yield contract.event(context)
 
 
-class BillingAttempt(Payload):
-    id: OptionalId = None
+class BillingAttempt(Resource):
+    resource = "SubscriptionBillingAttempt"
+
     order_id: OptionalId = None
     subscription_contract_id: OptionalId = None
-
-    def event(self, kind: Kind) -> CommerceEvent:
-        return CommerceEvent(
-            kind=kind,
-            transactions=(self.id,) if self.id else (),
-            follows=(self.order_id,) if self.order_id else (),
-            subscription_id=self.subscription_contract_id,
-            order_id=self.order_id,
-        )
 
 
 @provider.on(
@@ -490,15 +517,17 @@ class BillingAttempt(Payload):
     payload=BillingAttempt,
     default=False,
 )
-def billing_succeeded(attempt: BillingAttempt, context: Context) -> Iterator[CommerceEvent]:
-    # Without an amount: the attempt creates an order, and orders/paid reports it.
-    yield attempt.event(Kind.SUBSCRIPTION_RENEWED)
-
-
 @provider.on(
     "subscription_billing_attempts/failure",
     Kind.SUBSCRIPTION_BILLING_ISSUE,
     payload=BillingAttempt,
 )
-def billing_failed(attempt: BillingAttempt, context: Context) -> Iterator[CommerceEvent]:
-    yield attempt.event(Kind.SUBSCRIPTION_BILLING_ISSUE)
+def billing_attempted(attempt: BillingAttempt, context: Context) -> Iterator[CommerceEvent]:
+    # No amount: a successful attempt creates an order, and orders/paid reports that.
+    yield CommerceEvent(
+        kind=context.kind,
+        transactions=(attempt.id,),
+        follows=(attempt.order_id,) if attempt.order_id else (),
+        subscription_id=attempt.subscription_contract_id,
+        order_id=attempt.order_id,
+    )

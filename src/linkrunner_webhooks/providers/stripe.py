@@ -169,6 +169,11 @@ def _ids(*ids: str | None) -> tuple[str, ...]:
     return tuple(id for id in ids if id)
 
 
+def _order(metadata: Metadata | None, *ids: str | None) -> str | None:
+    """The merchant's own order id where the metadata has one, else the first of Stripe's."""
+    return (metadata and metadata.order_id) or next(iter(_ids(*ids)), None)
+
+
 def _only(methods: tuple[str, ...] | None) -> str | None:
     """The list holds what was allowed; only a list of one says what was used."""
     return methods[0] if methods and len(methods) == 1 else None
@@ -194,7 +199,7 @@ class Session(Payload):
             kind=kind,
             money=money,
             transactions=transactions or (self.id,),
-            order_id=(self.metadata and self.metadata.order_id) or self.payment_intent or self.id,
+            order_id=_order(self.metadata, self.payment_intent, self.id),
             subscription_id=self.subscription,
             payment_method=_only(self.payment_method_types),
         )
@@ -281,7 +286,7 @@ class PaymentIntent(Payload):
             kind=kind,
             money=money,
             transactions=transactions,
-            order_id=(self.metadata and self.metadata.order_id) or self.id,
+            order_id=_order(self.metadata, self.id),
             payment_method=_only(self.payment_method_types),
         )
 
@@ -347,7 +352,7 @@ class Charge(Payload):
             money=money,
             transactions=(transaction,),
             follows=follows,
-            order_id=(self.metadata and self.metadata.order_id) or self.payment_intent or self.id,
+            order_id=_order(self.metadata, self.payment_intent, self.id),
             payment_method=self.payment_method_details.type
             if self.payment_method_details
             else None,
@@ -383,6 +388,7 @@ class Refund(Payload):
     currency: str | None = None
     charge: OptionalId = None
     payment_intent: OptionalId = None
+    metadata: Metadata | None = None
 
 
 @provider.on("refund.failed", Kind.REFUND_FAILED, payload=Event[Refund], default=False)
@@ -393,7 +399,7 @@ def refund_failed(event: Event[Refund], context: Context) -> Iterator[CommerceEv
         money=_money(refund.amount, refund.currency, context),
         transactions=(refund.id,),
         follows=_ids(refund.payment_intent, refund.charge),
-        order_id=refund.payment_intent or refund.charge,
+        order_id=_order(refund.metadata, refund.payment_intent, refund.charge),
     )
 
 
@@ -404,6 +410,7 @@ class Dispute(Payload):
     charge: OptionalId = None
     payment_intent: OptionalId = None
     status: str | None = None
+    metadata: Metadata | None = None
 
 
 def _disputed(event: Event[Dispute], kind: Kind, context: Context) -> CommerceEvent:
@@ -413,7 +420,7 @@ def _disputed(event: Event[Dispute], kind: Kind, context: Context) -> CommerceEv
         money=_money(dispute.amount, dispute.currency, context),
         transactions=(dispute.id,),
         follows=_ids(dispute.payment_intent, dispute.charge),
-        order_id=dispute.payment_intent or dispute.charge,
+        order_id=_order(dispute.metadata, dispute.payment_intent, dispute.charge),
     )
 
 
@@ -644,26 +651,13 @@ def subscription_updated(event: Event[Subscription], context: Context) -> Iterat
     payload=Event[Subscription],
     default=False,
 )
-def trial_ending(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
-    yield event.data.object.event(Kind.TRIAL_ENDING)
-
-
+@provider.on("customer.subscription.paused", Kind.SUBSCRIPTION_PAUSED, payload=Event[Subscription])
 @provider.on(
-    "customer.subscription.paused",
-    Kind.SUBSCRIPTION_PAUSED,
-    payload=Event[Subscription],
+    "customer.subscription.resumed", Kind.SUBSCRIPTION_RESUMED, payload=Event[Subscription]
 )
-def subscription_paused(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
-    yield event.data.object.event(Kind.SUBSCRIPTION_PAUSED)
-
-
-@provider.on(
-    "customer.subscription.resumed",
-    Kind.SUBSCRIPTION_RESUMED,
-    payload=Event[Subscription],
-)
-def subscription_resumed(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
-    yield event.data.object.event(Kind.SUBSCRIPTION_RESUMED)
+def subscription_changed(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
+    # These happen more than once in a subscription's life.
+    yield event.data.object.event(context.kind)
 
 
 @provider.on(
