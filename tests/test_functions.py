@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import subprocess
@@ -158,11 +157,16 @@ def _request(number: int, **changes: Any) -> dict[str, Any]:
     }
 
 
+@pytest.fixture(scope="module")
+def sqs(running: Stack) -> Any:
+    return running.aws.client("sqs")
+
+
 @pytest.fixture
-def functions(running: Stack) -> Iterator[Functions]:
+def functions(running: Stack, sqs: Any) -> Iterator[Functions]:
     empty(running)
     with EmbeddedLinkrunner(key=KEY) as linkrunner:
-        yield Functions(running, linkrunner, running.aws.client("sqs"))
+        yield Functions(running, linkrunner, sqs)
 
 
 # ------------------------------------------------------------------------- all the way
@@ -256,11 +260,11 @@ TROUBLE: dict[str, Callable[[], Answer]] = {
 @pytest.mark.parametrize("trouble", list(TROUBLE))
 def test_nothing_is_lost(functions: Functions, trouble: str) -> None:
     """However Linkrunner misbehaves, each sale arrives once when it is well again."""
-    functions.receive(*range(12))
-    functions.linkrunner.play([TROUBLE[trouble]() for _ in range(5)])
+    functions.receive(*range(6))
+    functions.linkrunner.play([TROUBLE[trouble]() for _ in range(3)])
     functions.run_until_empty()
     users = sorted(event.user_id for event in functions.linkrunner.events)
-    assert users == sorted(f"user_{number}" for number in range(12))
+    assert users == sorted(f"user_{number}" for number in range(6))
     assert functions.parked() == []
 
 
@@ -268,8 +272,8 @@ def test_nothing_is_lost(functions: Functions, trouble: str) -> None:
 def test_nothing_is_lost_in_a_mixture(functions: Functions) -> None:
     """Every kind of trouble in turn, with good answers between them."""
     functions.receive(*range(12))
-    kinds = itertools.cycle([*TROUBLE.values(), lambda: Answer(records=True)])
-    functions.linkrunner.play([make() for make in itertools.islice(kinds, 20)])
+    answers = [*(make() for make in TROUBLE.values()), Answer(records=True)]
+    functions.linkrunner.play(answers * 2)
     functions.run_until_empty()
     users = sorted(event.user_id for event in functions.linkrunner.events)
     assert users == sorted(f"user_{number}" for number in range(12))
@@ -336,24 +340,33 @@ DELIVER_SETTINGS = (
 RECEIVE_SETTINGS = ("WEBHOOK_QUEUE_URL", "WEBHOOK_SECRETS_ARN")
 
 
-@pytest.mark.parametrize("value", [None, "", "  "])
+@pytest.fixture
+def settings(running: Stack) -> dict[str, str]:
+    """Everything that the delivering function needs."""
+    return running.environment("DeliverFunction") | running.aws.environment
+
+
+def ignore(report: Report) -> None:
+    """Observe nothing."""
+
+
+@pytest.mark.parametrize("value", [None, " "])
 @pytest.mark.parametrize("name", DELIVER_SETTINGS)
 def test_deliver_names_a_missing_setting(
-    functions: Functions, name: str, value: str | None
+    settings: dict[str, str], name: str, value: str | None
 ) -> None:
     """A deployment that lost a variable says which one."""
-    environment = functions.environment("DeliverFunction")
-    environment = _without(environment, name, value)
+    environment = _without(settings, name, value)
     with pytest.raises(ConfigError, match=name):
-        deliver_function.build(environment, observe=functions.reports.append)
+        deliver_function.build(environment, observe=ignore)
 
 
 @pytest.mark.parametrize("name", RECEIVE_SETTINGS)
-def test_receive_names_a_missing_setting(functions: Functions, name: str) -> None:
+def test_receive_names_a_missing_setting(running: Stack, name: str) -> None:
     """So does the other function."""
-    environment = _without(functions.environment("ReceiveFunction"), name, None)
+    settings = running.environment("ReceiveFunction") | running.aws.environment
     with pytest.raises(ConfigError, match=name):
-        receive_function.build(environment, observe=functions.reports.append)
+        receive_function.build(_without(settings, name, None), observe=ignore)
 
 
 def _without(environment: Mapping[str, str], name: str, value: str | None) -> dict[str, str]:
@@ -363,19 +376,17 @@ def _without(environment: Mapping[str, str], name: str, value: str | None) -> di
 
 @pytest.mark.parametrize("name", ["REQUESTS_PER_SECOND", "DELIVER_CONCURRENCY"])
 @pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "many", "1,5"])
-def test_a_number_that_is_none_is_named(functions: Functions, name: str, value: str) -> None:
+def test_a_number_that_is_none_is_named(settings: dict[str, str], name: str, value: str) -> None:
     """A rate that cannot be kept ends the start instead of the pace."""
-    environment = functions.environment("DeliverFunction", **{name: value})
     with pytest.raises(ConfigError, match=name):
-        deliver_function.build(environment, observe=functions.reports.append)
+        deliver_function.build(settings | {name: value}, observe=ignore)
 
 
-def test_a_wrong_configuration_file_is_named(functions: Functions, tmp_path: Path) -> None:
+def test_a_wrong_configuration_file_is_named(settings: dict[str, str], tmp_path: Path) -> None:
     """WEBHOOKS_TOML that leads nowhere says so."""
-    missing = str(tmp_path / "none.toml")
-    environment = functions.environment("DeliverFunction", WEBHOOKS_TOML=missing)
+    environment = settings | {"WEBHOOKS_TOML": str(tmp_path / "none.toml")}
     with pytest.raises(ConfigError, match=r"none\.toml"):
-        deliver_function.build(environment, observe=functions.reports.append)
+        deliver_function.build(environment, observe=ignore)
 
 
 def test_the_template_sets_every_setting(running: Stack) -> None:

@@ -1,0 +1,508 @@
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from tests.embedded import empty
+
+from linkrunner_webhooks import config, providers
+from linkrunner_webhooks.config import Source
+from linkrunner_webhooks.envelope import Envelope
+from linkrunner_webhooks.model import Webhook
+from linkrunner_webhooks.queues import typed
+from linkrunner_webhooks.signatures import verify
+from linkrunner_webhooks_cli import samples, stacks
+from linkrunner_webhooks_cli.dlq import ADVICE
+from linkrunner_webhooks_cli.main import main
+from linkrunner_webhooks_local.development import LINKRUNNER_KEY, development_secret
+from linkrunner_webhooks_local.linkrunner import EmbeddedLinkrunner
+from linkrunner_webhooks_local.loopback import Request, Response, listen, serving, url_of
+from linkrunner_webhooks_local.stack import Stack
+from linkrunner_webhooks_local.state import LocalStack
+
+EVERY_SAMPLE = [(name, each) for name in providers.names() for each in providers.load(name).types]
+
+
+def run(*arguments: str, **options: Any) -> Result:
+    return CliRunner().invoke(main, arguments, **options)
+
+
+def source(provider: str) -> Source:
+    found = config.load().source(provider)
+    assert found is not None
+    return found
+
+
+# ------------------------------------------------------------------------------- help and usage
+
+
+def commands(group: Any = main, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        yield (*path, name)
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, name))
+
+
+@pytest.mark.parametrize("path", commands(), ids=" ".join)
+def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
+    """Each command has a help text, and those that do something show an example."""
+    result = run(*path, "--help")
+    assert result.exit_code == 0
+    assert "Example" in result.output or path == ("dlq",)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("translate", "strip", "-"),
+        ("nonsense",),
+        ("send", "stripe"),
+        ("dlq", "list", "--since", "x"),
+    ],
+)
+def test_wrong_usage_exits_2(arguments: tuple[str, ...]) -> None:
+    """A wrong command line is told from a failure by its exit code."""
+    assert run(*arguments).exit_code == 2
+
+
+def test_a_provider_that_does_not_exist_is_suggested() -> None:
+    """The nearest valid name is in the message."""
+    assert 'did you mean "stripe"?' in run("translate", "strip", "-", input="{}").output
+
+
+# ------------------------------------------------------------------------------- providers, check
+
+
+def test_providers_lists_what_is_registered() -> None:
+    """The machine-readable list is the registry."""
+    listed = json.loads(run("providers", "--json").stdout)
+    assert [each["name"] for each in listed] == list(providers.names())
+    for each in listed:
+        assert list(each["events"]) == list(providers.load(each["name"]).types)
+
+
+def test_check_accepts_the_packaged_file() -> None:
+    """What we ship is valid and gives no warning."""
+    result = run("check")
+    assert result.exit_code == 0
+    assert "Warning" not in result.stderr
+
+
+def test_check_names_file_table_and_key(tmp_path: Path) -> None:
+    """A mistake is one sentence on stderr and exit code 1."""
+    path = tmp_path / "my.toml"
+    path.write_text('[stripe.events]\n"invoice.payd" = true\n')
+    result = run("check", "--config", str(path))
+    assert result.exit_code == 1
+    assert 'my.toml [stripe.events]: Stripe has no event type "invoice.payd"' in result.stderr
+    assert 'did you mean "invoice.paid"?' in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("toml", "warning"),
+    [
+        ("[stripe]\nuser_id = []", "user_id is empty"),
+        ('[stripe.events]\n"invoice.paid" = "Invoice Paid"', "not snake_case"),
+        ('[stripe.events]\n"payment_intent.succeeded" = true', "both become purchase_completed"),
+    ],
+)
+def test_check_warns_of_what_is_probably_not_meant(tmp_path: Path, toml: str, warning: str) -> None:
+    """Valid and doubtful settings are pointed out without failing."""
+    (tmp_path / "webhooks.toml").write_text(toml)
+    result = run("check", "--config", str(tmp_path / "webhooks.toml"))
+    assert result.exit_code == 0
+    assert warning in result.stderr
+
+
+# ------------------------------------------------------------------------------- translate
+
+
+def body_of(provider: str, event_type: str) -> bytes:
+    return samples.load(source(provider), event_type).bytes()
+
+
+def test_translate_reads_a_raw_body() -> None:
+    """A body as the provider sends it, from standard input."""
+    result = run("translate", "stripe", "-", input=body_of("stripe", "checkout.session.completed"))
+    (event,) = json.loads(result.stdout)
+    assert event["event_name"] == "purchase_completed"
+    assert event["user_id"] == "user_42"
+
+
+def test_translate_reads_a_stored_request() -> None:
+    """Headers and body in one file, as in events/."""
+    result = run("translate", "shopify", str(samples.EVENTS / "shopify" / "orders" / "paid.json"))
+    (event,) = json.loads(result.stdout)
+    assert event["event_data"]["provider_event_type"] == "orders/paid"
+
+
+def test_translate_takes_the_type_from_a_header_option() -> None:
+    """A Shopify body alone does not say its topic; the other headers may be missing."""
+    result = run(
+        "translate", "shopify", "-", "--header", "X-Shopify-Topic: orders/paid",
+        input=body_of("shopify", "orders/paid"),
+    )  # fmt: skip
+    (event,) = json.loads(result.stdout)
+    assert event["event_name"] == "purchase_completed"
+
+
+def test_translate_uses_another_configuration(tmp_path: Path) -> None:
+    """--config and --source choose the table; its names and extras apply."""
+    path = tmp_path / "webhooks.toml"
+    path.write_text(
+        '[shop_eu]\nprovider = "stripe"\n[shop_eu.events]\n"invoice.paid" = "revenue"\n'
+        '[shop_eu.fields]\namount = "total"\n'
+    )
+    arguments = ("translate", "stripe", "-", "--config", str(path), "--source", "shop_eu")
+    (event,) = json.loads(run(*arguments, input=body_of("stripe", "invoice.paid")).stdout)
+    assert event["event_name"] == "revenue"
+    assert event["event_data"]["source"] == "shop_eu"
+    assert "total" in event["event_data"]
+    assert "amount" not in event["event_data"]
+
+
+def test_translate_says_that_no_user_was_found() -> None:
+    """An event without a user is not in the output, and the exit code says so."""
+    body = body_of("stripe", "checkout.session.completed").replace(b"user_42", b"")
+    result = run("translate", "stripe", "-", input=body)
+    assert (result.exit_code, json.loads(result.stdout)) == (1, [])
+    assert "no user id for purchase_completed" in result.stderr
+    given = run("translate", "stripe", "-", "--user-id", "u7", input=body)
+    assert json.loads(given.stdout)[0]["user_id"] == "u7"
+
+
+def test_translate_explains_an_empty_answer() -> None:
+    """A type that is off and test traffic are named on stderr."""
+    off = run("translate", "stripe", "-", input=body_of("stripe", "charge.succeeded"))
+    assert (off.exit_code, json.loads(off.stdout)) == (0, [])
+    assert '"charge.succeeded" is off' in off.stderr
+    body = body_of("stripe", "invoice.paid").replace(b'"livemode":true', b'"livemode":false')
+    assert "test traffic" in run("translate", "stripe", "-", input=body).stderr
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff", b"[]", b"{", b'{"id": 1}'])
+def test_translate_fails_in_a_sentence(body: bytes) -> None:
+    """What is not a webhook is an error message, not a stack trace."""
+    result = run("translate", "stripe", "-", input=body)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: ")
+    assert isinstance(result.exception, SystemExit)
+
+
+# ------------------------------------------------------------------------------- samples
+
+
+@pytest.mark.parametrize(("provider", "event_type"), EVERY_SAMPLE)
+def test_a_fresh_sample_is_another_fact(provider: str, event_type: str) -> None:
+    """New ids, the same meaning: no transaction of the sample is left, the money is."""
+    of = source(provider)
+    sample = samples.load(of, event_type)
+    fresh = samples.with_fresh_ids(sample, of)
+    old, new = events(sample, of), events(fresh, of)
+    assert [event.money for event in old] == [event.money for event in new]
+    assert [event.kind for event in old] == [event.kind for event in new]
+    used = {id for event in old for id in event.transactions}
+    assert not used & {id for event in new for id in event.transactions}
+    assert fresh.signed(of, "secret", 1.0).headers.keys() > sample.headers.keys()
+
+
+def events(sample: samples.Sample, of: Source) -> Any:
+    webhook = sample.webhook(of)
+    return of.provider.translate(webhook, of.provider.identify(webhook), of.options)
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "expected"),
+    [("49.90", None, "49.90 USD"), ("5000", "JPY", "5000 JPY"), ("1.234", "KWD", "1.234 KWD")],
+)
+@pytest.mark.parametrize(
+    ("provider", "event_type"),
+    [("stripe", "checkout.session.completed"), ("shopify", "orders/paid")],
+)
+def test_a_sample_takes_any_amount(
+    provider: str, event_type: str, amount: str, currency: str | None, expected: str
+) -> None:
+    """Minor units, decimals and currencies without hundredths all come out as asked."""
+    of = source(provider)
+    changed = samples.with_money(samples.load(of, event_type), of, Decimal(amount), currency)
+    money = events(changed, of)[0].money
+    assert f"{money.amount} {money.currency}" == expected
+
+
+def test_a_sample_takes_any_value() -> None:
+    """--set reaches into objects and lists, and a place that is not there is an error."""
+    of = source("stripe")
+    sample = samples.load(of, "invoice.paid")
+    changed = samples.with_value(sample, "data.object.lines.data.0.quantity", 7)
+    assert changed.body["data"]["object"]["lines"]["data"][0]["quantity"] == 7
+    assert sample.body["data"]["object"]["lines"]["data"][0]["quantity"] != 7
+    result = run(
+        "send", "stripe", "invoice.paid", "--set", "data.nowhere.x=1", "--to", "http://127.0.0.1:9"
+    )
+    assert "no such place" in result.stderr
+
+
+# ------------------------------------------------------------------------------- send
+
+
+class Endpoint:
+    """Takes webhooks and remembers them."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.status = 200
+
+    def answer(self, request: Request) -> Response:
+        self.requests.append(request)
+        return Response(self.status, {"content-type": "application/json"}, b'{"status": "queued"}')
+
+
+@pytest.fixture
+def endpoint() -> Iterator[tuple[Endpoint, str]]:
+    """A listening endpoint and its URL."""
+    taker = Endpoint()
+    listener = listen(0)
+    with serving(listener, taker.answer):
+        yield taker, url_of(listener)
+
+
+def test_send_signs_with_the_development_secret(endpoint: tuple[Endpoint, str]) -> None:
+    """What arrives verifies, under the source's URL, for the user asked for."""
+    taker, url = endpoint
+    result = run("send", "stripe", "checkout.session.completed", "--to", url, "--user-id", "u1")
+    assert result.exit_code == 0, result.output
+    (request,) = taker.requests
+    assert request.path == "/webhooks/stripe"
+    webhook = Webhook("stripe", dict(request.headers), request.body)
+    of = source("stripe")
+    verify(of.provider.signature, webhook, [development_secret("stripe")], _signed_at(webhook))
+    assert json.loads(request.body)["data"]["object"]["client_reference_id"] == "u1"
+
+
+def _signed_at(webhook: Webhook) -> float:
+    return float(webhook.headers["stripe-signature"].split(",")[0].removeprefix("t="))
+
+
+def test_send_fails_when_it_is_not_accepted(endpoint: tuple[Endpoint, str]) -> None:
+    """A refusal is exit code 1; nobody listening is, too, with a hint."""
+    taker, url = endpoint
+    taker.status = 401
+    assert run("send", "stripe", "invoice.paid", "--to", url).exit_code == 1
+    nobody = run("send", "stripe", "invoice.paid", "--to", "http://127.0.0.1:9")
+    assert nobody.exit_code == 1
+    assert "is `make run` running?" in nobody.stderr
+
+
+# ------------------------------------------------------------------------------- dlq
+
+
+@pytest.fixture
+def parked(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+    """The local stack with an empty dead-letter queue, found by the command."""
+    empty(stack)
+    with EmbeddedLinkrunner(key=LINKRUNNER_KEY) as linkrunner:
+        local = LocalStack(
+            endpoint_url=stack.aws.endpoint_url,
+            region=stack.aws.region,
+            stack_name="linkrunner-webhooks-local",
+            url="http://127.0.0.1:9",
+            linkrunner_url=linkrunner.url,
+            pid=0,
+        )
+        monkeypatch.setattr(stacks.state, "read", lambda: local)
+        yield stack
+
+
+def park(
+    stack: Stack, event_id: str, reason: str = "missing_user", user: str = "", **story: str
+) -> None:
+    """One parked Stripe purchase of 25.99 USD, with or without a user."""
+    body = {
+        "id": event_id, "type": "checkout.session.completed", "livemode": True,
+        "data": {"object": {
+            "id": f"cs_{event_id}", "mode": "payment", "payment_status": "paid", "amount_total": 2599,
+            "currency": "usd", "payment_intent": f"pi_{event_id}", "client_reference_id": user,
+            "customer_details": {"email": "jane@example.com"},
+        }},
+    }  # fmt: skip
+    webhook = Webhook("stripe", {}, json.dumps(body).encode())
+    attributes = {
+        "source": "stripe", "event_type": "checkout.session.completed", "event_id": event_id,
+        "reason": reason, "error": "because", "attempts": "3", "code_version": "0.0.1",
+    } | story  # fmt: skip
+    stack.aws.client("sqs").send_message(
+        QueueUrl=stack.outputs["DeadLetterQueueUrl"],
+        MessageBody=Envelope(webhook, 0.0).seal(source("stripe").provider),
+        MessageAttributes=typed(attributes),
+    )
+
+
+def depth(stack: Stack, output: str) -> int:
+    name = "ApproximateNumberOfMessages"
+    answer = stack.aws.client("sqs").get_queue_attributes(
+        QueueUrl=stack.outputs[output], AttributeNames=[name]
+    )
+    return int(answer["Attributes"][name])
+
+
+def test_dlq_list_counts_by_reason_and_says_what_to_do(parked: Stack) -> None:
+    """Groups with one suggestion each; looking hides nothing from the next look."""
+    for number in range(3):
+        park(parked, f"evt_{number}")
+    park(parked, "evt_refused", reason="refused")
+    for _ in range(2):
+        result = run("dlq", "list")
+        assert [line.split()[:2] for line in result.stdout.splitlines()[1:]] == [
+            ["1", "refused"],
+            ["3", "missing_user"],
+        ]
+        assert ADVICE["missing_user"] in result.stdout
+
+
+def test_dlq_list_filters(parked: Stack) -> None:
+    """Every filter narrows the JSON list."""
+    park(parked, "evt_a")
+    park(parked, "evt_b", reason="refused")
+    park(parked, "evt_c", source="shop_eu")
+
+    def ids(*filters: str) -> set[str]:
+        return {
+            each["event_id"] for each in json.loads(run("dlq", "list", "--json", *filters).stdout)
+        }
+
+    assert ids() == {"evt_a", "evt_b", "evt_c"}
+    assert ids("--reason", "refused") == {"evt_b"}
+    assert ids("--source", "shop_eu") == {"evt_c"}
+    assert ids("--type", "invoice.paid") == set()
+    assert ids("--since", "1h") == {"evt_a", "evt_b", "evt_c"}
+    assert ids("--until", "1h") == set()
+    assert len(ids("--limit", "2")) == 2
+
+
+def test_dlq_show_tells_the_story_without_the_body(parked: Stack) -> None:
+    """What arrived, why it parked, what it would become; customer data only when asked for."""
+    park(parked, "evt_story", user="user_42")
+    story = run("dlq", "show", "evt_story")
+    assert story.exit_code == 0
+    for text in ("missing_user", "because", "0.0.1", "now           captured", '"amount": 25.99'):
+        assert text in story.stdout
+    assert "jane@example.com" not in story.stdout
+    assert "jane@example.com" in run("dlq", "show", "evt_story", "--body").stdout
+    assert run("dlq", "show", "evt_nowhere").exit_code == 1
+
+
+def test_dlq_preview_counts_outcomes_and_money(parked: Stack) -> None:
+    """Old reason, new outcome, and the money per currency that would be sent."""
+    park(parked, "evt_1", user="user_1")
+    park(parked, "evt_2", user="user_2")
+    park(parked, "evt_3")
+    summed = json.loads(run("dlq", "preview", "--json").stdout)
+    assert summed["money"] == {"USD as purchase_completed": "51.98"}
+    outcomes = {each["would_be"]: each["messages"] for each in summed["changes"]}
+    assert outcomes == {"captured": 2, "parked": 1}
+    assert depth(parked, "DeadLetterQueueUrl") == 3
+
+
+def test_dlq_redrive_moves_what_would_not_park_again(parked: Stack) -> None:
+    """A dry run moves nothing; a real one leaves what is not fixed; --force takes that, too."""
+    park(parked, "evt_fixed", user="user_1")
+    park(parked, "evt_broken")
+    dry = run("dlq", "redrive", "--dry-run")
+    assert "1 would be moved" in dry.stderr
+    assert depth(parked, "DeadLetterQueueUrl") == 2
+    real = run("dlq", "redrive")
+    assert "1 moved" in real.stderr
+    assert "1 left, which would park again as missing_user" in real.stderr
+    assert (depth(parked, "WebhookQueueUrl"), depth(parked, "DeadLetterQueueUrl")) == (1, 1)
+    run("dlq", "redrive", "--force")
+    assert (depth(parked, "WebhookQueueUrl"), depth(parked, "DeadLetterQueueUrl")) == (2, 0)
+
+
+def test_a_redriven_message_tells_no_old_story(parked: Stack) -> None:
+    """It is as it was when it came in: the same body, source, type and id, and nothing else."""
+    park(parked, "evt_fixed", user="user_1")
+    run("dlq", "redrive")
+    (message,) = parked.aws.client("sqs").receive_message(
+        QueueUrl=parked.outputs["WebhookQueueUrl"], MessageAttributeNames=["All"]
+    )["Messages"]
+    assert set(message["MessageAttributes"]) == {"source", "event_type", "event_id"}
+
+
+def test_dlq_redrive_ends_though_messages_park_again(parked: Stack) -> None:
+    """What arrives while it moves is left for the next run."""
+    park(parked, "evt_0")
+    stopping = threading.Event()
+
+    def park_again() -> None:
+        for number in range(200):
+            if stopping.is_set():
+                return
+            park(parked, f"evt_again_{number}")
+
+    again = threading.Thread(target=park_again)
+    again.start()
+    result = run("dlq", "redrive", "--force", "--rate", "1000")
+    stopping.set()
+    again.join()
+    assert "moved" in result.stderr
+    assert depth(parked, "WebhookQueueUrl") < 50
+
+
+def test_dlq_discard_asks_and_keeps_a_copy(parked: Stack, tmp_path: Path) -> None:
+    """No is no; yes writes every message to a file before it is deleted."""
+    park(parked, "evt_gone")
+    copies = tmp_path / "copies.jsonl"
+    assert run("dlq", "discard", "--to", str(copies), input="n\n").exit_code == 1
+    assert depth(parked, "DeadLetterQueueUrl") == 1
+    assert not copies.exists()
+    assert "1 would be discarded" in run("dlq", "discard", "--dry-run").stderr
+    assert run("dlq", "discard", "--to", str(copies), "--yes").exit_code == 0
+    (copy,) = map(json.loads, copies.read_text().splitlines())
+    assert copy["event_id"] == "evt_gone"
+    assert "jane@example.com" in copy["message"]
+    assert copies.stat().st_mode & 0o077 == 0
+    assert depth(parked, "DeadLetterQueueUrl") == 0
+
+
+def test_dlq_without_a_stack_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a local stack nor --stack is one helpful sentence."""
+    monkeypatch.setattr(stacks.state, "read", lambda: None)
+    result = run("dlq", "list")
+    assert result.exit_code == 1
+    assert "start it with `make run`, or give --stack NAME" in result.stderr
+
+
+# ------------------------------------------------------------------------------- doctor
+
+
+def put(stack: Stack, output: str, value: str) -> None:
+    stack.aws.client("secretsmanager").put_secret_value(
+        SecretId=stack.outputs[output], SecretString=value
+    )
+
+
+def test_doctor_finds_what_is_missing(parked: Stack) -> None:
+    """Missing secrets, a wrong key and parked messages are told apart, each with advice."""
+    put(parked, "WebhookSecretsArn", '{"stripe": ["whsec_x"]}')
+    put(parked, "LinkrunnerKeySecretArn", "wrong")
+    park(parked, "evt_1")
+    result = run("doctor", "--json")
+    assert result.exit_code == 1
+    wrong = {each["what"] for each in json.loads(result.stdout) if not each["right"]}
+    assert wrong == {"secret of shopify", "server key", "DeadLetterQueue"}
+
+
+def test_doctor_is_content_when_everything_is_there(parked: Stack) -> None:
+    """All secrets, a key that Linkrunner knows, nothing parked; and nothing was captured by asking."""
+    secrets = {name: ["secret"] for name in config.load().names}
+    put(parked, "WebhookSecretsArn", json.dumps(secrets))
+    put(parked, "LinkrunnerKeySecretArn", LINKRUNNER_KEY)
+    result = run("doctor")
+    assert result.exit_code == 0, result.output
+    assert "accepted by Linkrunner" in result.stdout
