@@ -39,16 +39,16 @@ class Sample:
     headers: Mapping[str, str]
     body: Json
 
-    def bytes(self) -> bytes:
+    def raw(self) -> bytes:
         return json.dumps(self.body, ensure_ascii=False, separators=(",", ":")).encode()
 
     def webhook(self, body: bytes | None = None) -> Webhook:
         """Unsigned."""
-        return Webhook(self.provider.name, self.headers, self.bytes() if body is None else body)
+        return Webhook(self.provider.name, self.headers, self.raw() if body is None else body)
 
     def signed(self, body: bytes | None = None, secret: str = SECRET, now: float = NOW) -> Webhook:
         """With the headers the provider would send for this body."""
-        raw = self.bytes() if body is None else body
+        raw = self.raw() if body is None else body
         signature = self.provider.signature.sign(raw, secret, now)
         return Webhook(self.provider.name, {**self.headers, **signature}, raw)
 

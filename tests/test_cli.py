@@ -17,9 +17,10 @@ from linkrunner_webhooks.envelope import Envelope
 from linkrunner_webhooks.model import Webhook
 from linkrunner_webhooks.queues import typed
 from linkrunner_webhooks.signatures import verify
-from linkrunner_webhooks_cli import samples, stacks
+from linkrunner_webhooks_cli import samples
 from linkrunner_webhooks_cli.dlq import ADVICE
 from linkrunner_webhooks_cli.main import main
+from linkrunner_webhooks_local import state
 from linkrunner_webhooks_local.development import LINKRUNNER_KEY, development_secret
 from linkrunner_webhooks_local.linkrunner import EmbeddedLinkrunner
 from linkrunner_webhooks_local.loopback import Request, Response, listen, serving, url_of
@@ -49,7 +50,7 @@ def commands(group: Any = main, path: tuple[str, ...] = ()) -> Iterator[tuple[st
             yield from commands(command, (*path, name))
 
 
-@pytest.mark.parametrize("path", commands(), ids=" ".join)
+@pytest.mark.parametrize("path", tuple(commands()), ids=" ".join)
 def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
     """Each command has a help text, and those that do something show an example."""
     result = run(*path, "--help")
@@ -260,7 +261,7 @@ class Endpoint:
 
     def answer(self, request: Request) -> Response:
         self.requests.append(request)
-        return Response(self.status, {"content-type": "application/json"}, b'{"status": "queued"}')
+        return Response(self.status, b'{"status": "queued"}')
 
 
 @pytest.fixture
@@ -315,7 +316,7 @@ def parked(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
             linkrunner_url=linkrunner.url,
             pid=0,
         )
-        monkeypatch.setattr(stacks.state, "read", lambda: local)
+        monkeypatch.setattr(state, "read", lambda: local)
         yield stack
 
 
@@ -472,7 +473,7 @@ def test_dlq_discard_asks_and_keeps_a_copy(parked: Stack, tmp_path: Path) -> Non
 
 def test_dlq_without_a_stack_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a local stack nor --stack is one helpful sentence."""
-    monkeypatch.setattr(stacks.state, "read", lambda: None)
+    monkeypatch.setattr(state, "read", lambda: None)
     result = run("dlq", "list")
     assert result.exit_code == 1
     assert "start it with `make run`, or give --stack NAME" in result.stderr

@@ -528,7 +528,6 @@ def _paid_back(amount: str) -> dict[str, Any]:
     return {"id": 1, "kind": "refund", "status": "success", "amount": amount, "currency": "EUR"}
 
 
-@pytest.mark.xfail(reason="the user is looked for before the fact is known to be done", strict=True)
 def test_a_captured_payment_needs_no_user_twice(world: World) -> None:
     """A second report of a captured payment is a duplicate, whether or not it names the user."""
     world.deliver(checkout())
@@ -663,7 +662,6 @@ def test_a_captured_event_is_not_sent_again_for_want_of_a_record(world: World) -
     assert len(world.linkrunner.events) == 2
 
 
-@pytest.mark.xfail(reason="only Unavailable is expected of complete()", strict=True)
 def test_a_record_that_crashes_does_not_send_again(world: World) -> None:
     """After a capture no error, of whatever kind, may lead to another one."""
     world.claims.failing = {"complete": RuntimeError()}
@@ -794,7 +792,6 @@ def test_an_outage_of_two_days_is_ridden_out(world: World) -> None:
     assert world.queue.parked[0][1] == "exhausted"
 
 
-@pytest.mark.xfail(reason="a short Retry-After uses up maxReceiveCount in minutes", strict=True)
 @pytest.mark.parametrize("retry_after", [0.0, 1.0, 60.0])
 def test_an_impatient_server_is_ridden_out(world: World, retry_after: float) -> None:
     """Retry-After says when to come back at the earliest; the schedule still spans two days."""

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import samples
 
 from linkrunner_webhooks import providers
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.translation import open_message, plan
-from tests import samples
 
 ROOT = Path(__file__).parent / "providers"
 CASES = sorted(path for path in ROOT.glob("*/*") if path.is_dir())

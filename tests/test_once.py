@@ -461,7 +461,6 @@ class RepeatingTable(FakeTable):
         return super().put_item(**arguments)
 
 
-@pytest.mark.xfail(reason="claim() takes its own lease for another worker's", strict=True)
 def test_a_repeated_request_finds_its_own_lease() -> None:
     """When the answer to a claim is lost and the request repeated, the lease found is our own."""
     table = Table(RepeatingTable(), "claims", Clock())

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from tests import samples
+from tests.samples import NOW, SECRET, Desk, Sample, Secrets
 
 from linkrunner_webhooks import providers
 from linkrunner_webhooks.config import Config
@@ -15,8 +17,6 @@ from linkrunner_webhooks.envelope import MAX_BYTES, unseal
 from linkrunner_webhooks.errors import NotStored, Unavailable
 from linkrunner_webhooks.model import Outcome, Webhook
 from linkrunner_webhooks.secrets import MAX_AGE, MIN_AGE
-from tests import samples
-from tests.samples import NOW, SECRET, Desk, Sample, Secrets
 
 TABLES: Mapping[str, Any] = {"stripe": {}, "shopify": {}, "stripe_eu": {"provider": "stripe"}}
 KNOWN = {"stripe": (SECRET,), "shopify": (SECRET,)}
@@ -88,7 +88,7 @@ def test_non_ascii_bodies_are_taken_as_bytes() -> None:
     sample.body["note"] = "Crème brûlée \u2014 ₹ 🫖"
     front = desk()
     assert front.respond(plain(sample.signed()))[0] == 200
-    assert unseal(front.stored[0][0]).webhook.body == sample.bytes()
+    assert unseal(front.stored[0][0]).webhook.body == sample.raw()
 
 
 def test_a_second_source_has_its_own_secret() -> None:
@@ -271,7 +271,7 @@ def test_large_but_compressible_is_queued() -> None:
     assert front.receive(sample.signed())[0] == 200
     ((text, _),) = front.stored
     assert len(text) <= MAX_BYTES
-    assert unseal(text).webhook.body == sample.bytes()
+    assert unseal(text).webhook.body == sample.raw()
 
 
 # ------------------------------------------------------------------------------- our own fault
@@ -307,7 +307,7 @@ def test_our_bugs_are_a_500_without_a_story() -> None:
 class NoSecrets:
     """Secrets Manager out of order."""
 
-    def of(self, source: str, max_age: float = MAX_AGE) -> tuple[str, ...]:
+    def of(self, *_: object) -> tuple[str, ...]:
         raise Unavailable("cannot read secret", reason="secret")
 
 
@@ -370,7 +370,9 @@ def provocations() -> list[tuple[str, dict[str, Any]]]:
     good.body["data"]["object"]["metadata"]["note"] = marker
     typed = Sample(good.provider, good.headers, good.body | {"type": [marker]})
     long_id = Sample(good.provider, good.headers, good.body | {"id": marker * 100})
-    wrong_topic = Sample(ours.provider, {**ours.headers, "x-shopify-topic": f"é{marker}"}, ours.body)
+    wrong_topic = Sample(
+        ours.provider, {**ours.headers, "x-shopify-topic": f"é{marker}"}, ours.body
+    )
     return [
         ("queued", samples.request(good.signed())),
         ("rejected", samples.request(good.signed(secret="wrong"))),

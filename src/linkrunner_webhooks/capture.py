@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from threading import Lock
 from typing import Protocol
 
 import urllib3
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as RequestTimeout
 
 from linkrunner_webhooks import __version__
@@ -26,6 +27,8 @@ _TIMEOUT = urllib3.Timeout(connect=3.0, read=10.0)
 # Only these say that the event itself is wrong. Everything else may pass: a bad key, a bad URL, a bad day.
 _REFUSALS = frozenset({400, 413, 422})
 _MAX_RETRY_AFTER = 3600.0
+# Requests that may be waiting for their answers at once.
+CONNECTIONS = 8
 
 
 class Capture(Protocol):
@@ -48,24 +51,28 @@ class Pace:
         self._clock = clock
         self._sleep = sleep
         self._next = 0.0
+        self._lock = Lock()
 
     def wait(self) -> None:
-        now = self._clock()
-        slot = max(now, self._next)
-        self._next = slot + self._interval
-        if slot > now:
-            self._sleep(slot - now)
+        """Return when it is this caller's turn; at no time sooner than the interval after the last."""
+        with self._lock:
+            early = self._next - self._clock()
+            if early > 0:
+                self._sleep(early)
+            self._next = self._clock() + self._interval
 
 
 class Linkrunner:
-    """The API, over one pooled connection."""
+    """The API, over pooled connections. When it asks for quiet, it gets it from every caller."""
 
     def __init__(self, base_url: str, key: ServerKey, pace: Pace) -> None:
         self._url = endpoint(base_url)
         self._key = key
         self._pace = pace
+        self._quiet_until = 0.0
         self._pool = urllib3.PoolManager(
             num_pools=1,
+            maxsize=CONNECTIONS,
             timeout=_TIMEOUT,
             retries=False,
             headers={
@@ -76,6 +83,17 @@ class Linkrunner:
 
     def __call__(self, event: LinkrunnerEvent) -> None:
         """Capture one event. A 401 reads the key again, and tries again only with another key."""
+        quiet = self._quiet_until - time.monotonic()
+        if quiet > 0:
+            message = "Linkrunner asked for quiet a moment ago"
+            raise Unavailable(message, reason="rate_limited", retry_after=quiet)
+        try:
+            self._capture(event)
+        except Unavailable as error:
+            self._quiet_until = time.monotonic() + (error.retry_after or 0.0)
+            raise
+
+    def _capture(self, event: LinkrunnerEvent) -> None:
         body = json.dumps(event.body(), separators=(",", ":"), allow_nan=False).encode()
         key = self._key.current()
         response = self._post(body, key)
@@ -88,12 +106,25 @@ class Linkrunner:
         headers = {**self._pool.headers, "linkrunner-key": key}
         try:
             # No redirects: the key goes to the configured host and nowhere else.
-            return self._pool.request("POST", self._url, body=body, headers=headers, redirect=False)
+            response = self._pool.request(
+                "POST",
+                self._url,
+                body=body,
+                headers=headers,
+                redirect=False,
+                preload_content=False,
+            )
+        except NewConnectionError:
+            raise Unavailable("Linkrunner cannot be reached", reason="network") from None
         except RequestTimeout:
             raise Unavailable("Linkrunner did not answer in time", reason="timeout") from None
         except HTTPError as error:
             message = f"no connection to Linkrunner: {type(error).__name__}"
             raise Unavailable(message, reason="network") from None
+        # The status is the answer. The body is read only so that the connection can be used again, and
+        # breaks off, hangs or is nonsense without making us send a captured event once more.
+        response.drain_conn()
+        return response
 
 
 def endpoint(base_url: str) -> str:

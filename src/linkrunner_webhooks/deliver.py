@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 from typing import Protocol
 from uuid import uuid4
 
@@ -19,7 +21,7 @@ from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.errors import ConfigError, Exhausted, MissingUser, Parked, Unavailable
 from linkrunner_webhooks.linkrunner import LinkrunnerEvent
 from linkrunner_webhooks.model import Outcome
-from linkrunner_webhooks.once import Standing
+from linkrunner_webhooks.once import LEASE, Standing
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks.translation import Opened, Planned, open_message, plan
 
@@ -33,8 +35,8 @@ SLOWEST = 30.0
 
 # What says nothing about the message at hand: the next one would meet the same.
 _EVERYBODYS = frozenset({"rate_limited", "timeout", "network", "unauthorized", "no_key", "claims"})
-# What does not count as a failure of the message itself.
-_NOT_TRIED = frozenset({"out_of_time", "busy"})
+# What passes sooner than an outage: the next run has all its time, a lease runs out, a rush is over.
+_LONGEST = {"out_of_time": 0.0, "busy": float(LEASE), "rate_limited": 900.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +83,20 @@ class Settled:
     kept: Unavailable | None = None
 
 
+@dataclass(slots=True)
+class Run:
+    """One batch under way. Its first trouble that is everybody's spares the rest of it the attempt."""
+
+    remaining: Callable[[], float]
+    trouble: Unavailable | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deliverer:
-    """What delivering needs. `now` is unix seconds; `observe` is told about every message."""
+    """What delivering needs. `now` is unix seconds; `observe` is told about every message.
+
+    `workers` messages are in hand at once, so that waiting for answers does not hold up the pace.
+    """
 
     config: Config
     capture: Capture
@@ -91,31 +104,37 @@ class Deliverer:
     queue: Queue
     now: Callable[[], float]
     observe: Callable[[Report], None]
+    workers: int = 1
 
     def deliver(self, messages: Sequence[Message], remaining: Callable[[], float]) -> list[str]:
         """Deliver a batch within `remaining()` seconds; returns the ids that stay in the queue."""
+        run = Run(remaining)
         kept = []
-        trouble: Unavailable | None = None
-        for message in messages:
-            if trouble is None and remaining() < SLOWEST:
-                # Untouched and at once: the next run has all its time.
-                trouble = Unavailable("no time left", reason="out_of_time", retry_after=0)
-            settled = self._settle(message, trouble)
-            if settled.kept is not None:
-                kept.append(message.id)
-                trouble = settled.kept if settled.kept.reason in _EVERYBODYS else trouble
-            self.observe(settled.report)
+        with ThreadPoolExecutor(self.workers) as pool:
+            results = pool.map(partial(self._settle_in, run), messages)
+            for message, settled in zip(messages, results, strict=True):
+                self.observe(settled.report)
+                if settled.kept is not None:
+                    kept.append(message.id)
         return kept
+
+    def _settle_in(self, run: Run, message: Message) -> Settled:
+        if run.trouble is None and run.remaining() < SLOWEST:
+            run.trouble = Unavailable("no time left", reason="out_of_time")
+        settled = self._settle(message, run.trouble)
+        if settled.kept is not None and settled.kept.reason in _EVERYBODYS:
+            run.trouble = settled.kept
+        return settled
 
     def _settle(self, message: Message, trouble: Unavailable | None) -> Settled:
         """Deliver, park or delay one message; nothing it does can take the rest of the batch along."""
         report = _report(message)
+        if trouble is not None:
+            return self._delay(message, report, trouble)
         try:
-            if trouble is not None:
-                raise trouble
             opened = open_message(message.text, self.config)
             report = _identified(report, opened)
-            return Settled(self._capture_all(opened, report))
+            return Settled(self._capture_all(opened, message, report))
         except Parked as error:
             return self._park(message, report, error)
         except Unavailable as error:
@@ -124,7 +143,7 @@ class Deliverer:
             detail = str(error) if isinstance(error, ConfigError) else type(error).__name__
             return self._retry(message, report, Unavailable(detail, reason="internal"))
 
-    def _capture_all(self, opened: Opened, report: Report) -> Report:
+    def _capture_all(self, opened: Opened, message: Message, report: Report) -> Report:
         planned = plan(opened.webhook, opened.identity, opened.source)
         if not planned:
             return replace(report, outcome=Outcome.IGNORED, reason="nothing_to_report")
@@ -132,7 +151,10 @@ class Deliverer:
             # All bodies before the first capture: a message is parked whole or not at all.
             events = [each.event(opened.source, self._payer(each)) for each in planned]
         except MissingUser as error:
-            if opened.source.missing_user == "park":
+            drop = opened.source.missing_user == "drop"
+            if any(each.follows for each in planned) and self._may_still_learn(message, drop=drop):
+                raise Unavailable(str(error), reason="payer_unknown") from None
+            if not drop:
                 raise
             return replace(
                 report, outcome=Outcome.IGNORED, reason="missing_user", detail=str(error)
@@ -143,9 +165,17 @@ class Deliverer:
         )
 
     def _payer(self, planned: Planned) -> str | None:
-        """Who paid, for an event that follows a payment and names nobody itself."""
-        asked = planned.user_id is None and planned.follows
-        return self.once.user_of(planned.follows) if asked else None
+        """Whose event it is when it names nobody: whose it was captured for, or who paid what it follows."""
+        if planned.user_id is not None:
+            return None
+        return self.once.user_of((*planned.keys, *planned.follows))
+
+    def _may_still_learn(self, message: Message, *, drop: bool) -> bool:
+        """A refund can overtake its payment: by a moment, or by an outage of Linkrunner.
+
+        What is parked can be redriven, so a moment is enough there; what is dropped is gone.
+        """
+        return self._in_time(message) if drop else message.receives == 1
 
     def _capture_once(self, keys: Sequence[str], event: LinkrunnerEvent) -> Captured:
         """Capture an event unless its fact was captured before. Raises Refused or Unavailable."""
@@ -159,7 +189,7 @@ class Deliverer:
             self.capture(event)
         try:
             self.once.complete(keys, event.user_id)
-        except Unavailable:
+        except Exception:  # noqa: BLE001
             # Trying the message again would capture it twice for certain; not recording it only might.
             return Captured.UNRECORDED
         return Captured.NOW
@@ -170,7 +200,7 @@ class Deliverer:
             yield
         except BaseException:
             # The lease runs out by itself; why the capture failed is the better story.
-            with suppress(Unavailable):
+            with suppress(Exception):
                 self.once.release(keys, owner)
             raise
 
@@ -179,20 +209,26 @@ class Deliverer:
             self.queue.park(message, error.code, str(error))
         except Unavailable as unavailable:
             return self._delay(message, report, unavailable)
+        except Exception as failure:  # noqa: BLE001
+            internal = Unavailable(type(failure).__name__, reason="internal")
+            return self._delay(message, report, internal)
         return Settled(
             replace(report, outcome=Outcome.PARKED, reason=error.code, detail=str(error))
         )
 
     def _retry(self, message: Message, report: Report, error: Unavailable) -> Settled:
-        if error.reason in _NOT_TRIED or self.now() - message.sent_at <= PATIENCE:
+        if error.reason == "busy" or self._in_time(message):
             return self._delay(message, report, error)
         exhausted = Exhausted(f"still failing after {PATIENCE / 3600:.0f} hours: {error}")
         return self._park(message, report, exhausted)
 
+    def _in_time(self, message: Message) -> bool:
+        return self.now() - message.sent_at <= PATIENCE
+
     def _delay(self, message: Message, report: Report, error: Unavailable) -> Settled:
-        seconds = delay(message.receives, error.retry_after)
+        seconds = delay(message.receives, error.retry_after, _LONGEST.get(error.reason, LAST_DELAY))
         # Without it the visibility timeout brings the message back, only later.
-        with suppress(Unavailable):
+        with suppress(Exception):
             self.queue.delay(message, seconds)
         detail = f"{error}; next try in {seconds:.0f} s"
         return Settled(
@@ -200,10 +236,10 @@ class Deliverer:
         )
 
 
-def delay(receives: int, retry_after: float | None = None) -> float:
-    """Seconds until the next try: doubling up to an hour, or what the other side asked for; with jitter."""
-    doubled = FIRST_DELAY * 2 ** min(max(receives, 1) - 1, 20)
-    wait = min(doubled, LAST_DELAY) if retry_after is None else retry_after
+def delay(receives: int, retry_after: float | None = None, longest: float = LAST_DELAY) -> float:
+    """Seconds until the next try: doubling up to `longest`, never before we were asked to; with jitter."""
+    doubled = FIRST_DELAY * 2.0 ** min(max(receives, 1) - 1, 20)
+    wait = max(min(doubled, longest), retry_after or 0.0)
     # Upwards only: a Retry-After is a promise, and spread keeps a backlog from coming back as one wave.
     return wait * random.uniform(1.0, 1.25)  # noqa: S311
 
@@ -213,7 +249,7 @@ def _report(message: Message) -> Report:
     return Report(
         stage="deliver",
         outcome=Outcome.RETRYING,
-        source=known.get("source", "unknown"),
+        source=known.get("source") or "unknown",
         event_type=known.get("event_type", ""),
         event_id=known.get("event_id", ""),
     )

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from linkrunner_webhooks import wiring
-from linkrunner_webhooks.capture import Linkrunner, Pace
+from linkrunner_webhooks.capture import CONNECTIONS, Linkrunner, Pace
 from linkrunner_webhooks.deliver import Deliverer, Message
 from linkrunner_webhooks.once import Claims
 from linkrunner_webhooks.queues import DeliveryQueue, untyped
@@ -42,6 +42,7 @@ def build(environment: wiring.Environment, *, observe: Callable[[Report], None])
         ),
         now=time.time,
         observe=observe,
+        workers=CONNECTIONS,
     )
 
     def deliver(event: dict[str, Any], remaining: Callable[[], float]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from linkrunner_webhooks.errors import Untranslatable
 
@@ -239,5 +239,7 @@ def _text(value: object) -> object:
     return value or None
 
 
-Id = Annotated[str, BeforeValidator(_text)]
-OptionalId = Annotated[str | None, BeforeValidator(_text)]
+# Longer than any provider's, and short enough for a key of the claims table.
+_IdText = Annotated[str, Field(max_length=255)]
+Id = Annotated[_IdText, BeforeValidator(_text)]
+OptionalId = Annotated[_IdText | None, BeforeValidator(_text)]

@@ -22,8 +22,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from linkrunner_webhooks.errors import Unavailable
 
-# Longer than the slowest capture (connect, read, key refresh, second try), shorter than a person's patience.
-LEASE = 60
+# Longer than a capture whose every step is at its slowest; who is killed holds up a twin for no longer.
+LEASE = 120
 KEPT = 35 * 24 * 3600
 
 
@@ -105,9 +105,12 @@ class Claims:
                 "put_item",
                 Item=_item(key, "claimed", owner, now + LEASE, now + LEASE + 3600),
                 # TTL deletes late, so a record past its time counts as gone.
-                ConditionExpression="attribute_not_exists(#key) OR #until <= :now",
-                ExpressionAttributeNames={"#key": "key", "#until": "until"},
-                ExpressionAttributeValues={":now": {"N": str(now)}},
+                # Our own lease is there already when botocore repeats a request whose answer was lost.
+                ConditionExpression=(
+                    "attribute_not_exists(#key) OR #until <= :now OR #owner = :owner"
+                ),
+                ExpressionAttributeNames={"#key": "key", "#until": "until", "#owner": "owner"},
+                ExpressionAttributeValues={":now": {"N": str(now)}, ":owner": {"S": owner}},
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         except _InTheWay as error:

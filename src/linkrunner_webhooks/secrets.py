@@ -71,6 +71,10 @@ class SigningSecrets:
             message = 'WebhookSecrets is not JSON like {"stripe": ["whsec_..."]}'
             raise Unavailable(message, reason="secret") from None
         values = [value] if isinstance(value, str) else value
+        if not isinstance(values, list | tuple):
+            raise Unavailable(
+                f"WebhookSecrets: `{source}` is neither a list nor a text", reason="secret"
+            )
         return tuple(each for each in values if isinstance(each, str) and each.strip())
 
 
@@ -86,8 +90,8 @@ class ServerKey:
             key = self._secret.text(max_age).strip()
         except Unavailable as error:
             raise Unavailable(str(error), reason="no_key") from None
-        if not key:
-            message = "LinkrunnerKeySecret is empty; put your Linkrunner server key there"
+        if not (key and key.isascii() and key.isprintable()):
+            message = "LinkrunnerKeySecret holds no key; put your Linkrunner server key there"
             raise Unavailable(message, reason="no_key")
         return key
 

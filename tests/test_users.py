@@ -1,0 +1,169 @@
+"""Whose event it is: found in the body, or not at all."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linkrunner_webhooks import providers
+from linkrunner_webhooks.errors import ConfigError
+from linkrunner_webhooks.users import compile_path, find_user, is_contact, search, usable
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "user"),
+    [
+        ("user_42", "user_42"),
+        (" user_42\n", "user_42"),
+        (42, "42"),
+        (0, "0"),
+        (7104829365518, "7104829365518"),
+        ("0", "0"),
+        ("5550101234", "5550101234"),
+        ("gid://shopify/Customer/42", "gid://shopify/Customer/42"),
+        ("auth0|5f7c8ec7c33c6c004bbafe82", "auth0|5f7c8ec7c33c6c004bbafe82"),
+        ("8b0e4f2a-7d3e-4b86-9a51-0c5f7e8a2d19", "8b0e4f2a-7d3e-4b86-9a51-0c5f7e8a2d19"),
+        ("@handle", "@handle"),
+        ("nullable", "nullable"),
+        ("użytkownik", "użytkownik"),
+    ],
+)
+def test_usable_ids(value: object, user: str) -> None:
+    """A non-empty text or an integer is an id."""
+    assert usable(value) == user
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        True,
+        False,
+        1.0,
+        42.5,
+        "",
+        " ",
+        "\t\n",
+        "null",
+        "NULL",
+        " null ",
+        "None",
+        "nil",
+        "undefined",
+        "NaN",
+        "false",
+        "{}",
+        "[]",
+        "[object Object]",
+        {},
+        [],
+        ["user_42"],
+        {"id": "user_42"},
+        "jane.appleseed@example.com",
+        " Jane.Appleseed+shop@sub.example.co.uk ",
+        "jane@localhost.example",
+        "+15550101234",
+        "+1 (555) 010-1234",
+        "+44 20 7946 0958",
+        "a" * 257,
+        10**36,
+        -(10**5000),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, int) else repr(value)[:40],
+)
+def test_unusable_ids(value: object) -> None:
+    """Nothing, words for nothing, other types, addresses and phone numbers are no ids."""
+    assert usable(value) is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "mailto:jane.appleseed@example.com",
+        "Jane Appleseed <jane.appleseed@example.com>",
+        "jane.appleseed@example.com,robin@example.com",
+        "tel:+15550101234",
+    ],
+)
+def test_dressed_up_contacts(value: str) -> None:
+    """An address does not become an id by what stands around it."""
+    assert usable(value) is None
+
+
+@given(value=json_values)
+def test_nothing_unusable_is_ever_found(value: object) -> None:
+    """Whatever the body holds, a user is a stripped text that is no word for nothing and no contact."""
+    user = find_user(("id", "@", "a.b", "[0]"), {"id": value})
+    if user is not None:
+        assert user == user.strip()
+        assert user.lower() not in ("", "null", "none", "undefined", "false")
+        assert not is_contact(user)
+        assert isinstance(value, str | int)
+        assert not isinstance(value, bool)
+
+
+@given(
+    local=st.from_regex(r"[A-Za-z0-9._%+-]+", fullmatch=True),
+    host=st.sampled_from(["com", "co.in"]),
+)
+def test_email_addresses_are_never_ids(local: str, host: str) -> None:
+    """No e-mail address is an id, on any path."""
+    address = f"{local}@example.{host}"
+    assert find_user(("a", "b"), {"a": address, "b": f" {address}\n"}) is None
+
+
+@given(payload=json_values)
+def test_default_ladders_take_any_body(payload: object) -> None:
+    """The default expressions of every provider find a text or nothing in any JSON, and never fail."""
+    for name in providers.names():
+        user = find_user(providers.load(name).user_id, payload)
+        assert user is None or user.strip()
+
+
+def test_the_first_usable_one_wins() -> None:
+    """Expressions are tried in order; an unusable find is passed over."""
+    body = {"a": "", "b": "null", "c": "jane@example.com", "d": 42, "e": "user_7"}
+    assert find_user(("missing", "a", "b", "c", "d", "e"), body) == "42"
+    assert find_user(("e", "d"), body) == "user_7"
+    assert find_user((), body) is None
+    assert find_user(("missing",), body) is None
+
+
+@pytest.mark.parametrize(
+    "expression", ["a.b", "a[0]", "length(@)", "sum(a)", "sort(@)", "starts_with(a, 'x')", "@"]
+)
+@pytest.mark.parametrize("payload", [None, 1, "text", [], {}, {"a": 1}, {"a": "x"}, {"a": [None]}])
+def test_wrong_types_on_the_way_find_nothing(expression: str, payload: object) -> None:
+    """An expression that does not fit the body finds nothing instead of failing."""
+    found = search(expression, payload)
+    assert find_user((expression,), payload) == usable(found)
+
+
+@pytest.mark.parametrize("expression", ["", "a..b", "[", "a b", "nosuch(@)[", "'", "a[?b"])
+def test_wrong_expressions_are_config_errors(expression: str) -> None:
+    """What is no JMESPath is a ConfigError that quotes the expression, on one line."""
+    with pytest.raises(ConfigError) as caught:
+        compile_path(expression)
+    assert repr(expression) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["jane@example.com", "+15550101234", "+1 555 010 1234", " jane@example.com "]
+)
+def test_contacts(text: str) -> None:
+    """Addresses and international phone numbers are recognised."""
+    assert is_contact(text)
+
+
+@pytest.mark.parametrize("text", ["", "user_42", "12345678901", "+1", "a@b", "AUTUMN", "web"])
+def test_what_is_no_contact(text: str) -> None:
+    """Ids, codes and short numbers are not."""
+    assert not is_contact(text)
