@@ -3,9 +3,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from tests.embedded import embedded_stack
 
 from linkrunner_webhooks_local.stack import Stack
-from tests.embedded import embedded_stack
 
 
 @pytest.fixture(scope="session")

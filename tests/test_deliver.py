@@ -509,12 +509,26 @@ def test_a_refunds_own_user_counts(world: World) -> None:
 
 def test_a_refund_without_its_payment_is_parked(world: World) -> None:
     """Nobody is invented for a refund of something that was never captured here."""
-    assert world.deliver(refund(1000)) == []
+    first = refund(1000)
+    assert world.deliver(first) == [first.id]
+    assert world.last == ("retrying", "payer_unknown")
+    assert world.deliver(replace(first, receives=2)) == []
     assert world.last == ("parked", "missing_user")
     assert "no payment it follows" in world.queue.parked[0][2]
     world.deliver(checkout())
     world.deliver(refund(1000))
     assert world.last == ("captured", "none")
+
+
+def test_a_refund_that_would_be_dropped_waits_for_its_payment(world: World) -> None:
+    """Where missing users are dropped, a refund must not be lost to an outage that holds up its payment."""
+    charge = CHARGE | {"amount_refunded": 1000}
+    refunded = stripe("charge.refunded", charge, {"amount_refunded": 0}, source="guests")
+    early = replace(refunded, receives=40, sent_at=NOW - 59 * HOUR)
+    assert world.deliver(early) == [early.id]
+    assert world.last == ("retrying", "payer_unknown")
+    assert world.deliver(replace(early, sent_at=NOW - 61 * HOUR)) == []
+    assert world.last == ("ignored", "missing_user")
 
 
 def test_a_shop_refund_belongs_to_who_ordered(world: World) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import zlib
 from base64 import b64encode
 from collections.abc import Mapping
+from random import Random
 from typing import Any
 
 import pytest
@@ -58,9 +58,9 @@ def test_readable_bodies_stay_readable(body: str) -> None:
         b'"\\\x01\x1f\x7f' * 500,
         b"a" * (6 * MIB),
         b'{"line_items":[' + b'{"id":1234567890},' * 330_000 + b"{}]}",
-        os.urandom(700_000),
-        os.urandom(350_000).hex().encode(),
-        os.urandom(500_000).hex().encode(),
+        Random(1).randbytes(700_000),
+        Random(2).randbytes(350_000).hex().encode(),
+        Random(3).randbytes(500_000).hex().encode(),
     ],
     ids=lambda body: f"{len(body)}-{body[:8]!r}",
 )
@@ -75,7 +75,7 @@ def test_sizes_up_to_the_limit(body: bytes) -> None:
 def test_what_does_not_fit_is_too_large(size: int) -> None:
     """Incompressible bodies beyond the queue's limit are refused, never truncated."""
     with pytest.raises(TooLarge):
-        seal(os.urandom(size))
+        seal(Random(4).randbytes(size))
 
 
 def test_headers_that_do_not_fit_are_too_large() -> None:

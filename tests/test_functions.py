@@ -17,6 +17,7 @@ import urllib3
 from tests.embedded import embedded_stack, empty
 
 from linkrunner_webhooks import __version__, capture, deliver_function, receive_function
+from linkrunner_webhooks.capture import CONNECTIONS
 from linkrunner_webhooks.deliver_function import Deliver
 from linkrunner_webhooks.errors import ConfigError
 from linkrunner_webhooks.model import Outcome
@@ -194,7 +195,9 @@ def test_a_webhook_sent_twice_counts_once(functions: Functions) -> None:
     functions.run_until_empty()
     assert len(functions.linkrunner.events) == 1
     outcomes = [report.outcome for report in functions.reports if report.stage == "deliver"]
-    assert outcomes == [Outcome.CAPTURED, Outcome.DUPLICATE, Outcome.DUPLICATE]
+    # Two of one batch may be in hand at once; then one of them waits for the other.
+    settled = [outcome for outcome in outcomes if outcome is not Outcome.RETRYING]
+    assert settled == [Outcome.CAPTURED, Outcome.DUPLICATE, Outcome.DUPLICATE]
 
 
 def test_a_kept_message_is_named_and_delayed(functions: Functions) -> None:
@@ -294,15 +297,17 @@ def test_lost_answers_lose_no_sale(functions: Functions, lost: Answer) -> None:
 
 
 def test_the_wrong_key_keeps_everything(functions: Functions) -> None:
-    """A key that Linkrunner does not know costs one request a batch, and no event."""
-    functions.receive(1, 2, 3)
+    """A key that Linkrunner does not know costs no more requests than were in hand, and no event."""
+    functions.receive(*range(10))
     functions.linkrunner.key = "another"
     event = functions.batch()
-    assert len(functions.run(functions.deliverer(), event)) == 3
-    assert [arrival.status for arrival in functions.linkrunner.arrivals] == [401]
+    assert len(functions.run(functions.deliverer(), event)) == 10
+    statuses = [arrival.status for arrival in functions.linkrunner.arrivals]
+    assert set(statuses) == {401}
+    assert len(statuses) <= CONNECTIONS
     functions.linkrunner.key = KEY
     functions.run_until_empty()
-    assert len(functions.linkrunner.events) == 3
+    assert len(functions.linkrunner.events) == 10
 
 
 def test_nobody_there(functions: Functions) -> None:
@@ -439,16 +444,14 @@ def printed(program: str, stdin: str = "", **environment: str) -> list[str]:
 
 def test_the_handler_delivers_and_accounts(functions: Functions) -> None:
     """Lambda's entry point answers like the function it wraps, and prints nothing personal."""
-    functions.receive(1, 1, 2)
+    functions.receive(1, 2, 3)
     functions.linkrunner.play([failing()])
     event = functions.batch()
     environment = functions.environment("DeliverFunction", POWERTOOLS_LOG_LEVEL="DEBUG")
     lines = printed(PROGRAM, json.dumps(event) + "\n", **environment)
     [answer] = [line for line in lines if line.startswith("ANSWER")]
-    kept = event["Records"][0]["messageId"]
-    assert json.loads(answer.removeprefix("ANSWER ")) == {
-        "batchItemFailures": [{"itemIdentifier": kept}]
-    }
+    (kept,) = json.loads(answer.removeprefix("ANSWER "))["batchItemFailures"]
+    assert kept["itemIdentifier"] in {record["messageId"] for record in event["Records"]}
     told = [json.loads(line) for line in lines if not line.startswith("ANSWER")]
     outcomes = [line["outcome"] for line in told if "level" in line]
     assert sorted(outcomes) == ["captured", "captured", "retrying"]

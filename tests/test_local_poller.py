@@ -34,22 +34,24 @@ class FakeQueue:
 
     def __init__(self, *ids: str) -> None:
         self.messages = [MESSAGE | {"MessageId": id_, "ReceiptHandle": f"r-{id_}"} for id_ in ids]
+        self.hidden: list[dict[str, Any]] = []
         self.asked: list[int] = []
 
     def receive_message(self, **arguments: Any) -> dict[str, Any]:
         self.asked.append(arguments["MaxNumberOfMessages"])
-        batch = self.messages[: arguments["MaxNumberOfMessages"]]
-        return {"Messages": batch} if batch else {}
+        seen = self.messages[: arguments["MaxNumberOfMessages"]]
+        self.messages = self.messages[len(seen) :]
+        self.hidden += seen
+        return {"Messages": seen} if seen else {}
 
     def delete_message_batch(self, **arguments: Any) -> None:
         gone = {entry["ReceiptHandle"] for entry in arguments["Entries"]}
-        self.messages = [
-            message for message in self.messages if message["ReceiptHandle"] not in gone
-        ]
+        self.hidden = [each for each in self.hidden if each["ReceiptHandle"] not in gone]
 
     @property
     def ids(self) -> list[str]:
-        return [message["MessageId"] for message in self.messages]
+        """What is still there, in anybody's hands or in nobody's."""
+        return [message["MessageId"] for message in (*self.hidden, *self.messages)]
 
 
 def poller(
@@ -161,12 +163,26 @@ def test_an_exception_keeps_the_batch() -> None:
     assert [str(error) for error in failures] == ["boom"]
 
 
-@pytest.mark.parametrize(("batch_size", "asked"), [(3, 3), (10, 10), (100, 10)])
-def test_batches_as_the_template_says(batch_size: int, asked: int) -> None:
-    """The batch size is the template's, within what SQS gives at once."""
-    queue = FakeQueue()
-    poller(queue, answering(None), batch_size=batch_size).poll_once()
-    assert queue.asked == [asked]
+@pytest.mark.parametrize(
+    ("batch_size", "asked"), [(3, [3]), (10, [10]), (30, [10, 10, 10]), (24, [10, 10, 4])]
+)
+def test_batches_as_the_template_says(batch_size: int, asked: list[int]) -> None:
+    """The batch size is the template's, however many receives of SQS it takes."""
+    queue = FakeQueue(*map(str, range(100)))
+    sizes: list[int] = []
+    poller(
+        queue, lambda event, _: sizes.append(len(event["Records"])), batch_size=batch_size
+    ).poll_once()
+    assert queue.asked == asked
+    assert sizes == [batch_size]
+    assert len(queue.ids) == 100 - batch_size
+
+
+def test_a_short_receive_is_a_batch() -> None:
+    """A batch does not wait for messages that are not there."""
+    queue = FakeQueue("a", "b")
+    poller(queue, answering(None), batch_size=30).poll_once()
+    assert (queue.asked, queue.ids) == ([10], [])
 
 
 def test_says_how_much_time_is_left() -> None:
@@ -181,7 +197,7 @@ def test_runs_as_many_copies_as_the_template_says() -> None:
     """Two invocations run at a time, each in a copy of the function of its own, and no third."""
     meeting = threading.Barrier(3)
     copies, seen = itertools.count(), set[int]()
-    queue = FakeQueue("a")
+    queue = FakeQueue("a", "b", "c")
 
     def build() -> Deliver:
         number = next(copies)
@@ -190,7 +206,7 @@ def test_runs_as_many_copies_as_the_template_says() -> None:
             seen.add(number)
             with suppress(threading.BrokenBarrierError):
                 meeting.wait(5)
-            return failing("a")
+            return failing(*(record["messageId"] for record in event["Records"]))
 
         return deliver
 

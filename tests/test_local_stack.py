@@ -137,7 +137,7 @@ def test_queue_source_is_the_templates(stack: Stack) -> None:
     source = stack.queue_source("DeliverFunction")
     assert source.queue_url == stack.outputs["WebhookQueueUrl"]
     assert source.queue_arn.endswith(source.queue_url.rpartition("/")[2])
-    assert (source.batch_size, source.maximum_concurrency) == (10, 2)
+    assert (source.batch_size, source.maximum_concurrency) == (30, 2)
     assert stack.timeout("DeliverFunction") > 10
 
 

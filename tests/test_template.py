@@ -428,7 +428,8 @@ def test_delivery_is_partial_bounded_and_unfiltered() -> None:
         "Type": "SQS",
         "Properties": {
             "Queue": {"Fn::GetAtt": "WebhookQueue.Arn"},
-            "BatchSize": 10,
+            "BatchSize": 30,
+            "MaximumBatchingWindowInSeconds": 1,
             "FunctionResponseTypes": ["ReportBatchItemFailures"],
             "ScalingConfig": {"MaximumConcurrency": 2},
         },

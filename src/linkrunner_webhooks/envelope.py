@@ -10,6 +10,7 @@ import json
 import zlib
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 from linkrunner_webhooks.errors import TooLarge, Unreadable
@@ -66,10 +67,24 @@ def unseal(text: str) -> Envelope:
         content = json.loads(text)
         if content["v"] != 1:
             raise Unreadable("the message was written by a newer version; deploy that version")
-        webhook = Webhook(str(content["source"]), dict(content["headers"]), _body(content))
-        return Envelope(webhook, float(content["received_at"]))
-    except (KeyError, TypeError, ValueError, RecursionError, zlib.error):
+        webhook = Webhook(str(content["source"]), _headers(content), _body(content))
+        return Envelope(webhook, _seconds(content))
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError, zlib.error):
         raise Unreadable("the message is not a webhook put there by receive") from None
+
+
+def _headers(content: dict[str, Any]) -> dict[str, str]:
+    headers = dict(content["headers"])
+    if not all(isinstance(value, str) for value in headers.values()):
+        raise TypeError("a header is text")
+    return headers
+
+
+def _seconds(content: dict[str, Any]) -> float:
+    seconds = float(content["received_at"])
+    if not isfinite(seconds):
+        raise ValueError("not a time")
+    return seconds
 
 
 def _body(content: dict[str, Any]) -> bytes:

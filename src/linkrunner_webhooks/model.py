@@ -132,7 +132,8 @@ _MAX_QUANTITY = 10**9
 
 
 def _carried_exactly(amount: Decimal) -> bool:
-    digits = amount.normalize().as_tuple().digits
+    # Not normalize(): it rounds to the context's precision, and would call anything exact.
+    digits = "".join(map(str, amount.as_tuple().digits)).rstrip("0")
     return len(digits) <= _MAX_DIGITS and abs(amount.adjusted()) <= _MAX_DIGITS
 
 

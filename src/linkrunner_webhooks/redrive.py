@@ -145,7 +145,7 @@ class DeadLetters:
             QueueUrl=self._url,
             MaxNumberOfMessages=10,
             VisibilityTimeout=_HOLD,
-            WaitTimeSeconds=2,
+            WaitTimeSeconds=1,
             MessageAttributeNames=["All"],
             MessageSystemAttributeNames=["All"],
         )

@@ -15,13 +15,14 @@ from linkrunner_webhooks.errors import ConfigError
 
 # What serialisers write when there is nothing.
 _NOTHING = frozenset(
-    {"null", "none", "nil", "undefined", "nan", "false", "{}", "[]", "[object object]"}
+    {"null", "none", "nil", "undefined", "nan", "true", "false", "{}", "[]", "[object object]"}
 )
 # Longer ones are not ids, whatever else they are.
 _MAX_TEXT = 256
 _MAX_NUMBER = 10**36
 # Addresses and numbers of people are not ids: they must not leave, whatever path found them.
-_CONTACT = re.compile(r"\S+@\S+\.\S+|\+[\d\s().-]{7,20}")
+_ADDRESS = re.compile(r"[^\s@]@[^\s@]+\.[^\s@]")
+_NUMBER = re.compile(r"(?:tel:)?\+[\d\s().-]{7,20}", re.IGNORECASE)
 
 
 @cache
@@ -62,4 +63,4 @@ def usable(value: object) -> str | None:
 
 def is_contact(text: str) -> bool:
     """Whether a text is an e-mail address or a phone number, which never leave."""
-    return bool(_CONTACT.fullmatch(text.strip()))
+    return bool(_ADDRESS.search(text) or _NUMBER.fullmatch(text.strip()))

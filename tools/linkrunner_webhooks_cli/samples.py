@@ -118,10 +118,12 @@ def _events(sample: Sample, source: Source) -> tuple[CommerceEvent, ...]:
 
 def _ids(sample: Sample, source: Source) -> Iterable[str]:
     identity = source.provider.identify(sample.webhook(source))
-    found = [identity.event_id]
+    found = [identity.event_id, identity.resource_id or ""]
     for event in _events(sample, source):
         ids = (*event.transactions, *event.follows, event.order_id, event.subscription_id)
         found += [part for id in ids if id for part in id.split(":")]
+    # A GraphQL id ends in the number; what is before it is no id.
+    found = [part.rpartition("/")[2] for part in found]
     # The longest first, so that an id inside another does not break it.
     return sorted({id for id in found if len(id) >= _SHORTEST_ID}, key=len, reverse=True)
 

@@ -69,10 +69,25 @@ class Poller:
                 stopping.wait(_WAIT_SECONDS)
 
     def _receive(self) -> list[dict[str, Any]]:
+        """A batch: as many receives as it takes, until one brings less than it could.
+
+        Lambda waits out its batching window for more; a person at a console would only wait.
+        """
+        batch: list[dict[str, Any]] = []
+        wait = _WAIT_SECONDS
+        while (wanted := min(self.source.batch_size - len(batch), _MAX_RECEIVE)) > 0:
+            messages = self._receive_some(wanted, wait)
+            batch += messages
+            if len(messages) < wanted:
+                break
+            wait = 0
+        return batch
+
+    def _receive_some(self, wanted: int, wait: int) -> list[dict[str, Any]]:
         messages: list[dict[str, Any]] = self.sqs.receive_message(
             QueueUrl=self.source.queue_url,
-            MaxNumberOfMessages=min(self.source.batch_size, _MAX_RECEIVE),
-            WaitTimeSeconds=_WAIT_SECONDS,
+            MaxNumberOfMessages=wanted,
+            WaitTimeSeconds=wait,
             MessageSystemAttributeNames=["All"],
             MessageAttributeNames=["All"],
         ).get("Messages", [])
@@ -91,12 +106,12 @@ class Poller:
         return failed_ids(response, ids)
 
     def _delete(self, messages: list[dict[str, Any]]) -> None:
-        if messages:
+        for start in range(0, len(messages), _MAX_RECEIVE):
             self.sqs.delete_message_batch(
                 QueueUrl=self.source.queue_url,
                 Entries=[
                     {"Id": str(index), "ReceiptHandle": message["ReceiptHandle"]}
-                    for index, message in enumerate(messages)
+                    for index, message in enumerate(messages[start : start + _MAX_RECEIVE])
                 ],
             )
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from hashlib import sha256
 from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
@@ -120,6 +121,8 @@ provider = Provider(
         # Cart attributes end up as note attributes of the order.
         "note_attributes[?name=='linkrunner_user_id'].value | [0]",
         "line_items[].properties[] | [?name=='linkrunner_user_id'].value | [0]",
+        # In a cart the properties are an object.
+        "line_items[].properties.linkrunner_user_id | [0]",
         "customer.multipass_identifier",
         "customer.id",
         "customer.admin_graphql_api_id",
@@ -434,13 +437,17 @@ class Cart(Resource):
     resource = "Cart"
 
     updated_at: str | None = None
-    line_items: tuple[CartLine, ...] = ()
+    line_items: tuple[CartLine, ...] | None = None
+
+    @property
+    def state(self) -> str:
+        """The cart as it is now. Its id is a token that opens it, so not even our own table gets that."""
+        return sha256(f"{self.id}:{self.updated_at}".encode()).hexdigest()
 
     def money(self, context: Context) -> Money | None:
         """A cart has no total and no currency of its own; its lines have both."""
-        prices = [
-            line.line_price_set and line.line_price_set.pick(context) for line in self.line_items
-        ]
+        sets = [line.line_price_set for line in self.line_items or ()]
+        prices = [each and each.pick(context) for each in sets]
         known = [price for price in prices if price]
         currencies = {price.currency_code for price in known}
         if len(known) < len(prices) or len(currencies) != 1:
@@ -458,7 +465,7 @@ def cart_changed(cart: Cart, context: Context) -> Iterator[CommerceEvent]:
         yield CommerceEvent(
             kind=Kind.CART_ADDED,
             money=money,
-            transactions=(f"{cart.id}:{cart.updated_at}",),
+            transactions=(cart.state,),
             items=tuple(line.item(currency, currency) for line in cart.line_items),
         )
 

@@ -9,7 +9,7 @@ invoiced. The other reports of the same money are off, and share its transaction
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
@@ -109,6 +109,7 @@ class Price(Payload):
 class SubscriptionItem(Payload):
     """`plan` is the older name of `price`."""
 
+    id: OptionalId = None
     price: Price | None = None
     plan: Price | None = None
     quantity: int | None = None
@@ -246,16 +247,20 @@ def session_paid_later(event: Event[Session], context: Context) -> Iterator[Comm
 @provider.on("checkout.session.async_payment_failed", Kind.PAYMENT_FAILED, payload=Event[Session])
 def session_payment_failed(event: Event[Session], context: Context) -> Iterator[CommerceEvent]:
     session = event.data.object
-    money = _money(session.amount_total, session.currency, context)
-    yield session.event(Kind.PAYMENT_FAILED, money)
+    # invoice.payment_failed reports the first payment of a subscription.
+    if session.mode != "subscription":
+        money = _money(session.amount_total, session.currency, context)
+        yield session.event(Kind.PAYMENT_FAILED, money)
 
 
 @provider.on("checkout.session.expired", Kind.CHECKOUT_ABANDONED, payload=Event[Session])
 def session_expired(event: Event[Session], context: Context) -> Iterator[CommerceEvent]:
     session = event.data.object
-    priced = session.amount_total is not None and session.currency is not None
-    money = _money(session.amount_total, session.currency, context) if priced else None
-    yield session.event(Kind.CHECKOUT_ABANDONED, money)
+    # Nobody abandons a purchase where a card was to be saved.
+    if session.mode != "setup":
+        priced = session.amount_total is not None and session.currency is not None
+        money = _money(session.amount_total, session.currency, context) if priced else None
+        yield session.event(Kind.CHECKOUT_ABANDONED, money)
 
 
 # Payments outside Checkout and Invoicing
@@ -528,7 +533,7 @@ class Invoice(Payload):
     amount_due: int | None = None
     currency: str | None = None
     billing_reason: str | None = None
-    lines: Lines = Lines()
+    lines: Lines | None = None
     parent: Parent | None = None
     subscription: OptionalId = None
     payment_intent: OptionalId = None
@@ -555,14 +560,18 @@ class Invoice(Payload):
             transactions=transactions,
             order_id=self.id,
             subscription_id=self.subscription_id,
-            plan_id=next((line.plan_id for line in self.lines.data if line.plan_id), None),
-            # Prorations also list credits for what was paid before; those are not contents.
+            plan_id=next((line.plan_id for line in self.charged if line.plan_id), None),
             items=tuple(
                 line.item(line.product_id, self.currency, context)
-                for line in self.lines.data
-                if line.product_id and line.amount >= 0
+                for line in self.charged
+                if line.product_id
             ),
         )
+
+    @property
+    def charged(self) -> tuple[Line, ...]:
+        """Prorations list credits for what was paid before, and often first: those are no contents."""
+        return tuple(line for line in (self.lines or Lines()).data if line.amount >= 0)
 
 
 _BILLING_REASONS = {
@@ -595,21 +604,31 @@ class Subscription(Payload):
     status: str | None = None
     cancel_at_period_end: bool = False
     pause_collection: object = None
-    items: SubscriptionItems = SubscriptionItems()
+    items: SubscriptionItems | None = None
 
     def event(self, kind: Kind, *transactions: str) -> CommerceEvent:
         return CommerceEvent(
             kind=kind,
             transactions=transactions,
             subscription_id=self.id,
-            plan_id=next((item.price_id for item in self.items.data if item.price_id), None),
+            plan_id=next((item.price_id for item in self.listed if item.price_id), None),
         )
+
+    @property
+    def listed(self) -> tuple[SubscriptionItem, ...]:
+        return self.items.data if self.items else ()
 
     def repriced(self, old: SubscriptionItems) -> bool:
         """Since 2025-03-31 the items carry the period, so a plain renewal lists them as changed too."""
-        return len(old.data) != len(self.items.data) or any(
-            new.differs(before) for new, before in zip(self.items.data, old.data, strict=True)
+        before, now = _by_id(old.data), _by_id(self.listed)
+        return len(before) != len(now) or any(
+            new.differs(item) for new, item in zip(now, before, strict=True)
         )
+
+
+def _by_id(items: Iterable[SubscriptionItem]) -> list[SubscriptionItem]:
+    """In an order that does not depend on the order Stripe lists them in."""
+    return sorted(items, key=lambda item: item.id or "")
 
 
 @provider.on(
