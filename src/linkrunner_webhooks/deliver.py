@@ -7,6 +7,7 @@ growing delay, or is parked with its reason when only a person can help.
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -29,6 +30,9 @@ from linkrunner_webhooks.translation import Opened, Planned, open_message, plan
 FIRST_DELAY = 5.0
 LAST_DELAY = 3600.0
 PATIENCE = 60 * 3600.0
+
+# Seconds between the tries to note what was captured.
+RECORD_PAUSES = (0.2, 1.0, 3.0)
 
 # One capture at its slowest: two tries of connect and read, and the claim around them.
 SLOWEST = 30.0
@@ -105,6 +109,7 @@ class Deliverer:
     now: Callable[[], float]
     observe: Callable[[Report], None]
     workers: int = 1
+    sleep: Callable[[float], None] = time.sleep
 
     def deliver(self, messages: Sequence[Message], remaining: Callable[[], float]) -> list[str]:
         """Deliver a batch within `remaining()` seconds; returns the ids that stay in the queue."""
@@ -187,12 +192,22 @@ class Deliverer:
             return Captured.BEFORE
         with self._released_on_failure(keys, owner):
             self.capture(event)
-        try:
-            self.once.complete(keys, event.user_id)
-        except Exception:  # noqa: BLE001
-            # Trying the message again would capture it twice for certain; not recording it only might.
-            return Captured.UNRECORDED
-        return Captured.NOW
+        return Captured.NOW if self._record(keys, event.user_id) else Captured.UNRECORDED
+
+    def _record(self, keys: Sequence[str], user_id: str) -> bool:
+        """Note that it was captured, with patience: what is not noted can be captured again by a twin.
+
+        But never by this message: to try that again would capture it twice for certain.
+        """
+        for pause in (*RECORD_PAUSES, None):
+            try:
+                self.once.complete(keys, user_id)
+            except Exception:  # noqa: BLE001
+                if pause is not None:
+                    self.sleep(pause)
+            else:
+                return True
+        return False
 
     @contextmanager
     def _released_on_failure(self, keys: Sequence[str], owner: str) -> Iterator[None]:

@@ -17,6 +17,9 @@ from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks.secrets import Secret, ServerKey
 from linkrunner_webhooks.telemetry import observe as observe_in_lambda
 
+# At exactly the limit, a request that is late and the next on time are one too many in a second.
+_HEADROOM = 0.98
+
 Deliver = Callable[[dict[str, Any], Callable[[], float]], dict[str, Any]]
 
 
@@ -26,13 +29,13 @@ def build(environment: wiring.Environment, *, observe: Callable[[Report], None])
     secrets = wiring.client("secretsmanager", environment, **patience)  # type: ignore[arg-type]
     table = wiring.client("dynamodb", environment, **patience)  # type: ignore[arg-type]
     queue = wiring.client("sqs", environment, **patience)  # type: ignore[arg-type]
-    workers = wiring.positive(environment, "DELIVER_CONCURRENCY")
+    copies = wiring.positive(environment, "DELIVER_CONCURRENCY")
     deliverer = Deliverer(
         config=wiring.webhooks(environment),
         capture=Linkrunner(
             wiring.setting(environment, "LINKRUNNER_BASE_URL"),
             ServerKey(Secret(secrets, wiring.setting(environment, "LINKRUNNER_KEY_SECRET_ARN"))),
-            Pace(wiring.positive(environment, "REQUESTS_PER_SECOND") / workers),
+            Pace(wiring.positive(environment, "REQUESTS_PER_SECOND") / copies * _HEADROOM),
         ),
         once=Claims(table, wiring.setting(environment, "CLAIMS_TABLE")),
         queue=DeliveryQueue(

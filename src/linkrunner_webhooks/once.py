@@ -46,10 +46,18 @@ class _InTheWay(Exception):
 class Claims:
     """The table. Every method raises Unavailable when DynamoDB does not answer."""
 
-    def __init__(self, client: Any, table: str, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        client: Any,
+        table: str,
+        *,
+        clock: Callable[[], float] = time.time,
+        lease: int = LEASE,
+    ) -> None:
         self._client = client
         self._table = table
         self._clock = clock
+        self._lease = lease
 
     def claim(self, keys: Iterable[str], owner: str) -> Standing:
         """Take every key, or none: OURS to work on, DONE before, or BUSY in another worker's hands."""
@@ -103,7 +111,7 @@ class Claims:
         try:
             self._call(
                 "put_item",
-                Item=_item(key, "claimed", owner, now + LEASE, now + LEASE + 3600),
+                Item=_item(key, "claimed", owner, now + self._lease, now + self._lease + 3600),
                 # TTL deletes late, so a record past its time counts as gone.
                 # Our own lease is there already when botocore repeats a request whose answer was lost.
                 ConditionExpression=(
