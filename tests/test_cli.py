@@ -386,6 +386,16 @@ def test_dlq_list_filters(parked: Stack) -> None:
     assert len(ids("--limit", "2")) == 2
 
 
+def test_dlq_reads_many_and_hides_none(parked: Stack) -> None:
+    """Every message is seen once, and a look that ends early leaves all of them visible."""
+    for number in range(137):
+        park(parked, f"evt_{number}")
+    listed = json.loads(run("dlq", "list", "--json").stdout)
+    assert len({each["event_id"] for each in listed}) == len(listed) == 137
+    assert len(json.loads(run("dlq", "list", "--json", "--limit", "3").stdout)) == 3
+    assert depth(parked, "DeadLetterQueueUrl") == 137
+
+
 def test_dlq_show_tells_the_story_without_the_body(parked: Stack) -> None:
     """What arrived, why it parked, what it would become; customer data only when asked for."""
     park(parked, "evt_story", user="user_42")

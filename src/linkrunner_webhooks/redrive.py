@@ -7,7 +7,9 @@ counted once by the claims. (AWS's own message-move tasks cannot filter, and run
 from __future__ import annotations
 
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,6 +26,8 @@ from linkrunner_webhooks.translation import Planned, open_message, plan
 
 # How long messages are held while they are looked at; after that they come back by themselves.
 _HOLD = 30 * 60
+# Receives under way at once: the answer takes longer than the look.
+_READERS = 4
 _CLOSE = timedelta(seconds=2)
 _COUNTS = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
 _STORY = ("reason", "error", "attempts", "code_version", "parked_at")
@@ -180,11 +184,23 @@ class Reading:
         self._began = began
 
     def __iter__(self) -> Iterator[Letter]:
-        while batch := self._letters.receive():
-            for letter in batch:
-                self._spool.write(letter.handle + "\n")
-                if letter.sent_at <= self._began:
-                    yield letter
+        with ThreadPoolExecutor(_READERS) as pool:
+            ahead = deque(pool.submit(self._letters.receive) for _ in range(_READERS))
+            try:
+                while ahead:
+                    batch = self._noted(ahead.popleft())
+                    # An empty answer retires a reader; the queue is read when the last one is gone.
+                    if batch:
+                        ahead.append(pool.submit(self._letters.receive))
+                    yield from (letter for letter in batch if letter.sent_at <= self._began)
+            finally:
+                for unread in ahead:
+                    self._noted(unread)
+
+    def _noted(self, batch: Future[list[Letter]]) -> list[Letter]:
+        letters = batch.result()
+        self._spool.writelines(letter.handle + "\n" for letter in letters)
+        return letters
 
     def release(self) -> None:
         """Receipts of moved messages are in the file as well; restoring those does nothing."""
