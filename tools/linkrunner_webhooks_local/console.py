@@ -44,7 +44,7 @@ class Console:
         self._terminal = Terminal(
             file=out, color_system=None if plain else "auto", highlight=False, soft_wrap=True
         )
-        self._arrivals: dict[tuple[str, str], list[Arrival]] = {}
+        self._arrivals: dict[tuple[str, ...], list[Arrival]] = {}
         self._lock = threading.Lock()
         # Printed by a thread of its own: a pipe that nobody empties must not hold up a webhook.
         self._lines: SimpleQueue[Text | None] = SimpleQueue()
@@ -76,7 +76,8 @@ class Console:
 
     def _taken(self, report: Report) -> list[Arrival]:
         with self._lock:
-            return self._arrivals.pop((report.source, report.event_id), [])
+            origin = (report.source, report.event_id, report.event_type)
+            return self._arrivals.pop(origin, [])
 
     def failed(self, error: Exception) -> None:
         """A handler, or something around it, raised what nobody expected."""
@@ -122,9 +123,10 @@ def _is_fractional(amount: object) -> bool:
     return isinstance(amount, float) and round(amount, 2) == amount
 
 
-def _origin(arrival: Arrival) -> tuple[str, str]:
-    data = arrival.event_data
-    return str(data.get("source", "")), str(data.get("provider_event_id", ""))
+def _origin(arrival: Arrival) -> tuple[str, ...]:
+    """An event id alone can be shared: Shopify gives one to everything that one action caused."""
+    names = ("source", "provider_event_id", "provider_event_type")
+    return tuple(str(arrival.event_data.get(name, "")) for name in names)
 
 
 def _reason(report: Report) -> str:

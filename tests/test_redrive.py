@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import json
+import tracemalloc
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import count, islice
+from threading import Lock
+from typing import Any
+
+import pytest
+
+from linkrunner_webhooks.config import Config
+from linkrunner_webhooks.envelope import Envelope
+from linkrunner_webhooks.model import Money, Outcome, Webhook
+from linkrunner_webhooks.queues import typed
+from linkrunner_webhooks.redrive import DeadLetters, Filter, Letter, foresee
+from linkrunner_webhooks.translation import Planned
+
+NOW = datetime.now(UTC)
+CONFIG = Config({"stripe": {}, "guests": {"provider": "stripe", "missing_user": "drop"}})
+SESSION = {
+    "id": "cs_1",
+    "mode": "payment",
+    "payment_status": "paid",
+    "amount_total": 2599,
+    "currency": "usd",
+    "payment_intent": "pi_1",
+    "client_reference_id": "user_42",
+}
+
+
+def text(body: Any, source: str = "stripe") -> str:
+    webhook = Webhook(source, {}, json.dumps(body).encode())
+    provider = CONFIG.source("stripe")
+    assert provider is not None
+    return Envelope(webhook, 0.0).seal(provider.provider)
+
+
+def session(source: str = "stripe", **changes: Any) -> str:
+    event = {"id": "evt_1", "type": "checkout.session.completed"}
+    return text(event | {"data": {"object": SESSION | changes}}, source)
+
+
+def letter(body: str, **attributes: str) -> Letter:
+    return Letter(id="m1", handle="r1", text=body, attributes=attributes, sent_at=NOW)
+
+
+def nobody(planned: Planned) -> str | None:
+    return None
+
+
+# ------------------------------------------------------------------------- foreseeing
+
+
+def test_what_is_fixed_would_be_captured() -> None:
+    """A letter that today's code understands is foretold with its bodies and its money."""
+    forecast = foresee(letter(session()), CONFIG, nobody)
+    assert (forecast.outcome, forecast.would_park) == (Outcome.CAPTURED, False)
+    assert [event.user_id for event in forecast.events] == ["user_42"]
+    assert forecast.money == (("purchase_completed", Money.of("25.99", "USD")),)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (session(client_reference_id=None), "missing_user"),
+        (session(amount_total="much"), "untranslatable"),
+        (session(source="closed"), "unroutable"),
+        ("not ours", "unreadable"),
+        (text({"no": "id"}), "untranslatable"),
+    ],
+)
+def test_what_is_not_fixed_would_park_again(body: str, reason: str) -> None:
+    """The forecast has the reason it would be parked with."""
+    forecast = foresee(letter(body), CONFIG, nobody)
+    assert (forecast.outcome, forecast.reason) == (Outcome.PARKED, reason)
+    assert forecast.would_park
+
+
+def test_what_would_be_dropped_is_told() -> None:
+    """Where missing users are dropped, redriving means dropping, and that is no parking."""
+    forecast = foresee(letter(session("guests", client_reference_id="")), CONFIG, nobody)
+    assert (forecast.outcome, forecast.reason) == (Outcome.IGNORED, "missing_user")
+
+
+def test_who_paid_is_asked_for_what_follows() -> None:
+    """A refund without a user is foretold for the user of its payment."""
+    charge = {"id": "ch_1", "amount_refunded": 500, "currency": "usd", "payment_intent": "pi_1"}
+    refund = {"id": "evt_2", "type": "charge.refunded", "data": {"object": charge}}
+    asked: list[tuple[str, ...]] = []
+
+    def payer(planned: Planned) -> str:
+        asked.append(planned.follows)
+        return "user_7"
+
+    forecast = foresee(letter(text(refund)), CONFIG, payer)
+    assert [event.user_id for event in forecast.events] == ["user_7"]
+    assert asked == [("stripe|payment|pi_1", "stripe|payment|ch_1")]
+
+
+# ------------------------------------------------------------------------- filters
+
+
+@pytest.mark.parametrize(
+    ("chosen", "matches"),
+    [
+        (Filter(), True),
+        (Filter(reason="refused"), True),
+        (Filter(reason="missing_user"), False),
+        (Filter(source="stripe", event_type="invoice.paid"), True),
+        (Filter(source="shopify"), False),
+        (Filter(since=NOW - timedelta(hours=1)), True),
+        (Filter(since=NOW + timedelta(hours=1)), False),
+        (Filter(until=NOW - timedelta(hours=1)), False),
+    ],
+)
+def test_filters(chosen: Filter, *, matches: bool) -> None:
+    """Every field that is set must match."""
+    attributes = {"reason": "refused", "source": "stripe", "event_type": "invoice.paid"}
+    assert chosen.matches(letter("", **attributes)) is matches
+
+
+def test_what_sqs_moved_itself_has_a_reason_too() -> None:
+    """A message without our story crashed the function; it is dated by SQS."""
+    crashed = letter("", source="stripe")
+    assert (crashed.reason, crashed.parked_at) == ("crashed", NOW)
+    assert replace(crashed, attributes={"parked_at": "1800000000"}).parked_at.year == 2027
+
+
+# ------------------------------------------------------------------------- size
+
+
+class Endless:
+    """A dead-letter queue of many messages that are made when they are received."""
+
+    def __init__(self, size: int) -> None:
+        self._messages: Iterator[dict[str, Any]] = (self._message(n) for n in range(size))
+        self._lock = Lock()
+        self.restored = count()
+
+    @staticmethod
+    def _message(number: int) -> dict[str, Any]:
+        return {
+            "MessageId": f"m{number}",
+            "ReceiptHandle": f"r{number}" * 20,
+            "Body": session(id=f"cs_{number}"),
+            "MessageAttributes": typed({"source": "stripe", "reason": "missing_user"}),
+            "Attributes": {"SentTimestamp": "1000"},
+        }
+
+    def get_queue_attributes(self, **_: Any) -> dict[str, Any]:
+        return {"Attributes": {}, "ResponseMetadata": {"HTTPHeaders": {}}}
+
+    def receive_message(self, **_: Any) -> dict[str, Any]:
+        with self._lock:
+            return {"Messages": list(islice(self._messages, 10))}
+
+    def change_message_visibility_batch(self, **arguments: Any) -> None:
+        for _ in arguments["Entries"]:
+            next(self.restored)
+
+
+def peak(size: int) -> int:
+    """The most memory in use while a queue of that size is read, in bytes."""
+    queue = Endless(size)
+    tracemalloc.start()
+    with DeadLetters(queue, "dead", "alive").reading() as reading:
+        assert sum(1 for _ in reading) == size
+    assert next(queue.restored) == size
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return most
+
+
+def test_a_long_queue_takes_no_more_memory_than_a_short_one() -> None:
+    """Reading is in constant memory, so that 100,000 messages are no problem."""
+    peak(100)
+    assert peak(20_000) < 1.5 * peak(1_000)
