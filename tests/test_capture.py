@@ -670,6 +670,24 @@ def called_at(pace: Pace, clock: Clock, gaps: Iterable[float]) -> list[float]:
     return moments
 
 
+@pytest.mark.parametrize(
+    ("status", "content_type", "captured"),
+    [
+        (201, "text/html", True),
+        (200, "application/json", True),
+        (200, None, True),
+        (200, "text/html; charset=utf-8", False),
+    ],
+)
+def test_a_web_page_is_no_capture(status: int, content_type: str | None, *, captured: bool) -> None:
+    """A host that is not Linkrunner, and says 200 to everything, takes nothing away from the queue."""
+    if captured:
+        judge(status, None, content_type)
+    else:
+        with pytest.raises(Unavailable, match="check LinkrunnerBaseUrl"):
+            judge(status, None, content_type)
+
+
 @given(
     st.floats(0.1, 1000),
     st.lists(st.one_of(st.just(0.0), st.floats(0, 3)), max_size=60),

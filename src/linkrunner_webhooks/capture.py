@@ -90,7 +90,8 @@ class Linkrunner:
         try:
             self._capture(event)
         except Unavailable as error:
-            self._quiet_until = time.monotonic() + (error.retry_after or 0.0)
+            asked = time.monotonic() + (error.retry_after or 0.0)
+            self._quiet_until = max(self._quiet_until, asked)
             raise
 
     def _capture(self, event: LinkrunnerEvent) -> None:
@@ -99,7 +100,8 @@ class Linkrunner:
         response = self._post(body, key)
         if response.status == 401 and (renewed := self._key.renewed()) != key:
             response = self._post(body, renewed)
-        judge(response.status, response.headers.get("retry-after"))
+        headers = response.headers
+        judge(response.status, headers.get("retry-after"), headers.get("content-type"))
 
     def _post(self, body: bytes, key: str) -> urllib3.BaseHTTPResponse:
         self._pace.wait()
@@ -132,10 +134,16 @@ def endpoint(base_url: str) -> str:
     return base_url.rstrip("/").removesuffix("/capture-event").removesuffix("/api/v1") + _PATH
 
 
-def judge(status: int, retry_after: str | None = None) -> None:
+def judge(status: int, retry_after: str | None = None, content_type: str | None = None) -> None:
     """Return for a captured event; raise Refused or Unavailable for every other answer."""
-    if 200 <= status < 300:
+    if status == 201:
         return
+    if 200 <= status < 300:
+        # A parked domain and a login page are content with everything that is posted to them.
+        if "text/html" not in (content_type or ""):
+            return
+        message = f"a web page answered {status}; check LinkrunnerBaseUrl"
+        raise Unavailable(message, reason="unavailable")
     if status in _REFUSALS:
         raise Refused(f"Linkrunner answered {status}: the event itself is refused")
     if status == 401:
