@@ -14,7 +14,7 @@ UV := $(BIN)/uv
 SAM := .venvs/sam/bin/sam
 INSTALL := pip install --quiet --require-hashes --no-deps
 
-.PHONY: help setup run test check build lock golden clean
+.PHONY: help setup run test check build docs lock golden clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -64,6 +64,9 @@ check: setup ## Lint, types, import contracts, template validation
 build: setup ## Build the deployable package into .aws-sam/build
 	@$(BIN)/linkrunner-webhooks check
 	@UV="$(abspath $(UV))" $(SAM) build --template template.yaml
+
+docs: .venv/.ready ## Write docs/providers.md from the registry
+	@$(BIN)/python -m linkrunner_webhooks_cli.reference > docs/providers.md
 
 golden: .venv/.ready ## Rewrite the expected files of the golden cases; review the diff
 	@GOLDEN=write $(BIN)/python -m pytest -q tests/test_golden.py

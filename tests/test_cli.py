@@ -20,6 +20,7 @@ from linkrunner_webhooks.signatures import verify
 from linkrunner_webhooks_cli import samples
 from linkrunner_webhooks_cli.dlq import ADVICE
 from linkrunner_webhooks_cli.main import main
+from linkrunner_webhooks_cli.sources import pick_source
 from linkrunner_webhooks_local import state
 from linkrunner_webhooks_local.development import LINKRUNNER_KEY, development_secret
 from linkrunner_webhooks_local.linkrunner import EmbeddedLinkrunner
@@ -35,9 +36,7 @@ def run(*arguments: str, **options: Any) -> Result:
 
 
 def source(provider: str) -> Source:
-    found = config.load().source(provider)
-    assert found is not None
-    return found
+    return pick_source(config.load(), providers.load(provider), None)
 
 
 # ------------------------------------------------------------------------------- help and usage

@@ -441,7 +441,7 @@ _KEYS = """
 PERSONAL: Final = frozenset(_KEYS.split())
 # The last key of texts a mapper may pass on. To extend it, decide that what stands there is no person.
 PASSED_ON: Final = re.compile(
-    r"(.*_)?(id|ids|code|codes|gateway|names|type|types|value|currency|currency_code"
+    r"(.*_)?(id|ids|code|codes|gateway|method|names|type|types|value|currency|currency_code"
     r"|payment_intent|invoice|charge|subscription|price|product|plan|customer|multipass_identifier)"
 )
 # However it is found: addresses, links, credentials.

@@ -26,7 +26,10 @@ _ENCODERS: dict[str, Callable[[bytes], str]] = {
 
 
 class Scheme(Protocol):
-    """How one provider signs."""
+    """How one provider signs. `title` says it in a few words, for the documentation."""
+
+    @property
+    def title(self) -> str: ...
 
     def matches(self, webhook: Webhook, secret: str, now: float) -> bool:
         """Whether `secret` signed these exact bytes, recently enough at `now` (unix seconds)."""
@@ -72,6 +75,10 @@ class HmacBody:
     headers: tuple[str, ...]
     encoding: Encoding
 
+    @property
+    def title(self) -> str:
+        return f"HMAC-SHA256 of the body ({self.encoding})"
+
     def matches(self, webhook: Webhook, secret: str, now: float) -> bool:
         del now
         received = next(
@@ -106,6 +113,10 @@ class TimestampedHmac:
     separator: str = ","
     joiner: str = "."
     tolerance: int = 300
+
+    @property
+    def title(self) -> str:
+        return "HMAC-SHA256 of timestamp and body"
 
     def matches(self, webhook: Webhook, secret: str, now: float) -> bool:
         fields = [

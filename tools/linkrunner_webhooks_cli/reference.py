@@ -1,0 +1,69 @@
+"""docs/providers.md, written from the registry: `make docs`."""
+
+from __future__ import annotations
+
+import sys
+
+from linkrunner_webhooks import providers
+from linkrunner_webhooks.provider import EventType, Provider
+
+_HEAD = """\
+# Providers
+
+Written by `make docs` from what the providers register; do not edit. Which events are forwarded, under which
+names and for which user is set in [`src/webhooks.toml`](../src/webhooks.toml).
+"""
+
+
+def reference() -> str:
+    """The whole page."""
+    return "\n".join([_HEAD, *(_section(providers.load(name)) for name in providers.names())])
+
+
+def table() -> str:
+    """The README's table of providers."""
+    rows = [
+        f"| [{each.title}]({each.docs}) (`{each.name}`) | {each.signature.title} | {len(each.types)} |"
+        for each in map(providers.load, providers.names())
+    ]
+    return "\n".join(["| provider | signature | event types |", "| --- | --- | --- |", *rows])
+
+
+def _section(provider: Provider) -> str:
+    return "\n".join(
+        [
+            f"## {provider.title}",
+            "",
+            f"Source `{provider.name}`, URL `<WebhookUrl>{provider.name}`.",
+            f"{provider.signature.title}. [Documentation]({provider.docs}).",
+            "",
+            "| event type | becomes |",
+            "| --- | --- |",
+            *(f"| `{each.name}` | {_becomes(each)} |" for each in provider.types.values()),
+            *_never(provider),
+            "",
+            "**Set it up.** " + provider.setup,
+            "**The user id** is the first usable of:",
+            "",
+            *(f"- `{path}`" for path in provider.user_id),
+            "",
+            provider.user_snippet,
+        ]
+    )
+
+
+def _becomes(event_type: EventType) -> str:
+    return ", ".join(
+        f"`{kind.value}`" + ("" if on else " (off)") for kind, on in event_type.switches.items()
+    )
+
+
+def _never(provider: Provider) -> list[str]:
+    if not provider.never:
+        return []
+    reasons = "; ".join(f"`{name}` ({why})" for name, why in provider.never.items())
+    return ["", f"Never forwarded: {reasons}."]
+
+
+if __name__ == "__main__":
+    sys.stdout.write(table() + "\n" if "--table" in sys.argv else reference())
