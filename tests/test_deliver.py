@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.test_once import FakeTable
+from tests.fakes import FakeTable
 
 from linkrunner_webhooks import config
 from linkrunner_webhooks.deliver import (

@@ -74,8 +74,9 @@ provider = Provider(
     },
     setup="""\
 Dashboard → Account & Settings → Webhooks → Add new webhook, with the events above that are on. Choose a
-secret: without one Razorpay does not sign, and unsigned webhooks are turned away. Test and live mode have webhooks of
-their own; nothing in a webhook says which it came from, so give test mode a source of its own, or none.
+secret: without one Razorpay does not sign, and unsigned webhooks are turned away. Test and live mode have
+webhooks of their own; nothing in a webhook says which it came from, so give test mode a source of its own, or
+none.
 """,
     user_snippet="""\
 ```python

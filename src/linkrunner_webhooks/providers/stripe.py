@@ -98,8 +98,8 @@ provider = Provider(
     },
     setup="""\
 Developers → Webhooks → Add endpoint (or Workbench → Event destinations), snapshot events, with the types
-above that are on. The signing secret (`whsec_...`) is shown on the endpoint's page. Test mode has endpoints of
-its own.
+above that are on. The signing secret (`whsec_...`) is shown on the endpoint's page. Test mode has endpoints
+of its own.
 """,
     user_snippet="""\
 ```python
