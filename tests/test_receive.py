@@ -404,3 +404,34 @@ def test_errors_have_one_shape() -> None:
         status, answer = desk().respond(event)
         expected = {"status", "event_id"} if status == 200 else {"error", "message"}
         assert set(answer) == expected
+
+
+# ------------------------------------------------------------------------------- handshakes
+
+
+def test_an_unsigned_ping_is_answered_and_means_nothing() -> None:
+    """WooCommerce greets with a form when a webhook is saved, and wants to see a 200."""
+    front = desk({"woocommerce": {}}, woocommerce=("secret",))
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    status, answer = front.receive(Webhook("woocommerce", form, b"webhook_id=4"))
+    assert (status, answer) == (200, {"status": "ignored", "event_id": ""})
+    assert front.stored == []
+    assert [(each.outcome, each.reason) for each in front.reports] == [
+        (Outcome.IGNORED, "handshake")
+    ]
+
+
+@pytest.mark.parametrize(
+    "body", [b"webhook_id=4&x=1", b"webhook_id=", b"webhook_id=" + b"4" * 21, b"{}"]
+)
+def test_what_only_looks_like_a_ping_must_be_signed(body: bytes) -> None:
+    """Nothing but the greeting itself passes without a signature."""
+    front = desk({"woocommerce": {}}, woocommerce=("secret",))
+    status, _ = front.receive(Webhook("woocommerce", {}, body))
+    assert status == 401
+
+
+def test_a_ping_is_no_ping_elsewhere() -> None:
+    """Other providers sign everything."""
+    status, _ = desk().receive(Webhook("stripe", {}, b"webhook_id=4"))
+    assert status == 401

@@ -70,7 +70,8 @@ class Provider:
     `headers` travel with the body into the queue because they carry identity. `user_id` is the default
     ladder of JMESPath expressions over the body. `unique_ids` says that transaction ids never repeat across
     this provider's accounts, so that two sources fed by one account still count a sale once. `never` holds
-    types that must not be forwarded, each with the reason an operator who tries is given. `setup` (how to
+    types that must not be forwarded, each with the reason an operator who tries is given. `handshake`
+    recognises an unsigned greeting that must be answered 200 and means nothing. `setup` (how to
     point the provider here) and `user_snippet` (how to hand over the user id) are for docs/providers.md.
     """
 
@@ -83,6 +84,7 @@ class Provider:
     headers: tuple[str, ...] = ()
     options: type[Options] = Options
     unique_ids: bool = False
+    handshake: Callable[[Webhook], bool] = field(default=lambda _: False, repr=False)
     never: Mapping[str, str] = field(default_factory=dict)
     setup: str = field(default="", repr=False)
     user_snippet: str = field(default="", repr=False)

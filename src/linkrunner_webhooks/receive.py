@@ -71,6 +71,8 @@ class Receiver:
         return source
 
     def _receive(self, webhook: Webhook, source: Source) -> Report:
+        if source.provider.handshake(webhook):
+            return _report(Outcome.IGNORED, source, None, "handshake")
         self._verify(webhook, source)
         identity = source.provider.identify(webhook)
         if not source.wants(identity.event_type):
@@ -127,15 +129,17 @@ def attributes(source: str, identity: Identity) -> dict[str, str]:
     }
 
 
-def _report(outcome: Outcome, source: Source, identity: Identity, reason: str = "none") -> Report:
+def _report(
+    outcome: Outcome, source: Source, identity: Identity | None, reason: str = "none"
+) -> Report:
     return Report(
         stage="receive",
         outcome=outcome,
         reason=reason,
         source=source.name,
         provider=source.provider.name,
-        event_type=identity.event_type,
-        event_id=identity.event_id,
+        event_type=identity.event_type if identity else "",
+        event_id=identity.event_id if identity else "",
     )
 
 

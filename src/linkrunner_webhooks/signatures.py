@@ -56,8 +56,21 @@ def _matches(scheme: Scheme, webhook: Webhook, secret: str, now: float) -> bool:
         return False
 
 
-def _digest(secret: str, message: bytes, encoding: Encoding) -> str:
-    return _ENCODERS[encoding](hmac.digest(secret.encode(), message, hashlib.sha256))
+def _digest(key: bytes, message: bytes, encoding: Encoding) -> str:
+    return _ENCODERS[encoding](hmac.digest(key, message, hashlib.sha256))
+
+
+def text_key(secret: str) -> bytes:
+    """The secret as it is written is the key."""
+    return secret.encode()
+
+
+def wordpress_key(secret: str) -> bytes:
+    """WordPress decodes these five entities, and only these, before it signs."""
+    entities = (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&#039;", "'"), ("&amp;", "&"))
+    for entity, character in entities:
+        secret = secret.replace(entity, character)
+    return secret.encode()
 
 
 def _equal(expected: str, received: str) -> bool:
@@ -74,6 +87,7 @@ class HmacBody:
 
     headers: tuple[str, ...]
     encoding: Encoding
+    key: Callable[[str], bytes] = text_key
 
     @property
     def title(self) -> str:
@@ -87,12 +101,12 @@ class HmacBody:
         )
         # No provider delivers an empty body; a signature over nothing says nothing.
         return bool(webhook.body) and _equal(
-            _digest(secret, webhook.body, self.encoding), received.strip()
+            _digest(self.key(secret), webhook.body, self.encoding), received.strip()
         )
 
     def sign(self, body: bytes, secret: str, now: float) -> Mapping[str, str]:
         del now
-        return {self.headers[0]: _digest(secret, body, self.encoding)}
+        return {self.headers[0]: _digest(self.key(secret), body, self.encoding)}
 
 
 # At most 12 digits: an unbounded number is an attack on int(), not a time.
@@ -129,12 +143,12 @@ class TimestampedHmac:
         (stamp,) = {value for name, value in fields if name == self.timestamp}
         if not _TIMESTAMP.fullmatch(stamp) or abs(now - int(stamp)) > self.tolerance:
             return False
-        expected = _digest(secret, self._signed(stamp, webhook.body), "hex")
+        expected = _digest(text_key(secret), self._signed(stamp, webhook.body), "hex")
         return any(_equal(expected, value) for name, value in fields if name == self.signature)
 
     def sign(self, body: bytes, secret: str, now: float) -> Mapping[str, str]:
         stamp = str(int(now))
-        digest = _digest(secret, self._signed(stamp, body), "hex")
+        digest = _digest(text_key(secret), self._signed(stamp, body), "hex")
         return {self.header: f"{self.timestamp}={stamp}{self.separator}{self.signature}={digest}"}
 
     def _signed(self, stamp: str, body: bytes) -> bytes:

@@ -19,8 +19,8 @@ from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_local.project import ROOT
 
 EVENTS = ROOT / "events"
-# Shorter ones (a quantity, an amount) stand in too many places to be an id.
-_SHORTEST_ID = 8
+# Shorter parts (an amount, a time) are no ids.
+_SHORTEST_PART = 8
 
 Leaf = str | int | float | bool | None
 
@@ -61,7 +61,8 @@ def with_fresh_ids(sample: Sample, source: Source) -> Sample:
     def renew(leaf: Leaf) -> Leaf:
         text = str(leaf)
         for old, new in fresh.items():
-            text = text.replace(old, new)
+            # A short id stands by itself; inside other text it would be anything.
+            text = text.replace(old, new) if len(old) >= _SHORTEST_PART or text == old else text
         return type(leaf)(text) if isinstance(leaf, str | int) and text != str(leaf) else leaf
 
     headers = {key: str(renew(value)) for key, value in sample.headers.items()}
@@ -121,11 +122,17 @@ def _ids(sample: Sample, source: Source) -> Iterable[str]:
     found = [identity.event_id, identity.resource_id or ""]
     for event in _events(sample, source):
         ids = (*event.transactions, *event.follows, event.order_id, event.subscription_id)
-        found += [part for id in ids if id for part in id.split(":")]
+        found += [part for id in ids if id for part in _parts(id)]
     # A GraphQL id ends in the number; what is before it is no id.
     found = [part.rpartition("/")[2] for part in found]
     # The longest first, so that an id inside another does not break it.
-    return sorted({id for id in found if len(id) >= _SHORTEST_ID}, key=len, reverse=True)
+    return sorted({id for id in found if id}, key=len, reverse=True)
+
+
+def _parts(id: str) -> list[str]:
+    """The ids inside a transaction like `ch_1:2599`, which says when as well."""
+    parts = id.split(":")
+    return parts if len(parts) == 1 else [part for part in parts if len(part) >= _SHORTEST_PART]
 
 
 def _fresh(old: str) -> str:

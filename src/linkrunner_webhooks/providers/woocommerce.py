@@ -1,0 +1,293 @@
+"""WooCommerce webhooks. https://woocommerce.com/document/webhooks/ and class WC_Webhook in its source
+
+The sender is the merchant's own site. There is no event id, and payment, fulfilment, cancellation and refunds
+all arrive as `order.updated`, again at every later change of the order. So a body is read as the state
+that it is: everything it says has happened is reported, and what was reported before is a duplicate.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from hashlib import sha256
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator
+
+from linkrunner_webhooks.model import (
+    CommerceEvent,
+    Id,
+    Identity,
+    Item,
+    Kind,
+    Money,
+    OptionalId,
+    Payload,
+    Webhook,
+)
+from linkrunner_webhooks.provider import Context, Options, Provider, name, parse
+from linkrunner_webhooks.signatures import HmacBody, wordpress_key
+
+_TOPIC = "x-wc-webhook-topic"
+_DELIVERY = "x-wc-webhook-delivery-id"
+_SIGNATURE = "x-wc-webhook-signature"
+_PING = re.compile(rb"webhook_id=[0-9]{1,20}")
+# An order is reported again whenever somebody touches it, for years; what was paid longer ago than this was
+# reported when it was paid, and the note of that is about to be forgotten.
+_FRESH = timedelta(days=30)
+
+
+class Head(Payload):
+    date_modified_gmt: str | None = None
+
+
+def identify(webhook: Webhook) -> Identity:
+    """The delivery id finds a delivery in the shop's log; deliveries of one second share it."""
+    head = parse(Head, webhook)
+    digest = sha256(webhook.body).hexdigest()
+    return Identity(
+        event_id=name(webhook.headers.get(_DELIVERY) or digest, "delivery id"),
+        event_type=name(webhook.headers.get(_TOPIC), "header X-WC-Webhook-Topic"),
+        resource_id=digest,
+        occurred_at=_moment(head.date_modified_gmt),
+    )
+
+
+def pinged(webhook: Webhook) -> bool:
+    """Saving a webhook posts its id as an unsigned form, and the admin wants a 200."""
+    return _SIGNATURE not in webhook.headers and bool(_PING.fullmatch(webhook.body.strip()))
+
+
+def _moment(text: str | None) -> datetime | None:
+    """The `_gmt` dates are in UTC and do not say so."""
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=UTC) if text else None
+    except ValueError:
+        return None
+
+
+class WooCommerceOptions(Options):
+    """`processing_is_paid`: for cash on delivery, an order in work counts as paid.
+
+    `content_id`: what the product catalogue keys on, the id of the variation or product, or the SKU.
+    """
+
+    processing_is_paid: bool = False
+    content_id: Literal["id", "sku"] = "id"
+
+
+provider = Provider(
+    name="woocommerce",
+    title="WooCommerce",
+    docs="https://woocommerce.com/document/webhooks/",
+    signature=HmacBody(headers=(_SIGNATURE,), encoding="base64", key=wordpress_key),
+    identify=identify,
+    handshake=pinged,
+    headers=(_TOPIC, _DELIVERY),
+    user_id=(
+        "meta_data[?key=='linkrunner_user_id'].value | [0]",
+        # Some sites send an object where others send a list.
+        "values(meta_data)[?key=='linkrunner_user_id'].value | [0]",
+        "line_items[].meta_data[] | [?key=='linkrunner_user_id'].value | [0]",
+        # Guests have the number 0.
+        "customer_id != `0` && customer_id != '0' && customer_id",
+        # customer.created: the body is the customer.
+        "username && id",
+    ),
+    options=WooCommerceOptions,
+    setup="""\
+WooCommerce → Settings → Advanced → Webhooks → Add webhook, twice: topics *Order created* and *Order updated*,
+API version *WP REST API Integration v3*, a secret of your own (never an empty one). A failed delivery is not
+sent again, and seven in a row disable the webhook.
+""",
+    user_snippet="""\
+```php
+add_action('woocommerce_checkout_create_order', function ($order) {
+    if (!empty($_COOKIE['linkrunner_user_id'])) {
+        $order->update_meta_data('linkrunner_user_id', sanitize_text_field($_COOKIE['linkrunner_user_id']));
+    }
+});
+```
+""",
+)
+
+
+def _listed(value: object) -> object:
+    return tuple(value.values()) if isinstance(value, dict) else value
+
+
+class Meta(Payload):
+    key: str | None = None
+    value: object = None
+
+
+Metas = Annotated[tuple[Meta, ...] | None, BeforeValidator(_listed)]
+
+
+class Line(Payload):
+    product_id: OptionalId = None
+    variation_id: OptionalId = None
+    sku: OptionalId = None
+    quantity: Decimal = Decimal(1)
+    price: Decimal | None = None
+
+    def item(self, context: Context) -> Item:
+        variation = self.variation_id if self.variation_id != "0" else None
+        by_id = variation or self.product_id
+        return Item(
+            content_id=self.sku if context.options.content_id == "sku" else by_id,
+            product_id=self.product_id,
+            # Plugins sell half kilos; a content is counted in pieces.
+            quantity=max(1, int(self.quantity)),
+            unit_price=_priced(self.price),
+        )
+
+
+def _priced(price: Decimal | None) -> Decimal | None:
+    """PHP writes floats as they are: 0.30000000000000004."""
+    return price and round(price, 6)
+
+
+class Coupon(Payload):
+    code: str | None = None
+
+
+class Refund(Payload):
+    id: Id
+    total: Decimal
+
+
+class Order(Payload):
+    id: Id
+    status: str
+    currency: str
+    total: Decimal
+    date_created_gmt: str | None = None
+    date_modified_gmt: str | None = None
+    date_paid_gmt: str | None = None
+    date_completed_gmt: str | None = None
+    payment_method: str | None = None
+    meta_data: Metas = None
+    line_items: tuple[Line, ...] | None = None
+    coupon_lines: tuple[Coupon, ...] | None = None
+    refunds: tuple[Refund, ...] | None = None
+
+    @property
+    def renewed(self) -> str | None:
+        """The subscription this order renews, as the Subscriptions plugin notes it."""
+        found = [meta.value for meta in self.meta_data or () if meta.key == "_subscription_renewal"]
+        return str(found[0]) if found and isinstance(found[0], str | int) else None
+
+    def paid(self, context: Context) -> bool:
+        at_work = self.status in ("processing", "completed")
+        return at_work and bool(self.date_paid_gmt or context.options.processing_is_paid)
+
+    def lately(self, date: str | None) -> bool:
+        """Whether it happened, at that date or else with the order, not long before this change."""
+        happened = _moment(date or self.date_created_gmt)
+        modified = _moment(self.date_modified_gmt)
+        return happened is None or modified is None or modified - happened <= _FRESH
+
+    def event(self, kind: Kind, context: Context, at: str | None = None) -> CommerceEvent:
+        coupons = (line.code for line in self.coupon_lines or ())
+        return CommerceEvent(
+            kind=kind,
+            money=Money.of(self.total, self.currency),
+            transactions=(self.id,),
+            occurred_at=_moment(at),
+            order_id=self.id,
+            subscription_id=self.renewed,
+            items=tuple(line.item(context) for line in self.line_items or ()),
+            payment_method=self.payment_method or None,
+            coupon=",".join(code for code in coupons if code) or None,
+        )
+
+    def refunded(self, refund: Refund) -> CommerceEvent:
+        return CommerceEvent(
+            kind=Kind.PURCHASE_REFUNDED,
+            # Refunds are written as negative amounts.
+            money=Money.of(abs(refund.total), self.currency),
+            transactions=(refund.id,),
+            follows=(self.id,),
+            order_id=self.id,
+        )
+
+
+_ORDER_STATES = {
+    Kind.SUBSCRIPTION_RENEWED: True,
+    Kind.ORDER_FULFILLED: True,
+    Kind.ORDER_CANCELLED: True,
+    Kind.PURCHASE_REFUNDED: True,
+    Kind.PAYMENT_FAILED: False,
+}
+
+
+@provider.on(
+    "order.created",
+    Kind.PURCHASE_COMPLETED,
+    payload=Order,
+    besides=_ORDER_STATES | {Kind.PURCHASE_INITIATED: False},
+)
+def order_created(order: Order, context: Context) -> Iterator[CommerceEvent]:
+    if order.status != "checkout-draft":
+        yield order.event(Kind.PURCHASE_INITIATED, context)
+        yield from order_updated(order, context)
+
+
+@provider.on("order.updated", Kind.PURCHASE_COMPLETED, payload=Order, besides=_ORDER_STATES)
+def order_updated(order: Order, context: Context) -> Iterator[CommerceEvent]:
+    if order.paid(context) and order.lately(order.date_paid_gmt):
+        kind = Kind.SUBSCRIPTION_RENEWED if order.renewed else Kind.PURCHASE_COMPLETED
+        yield order.event(kind, context, order.date_paid_gmt)
+    states = {
+        "completed": Kind.ORDER_FULFILLED,
+        "cancelled": Kind.ORDER_CANCELLED,
+        "failed": Kind.PAYMENT_FAILED,
+    }
+    at = order.date_completed_gmt if order.status == "completed" else None
+    if order.status in states and order.lately(at):
+        yield order.event(states[order.status], context, at)
+    for refund in order.refunds or ():
+        yield order.refunded(refund)
+
+
+class Customer(Payload):
+    id: Id
+    username: str
+
+
+@provider.on("customer.created", Kind.CUSTOMER_CREATED, payload=Customer, default=False)
+def customer_created(customer: Customer, context: Context) -> Iterator[CommerceEvent]:
+    yield CommerceEvent(kind=Kind.CUSTOMER_CREATED, transactions=(customer.id,))
+
+
+class Subscription(Payload):
+    """Of the Subscriptions plugin; its topics and states are unconfirmed."""
+
+    id: Id
+    status: str
+    billing_period: str
+    date_modified_gmt: str | None = None
+
+
+_SUBSCRIPTION_STATES = {
+    "active": Kind.SUBSCRIPTION_STARTED,
+    "on-hold": Kind.SUBSCRIPTION_PAUSED,
+    "pending-cancel": Kind.SUBSCRIPTION_CANCEL_SCHEDULED,
+    "cancelled": Kind.SUBSCRIPTION_CANCELLED,
+    "expired": Kind.SUBSCRIPTION_EXPIRED,
+}
+
+
+@provider.on("subscription.created", *_SUBSCRIPTION_STATES.values(), payload=Subscription)
+@provider.on("subscription.updated", *_SUBSCRIPTION_STATES.values(), payload=Subscription)
+def subscription_changed(subscription: Subscription, context: Context) -> Iterator[CommerceEvent]:
+    # No amount: the orders report it. Each state once: the body is sent again at every change.
+    if subscription.status in _SUBSCRIPTION_STATES:
+        yield CommerceEvent(
+            kind=_SUBSCRIPTION_STATES[subscription.status],
+            transactions=(subscription.id,),
+            subscription_id=subscription.id,
+        )
