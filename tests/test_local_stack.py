@@ -436,7 +436,8 @@ def words(text: str) -> list[str]:
 
 def test_console_shows_the_way_of_a_webhook() -> None:
     """One line when it is stored, one for what it became, with amount and user where seen."""
-    data = {"amount": 25.9, "currency": "USD", "source": "stripe", "provider_event_id": "evt_1"}
+    data = {"amount": 25.9, "currency": "USD", "source": "stripe"}
+    data |= {"provider_event_id": "evt_1", "provider_event_type": "charge.refunded"}
     body = {"event_name": "purchase_refunded", "user_id": "user_42", "event_data": data}
     lines = shown(
         report("receive", Outcome.QUEUED),

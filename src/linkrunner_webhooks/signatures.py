@@ -11,7 +11,7 @@ import hmac
 import re
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from linkrunner_webhooks.errors import BadSignature
@@ -87,7 +87,7 @@ class HmacBody:
 
     headers: tuple[str, ...]
     encoding: Encoding
-    key: Callable[[str], bytes] = text_key
+    key: Callable[[str], bytes] = field(default=text_key, repr=False)
 
     @property
     def title(self) -> str:
