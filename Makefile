@@ -14,7 +14,7 @@ UV := $(BIN)/uv
 SAM := .venvs/sam/bin/sam
 INSTALL := pip install --quiet --require-hashes --no-deps
 
-.PHONY: help setup run test check build docs lock golden clean
+.PHONY: help setup run test chaos check build docs lock golden clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ run: .venv/.ready .venvs/ministack/.ready ## Start the local stack on http://127
 
 test: setup ## Run every test
 	@$(BIN)/python -m pytest -n 2
+
+chaos: .venv/.ready .venvs/ministack/.ready ## Faults, kills and outages on real components, with a report (CHAOS="--events 2000 --seed 7")
+	@$(BIN)/python -m tests.chaos $(CHAOS)
 
 check: setup ## Lint, types, import contracts, template validation
 	$(BIN)/ruff check .
