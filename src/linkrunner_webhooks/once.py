@@ -64,15 +64,19 @@ class Claims:
         # In one order everywhere, so that two workers never hold half each.
         ordered = sorted(set(keys))
         taken: list[str] = []
-        for key in ordered:
-            standing = self._take(key, owner)
-            if standing is Standing.DONE:
-                self._learn(key, ordered, taken, owner)
-            elif standing is Standing.BUSY:
+        try:
+            for key in ordered:
+                standing = self._take(key, owner)
+                if standing is Standing.DONE:
+                    return self._learn(key, ordered, taken, owner)
+                if standing is Standing.BUSY:
+                    self.release(taken, owner)
+                    return standing
+                taken.append(key)
+        except Unavailable:
+            with suppress(Unavailable):
                 self.release(taken, owner)
-            if standing is not Standing.OURS:
-                return standing
-            taken.append(key)
+            raise
         return Standing.OURS
 
     def complete(self, keys: Iterable[str], user_id: str) -> None:
@@ -99,12 +103,16 @@ class Claims:
                     ExpressionAttributeValues={":owner": {"S": owner}},
                 )
 
-    def _learn(self, done: str, keys: list[str], taken: list[str], owner: str) -> None:
-        """The other keys name the same fact, so what reports them later is a duplicate too."""
-        later = [key for key in keys if key != done and key not in taken]
-        learned = [*taken, *(key for key in later if self._take(key, owner) is Standing.OURS)]
-        if learned:
-            self.complete(learned, self.user_of([done]) or "")
+    def _learn(self, done: str, keys: list[str], taken: list[str], owner: str) -> Standing:
+        """The other keys name the same fact, so what reports them later must be a duplicate too.
+
+        BUSY while one of them is in other hands: then there is still something to learn.
+        """
+        user_id = self.user_of([done]) or ""
+        others = [key for key in keys if key != done]
+        found = {key: Standing.OURS if key in taken else self._take(key, owner) for key in others}
+        self.complete((key for key in others if found[key] is Standing.OURS), user_id)
+        return Standing.BUSY if Standing.BUSY in found.values() else Standing.DONE
 
     def _take(self, key: str, owner: str) -> Standing:
         now = int(self._clock())
