@@ -49,6 +49,7 @@ class FakeOnce:
     leases: dict[str, tuple[str, float]] = field(default_factory=dict)
     done: dict[str, str] = field(default_factory=dict)
     failing: dict[str, BaseException] = field(default_factory=dict)
+    troubled: bool = False
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def claim(self, keys: Sequence[str], owner: str) -> Standing:
@@ -76,6 +77,14 @@ class FakeOnce:
     def user_of(self, keys: Sequence[str]) -> str | None:
         self._fail("user_of")
         return next((self.done[key] for key in keys if key in self.done), None)
+
+    def note_trouble(self) -> None:
+        self._fail("note_trouble")
+        self.troubled = True
+
+    def in_trouble(self) -> bool:
+        self._fail("in_trouble")
+        return self.troubled
 
     def _fail(self, method: str) -> None:
         if method in self.failing:
@@ -518,6 +527,17 @@ def test_a_refund_without_its_payment_is_parked(world: World) -> None:
     world.deliver(checkout())
     world.deliver(refund(1000))
     assert world.last == ("captured", "none")
+
+
+def test_a_refund_waits_while_payments_are_late(world: World) -> None:
+    """In an outage its payment may still be waiting, so it is not parked before the schedule ends."""
+    world.linkrunner.script = [down("network")]
+    world.deliver(another(7))
+    late = replace(refund(1000), receives=20)
+    assert world.deliver(late) == [late.id]
+    assert world.last == ("retrying", "payer_unknown")
+    assert world.deliver(replace(late, sent_at=NOW - 61 * HOUR)) == []
+    assert world.last == ("parked", "missing_user")
 
 
 def test_a_refund_that_would_be_dropped_waits_for_its_payment(world: World) -> None:

@@ -470,7 +470,7 @@ def test_a_table_that_stops_answering_in_the_middle(begins: int) -> None:
 
 
 def test_what_kills_every_worker_is_put_aside_by_the_queue() -> None:
-    """What no worker survives ends in the dead-letter queue, and so may what lay beside it: nothing is lost."""
+    """What no worker survives ends in the dead-letter queue, and so may its neighbours: nothing is lost."""
     with simulated(_TABLES) as world:
         world.store(another(1), replace(checkout(), text="?"), another(2))
         with pytest.MonkeyPatch.context() as patch:

@@ -25,7 +25,7 @@ from tests.embedded import embedded_stack
 from tests.fakes import FakeTable, Item
 
 from linkrunner_webhooks.errors import Unavailable
-from linkrunner_webhooks.once import KEPT, LEASE, Claims, Standing
+from linkrunner_webhooks.once import KEPT, LEASE, TROUBLE, Claims, Standing
 from linkrunner_webhooks_local.stack import Stack
 
 OURS, DONE, BUSY = Standing.OURS, Standing.DONE, Standing.BUSY
@@ -243,6 +243,21 @@ def test_learning_does_not_take_from_others(table: Table) -> None:
     claims.release(table.keys("b"), "two")
     assert claims.claim(table.keys("ab"), "three") is DONE
     assert claims.claim(table.keys("b"), "four") is DONE
+
+
+def test_trouble_is_told_to_all_workers_and_passes(table: Table) -> None:
+    """What one worker meets, another knows; two hours after the last note it is over."""
+    one, two = table.new(), table.new()
+    before = two.in_trouble()
+    one.note_trouble()
+    assert two.in_trouble()
+    table.clock.now += TROUBLE - 1
+    assert two.in_trouble()
+    one.note_trouble()
+    table.clock.now += TROUBLE - 1
+    assert two.in_trouble()
+    table.clock.now += 2
+    assert (before, two.in_trouble()) == (False, False)
 
 
 def test_the_same_key_twice_is_one(table: Table) -> None:

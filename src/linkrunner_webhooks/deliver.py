@@ -39,6 +39,10 @@ SLOWEST = 30.0
 
 # What says nothing about the message at hand: the next one would meet the same.
 _EVERYBODYS = frozenset({"rate_limited", "timeout", "network", "unauthorized", "no_key", "claims"})
+# What holds up payments, so that a refund may be here before its own.
+_OUTAGES = frozenset(
+    {"timeout", "network", "unavailable", "rate_limited", "unauthorized", "no_key"}
+)
 # What passes sooner than an outage: the next run has all its time, a lease runs out, a rush is over.
 _LONGEST = {"out_of_time": 0.0, "busy": float(LEASE), "rate_limited": 900.0}
 
@@ -62,6 +66,8 @@ class Once(Protocol):
     def complete(self, keys: Sequence[str], user_id: str) -> None: ...
     def release(self, keys: Sequence[str], owner: str) -> None: ...
     def user_of(self, keys: Sequence[str]) -> str | None: ...
+    def note_trouble(self) -> None: ...
+    def in_trouble(self) -> bool: ...
 
 
 class Queue(Protocol):
@@ -127,9 +133,17 @@ class Deliverer:
         if run.trouble is None and run.remaining() < SLOWEST:
             run.trouble = Unavailable("no time left", reason="out_of_time")
         settled = self._settle(message, run.trouble)
-        if settled.kept is not None and settled.kept.reason in _EVERYBODYS:
-            run.trouble = settled.kept
+        if settled.kept is not None and run.trouble is None:
+            self._heed(run, settled.kept)
         return settled
+
+    def _heed(self, run: Run, kept: Unavailable) -> None:
+        """What one message has met is told to the others, if it concerns them."""
+        if kept.reason in _EVERYBODYS:
+            run.trouble = kept
+        if kept.reason in _OUTAGES:
+            with suppress(Exception):
+                self.once.note_trouble()
 
     def _settle(self, message: Message, trouble: Unavailable | None) -> Settled:
         """Deliver, park or delay one message; nothing it does can take the rest of the batch along."""
@@ -178,9 +192,11 @@ class Deliverer:
     def _may_still_learn(self, message: Message, *, drop: bool) -> bool:
         """A refund can overtake its payment: by a moment, or by an outage of Linkrunner.
 
-        What is parked can be redriven, so a moment is enough there; what is dropped is gone.
+        What would be dropped waits in any case: it would be gone. What would be parked can be redriven.
         """
-        return self._in_time(message) if drop else message.receives == 1
+        if message.receives == 1:
+            return True
+        return self._in_time(message) and (drop or self.once.in_trouble())
 
     def _capture_once(self, keys: Sequence[str], event: LinkrunnerEvent) -> Captured:
         """Capture an event unless its fact was captured before. Raises Refused or Unavailable."""

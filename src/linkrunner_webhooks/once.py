@@ -25,6 +25,10 @@ from linkrunner_webhooks.errors import Unavailable
 # Longer than a capture whose every step is at its slowest; who is killed holds up a twin for no longer.
 LEASE = 120
 KEPT = 35 * 24 * 3600
+# How long after a failure a payment may still be on its way: longer than the longest delay of a message.
+TROUBLE = 2 * 3600
+_TROUBLE_KEY = "trouble"
+_NOTE_EVERY = 60
 
 
 class Standing(Enum):
@@ -58,6 +62,7 @@ class Claims:
         self._table = table
         self._clock = clock
         self._lease = lease
+        self._noted_at = 0
 
     def claim(self, keys: Iterable[str], owner: str) -> Standing:
         """Take every key, or none: OURS to work on, DONE before, or BUSY in another worker's hands."""
@@ -90,6 +95,19 @@ class Claims:
         """The user of a captured fact with any of these keys: whose refund it is, for instance."""
         found = (self._get(key).get("user_id", {}).get("S") for key in keys)
         return next((user_id for user_id in found if user_id), None)
+
+    def note_trouble(self) -> None:
+        """Linkrunner is out of reach, so payments come late; noted once a minute, for all workers."""
+        now = int(self._clock())
+        if now - self._noted_at >= _NOTE_EVERY:
+            until = now + TROUBLE
+            self._call("put_item", Item=_item(_TROUBLE_KEY, "noted", "", until, until))
+            self._noted_at = now
+
+    def in_trouble(self) -> bool:
+        """Whether a payment that is not here may still be waiting somewhere."""
+        noted = self._get(_TROUBLE_KEY)
+        return int(noted.get("until", {}).get("N", 0)) > self._clock()
 
     def release(self, keys: Iterable[str], owner: str) -> None:
         """Give the keys back, unless somebody else has taken them over."""

@@ -1,0 +1,353 @@
+"""Days of trouble in seconds: outages, a flash sale, and everything failing at random.
+
+The real code runs over fakes on a simulated clock. Where it matters how many do it at once there are two
+workers with eight messages in hand each, as deployed; patience alone takes one with one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from random import Random
+
+import pytest
+from tests.fakes import (
+    DOWN,
+    HANGS,
+    HOUR,
+    LIMITED,
+    LIMITED_FOR_LONG,
+    MOST_RECEIVES,
+    NOW,
+    REFUSED,
+    UP,
+    Mood,
+    Trouble,
+    Worker,
+    World,
+    eight_in_hand,
+    simulated,
+)
+from tests.test_deliver import (
+    NEW_INVOICE,
+    ORDER,
+    SHOPIFY_REFUND,
+    TABLES,
+    USER,
+    another,
+    checkout,
+    refund,
+    shopify,
+    stripe,
+)
+
+from linkrunner_webhooks.deliver import Message
+
+Fact = tuple[str, str]
+Note = Callable[[str, object], None]
+
+# ------------------------------------------------------------------------- what a shop sends
+
+
+@dataclass
+class Traffic:
+    """Webhooks with what must become of them. `late` ones name no user and come after their payments."""
+
+    messages: list[Message] = field(default_factory=list)
+    late: list[Message] = field(default_factory=list)
+    facts: set[Fact] = field(default_factory=set)
+    parked: set[str] = field(default_factory=set)
+
+    def add(self, message: Message, *facts: Fact) -> None:
+        self.messages.append(message)
+        self.facts.update(facts)
+
+    def park(self, message: Message) -> None:
+        self.messages.append(message)
+        self.parked.add(message.attributes["event_id"])
+
+
+def _sale(traffic: Traffic, number: int) -> None:
+    traffic.add(another(number), ("paid", f"pi_{number}"))
+
+
+def _invoiced_sale(traffic: Traffic, number: int) -> None:
+    traffic.add(another(number, invoice=f"in_{number}"), ("paid", f"pi_{number}"))
+
+
+def _renewal(traffic: Traffic, number: int) -> None:
+    invoice = stripe("invoice.paid", NEW_INVOICE | {"id": f"in_{number}"})
+    traffic.add(invoice, ("paid", f"in_{number}"))
+
+
+def _refund(traffic: Traffic, number: int) -> None:
+    intent = f"pi_{number}"
+    refunded = refund(1000, id=f"ch_{number}", payment_intent=intent, **USER)
+    traffic.add(refunded, ("purchase_refunded", intent))
+
+
+def _order(traffic: Traffic, number: int) -> None:
+    ids = {"id": number, "admin_graphql_api_id": f"gid://shopify/Order/{number}"}
+    traffic.add(shopify("orders/paid", ORDER | ids), ("paid", str(number)))
+    traffic.add(shopify("orders/create", ORDER | ids, "shopify_eu"))
+
+
+def _refunded_order(traffic: Traffic, number: int) -> None:
+    _order(traffic, number)
+    body = SHOPIFY_REFUND | {"id": number, "order_id": number}
+    traffic.late.append(shopify("refunds/create", body))
+    traffic.facts.add(("purchase_refunded", str(number)))
+
+
+def _nobodys(traffic: Traffic, number: int) -> None:
+    traffic.park(another(number, client_reference_id=None))
+
+
+def _nonsense(traffic: Traffic, number: int) -> None:
+    traffic.park(another(number, currency=None))
+
+
+SALES = (_sale, _sale, _invoiced_sale, _renewal, _refund, _order)
+EVERYTHING = (*SALES, _refunded_order, _nobodys, _nonsense)
+
+
+def traffic(count: int, sorts: Sequence[Callable[[Traffic, int], None]]) -> Traffic:
+    """At least so many webhooks, of every sort in turn."""
+    made, number = Traffic(), 0
+    while len(made.messages) + len(made.late) < count:
+        number += 1
+        sorts[number % len(sorts)](made, number)
+    return made
+
+
+def arrive(world: World, messages: Iterable[Message], hours: float, dice: Random) -> None:
+    """The messages arrive at random over so many hours from now."""
+    for message in messages:
+        world.store(message, at=world.clock.now + dice.uniform(0, hours * HOUR))
+
+
+# ------------------------------------------------------------------------- outages
+
+OUTAGES = {
+    "refused": REFUSED,
+    "500": DOWN,
+    "429": LIMITED,
+    "429-for-long": LIMITED_FOR_LONG,
+    "hangs": HANGS,
+    "unauthorized": UP,
+}
+# The longest wait between two tries of one message; on the average they wait for a day each.
+LONGEST_WAITS = {"429": 900.0, "429-for-long": 1800.0}
+# Fewer where each is tried so often; what is asserted is per message.
+COUNTS = {"429": 150}
+AT_ONCE = {"500"}
+
+
+def most_requests(messages: int, hours: float, wait: float) -> float:
+    """Each message doubles its waits up to the longest one, and then comes along once in each."""
+    return messages * (10 + hours * HOUR / wait)
+
+
+@pytest.mark.parametrize("name", OUTAGES)
+def test_two_days_of_outage(name: str, record_property: Note) -> None:
+    """Nothing is parked, Linkrunner is not pestered, and after recovery all is captured within 90 minutes."""
+    sent = traffic(COUNTS.get(name, 500), SALES)
+    with simulated(TABLES) as world:
+        recovery = world.clock.now + 48 * HOUR
+        world.linkrunner.moods = [(world.clock.now, OUTAGES[name]), (recovery, UP)]
+        world.secrets.right_at = recovery if name == "unauthorized" else 0.0
+        arrive(world, sent.messages, 48, Random(1))
+        workers = eight_in_hand(world) if name in AT_ONCE else [Worker(world)]
+        world.run(*workers)
+        world.assert_nothing_left()
+        assert world.dead.messages == {}
+        assert set(world.captured) == sent.facts
+        assert set(world.captured.values()) == {1}
+        captured_at = [each.at for each in world.linkrunner.captures]
+        assert recovery <= min(captured_at)
+        assert max(captured_at) <= recovery + 1.5 * HOUR
+        assert world.queue.most_receives <= MOST_RECEIVES / 2
+        during = sum(at < recovery for at in world.linkrunner.requests)
+        record_property("requests", during)
+        record_property("receives", world.queue.receives / len(sent.messages))
+        record_property("most_receives", world.queue.most_receives)
+        record_property("recovered", (max(captured_at) - recovery) / 60)
+        wait = LONGEST_WAITS.get(name, 3600.0)
+        assert during <= most_requests(len(sent.messages), 24, wait)
+        assert busiest_second(world.linkrunner.requests) <= 30
+        assert not any(worker.died_at for worker in workers)
+
+
+def test_a_refund_in_an_outage_waits_for_its_payment() -> None:
+    """A refund that names no user, as Shopify's do, is not parked because its payment is held up."""
+    sent = Traffic()
+    _refunded_order(sent, 1001)
+    with simulated(TABLES) as world:
+        world.linkrunner.moods = [(NOW, DOWN), (NOW + 12 * HOUR, UP)]
+        world.store(*sent.messages, at=NOW)
+        world.store(*sent.late, at=NOW + 2 * HOUR)
+        world.run(*eight_in_hand(world))
+        assert world.dead.reasons == []
+        assert set(world.captured) == sent.facts
+
+
+@pytest.mark.parametrize("name", ["refused", "500", "429"])
+def test_longer_than_the_schedule(name: str) -> None:
+    """After 60 hours everything is parked as exhausted with why, and a redrive captures it all once."""
+    sent = traffic(60, SALES)
+    with simulated(TABLES) as world:
+        recovery = NOW + 70 * HOUR
+        world.linkrunner.moods = [(NOW, OUTAGES[name]), (recovery, UP)]
+        arrive(world, sent.messages, 6, Random(2))
+        world.run(Worker(world))
+        assert world.clock.now <= recovery
+        assert world.dead.reasons == ["exhausted"] * len(sent.messages)
+        assert world.captured == {}
+        errors = [each.attributes["error"]["StringValue"] for each in world.dead.messages.values()]
+        assert all("still failing after 60 hours" in error for error in errors)
+        world.clock.now = recovery
+        with world.letters.reading() as reading:
+            for letter in reading:
+                world.letters.redrive(letter)
+        world.run(Worker(world))
+        world.assert_nothing_left()
+        assert world.dead.messages == {}
+        assert set(world.captured) == sent.facts
+        assert set(world.captured.values()) == {1}
+
+
+# ------------------------------------------------------------------------- a flash sale
+
+
+def _rush(count: int) -> Iterable[tuple[Message, float]]:
+    """So many sales within ten seconds."""
+    sale = checkout(id="cs_@", payment_intent="pi_@")
+    for number in range(count):
+        yield replace(sale, text=sale.text.replace("@", str(number))), NOW + 10 * number / count
+
+
+def _takes_its_time(world: World, dice: Random) -> Callable[[int, str], None]:
+    """The clock moves on by what a call of AWS's services takes."""
+    takes = {"claim": 0.005, "note": 0.005, "receive": 0.010, "delete": 0.015, "secret": 0.020}
+
+    def meet(point: int, call: str) -> None:
+        if point % 2 == 0 and call in takes:
+            world.clock.sleep(takes[call] * dice.uniform(0.5, 2.0))
+
+    return meet
+
+
+def busiest_second(moments: Sequence[float]) -> int:
+    """The most that fall into any window of one second."""
+    ordered, first, most = sorted(moments), 0, 0
+    for last, moment in enumerate(ordered):
+        while ordered[first] <= moment - 1:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
+def rush(count: int, spread: float, note: Note) -> World:
+    """Sell so much; the ways of two requests to Linkrunner differ by up to `spread` seconds."""
+    dice = Random(3)
+    with simulated(TABLES) as world:
+        world.linkrunner.uplink = lambda: dice.uniform(0, spread)
+        world.linkrunner.downlink = lambda: dice.uniform(0.05, 0.2 - spread)
+        for message, at in _rush(count):
+            world.store(message, at=at)
+        world.run(*eight_in_hand(world, meet=_takes_its_time(world, dice)))
+    world.assert_nothing_left()
+    assert world.dead.messages == {}
+    assert len(world.captured) == sum(world.captured.values()) == count
+    assert busiest_second(world.linkrunner.requests) <= 30
+    note("rate", rate(world))
+    note("limited", limited(world))
+    note("busiest_seen", busiest_second(world.linkrunner.arrivals))
+    note("most_receives", world.queue.most_receives)
+    return world
+
+
+def rate(world: World) -> float:
+    """Captures a second from the first sale to the last capture."""
+    captures = world.linkrunner.captures
+    return len(captures) / (captures[-1].at - NOW)
+
+
+def limited(world: World) -> float:
+    """The share of requests that the limiter turned away."""
+    return world.linkrunner.limited / len(world.linkrunner.requests)
+
+
+def test_a_flash_sale(record_property: Note) -> None:
+    """The queue drains at nine tenths of the limit and more, and next to nothing is turned away."""
+    world = rush(20_000, 0.02, record_property)
+    assert rate(world) >= 0.9 * 30
+    assert limited(world) < 0.01
+
+
+@pytest.mark.parametrize("spread", [0.04, 0.15])
+def test_a_flash_sale_over_an_unsteady_network(spread: float, record_property: Note) -> None:
+    """Requests that are late by more than our headroom cost some speed, and nothing else."""
+    world = rush(2_000, spread, record_property)
+    assert rate(world) >= 0.6 * 30
+    assert limited(world) < 0.15
+
+
+# ------------------------------------------------------------------------- everything at once
+
+
+@dataclass
+class Chaos:
+    """One call in twenty goes wrong and one in three hundred is its worker's last, until it heals."""
+
+    world: World
+    dice: Random
+    until: float
+    seen: int = 0
+
+    def __call__(self, _number: int, _call: str) -> Trouble | None:
+        if self.world.clock.now >= self.until:
+            return None
+        luck = self.dice.random()
+        self.seen += luck < 0.05
+        if luck < 1 / 300:
+            return self.dice.choice((Trouble.DIES_BEFORE, Trouble.DIES_AFTER))
+        survivable = (Trouble.REFUSED, Trouble.UNREACHABLE, Trouble.LOST, Trouble.HANGS)
+        return self.dice.choice(survivable) if luck < 0.05 else None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_everything_fails_at_random(seed: int, record_property: Note) -> None:
+    """A thousand webhooks, repeated and in disorder, over failing parts and dying workers: all once."""
+    dice, sent = Random(seed), traffic(1000, EVERYTHING)
+    with simulated(TABLES, seed) as world:
+        healed = NOW + 8 * HOUR
+        chaos = Chaos(world, dice, healed)
+        world.queue.echo = lambda: dice.uniform(0, 60) if dice.random() < 0.1 else None
+        world.linkrunner.moods = [(NOW + dice.uniform(0, 4) * HOUR, Mood(status=503))]
+        world.linkrunner.moods.append((world.linkrunner.moods[0][0] + HOUR, UP))
+        copies = [each for each in sent.messages for _ in range(dice.choice((1, 1, 2, 3)))]
+        dice.shuffle(copies)
+        arrive(world, copies, 4, dice)
+        late = [each for each in sent.late for _ in range(dice.choice((1, 2)))]
+        for each in late:
+            world.store(each, at=healed + HOUR * dice.uniform(1, 2))
+        workers = eight_in_hand(world, trouble=chaos)
+        world.run(*workers)
+        world.assert_nothing_left()
+        world.assert_once(sent.facts)
+        names = [each.attributes["event_id"] for each in world.dead.messages.values()]
+        assert {name["StringValue"] for name in names} == sent.parked
+        assert set(world.dead.reasons) == {"missing_user", "untranslatable"}
+        amounts = [
+            json.dumps(each.body["event_data"].get("amount")) for each in world.linkrunner.captures
+        ]
+        assert set(amounts) <= {"25.99", "9.9", "10", "59.9"}
+        deaths = sum(len(worker.died_at) for worker in workers)
+        assert chaos.seen > 500
+        assert deaths > 20
+        record_property("troubles", chaos.seen)
+        record_property("deaths", deaths)
+        record_property("twice", sum(world.captured.values()) - len(sent.facts))
+        record_property("most_receives", world.queue.most_receives)
