@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from pydantic import ConfigDict, ValidationError
@@ -144,6 +145,14 @@ def name(value: str | None, what: str) -> str:
     if not value or len(value) > _MAX_NAME or not (value.isascii() and value.isprintable()):
         raise Malformed(f"the {what} is missing or unusable")
     return value
+
+
+def unix_time(seconds: int | None) -> datetime | None:
+    """A moment in unix seconds. Raises Malformed for numbers that are none."""
+    try:
+        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, OSError, ValueError):
+        raise Malformed("the time of the event is not a time") from None
 
 
 def describe(error: ValidationError) -> str:

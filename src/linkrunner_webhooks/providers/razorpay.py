@@ -11,11 +11,10 @@ to a subscription or an invoice, and is left to that.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Generic, TypeVar
 
-from linkrunner_webhooks.errors import Malformed, Untranslatable
+from linkrunner_webhooks.errors import Untranslatable
 from linkrunner_webhooks.model import (
     CommerceEvent,
     Id,
@@ -26,7 +25,7 @@ from linkrunner_webhooks.model import (
     Payload,
     Webhook,
 )
-from linkrunner_webhooks.provider import Context, Provider, name, parse
+from linkrunner_webhooks.provider import Context, Provider, name, parse, unix_time
 from linkrunner_webhooks.signatures import HmacBody
 
 _EVENT_ID = "x-razorpay-event-id"
@@ -44,15 +43,8 @@ def identify(webhook: Webhook) -> Identity:
     return Identity(
         event_id=name(webhook.headers.get(_EVENT_ID) or digest, "event id"),
         event_type=name(head.event, "event type"),
-        occurred_at=_moment(head.created_at),
+        occurred_at=unix_time(head.created_at),
     )
-
-
-def _moment(seconds: int | None) -> datetime | None:
-    try:
-        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
-    except (OverflowError, OSError, ValueError):
-        raise Malformed("`created_at` is not a time") from None
 
 
 _NOTES = ("linkrunner_user_id", "user_id", "userId", "customer_id")

@@ -10,12 +10,11 @@ invoiced. The other reports of the same money are off, and share its transaction
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 from pydantic import Field
 
-from linkrunner_webhooks.errors import Malformed, Untranslatable
+from linkrunner_webhooks.errors import Untranslatable
 from linkrunner_webhooks.model import (
     CommerceEvent,
     Id,
@@ -27,7 +26,7 @@ from linkrunner_webhooks.model import (
     Payload,
     Webhook,
 )
-from linkrunner_webhooks.provider import Context, Options, Provider, name, parse
+from linkrunner_webhooks.provider import Context, Options, Provider, name, parse, unix_time
 from linkrunner_webhooks.signatures import TimestampedHmac
 
 # https://docs.stripe.com/currencies: ISK keeps two decimals for compatibility, MGA is listed as having none.
@@ -47,16 +46,9 @@ def identify(webhook: Webhook) -> Identity:
     return Identity(
         event_id=name(head.id, "event id"),
         event_type=name(head.type, "event type"),
-        occurred_at=_moment(head.created),
+        occurred_at=unix_time(head.created),
         test=not head.livemode,
     )
-
-
-def _moment(seconds: int | None) -> datetime | None:
-    try:
-        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
-    except (OverflowError, OSError, ValueError):
-        raise Malformed("`created` is not a time") from None
 
 
 class StripeOptions(Options):
