@@ -39,6 +39,8 @@ def main() -> int:
         seconds=arguments.seconds,
         seed=random.randrange(10**6) if arguments.seed is None else arguments.seed,
         workers=arguments.workers,
+        # What waits is delivered at Linkrunner's pace.
+        patience=60 + arguments.events / 10,
     )
     # As Ctrl-C does, so that everything is taken down in order.
     signal.signal(signal.SIGTERM, _stop)
