@@ -345,7 +345,8 @@ def test_never_two_at_once_and_never_again(steps: list[tuple[str, int]]) -> None
         elif step == "claim" and number not in live:
             standing = claims.claim(table.keys(reports[number]), str(number))
             if done:
-                assert standing is DONE
+                # Who overran its lease may have left a key in the next one's hands; that is learned later.
+                assert standing is DONE or (standing is BUSY and live)
             elif standing is OURS:
                 assert not live
                 holders[number] = int(table.clock.now) + LEASE
