@@ -16,10 +16,11 @@ from linkrunner_webhooks.model import Webhook
 from linkrunner_webhooks.provider import Provider
 from linkrunner_webhooks.receive import Receiver
 from linkrunner_webhooks.reports import Report
+from linkrunner_webhooks.signatures import Scheme
 
 EVENTS = Path(__file__).parent.parent / "events"
-SECRET = "live_secret_0001"
-OLD_SECRET = "live_secret_0000"
+SEED = "live_secret_0001"
+OLD_SEED = "live_secret_0000"
 NOW = 1795000010.0
 
 Json: TypeAlias = Any
@@ -46,15 +47,37 @@ class Sample:
         """Unsigned."""
         return Webhook(self.provider.name, self.headers, self.raw() if body is None else body)
 
-    def signed(self, body: bytes | None = None, secret: str = SECRET, now: float = NOW) -> Webhook:
-        """With the headers the provider would send for this body."""
-        raw = self.raw() if body is None else body
-        signature = self.provider.signature.sign(raw, secret, now)
-        return Webhook(self.provider.name, {**self.headers, **signature}, raw)
+    def signed(
+        self, body: bytes | None = None, secret: str | None = None, now: float = NOW
+    ) -> Webhook:
+        """As the provider would send it, with the live secret."""
+        scheme = scheme_of(self.provider)
+        secret = scheme.example_secret(SEED) if secret is None else secret
+        return scheme.sign(self.webhook(body), secret, now)
+
+    @property
+    def signature_headers(self) -> frozenset[str]:
+        """The headers that signing it adds."""
+        return frozenset(self.signed().headers) - frozenset(self.headers)
 
     def leaves(self) -> Iterator[tuple[Place, str]]:
         """Every text in the body, with where it is."""
         return _leaves(self.body, ())
+
+
+def scheme_of(provider: Provider) -> Scheme:
+    """How a source with the provider's example options is signed."""
+    return provider.scheme(provider.options(**provider.options.example()))
+
+
+def live_secret(provider: Provider) -> str:
+    """The secret that samples are signed with."""
+    return scheme_of(provider).example_secret(SEED)
+
+
+def old_secret(provider: Provider) -> str:
+    """The one before it, which is still valid."""
+    return scheme_of(provider).example_secret(OLD_SEED)
 
 
 @cache
@@ -101,7 +124,7 @@ def tables(provider: Provider, **options: Json) -> dict[str, Json]:
         name: {kind.value: True for kind in event_type.switches}
         for name, event_type in provider.types.items()
     }
-    return {provider.name: {"events": events, **options}}
+    return {provider.name: {"events": events, **provider.options.example(), **options}}
 
 
 def everything_on(provider: Provider, **options: Json) -> Source:
@@ -148,6 +171,8 @@ class Desk:
             observe=self.reports.append,
         )
         answer = receiver.respond(event)
+        if answer["headers"] == {"content-type": "text/plain"}:
+            return answer["statusCode"], {"text": answer["body"]}
         assert answer["headers"] == {"content-type": "application/json"}
         return answer["statusCode"], json.loads(answer["body"])
 
@@ -157,7 +182,7 @@ class Desk:
 
 def desk(provider: Provider, **options: Json) -> Desk:
     """A receiver of one provider that forwards everything, with two live secrets."""
-    secrets = Secrets({provider.name: (SECRET, OLD_SECRET)})
+    secrets = Secrets({provider.name: (live_secret(provider), old_secret(provider))})
     return Desk(Config(tables(provider, **options)), secrets)
 
 

@@ -281,7 +281,7 @@ def test_send_signs_with_the_development_secret(endpoint: tuple[Endpoint, str]) 
     assert request.path == "/webhooks/stripe"
     webhook = Webhook("stripe", dict(request.headers), request.body)
     of = source("stripe")
-    verify(of.provider.signature, webhook, [development_secret("stripe")], _signed_at(webhook))
+    verify(of.signature, webhook, [development_secret(of)], _signed_at(webhook))
     assert json.loads(request.body)["data"]["object"]["client_reference_id"] == "u1"
 
 

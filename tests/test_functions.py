@@ -20,7 +20,7 @@ from linkrunner_webhooks import __version__, capture, deliver_function, receive_
 from linkrunner_webhooks.capture import CONNECTIONS
 from linkrunner_webhooks.deliver_function import Deliver
 from linkrunner_webhooks.errors import ConfigError
-from linkrunner_webhooks.model import Outcome
+from linkrunner_webhooks.model import Outcome, Webhook
 from linkrunner_webhooks.queues import untyped
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks.signatures import TimestampedHmac
@@ -150,9 +150,10 @@ def _request(number: int, **changes: Any) -> dict[str, Any]:
         }
     )
     scheme = TimestampedHmac(header="stripe-signature")
+    signed = scheme.sign(Webhook("stripe", {}, body.encode()), SIGNING_SECRET, time.time())
     return {
         "pathParameters": {"source": "stripe"},
-        "headers": dict(scheme.sign(body.encode(), SIGNING_SECRET, time.time())),
+        "headers": dict(signed.headers),
         "body": body,
         "isBase64Encoded": False,
     }

@@ -27,7 +27,6 @@ from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks_local import state, template
 from linkrunner_webhooks_local.aws import Aws, embedded_aws
 from linkrunner_webhooks_local.console import Console
-from linkrunner_webhooks_local.development import development_secret
 from linkrunner_webhooks_local.linkrunner import Arrival
 from linkrunner_webhooks_local.loopback import listen
 from linkrunner_webhooks_local.poller import Deliver, Poller
@@ -319,7 +318,7 @@ def test_settings_default_to_development() -> None:
     settings = Settings.read({"PORT": " ", "WEBHOOK_SECRETS": ""})
     assert (settings.port, settings.linkrunner_base_url) == (8000, None)
     assert settings.webhooks_toml == ROOT / "src" / "webhooks.toml"
-    assert settings.secrets["stripe"] == (development_secret("stripe"),)
+    assert settings.secrets["stripe"] == ("development_secret_stripe",)
     assert settings.secrets.keys() == set(settings.sources)
 
 
@@ -343,6 +342,7 @@ def test_settings_take_what_they_are_given(tmp_path: Path) -> None:
         webhooks_toml=path,
         sources=("stripe",),
         secrets={"stripe": ("one",), "shopify": ("new", "old")},
+        for_development=False,
     )
 
 
@@ -556,7 +556,7 @@ def post_checkout(url: str) -> Any:
     event: dict[str, Any] = {"id": "evt_1", "object": "event", "type": "checkout.session.completed"}
     event |= {"created": now, "livemode": True, "data": {"object": sample}}
     body = json.dumps(event).encode()
-    secret = development_secret("stripe").encode()
+    secret = b"development_secret_stripe"
     signature = hmac.new(secret, f"{now}.".encode() + body, hashlib.sha256).hexdigest()
     headers = {"Stripe-Signature": f"t={now},v1={signature}", "Content-Type": "application/json"}
     return get(urllib.request.Request(f"{url}/webhooks/stripe", body, headers))

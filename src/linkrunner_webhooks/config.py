@@ -20,6 +20,7 @@ from linkrunner_webhooks.errors import ConfigError
 from linkrunner_webhooks.linkrunner import EventData
 from linkrunner_webhooks.model import Kind
 from linkrunner_webhooks.provider import EventType, Options, Provider
+from linkrunner_webhooks.signatures import Scheme
 from linkrunner_webhooks.users import compile_path
 
 # An entry of [source.events]: a switch, a name, or a table of them by default event name.
@@ -48,6 +49,7 @@ class Source:
 
     name: str
     provider: Provider
+    signature: Scheme
     user_id: tuple[str, ...]
     missing_user: Literal["park", "drop"]
     test_events: bool
@@ -128,6 +130,7 @@ class _Reader:
         return Source(
             name=self.name,
             provider=provider,
+            signature=provider.scheme(options),
             user_id=provider.user_id if table.user_id is None else tuple(table.user_id),
             missing_user=table.missing_user,
             test_events=table.test_events,

@@ -48,10 +48,15 @@ class Kind(StrEnum):
     PURCHASE_INITIATED = "purchase_initiated"
     PURCHASE_COMPLETED = "purchase_completed"
     PURCHASE_PARTIALLY_PAID = "purchase_partially_paid"
+    PURCHASE_CANCELLED = "purchase_cancelled"
     PURCHASE_REFUNDED = "purchase_refunded"
+    PURCHASE_REVERSED = "purchase_reversed"
     PAYMENT_CAPTURED = "payment_captured"
     PAYMENT_FAILED = "payment_failed"
+    PAYMENT_EXPIRED = "payment_expired"
     REFUND_FAILED = "refund_failed"
+    REFUND_REVERSED = "refund_reversed"
+    INVOICE_ISSUED = "invoice_issued"
     INVOICE_PAID = "invoice_paid"
     CART_ADDED = "cart_added"
     CHECKOUT_STARTED = "checkout_started"
@@ -66,21 +71,30 @@ class Kind(StrEnum):
     TRIAL_STARTED = "trial_started"
     TRIAL_CONVERTED = "trial_converted"
     TRIAL_ENDING = "trial_ending"
+    TRIAL_CANCELLED = "trial_cancelled"
     SUBSCRIPTION_CREATED = "subscription_created"
     SUBSCRIPTION_AUTHENTICATED = "subscription_authenticated"
+    SUBSCRIPTION_GRANTED = "subscription_granted"
     SUBSCRIPTION_STARTED = "subscription_started"
     SUBSCRIPTION_RENEWED = "subscription_renewed"
     SUBSCRIPTION_UPDATED = "subscription_updated"
+    SUBSCRIPTION_PRODUCT_CHANGED = "subscription_product_changed"
+    SUBSCRIPTION_OFFER_REDEEMED = "subscription_offer_redeemed"
+    SUBSCRIPTION_EXTENDED = "subscription_extended"
     SUBSCRIPTION_PAYMENT_FAILED = "subscription_payment_failed"
     SUBSCRIPTION_BILLING_ISSUE = "subscription_billing_issue"
     SUBSCRIPTION_CANCEL_SCHEDULED = "subscription_cancel_scheduled"
     SUBSCRIPTION_CANCELLED = "subscription_cancelled"
+    SUBSCRIPTION_REACTIVATED = "subscription_reactivated"
+    SUBSCRIPTION_REVOKED = "subscription_revoked"
+    SUBSCRIPTION_PAUSE_SCHEDULED = "subscription_pause_scheduled"
     SUBSCRIPTION_PAUSED = "subscription_paused"
     SUBSCRIPTION_RESUMED = "subscription_resumed"
     SUBSCRIPTION_HALTED = "subscription_halted"
     SUBSCRIPTION_COMPLETED = "subscription_completed"
     SUBSCRIPTION_EXPIRED = "subscription_expired"
     SUBSCRIPTION_FAILED = "subscription_failed"
+    DISPUTE_WARNING = "dispute_warning"
     DISPUTE_OPENED = "dispute_opened"
     DISPUTE_WON = "dispute_won"
     DISPUTE_LOST = "dispute_lost"
@@ -102,6 +116,7 @@ class Flow(StrEnum):
 
     PAYMENT = "payment"
     REFUND = "refund"
+    REFUND_REVERSAL = "refund_reversal"
     DISPUTE = "dispute"
 
 
@@ -111,14 +126,22 @@ _FLOWS = {
     Kind.SUBSCRIPTION_STARTED: Flow.PAYMENT,
     Kind.SUBSCRIPTION_RENEWED: Flow.PAYMENT,
     Kind.SUBSCRIPTION_UPDATED: Flow.PAYMENT,
+    Kind.SUBSCRIPTION_PRODUCT_CHANGED: Flow.PAYMENT,
+    Kind.SUBSCRIPTION_OFFER_REDEEMED: Flow.PAYMENT,
+    Kind.TRIAL_CONVERTED: Flow.PAYMENT,
     Kind.PURCHASE_REFUNDED: Flow.REFUND,
+    Kind.PURCHASE_REVERSED: Flow.REFUND,
+    Kind.REFUND_REVERSED: Flow.REFUND_REVERSAL,
     Kind.DISPUTE_OPENED: Flow.DISPUTE,
 }
 
 _ON_THE_WAY_BACK = frozenset(
     {
         Kind.PURCHASE_REFUNDED,
+        Kind.PURCHASE_REVERSED,
         Kind.REFUND_FAILED,
+        Kind.REFUND_REVERSED,
+        Kind.DISPUTE_WARNING,
         Kind.DISPUTE_OPENED,
         Kind.DISPUTE_WON,
         Kind.DISPUTE_LOST,

@@ -29,6 +29,12 @@ class Options(Payload):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @classmethod
+    def example(cls) -> dict[str, Any]:
+        """Values for the options one has to give, as for samples; each field brings its own."""
+        fields = cls.model_fields.items()
+        return {name: (field.examples or [])[0] for name, field in fields if field.is_required()}
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -68,25 +74,31 @@ class EventType:
 class Provider:
     """A company's webhook dialect.
 
+    `signature` is a scheme, or makes one of the provider's options. `unpack` makes of a verified request the
+    webhooks in it, each with one event and a JSON body. `acknowledgement` is the text a sender needs to see.
     `headers` travel with the body into the queue because they carry identity. `user_id` is the default
     ladder of JMESPath expressions over the body. `unique_ids` says that transaction ids never repeat across
     this provider's accounts, so that two sources fed by one account still count a sale once. `never` holds
     types that must not be forwarded, each with the reason an operator who tries is given. `handshake`
-    recognises an unsigned greeting that must be answered 200 and means nothing. `setup` (how to
-    point the provider here) and `user_snippet` (how to hand over the user id) are for docs/providers.md.
+    recognises an unsigned greeting that must be answered 200 and means nothing. `caution` is what an operator
+    who switches the provider on has to know. `setup` (how to point the provider here) and `user_snippet` (how
+    to hand over the user id) are for docs/providers.md.
     """
 
     name: str
     title: str
     docs: str
-    signature: Scheme
+    signature: Scheme | Callable[[Any], Scheme]
     identify: Callable[[Webhook], Identity]
     user_id: tuple[str, ...]
     headers: tuple[str, ...] = ()
     options: type[Options] = Options
     unique_ids: bool = False
     handshake: Callable[[Webhook], bool] = field(default=lambda _: False, repr=False)
+    unpack: Callable[[Webhook], tuple[Webhook, ...]] = field(default=lambda it: (it,), repr=False)
+    acknowledgement: str = ""
     never: Mapping[str, str] = field(default_factory=dict)
+    caution: str = ""
     setup: str = field(default="", repr=False)
     user_snippet: str = field(default="", repr=False)
     types: dict[str, EventType] = field(default_factory=dict, repr=False)
@@ -106,6 +118,10 @@ class Provider:
             return translate
 
         return register
+
+    def scheme(self, options: Options) -> Scheme:
+        """How a source with these options is signed."""
+        return self.signature(options) if callable(self.signature) else self.signature
 
     def translate(
         self, webhook: Webhook, identity: Identity, options: Options

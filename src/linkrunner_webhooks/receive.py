@@ -8,7 +8,7 @@ from __future__ import annotations
 import binascii
 import json
 from base64 import b64decode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ from linkrunner_webhooks.errors import (
     UnknownSource,
 )
 from linkrunner_webhooks.model import Identity, Outcome, Webhook
+from linkrunner_webhooks.provider import Provider
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks.secrets import MIN_AGE, SigningSecrets
 from linkrunner_webhooks.signatures import verify
@@ -51,17 +52,18 @@ class Receiver:
         try:
             webhook = read(event)
             source = self._source(webhook.source)
-            report = self._receive(webhook, source)
+            reports = self._receive(webhook, source)
         except (Rejected, NotStored) as error:
-            report = _rejected(source, error.code, str(error))
+            reports = [_rejected(source, error.code, str(error))]
             answer = _answer(error.status, {"error": error.code, "message": str(error)})
         except Exception as error:  # noqa: BLE001 - the provider tries again; strangers see no stack trace
             detail = str(error) if isinstance(error, ConfigError) else type(error).__name__
-            report = _rejected(source, "internal", detail)
+            reports = [_rejected(source, "internal", detail)]
             answer = _answer(500, {"error": "internal", "message": "try again"})
         else:
-            answer = _answer(200, {"status": report.outcome.value, "event_id": report.event_id})
-        self.observe(report)
+            answer = _accepted(source.provider, reports)
+        for report in reports:
+            self.observe(report)
         return answer
 
     def _source(self, name: str) -> Source:
@@ -70,11 +72,20 @@ class Receiver:
             raise UnknownSource("there is no such source; its name is a table in webhooks.toml")
         return source
 
-    def _receive(self, webhook: Webhook, source: Source) -> Report:
-        if source.provider.handshake(webhook):
-            return _report(Outcome.IGNORED, source, None, "handshake")
-        self._verify(webhook, source)
-        identity = source.provider.identify(webhook)
+    def _receive(self, webhook: Webhook, source: Source) -> list[Report]:
+        """One report for every event in the request. What is stored twice is recognised later."""
+        provider = source.provider
+        if provider.handshake(webhook):
+            return [_report(Outcome.IGNORED, source, None, "handshake")]
+        try:
+            self._verify(webhook, source)
+        except Unavailable as error:
+            raise NotStored(str(error)) from None
+        # All of them before the first is stored: a request is turned away whole.
+        events = [(each, provider.identify(each)) for each in provider.unpack(webhook)]
+        return [self._accept(each, identity, source) for each, identity in events]
+
+    def _accept(self, webhook: Webhook, identity: Identity, source: Source) -> Report:
         if not source.wants(identity.event_type):
             return _report(Outcome.IGNORED, source, identity, "unwanted")
         if identity.test and not source.test_events:
@@ -85,22 +96,16 @@ class Receiver:
 
     def _verify(self, webhook: Webhook, source: Source) -> None:
         """With the secrets at hand; once more with fresh ones, because they may just have been rotated."""
-        known = self._secrets(source)
+        known = self.secrets.of(source.name)
         try:
             if not known:
                 raise UnknownSource("the source has no signing secret; add it to WebhookSecrets")
-            verify(source.provider.signature, webhook, known, self.now())
+            verify(source.signature, webhook, known, self.now())
         except (UnknownSource, BadSignature):
-            fresh = self._secrets(source, MIN_AGE)
+            fresh = self.secrets.of(source.name, MIN_AGE)
             if fresh == known:
                 raise
-            verify(source.provider.signature, webhook, fresh, self.now())
-
-    def _secrets(self, source: Source, *max_age: float) -> tuple[str, ...]:
-        try:
-            return self.secrets.of(source.name, *max_age)
-        except Unavailable as error:
-            raise NotStored(str(error)) from None
+            verify(source.signature, webhook, fresh, self.now())
 
 
 def read(event: Mapping[str, Any]) -> Webhook:
@@ -153,6 +158,18 @@ def _rejected(source: Source | None, reason: str, detail: str) -> Report:
         source=source.name if source else "unknown",
         provider=source.provider.name if source else "",
     )
+
+
+def _accepted(provider: Provider, reports: Sequence[Report]) -> dict[str, Any]:
+    if provider.acknowledgement:
+        return {
+            "statusCode": 200,
+            "headers": {"content-type": "text/plain"},
+            "body": provider.acknowledgement,
+        }
+    # The one event there is; of several, one that was stored.
+    first = min(reports, key=lambda report: report.outcome is not Outcome.QUEUED)
+    return _answer(200, {"status": first.outcome.value, "event_id": first.event_id})
 
 
 def _answer(status: int, body: Mapping[str, str]) -> dict[str, Any]:

@@ -6,18 +6,21 @@ for whatever header or body, is a BadSignature and nothing else.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
+import json
 import re
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import Any, ClassVar, Literal, Protocol
 
-from linkrunner_webhooks.errors import BadSignature
+from linkrunner_webhooks.errors import BadSignature, Unavailable
 from linkrunner_webhooks.model import Webhook
 
 Encoding = Literal["hex", "base64"]
+Algorithm = Literal["sha256", "sha512"]
+Covers = Literal["body", "values", "sender"]
 
 _ENCODERS: dict[str, Callable[[bytes], str]] = {
     "hex": bytes.hex,
@@ -26,20 +29,35 @@ _ENCODERS: dict[str, Callable[[bytes], str]] = {
 
 
 class Scheme(Protocol):
-    """How one provider signs. `title` says it in a few words, for the documentation."""
+    """How one provider proves itself."""
 
     @property
-    def title(self) -> str: ...
+    def title(self) -> str:
+        """The scheme in a few words, for the documentation."""
+
+    @property
+    def covers(self) -> Covers:
+        """What is proved: every byte of the body, only the values that count, or the sender alone."""
+
+    @property
+    def tolerance(self) -> int | None:
+        """How many seconds old a signature may be; None when it does not say when it was made."""
 
     def matches(self, webhook: Webhook, secret: str, now: float) -> bool:
-        """Whether `secret` signed these exact bytes, recently enough at `now` (unix seconds)."""
+        """Whether `secret` signed this very webhook, recently enough at `now` (unix seconds)."""
 
-    def sign(self, body: bytes, secret: str, now: float) -> Mapping[str, str]:
-        """The headers a provider would send with `body`; for samples and tests."""
+    def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
+        """The webhook as the provider would send it; for samples and tests."""
+
+    def example_secret(self, seed: str) -> str:
+        """A secret of the right form, always the same for a seed; for samples and tests."""
 
 
 def verify(scheme: Scheme, webhook: Webhook, secrets: Sequence[str], now: float) -> None:
-    """Raise BadSignature unless one of the live secrets signed the webhook."""
+    """Raise BadSignature unless one of the live secrets signed the webhook.
+
+    Raises Unavailable when that cannot be told now, because a certificate cannot be fetched.
+    """
     for secret in secrets:
         if _matches(scheme, webhook, secret, now):
             return
@@ -52,12 +70,14 @@ def _matches(scheme: Scheme, webhook: Webhook, secret: str, now: float) -> bool:
         return False
     try:
         return scheme.matches(webhook, secret, now)
+    except Unavailable:
+        raise
     except Exception:  # noqa: BLE001 - a hostile header must not become a 500, a retry and an alarm
         return False
 
 
-def _digest(key: bytes, message: bytes, encoding: Encoding) -> str:
-    return _ENCODERS[encoding](hmac.digest(key, message, hashlib.sha256))
+def _digest(key: bytes, message: bytes, encoding: Encoding, algorithm: Algorithm = "sha256") -> str:
+    return _ENCODERS[encoding](hmac.digest(key, message, algorithm))
 
 
 def text_key(secret: str) -> bytes:
@@ -78,20 +98,37 @@ def _equal(expected: str, received: str) -> bool:
     return hmac.compare_digest(expected.encode(), received.encode("utf-8", "replace"))
 
 
+def hex_key(secret: str) -> bytes:
+    """The secret is the key in hexadecimal. Raises ValueError."""
+    return bytes.fromhex(secret)
+
+
+def with_headers(webhook: Webhook, headers: Mapping[str, str]) -> Webhook:
+    """The webhook with some headers more."""
+    return replace(webhook, headers={**webhook.headers, **headers})
+
+
 @dataclass(frozen=True, slots=True)
 class HmacBody:
-    """HMAC-SHA256 of the raw body in one header. No timestamp: deduplication is the replay defence.
+    """HMAC of the raw body in one header. No timestamp: deduplication is the replay defence.
 
-    `headers` are the names it may come under, lower case, the first one used for signing.
+    `headers` are the names it may come under, lower case, the first one used for signing. `prefix` is signed
+    before the body.
     """
 
     headers: tuple[str, ...]
     encoding: Encoding
     key: Callable[[str], bytes] = field(default=text_key, repr=False)
+    algorithm: Algorithm = "sha256"
+    prefix: str = ""
+
+    covers: ClassVar[Covers] = "body"
+    tolerance: ClassVar[int | None] = None
 
     @property
     def title(self) -> str:
-        return f"HMAC-SHA256 of the body ({self.encoding})"
+        signed = "the registered URL and the body" if self.prefix else "the body"
+        return f"HMAC-{self.algorithm.upper()} of {signed} ({self.encoding})"
 
     def matches(self, webhook: Webhook, secret: str, now: float) -> bool:
         del now
@@ -100,17 +137,22 @@ class HmacBody:
             "",
         )
         # No provider delivers an empty body; a signature over nothing says nothing.
-        return bool(webhook.body) and _equal(
-            _digest(self.key(secret), webhook.body, self.encoding), received.strip()
-        )
+        return bool(webhook.body) and _equal(self._signature(webhook, secret), received.strip())
 
-    def sign(self, body: bytes, secret: str, now: float) -> Mapping[str, str]:
+    def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
         del now
-        return {self.headers[0]: _digest(self.key(secret), body, self.encoding)}
+        return with_headers(webhook, {self.headers[0]: self._signature(webhook, secret)})
+
+    def example_secret(self, seed: str) -> str:
+        return seed
+
+    def _signature(self, webhook: Webhook, secret: str) -> str:
+        message = self.prefix.encode() + webhook.body
+        return _digest(self.key(secret), message, self.encoding, self.algorithm)
 
 
-# At most 12 digits: an unbounded number is an attack on int(), not a time.
-_TIMESTAMP = re.compile(r"[0-9]{1,12}", re.ASCII)
+# At most 14 digits: an unbounded number is an attack on int(), not a time.
+_TIMESTAMP = re.compile(r"[0-9]{1,14}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +170,12 @@ class TimestampedHmac:
     joiner: str = "."
     tolerance: int = 300
 
+    title: ClassVar[str] = "HMAC-SHA256 of timestamp and body"
+    covers: ClassVar[Covers] = "body"
+
     @property
-    def title(self) -> str:
-        return "HMAC-SHA256 of timestamp and body"
+    def headers(self) -> tuple[str, ...]:
+        return (self.header,)
 
     def matches(self, webhook: Webhook, secret: str, now: float) -> bool:
         fields = [
@@ -146,10 +191,230 @@ class TimestampedHmac:
         expected = _digest(text_key(secret), self._signed(stamp, webhook.body), "hex")
         return any(_equal(expected, value) for name, value in fields if name == self.signature)
 
-    def sign(self, body: bytes, secret: str, now: float) -> Mapping[str, str]:
+    def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
         stamp = str(int(now))
-        digest = _digest(text_key(secret), self._signed(stamp, body), "hex")
-        return {self.header: f"{self.timestamp}={stamp}{self.separator}{self.signature}={digest}"}
+        digest = _digest(text_key(secret), self._signed(stamp, webhook.body), "hex")
+        fields = f"{self.timestamp}={stamp}{self.separator}{self.signature}={digest}"
+        return with_headers(webhook, {self.header: fields})
+
+    def example_secret(self, seed: str) -> str:
+        return seed
 
     def _signed(self, stamp: str, body: bytes) -> bytes:
         return f"{stamp}{self.joiner}".encode() + body
+
+
+@dataclass(frozen=True, slots=True)
+class HmacWithHeaders:
+    """HMAC-SHA256, base64, over the values of the headers `signed` and the body, each joined to the next.
+
+    The last of `signed` is the time, in units of which `per_second` are a second. With a `version` the
+    signature header is a list like `v1,<base64> v1,<base64>`, one match is enough, and other versions are
+    passed over. `keys` are what a secret may mean.
+    """
+
+    header: str
+    signed: tuple[str, ...]
+    joiner: str = ""
+    version: str = ""
+    per_second: int = 1
+    tolerance: int = 300
+    keys: Callable[[str], Sequence[bytes]] = field(default=lambda it: (text_key(it),), repr=False)
+
+    title: ClassVar[str] = "HMAC-SHA256 of headers and body (base64)"
+    covers: ClassVar[Covers] = "body"
+
+    @property
+    def headers(self) -> tuple[str, ...]:
+        return (self.header,)
+
+    def matches(self, webhook: Webhook, secret: str, now: float) -> bool:
+        stamp = webhook.headers[self.signed[-1]]
+        if not _TIMESTAMP.fullmatch(stamp):
+            return False
+        if abs(now - int(stamp) / self.per_second) > self.tolerance:
+            return False
+        received = self._received(webhook.headers[self.header])
+        message = self._message(webhook)
+        return any(
+            _equal(_digest(key, message, "base64"), signature)
+            for key in self.keys(secret)
+            for signature in received
+        )
+
+    def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
+        known = dict.fromkeys(self.signed, "msg_0001") | dict(webhook.headers)
+        stamped = with_headers(webhook, known | {self.signed[-1]: str(int(now * self.per_second))})
+        digest = _digest(self.keys(secret)[0], self._message(stamped), "base64")
+        prefix = f"{self.version}," if self.version else ""
+        return with_headers(stamped, {self.header: prefix + digest})
+
+    def example_secret(self, seed: str) -> str:
+        return seed
+
+    def _received(self, header: str) -> list[str]:
+        if not self.version:
+            return [header.strip()]
+        pairs = (part.partition(",") for part in header.split())
+        return [value for version, _, value in pairs if version == self.version]
+
+    def _message(self, webhook: Webhook) -> bytes:
+        values = [webhook.headers[name].encode() for name in self.signed]
+        return self.joiner.encode().join([*values, webhook.body])
+
+
+@dataclass(frozen=True, slots=True)
+class StaticToken:
+    """The secret itself in a header: proof that the sender knows it, and of nothing in the body.
+
+    Weaker than a signature: whoever sees one request can send others.
+    """
+
+    header: str
+
+    title: ClassVar[str] = "static token in a header (weaker: the body is not signed)"
+    covers: ClassVar[Covers] = "sender"
+    tolerance: ClassVar[int | None] = None
+
+    @property
+    def headers(self) -> tuple[str, ...]:
+        return (self.header,)
+
+    def matches(self, webhook: Webhook, secret: str, now: float) -> bool:
+        del now
+        return _equal(secret, webhook.headers[self.header])
+
+    def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
+        del now
+        return with_headers(webhook, {self.header: secret})
+
+    def example_secret(self, seed: str) -> str:
+        return seed
+
+
+@dataclass(frozen=True, slots=True)
+class BasicAuth:
+    """HTTP basic authentication; the secret is `user:password`. Weaker, like StaticToken."""
+
+    headers: ClassVar[tuple[str, ...]] = ("authorization",)
+    title: ClassVar[str] = "HTTP basic authentication (weaker: the body is not signed)"
+    covers: ClassVar[Covers] = "sender"
+    tolerance: ClassVar[int | None] = None
+
+    def matches(self, webhook: Webhook, secret: str, now: float) -> bool:
+        del now
+        scheme, _, credentials = webhook.headers["authorization"].strip().partition(" ")
+        # Without a colon there is no password, and half a secret is none.
+        if scheme.lower() != "basic" or ":" not in secret:
+            return False
+        return _equal(secret, b64decode(credentials.strip(), validate=True).decode("utf-8"))
+
+    def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
+        del now
+        credentials = b64encode(secret.encode()).decode("ascii")
+        return with_headers(webhook, {"authorization": f"Basic {credentials}"})
+
+    def example_secret(self, seed: str) -> str:
+        return f"linkrunner:{seed}"
+
+
+class InHeaders(Scheme, Protocol):
+    """A scheme whose proof is in headers."""
+
+    @property
+    def headers(self) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FirstPresent:
+    """Several ways to prove oneself, the strongest first: the first one the request claims is judged alone.
+
+    So nobody escapes a failing signature by adding something weaker.
+    """
+
+    schemes: tuple[InHeaders, ...]
+
+    @property
+    def title(self) -> str:
+        return ", or ".join(scheme.title for scheme in self.schemes)
+
+    @property
+    def covers(self) -> Covers:
+        return self.schemes[0].covers
+
+    @property
+    def tolerance(self) -> int | None:
+        return self.schemes[0].tolerance
+
+    def matches(self, webhook: Webhook, secret: str, now: float) -> bool:
+        claimed = (
+            scheme
+            for scheme in self.schemes
+            if any(name in webhook.headers for name in scheme.headers)
+        )
+        return next(claimed).matches(webhook, secret, now)
+
+    def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
+        return self.schemes[0].sign(webhook, secret, now)
+
+    def example_secret(self, seed: str) -> str:
+        return self.schemes[0].example_secret(seed)
+
+
+@dataclass(frozen=True, slots=True)
+class SignedItems:
+    """HMAC-SHA256 (hexadecimal key, base64) inside each item of the body, over some of its values.
+
+    The body is `{<items>: [{<item>: {...}}, ...]}`; every one of them must be signed. `values` are the dotted
+    paths of what is signed, joined by colons without escaping, a missing one as nothing.
+    """
+
+    items: str
+    item: str
+    values: tuple[str, ...]
+    signature: str
+
+    title: ClassVar[str] = "HMAC-SHA256 of the values that count, in every item (base64)"
+    covers: ClassVar[Covers] = "values"
+    tolerance: ClassVar[int | None] = None
+
+    def matches(self, webhook: Webhook, secret: str, now: float) -> bool:
+        del now
+        items = self._items(json.loads(webhook.body))
+        return bool(items) and all(
+            _equal(self._digest(item, secret), _text_at(item, self.signature)) for item in items
+        )
+
+    def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
+        del now
+        body = json.loads(webhook.body)
+        for item in self._items(body):
+            *parents, last = self.signature.split(".")
+            place = item
+            for parent in parents:
+                place = place.setdefault(parent, {})
+            place[last] = self._digest(item, secret)
+        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+        return replace(webhook, body=text.encode())
+
+    def example_secret(self, seed: str) -> str:
+        return sha256(seed.encode()).hexdigest().upper()
+
+    def _items(self, body: Any) -> list[Any]:
+        return [each[self.item] for each in body[self.items]]
+
+    def _digest(self, item: Any, secret: str) -> str:
+        message = ":".join(_text_at(item, path) for path in self.values)
+        return _digest(hex_key(secret), message.encode(), "base64")
+
+
+def _text_at(item: Any, path: str) -> str:
+    """The text or integer at a dotted path; nothing when it is missing. Raises TypeError for other things."""
+    value = item
+    for key in path.split("."):
+        value = (value or {}).get(key)
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise TypeError("only texts and integers are signed")
+    return str(value)

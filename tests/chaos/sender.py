@@ -157,8 +157,9 @@ class Senders:
                 self.edge.put(sending.key)
             return 200
         secret = secrets()[sending.source][0]
-        signature = sending.provider.signature.sign(sending.body, secret, time.time())
-        webhook = Webhook(sending.source, {**sending.headers, **signature}, sending.body)
+        scheme = sending.provider.scheme(sending.provider.options())
+        unsigned = Webhook(sending.source, sending.headers, sending.body)
+        webhook = scheme.sign(unsigned, secret, time.time())
         return int(respond(request(webhook))["statusCode"])
 
     def _settle(self, taken: tuple[float, int, Sending], status: int | None) -> None:

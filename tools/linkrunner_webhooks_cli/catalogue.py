@@ -126,6 +126,8 @@ def warnings_of(source: Source) -> Iterator[str]:
     for name in sorted({name for names in _names(source).values() for name in names}):
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
             yield f'[{source.name}.events] "{name}" is not snake_case, which Linkrunner recommends'
+    if source.provider.caution:
+        yield f"[{source.name}] {source.provider.caution}"
     yield from _overlaps(source)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
+
+from pydantic.fields import FieldInfo
 
 from linkrunner_webhooks import providers
 from linkrunner_webhooks.provider import EventType, Provider
@@ -23,7 +26,7 @@ def reference() -> str:
 def table() -> str:
     """The README's table of providers."""
     rows = [
-        f"| [{each.title}]({each.docs}) (`{each.name}`) | {each.signature.title} | {len(each.types)} |"
+        f"| [{each.title}]({each.docs}) (`{each.name}`) | {_signature(each)} | {len(each.types)} |"
         for each in map(providers.load, providers.names())
     ]
     return "\n".join(["| provider | signature | event types |", "| --- | --- | --- |", *rows])
@@ -35,7 +38,8 @@ def _section(provider: Provider) -> str:
             f"## {provider.title}",
             "",
             f"Source `{provider.name}`, URL `<WebhookUrl>{provider.name}`.",
-            f"{provider.signature.title}. [Documentation]({provider.docs}).",
+            f"Proof: {_signature(provider)}. [Documentation]({provider.docs}).",
+            *_caution(provider),
             "",
             "| event type | becomes |",
             "| --- | --- |",
@@ -43,6 +47,7 @@ def _section(provider: Provider) -> str:
             *_never(provider),
             "",
             "**Set it up.** " + provider.setup,
+            *_options(provider),
             "**The user id** is the first usable of:",
             "",
             *(f"- `{path}`" for path in provider.user_id),
@@ -50,6 +55,30 @@ def _section(provider: Provider) -> str:
             provider.user_snippet,
         ]
     )
+
+
+def _signature(provider: Provider) -> str:
+    return provider.scheme(provider.options(**provider.options.example())).title
+
+
+def _caution(provider: Provider) -> list[str]:
+    return ["", f"**Mind:** {provider.caution}"] if provider.caution else []
+
+
+def _options(provider: Provider) -> list[str]:
+    """The keys of its table that only this provider has."""
+    fields = provider.options.model_fields
+    if not fields:
+        return []
+    rows = [
+        f"| `{name}` | {_default(field)} | {field.description or ''} |"
+        for name, field in fields.items()
+    ]
+    return ["| its own setting | default | |", "| --- | --- | --- |", *rows, ""]
+
+
+def _default(field: FieldInfo) -> str:
+    return "none, must be set" if field.is_required() else f"`{json.dumps(field.default)}`"
 
 
 def _becomes(event_type: EventType) -> str:

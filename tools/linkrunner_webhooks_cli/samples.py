@@ -39,9 +39,8 @@ class Sample:
         return json.dumps(self.body, ensure_ascii=False, separators=(",", ":")).encode()
 
     def signed(self, source: Source, secret: str, now: float) -> Webhook:
-        """With the headers the provider would send for this body."""
-        signature = source.provider.signature.sign(self.bytes(), secret, now)
-        return Webhook(source.name, {**self.headers, **signature}, self.bytes())
+        """As the provider would send it."""
+        return source.signature.sign(self.webhook(source), secret, now)
 
 
 def load(source: Source, event_type: str) -> Sample:

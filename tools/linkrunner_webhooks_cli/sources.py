@@ -39,7 +39,7 @@ def pick_source(configured: Config, provider: Provider, name: str | None) -> Sou
     if of_provider:
         choices = ", ".join(each.name for each in of_provider)
         raise click.UsageError(f"{provider.title} has several sources; give --source: {choices}")
-    defaults = Config({provider.name: {}}).source(provider.name)
+    defaults = Config({provider.name: provider.options.example()}).source(provider.name)
     assert defaults is not None
     return defaults
 

@@ -62,12 +62,14 @@ def translate(
       linkrunner-webhooks translate shopify order.json --header X-Shopify-Topic:orders/paid
     """
     picked = pick_source(read_config(config_path), load_provider(provider), source)
-    webhook = _webhook(picked, file.read(), headers)
-    webhook, identity = _identified(picked, webhook)
-    _explain(picked, identity)
-    planned = plan(webhook, identity, picked)
+    request = _webhook(picked, file.read(), headers)
+    webhooks = [_identified(picked, each) for each in picked.provider.unpack(request)]
     bodies, missing = [], []
-    for each in planned:
+    for identity in dict.fromkeys(identity for _, identity in webhooks):
+        _explain(picked, identity)
+    for each in (
+        each for webhook, identity in webhooks for each in plan(webhook, identity, picked)
+    ):
         try:
             bodies.append(each.event(picked, user_id).body())
         except MissingUser as error:
@@ -230,23 +232,24 @@ def send(
         sample = samples.with_money(sample, picked, amount, currency and currency.upper())
     for setting in settings:
         sample = samples.with_value(sample, setting.path, setting.value)
-    webhook = sample.signed(picked, secret or _secret(picked.name), time.time())
+    webhook = sample.signed(picked, secret or _secret(picked), time.time())
     status, answer = _post(_target(url, picked.name), webhook)
     say(f"{type} -> {status} {answer}")
     if not 200 <= status < 300:
         raise Failure("the webhook was not accepted")
 
 
-def _secret(source: str) -> str:
+def _secret(source: Source) -> str:
     """The newest live secret, the same that `make run` was given."""
     text = os.environ.get("WEBHOOK_SECRETS")
     try:
-        value = json.loads(text)[source] if text else development_secret(source)
+        if not text:
+            return development_secret(source)
+        value = json.loads(text)[source.name]
         return value if isinstance(value, str) else str(value[0])
     except (ValueError, KeyError, IndexError, TypeError):
-        message = (
-            f'WEBHOOK_SECRETS has no secret for {source}; it is JSON like {{"{source}": ["..."]}}'
-        )
+        example = f'{{"{source.name}": ["..."]}}'
+        message = f"WEBHOOK_SECRETS has no secret for {source.name}; it is JSON like {example}"
         raise Failure(message) from None
 
 

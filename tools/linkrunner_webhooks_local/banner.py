@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from linkrunner_webhooks_local.development import development_secret
+from linkrunner_webhooks_local.development import DEVELOPMENT_SECRET
 from linkrunner_webhooks_local.project import ROOT
 from linkrunner_webhooks_local.settings import Settings
 from linkrunner_webhooks_local.state import LocalStack
@@ -37,9 +37,16 @@ def _sources(settings: Settings) -> str:
 
 
 def _secrets(settings: Settings) -> str:
-    if settings.secrets == {source: (development_secret(source),) for source in settings.secrets}:
-        return f"for development: {development_secret('<source>')} (set WEBHOOK_SECRETS for others)"
-    return "from WEBHOOK_SECRETS"
+    if not settings.for_development:
+        return "from WEBHOOK_SECRETS"
+    plain = {source: (f"{DEVELOPMENT_SECRET}_{source}",) for source in settings.sources}
+    special = [
+        f"{source}: {known[0]}"
+        for source, known in settings.secrets.items()
+        if known != plain[source]
+    ]
+    shown = "; ".join([f"{DEVELOPMENT_SECRET}_<source>", *special])
+    return f"for development: {shown} (set WEBHOOK_SECRETS for others)"
 
 
 def _linkrunner(local: LocalStack, settings: Settings) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from linkrunner_webhooks import config
+from linkrunner_webhooks.config import Source
 from linkrunner_webhooks_local.development import LINKRUNNER_KEY, development_secret
 from linkrunner_webhooks_local.project import WEBHOOKS_TOML, LocalError
 
@@ -27,6 +28,7 @@ class Settings:
     webhooks_toml: Path
     sources: tuple[str, ...]
     secrets: Secrets
+    for_development: bool
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Settings:
@@ -37,14 +39,15 @@ class Settings:
         given = {name: value.strip() for name, value in environment.items() if value.strip()}
         webhooks_toml = Path(given.get("WEBHOOKS_TOML", WEBHOOKS_TOML)).expanduser()
         # Every table is validated here, so that a mistake shows now and not at its first webhook.
-        sources = tuple(source.name for source in config.load(webhooks_toml).sources())
+        sources = config.load(webhooks_toml).sources()
         return cls(
             port=_port(given.get("PORT")),
             linkrunner_base_url=_base_url(given.get("LINKRUNNER_BASE_URL")),
             linkrunner_key=given.get("LINKRUNNER_SERVER_KEY", LINKRUNNER_KEY),
             webhooks_toml=webhooks_toml.resolve(),
-            sources=sources,
+            sources=tuple(source.name for source in sources),
             secrets=_secrets(given.get("WEBHOOK_SECRETS"), sources),
+            for_development="WEBHOOK_SECRETS" not in given,
         )
 
 
@@ -62,9 +65,9 @@ def _base_url(text: str | None) -> str | None:
     return text
 
 
-def _secrets(text: str | None, sources: tuple[str, ...]) -> Secrets:
+def _secrets(text: str | None, sources: Sequence[Source]) -> Secrets:
     if text is None:
-        return {source: (development_secret(source),) for source in sources}
+        return {source.name: (development_secret(source),) for source in sources}
     try:
         given = json.loads(text)
     except ValueError:

@@ -1,0 +1,151 @@
+"""Webhooks signed with a certificate that lies at a URL."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache, lru_cache
+from importlib.resources import files
+from typing import Any, ClassVar
+from uuid import NAMESPACE_URL, uuid5
+from zlib import crc32
+
+import urllib3
+from cryptography import x509
+from cryptography.x509 import Certificate
+from cryptography.x509.oid import AuthorityInformationAccessOID
+from cryptography.x509.verification import PolicyBuilder, Store
+
+from linkrunner_webhooks.errors import Unavailable
+from linkrunner_webhooks.model import Webhook
+from linkrunner_webhooks.signatures import Covers, with_headers
+from linkrunner_webhooks.trust import Trust, example_key, signed_by
+from linkrunner_webhooks.trust import signature as signature_of
+
+Fetch = Callable[[str], bytes]
+
+# A certificate is a few kilobytes, and its chain a few of them.
+_MAX_FETCHED = 64 * 1024
+_DAY = 24 * 3600
+
+
+def fetch(url: str) -> bytes:
+    """What lies at a URL. Raises Unavailable when it does not answer, LookupError when nothing is there."""
+    timeout = urllib3.Timeout(connect=1.0, read=1.5)
+    try:
+        with urllib3.PoolManager(retries=False, timeout=timeout) as pool:
+            answer = pool.request("GET", url, preload_content=False, redirect=False)
+            content = answer.read(_MAX_FETCHED)
+    except urllib3.exceptions.HTTPError:
+        raise Unavailable("the certificate cannot be fetched", reason="certificate") from None
+    if answer.status in (408, 429) or answer.status >= 500:
+        raise Unavailable("the certificate cannot be fetched", reason="certificate")
+    if answer.status != 200:
+        raise LookupError("there is no such certificate")
+    return bytes(content)
+
+
+@lru_cache(maxsize=16)
+def _fetched(fetch: Fetch, url: str) -> bytes:
+    return fetch(url)
+
+
+@cache
+def public_roots() -> tuple[Certificate, ...]:
+    """The roots that the AWS SDK trusts, which are the public ones."""
+    return tuple(x509.load_pem_x509_certificates((files("botocore") / "cacert.pem").read_bytes()))
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateSignature:
+    """RSA with SHA-256 over `<id>|<time>|<who is meant>|<CRC-32 of the body>`, as PayPal signs.
+
+    The certificate lies at a URL that the request names: it must match `url`, its chain must lead to a public
+    root, and it must be for a name under `domain`. Issuers that do not come along are fetched from where the
+    certificate says, if that matches `issuers`. All of it is fetched once, then kept.
+    """
+
+    prefix: str
+    url: re.Pattern[str] = field(repr=False)
+    domain: str
+    issuers: re.Pattern[str] = field(repr=False)
+    tolerance: int = 4 * _DAY
+    fetch: Fetch = field(default=fetch, repr=False)
+    roots: Callable[[], Sequence[Certificate]] = field(default=public_roots, repr=False)
+
+    title: ClassVar[str] = "RSA-SHA256 with a certificate, over a checksum of the body"
+    covers: ClassVar[Covers] = "body"
+
+    def matches(self, webhook: Webhook, secret: str, now: float) -> bool:
+        trust = Trust.read(secret)
+        sent = datetime.fromisoformat(webhook.headers[f"{self.prefix}-transmission-time"])
+        if abs(now - sent.timestamp()) > self.tolerance:
+            return False
+        signature = b64decode(webhook.headers[f"{self.prefix}-transmission-sig"], validate=True)
+        key = trust.public_key if trust.key else self._certified_key(webhook, now)
+        return signed_by(key, signature, self._message(webhook, trust.id))
+
+    def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
+        trust = Trust.read(secret)
+        known = {
+            f"{self.prefix}-auth-algo": "SHA256withRSA",
+            f"{self.prefix}-transmission-id": str(uuid5(NAMESPACE_URL, f"{now}")),
+            f"{self.prefix}-transmission-time": _written(datetime.fromtimestamp(int(now), UTC)),
+        }
+        stamped = with_headers(webhook, known)
+        signature = signature_of(trust.private_key, self._message(stamped, trust.id))
+        name = f"{self.prefix}-transmission-sig"
+        return with_headers(stamped, {name: b64encode(signature).decode("ascii")})
+
+    def example_secret(self, seed: str) -> str:
+        return f"5GP028458E2496506 {example_key(seed)}"
+
+    def _message(self, webhook: Webhook, id: str) -> bytes:
+        headers = webhook.headers
+        parts = (
+            headers[f"{self.prefix}-transmission-id"],
+            headers[f"{self.prefix}-transmission-time"],
+            id,
+            str(crc32(webhook.body)),
+        )
+        return "|".join(parts).encode()
+
+    def _certified_key(self, webhook: Webhook, now: float) -> Any:
+        """The key of the certificate the request names. Raises when it is not to be trusted."""
+        url = webhook.headers[f"{self.prefix}-cert-url"]
+        if not self.url.fullmatch(url):
+            raise LookupError("the certificate is to be fetched from a strange place")
+        leaf, *chain = x509.load_pem_x509_certificates(_fetched(self.fetch, url))
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        name = next(
+            each
+            for each in names.get_values_for_type(x509.DNSName)
+            if each.lower().endswith(self.domain)
+        )
+        policy = PolicyBuilder().store(Store(list(self.roots())))
+        policy = policy.time(datetime.fromtimestamp(now, UTC).replace(tzinfo=None))
+        issuers = chain or list(self._issuers(leaf))
+        policy.build_server_verifier(x509.DNSName(name)).verify(leaf, issuers)
+        return leaf.public_key()
+
+    def _issuers(self, leaf: Certificate) -> Iterator[Certificate]:
+        known = {root.subject for root in self.roots()}
+        below = leaf
+        while below.issuer not in known:
+            access = below.extensions.get_extension_for_class(x509.AuthorityInformationAccess)
+            (url,) = (
+                each.access_location.value
+                for each in access.value
+                if each.access_method == AuthorityInformationAccessOID.CA_ISSUERS
+            )
+            if not self.issuers.fullmatch(url):
+                raise LookupError("the issuer is to be fetched from a strange place")
+            below = x509.load_der_x509_certificate(_fetched(self.fetch, url))
+            yield below
+
+
+def _written(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
