@@ -218,7 +218,12 @@ def test_kinds_that_move_money() -> None:
         "subscription_started": Flow.PAYMENT,
         "subscription_renewed": Flow.PAYMENT,
         "subscription_updated": Flow.PAYMENT,
+        "subscription_product_changed": Flow.PAYMENT,
+        "subscription_offer_redeemed": Flow.PAYMENT,
+        "trial_converted": Flow.PAYMENT,
         "purchase_refunded": Flow.REFUND,
+        "purchase_reversed": Flow.REFUND,
+        "refund_reversed": Flow.REFUND_REVERSAL,
         "dispute_opened": Flow.DISPUTE,
     }
 

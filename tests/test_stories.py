@@ -73,10 +73,13 @@ class World:
     provider: Provider
     config: Config
     captured: list[LinkrunnerEvent] = field(default_factory=list)
-    parked: list[str] = field(default_factory=list)
+    parked: list[tuple[str, str]] = field(default_factory=list)
+
+    def capture(self, event: LinkrunnerEvent) -> None:
+        self.captured.append(event)
 
     def park(self, message: Message, reason: str, error: str) -> None:
-        self.parked.append(f"{reason}: {error}")
+        self.parked.append((message.attributes["event_type"], f"{reason}: {error}"))
 
     def delay(self, message: Message, seconds: float) -> None:
         pass
@@ -95,7 +98,7 @@ class World:
         """Everything once, and what was not ready again until it is done."""
         deliverer = Deliverer(
             config=self.config,
-            capture=self.captured.append,
+            capture=self.capture,
             once=Claims(FakeTable(), "claims", clock=lambda: NOW),
             queue=self,
             now=lambda: NOW,
@@ -129,7 +132,7 @@ def _written(data: Mapping[str, Any]) -> str:
 def orders(reports: Sequence[Sample]) -> Iterator[list[Sample]]:
     """Each report twice: an order of the first time, and another one of the second."""
     shuffled = list(islice(permutations(reports), 5000))
-    Random(1).shuffle(shuffled)  # noqa: S311
+    Random(1).shuffle(shuffled)
     for order in shuffled[:MOST_ORDERS]:
         yield [*order, *reversed(order)]
 

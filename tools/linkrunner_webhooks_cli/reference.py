@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import inspect
 import sys
-
-from pydantic.fields import FieldInfo
 
 from linkrunner_webhooks import providers
 from linkrunner_webhooks.provider import EventType, Provider
@@ -66,19 +64,9 @@ def _caution(provider: Provider) -> list[str]:
 
 
 def _options(provider: Provider) -> list[str]:
-    """The keys of its table that only this provider has."""
-    fields = provider.options.model_fields
-    if not fields:
-        return []
-    rows = [
-        f"| `{name}` | {_default(field)} | {field.description or ''} |"
-        for name, field in fields.items()
-    ]
-    return ["| its own setting | default | |", "| --- | --- | --- |", *rows, ""]
-
-
-def _default(field: FieldInfo) -> str:
-    return "none, must be set" if field.is_required() else f"`{json.dumps(field.default)}`"
+    """The keys of its table that only this provider has, as their class describes them."""
+    described = inspect.cleandoc(provider.options.__doc__ or "")
+    return [f"**Settings of its own.** {described}", ""] if provider.options.model_fields else []
 
 
 def _becomes(event_type: EventType) -> str:
