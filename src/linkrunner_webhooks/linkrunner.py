@@ -17,6 +17,8 @@ Number = int | float
 class Content(BaseModel):
     """One line, as Meta's catalogue ads read it."""
 
+    model_config = ConfigDict(defer_build=True)
+
     id: str
     quantity: int
     item_price: Number | None = None
@@ -25,7 +27,8 @@ class Content(BaseModel):
 class EventData(BaseModel):
     """Everything that may ever be sent about an event, besides the operator's own fields."""
 
-    model_config = ConfigDict(extra="forbid")
+    # receive reads the names of the fields and never builds one.
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     amount: Number | None = None
     currency: str | None = None

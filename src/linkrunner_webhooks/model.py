@@ -256,7 +256,8 @@ class Outcome(StrEnum):
 class Payload(BaseModel):
     """What a mapper reads of a provider's body: only the fields used, everything else ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    # Built when first used: a webhook needs a few of its provider's models, and a cold start none of the rest.
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
 def _text(value: object) -> object:

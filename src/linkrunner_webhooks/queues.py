@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from linkrunner_webhooks import __version__
-from linkrunner_webhooks.deliver import Message
+from linkrunner_webhooks.aws import reason
 from linkrunner_webhooks.errors import NotStored, Unavailable
+
+if TYPE_CHECKING:
+    from linkrunner_webhooks.deliver import Message
 
 _MAX_ERROR = 512
 # SQS refuses a longer wait than this from the moment of receipt.
@@ -34,7 +37,7 @@ class WebhookQueue:
                 MessageAttributes=typed(attributes),
             )
         except (BotoCoreError, ClientError) as error:
-            raise NotStored(f"the queue did not take the webhook: {_code(error)}") from None
+            raise NotStored(f"the queue did not take the webhook: {reason(error)}") from None
 
 
 class DeliveryQueue:
@@ -100,10 +103,4 @@ def _unavailable() -> Iterator[None]:
     try:
         yield
     except (BotoCoreError, ClientError) as error:
-        raise Unavailable(f"SQS did not answer: {_code(error)}", reason="queue") from None
-
-
-def _code(error: BotoCoreError | ClientError) -> str:
-    if isinstance(error, ClientError):
-        return str(error.response.get("Error", {}).get("Code", "ClientError"))
-    return type(error).__name__
+        raise Unavailable(f"SQS did not answer: {reason(error)}", reason="queue") from None

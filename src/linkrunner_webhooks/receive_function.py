@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from linkrunner_webhooks import wiring
+from linkrunner_webhooks.aws import Queue, SecretsManager
 from linkrunner_webhooks.queues import WebhookQueue
 from linkrunner_webhooks.receive import Receiver
 from linkrunner_webhooks.reports import Report
@@ -22,12 +23,12 @@ def build(environment: wiring.Environment, *, observe: Callable[[Report], None])
     """The receiver over real queues and secrets. Raises ConfigError naming a wrong setting."""
     # The most impatient provider waits 5 seconds in all.
     patience = {"connect": 1.0, "read": 1.5, "attempts": 2}
-    secrets = wiring.client("secretsmanager", environment, **patience)  # type: ignore[arg-type]
-    queue = wiring.client("sqs", environment, **patience)  # type: ignore[arg-type]
+    secrets = SecretsManager(environment, **patience)
+    queue_url = wiring.setting(environment, "WEBHOOK_QUEUE_URL")
     return Receiver(
         config=wiring.webhooks(environment),
         secrets=SigningSecrets(Secret(secrets, wiring.setting(environment, "WEBHOOK_SECRETS_ARN"))),
-        store=WebhookQueue(queue, wiring.setting(environment, "WEBHOOK_QUEUE_URL")).store,
+        store=WebhookQueue(Queue(queue_url, environment, **patience), queue_url).store,
         now=time.time,
         observe=observe,
     ).respond

@@ -13,6 +13,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from linkrunner_webhooks.aws import reason
 from linkrunner_webhooks.errors import Unavailable
 
 # A rotated secret works after this many seconds without a deploy or a restart.
@@ -46,15 +47,9 @@ class Secret:
             self._value = answer.get("SecretString") or ""
         except (BotoCoreError, ClientError) as error:
             if self._value is None:
-                message = f"cannot read secret {self._arn}: {_reason(error)}"
+                message = f"cannot read secret {self._arn}: {reason(error)}"
                 raise Unavailable(message, reason="secret") from None
         self._read_at = self._clock()
-
-
-def _reason(error: BotoCoreError | ClientError) -> str:
-    if isinstance(error, ClientError):
-        return str(error.response.get("Error", {}).get("Code", "ClientError"))
-    return type(error).__name__
 
 
 class SigningSecrets:

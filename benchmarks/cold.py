@@ -1,0 +1,212 @@
+"""Cold starts under the real runtime loop: from spawning Python to the answer to the first event."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks import packages, stub
+from benchmarks.packages import Package
+from benchmarks.tables import Progress, Row, Section, ms, ratio
+
+STARTS = 11
+_EMULATOR = {"x86_64": "x86_64", "aarch64": "arm64"}[packages.MACHINE]
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    title: str
+    package: Package
+    handler: str
+    event: Mapping[str, Any]
+
+
+def measure(starts: int, progress: Progress) -> Section:
+    """Medians over `starts` rounds; in each round every contestant starts once, one after the other."""
+    ours, naive, minimal = packages.ours(), packages.naive(), packages.minimal()
+    contestants = [
+        Contestant("empty handler", packages.compiled(minimal), "empty.handler", webhook()),
+        Contestant(
+            "receive, ours", ours, "linkrunner_webhooks.receive_function.handler", webhook()
+        ),
+        Contestant("receive, naive build", naive, "naive.receive", webhook()),
+        Contestant("receive, minimal", minimal, "minimal_receiver.handler", webhook()),
+        Contestant(
+            "receive, minimal, compiled",
+            packages.compiled(minimal),
+            "minimal_receiver.handler",
+            webhook(),
+        ),
+        Contestant("deliver, ours", ours, "linkrunner_webhooks.deliver_function.handler", batch()),
+        Contestant("deliver, naive build", naive, "naive.deliver", batch()),
+    ]
+    client, interpreter = packages.runtime_client(), packages.python()
+    taken: dict[str, list[float]] = {each.title: [] for each in contestants}
+    with stub.running() as url:
+        for _ in progress.over(range(starts), "cold starts"):
+            for each in contestants:
+                taken[each.title].append(_first_answer(each, client, interpreter, url))
+    times = {title: median(each) for title, each in taken.items()}
+    return _section(times, starts)
+
+
+def _section(times: Mapping[str, float], starts: int) -> Section:
+    receive, deliver = times["receive, ours"], times["deliver, ours"]
+    against = {
+        "receive, naive build": (receive, 0.30),
+        "receive, minimal": (receive, 1.0),
+        "receive, minimal, compiled": (receive, 1.0),
+        "deliver, naive build": (deliver, 0.40),
+    }
+    rows = [
+        Row(
+            title,
+            ms(seconds),
+            ratio(against[title][0] / seconds) if title in against else "",
+            against[title][1] if title in against else None,
+        )
+        for title, seconds in times.items()
+    ]
+    return Section(
+        "Cold start, first event answered",
+        ("", f"median of {starts}", "ours / it"),
+        tuple(rows),
+    )
+
+
+def webhook() -> dict[str, Any]:
+    """A signed Stripe event as the HTTP API hands it over."""
+    path = packages.ROOT / "events" / "stripe" / "checkout.session.completed.json"
+    body = json.dumps(json.loads(path.read_text("utf-8"))["body"])
+    now = str(int(time.time()))
+    signed = hmac.new(stub.SECRET.encode(), f"{now}.{body}".encode(), hashlib.sha256)
+    return {
+        "version": "2.0",
+        "pathParameters": {"source": "stripe"},
+        "headers": {"stripe-signature": f"t={now},v1={signed.hexdigest()}"},
+        "body": body,
+        "isBase64Encoded": False,
+    }
+
+
+def batch() -> dict[str, Any]:
+    """One message of the queue, as the event source hands it over."""
+    envelope = {
+        "v": 1,
+        "source": "stripe",
+        "received_at": 1.0,
+        "headers": {},
+        "body": webhook()["body"],
+    }
+    record = {
+        "messageId": "1",
+        "receiptHandle": "1",
+        "body": json.dumps(envelope),
+        "attributes": {
+            "ApproximateReceiveCount": "1",
+            "SentTimestamp": str(int(time.time() * 1000)),
+        },
+        "messageAttributes": {},
+    }
+    return {"Records": [record]}
+
+
+def _first_answer(each: Contestant, client: Path, interpreter: str, url: str) -> float:
+    """Seconds. The emulator spawns Python when the first event comes in."""
+    with _function(each, client, interpreter, url) as port:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/2015-03-31/functions/function/invocations",
+            data=json.dumps(each.event).encode(),
+        )
+        began = time.perf_counter()
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            result = json.load(answer)
+        taken = time.perf_counter() - began
+    if result.get("statusCode") != 200 and result != {"batchItemFailures": []}:
+        raise SystemExit(f"{each.title} did not work: {result}")
+    return taken
+
+
+@contextmanager
+def _function(each: Contestant, client: Path, interpreter: str, url: str) -> Iterator[int]:
+    port, api_port = _free_ports(2)
+    (emulator,) = packages.ROOT.glob(
+        f".venvs/sam/lib/python3*/site-packages/samcli/local/rapid/aws-lambda-rie-{_EMULATOR}"
+    )
+    command: Sequence[str] = (
+        *(str(emulator), "--log-level", "error"),
+        *("--runtime-interface-emulator-address", f"127.0.0.1:{port}"),
+        *("--runtime-api-address", f"127.0.0.1:{api_port}"),
+        *(interpreter, "-S", "-m", "awslambdaric", each.handler),
+    )
+    with subprocess.Popen(
+        ["timeout", "60", *command],
+        env=_environment(client, url),
+        cwd=each.package.folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        try:
+            _wait_for(port)
+            yield port
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+
+
+def _environment(client: Path, url: str) -> dict[str, str]:
+    return {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(client),
+        # The deployed folder is read-only: nobody gets compiled files by having run once.
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": url,
+        "AWS_LAMBDA_FUNCTION_NAME": "benchmark",
+        "AWS_LAMBDA_LOG_FORMAT": "JSON",
+        "POWERTOOLS_SERVICE_NAME": "benchmark",
+        "POWERTOOLS_METRICS_NAMESPACE": "Benchmark",
+        "WEBHOOK_SECRETS_ARN": "arn:aws:secretsmanager:us-east-1:123456789012:secret:signing",
+        "LINKRUNNER_KEY_SECRET_ARN": "arn:aws:secretsmanager:us-east-1:123456789012:secret:key",
+        "WEBHOOK_QUEUE_URL": f"{url}/123456789012/webhooks",
+        "DEAD_LETTER_QUEUE_URL": f"{url}/123456789012/dead-letters",
+        "CLAIMS_TABLE": "claims",
+        "LINKRUNNER_BASE_URL": url,
+        "DELIVER_CONCURRENCY": "2",
+        "REQUESTS_PER_SECOND": "30",
+    }
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with closing(socket.socket()) as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.005)
+    raise SystemExit("the runtime emulator does not start")
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]

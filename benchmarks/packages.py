@@ -1,0 +1,148 @@
+"""The packages that are compared, built side by side from the same pinned requirements."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+WORK = ROOT / ".local" / "bench"
+UV = ROOT / ".venv" / "bin" / "uv"
+ALTERNATIVES = Path(__file__).parent / "alternatives"
+MACHINE = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}[
+    platform.machine().lower()
+]
+MINOR = "3.13"
+# What a receiver needs that knows no provider and validates nothing.
+_MINIMAL = ("boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3")
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A folder as Lambda gets it."""
+
+    title: str
+    folder: Path
+
+    @property
+    def unzipped(self) -> int:
+        """Bytes."""
+        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+
+    @property
+    def zipped(self) -> int:
+        """Bytes, at the level that `sam deploy` uses."""
+        archive = self.folder.with_suffix(".zip")
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as out:
+            for path in sorted(self.folder.rglob("*")):
+                if path.is_file():
+                    out.write(path, path.relative_to(self.folder))
+        return archive.stat().st_size
+
+
+def python() -> str:
+    """Lambda's Python, found where src/build.sh looks; the running one where this machine has none."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    found = [
+        shutil.which(f"python{MINOR}"),
+        *map(str, pyenv.glob(f"versions/{MINOR}.*/bin/python")),
+    ]
+    for candidate in filter(None, found):
+        probe = [
+            candidate,
+            "-Ic",
+            f"import sys; sys.exit('%d.%d' % sys.version_info[:2] != '{MINOR}')",
+        ]
+        if subprocess.run(probe, capture_output=True, check=False).returncode == 0:
+            return candidate
+    sys.exit(f"Python {MINOR} is what Lambda runs: put it on PATH, or install it with pyenv.")
+
+
+def ours() -> Package:
+    """As `make build` builds it."""
+    package = _empty("ours")
+    _run(
+        *("make", "-s", "-C", ROOT / "src", "build-ReceiveFunction"),
+        *(f"ARTIFACTS_DIR={package}", f"UV={UV}", f"LAMBDA_PYTHON={MINOR}"),
+        f"LAMBDA_PLATFORM={MACHINE}-manylinux_2_28",
+    )
+    return Package("ours", package)
+
+
+def naive() -> Package:
+    """The same dependencies and sources, installed and nothing more: what a plain `sam build` makes."""
+    package = _installed("naive")
+    sources = ROOT / "src"
+    shutil.copytree(
+        sources / "linkrunner_webhooks", package / "linkrunner_webhooks", ignore=_COMPILED
+    )
+    shutil.copy(sources / "webhooks.toml", package)
+    shutil.copy(ALTERNATIVES / "naive.py", package)
+    return Package("naive", package)
+
+
+def minimal() -> Package:
+    """The hand-written receiver with the SDK, as a plain `sam build` makes it."""
+    package = _installed("minimal", *_MINIMAL)
+    shutil.copy(ALTERNATIVES / "minimal_receiver.py", package)
+    shutil.copy(ALTERNATIVES / "empty.py", package)
+    return Package("minimal", package)
+
+
+def compiled(package: Package) -> Package:
+    """The same, with compiled files, so that only the code makes the difference."""
+    folder = WORK / f"{package.folder.name}-compiled"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(package.folder, folder)
+    _run(python(), "-I", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", folder)
+    return Package(f"{package.title}, compiled", folder)
+
+
+def runtime_client() -> Path:
+    """The client that Lambda's Python runtime brings along."""
+    folder = _empty("client")
+    _install(folder, ROOT / "requirements" / "runtime.txt")
+    return folder
+
+
+_COMPILED = shutil.ignore_patterns("__pycache__")
+
+
+def _installed(name: str, *only: str) -> Path:
+    package = _empty(name)
+    written = (ROOT / "src" / "requirements.txt").read_text("utf-8")
+    blocks = written.replace("\\\n", " ").splitlines()
+    wanted = [line for line in blocks if not only or line.partition("==")[0] in only]
+    requirements = WORK / f"{name}.txt"
+    requirements.write_text("\n".join(wanted) + "\n", "utf-8")
+    _install(package, requirements)
+    return package
+
+
+def _install(folder: Path, requirements: Path) -> None:
+    _run(
+        *(UV, "pip", "install", "--quiet", "--require-hashes", "--no-deps", "--no-build"),
+        *("--link-mode", "copy", "--target", folder, "--requirements", requirements),
+        *("--python-platform", f"{MACHINE}-manylinux_2_28", "--python-version", MINOR),
+    )
+
+
+def _empty(name: str) -> Path:
+    folder = WORK / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _run(*command: str | Path) -> None:
+    done = subprocess.run(
+        [str(each) for each in command], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(f"{command[0]} failed:\n{done.stdout}{done.stderr}")

@@ -1,0 +1,124 @@
+"""The two AWS calls that a webhook waits for, without the SDK's clients.
+
+Building those is what a cold start would spend most of its time on (docs/decisions.md has the figures).
+Signing is botocore's, connections and retries are urllib3's; errors are the SDK's, so that callers need not
+know.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import urllib3
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
+
+Environment = Mapping[str, str]
+
+
+class Credentials(NamedTuple):
+    """What Lambda puts into the environment of a function, valid as long as the function runs."""
+
+    access_key: str
+    secret_key: str
+    token: str | None
+
+    @classmethod
+    def of(cls, environment: Environment) -> Credentials:
+        return cls(
+            environment.get("AWS_ACCESS_KEY_ID", ""),
+            environment.get("AWS_SECRET_ACCESS_KEY", ""),
+            environment.get("AWS_SESSION_TOKEN"),
+        )
+
+
+class JsonClient:
+    """One service that speaks AWS's JSON protocol, at one endpoint. Timeouts in seconds."""
+
+    def __init__(
+        self,
+        service: str,
+        endpoint: str,
+        environment: Environment,
+        *,
+        connect: float,
+        read: float,
+        attempts: int,
+    ) -> None:
+        self.endpoint = environment.get("AWS_ENDPOINT_URL") or endpoint
+        self._signer = SigV4Auth(Credentials.of(environment), service, _region(environment))
+        self._pool = urllib3.PoolManager(
+            timeout=urllib3.Timeout(connect=connect, read=read),
+            # Sending twice is harmless here: what is stored twice is recognised later.
+            retries=urllib3.Retry(
+                attempts - 1,
+                status_forcelist=(429, 500, 502, 503, 504),
+                allowed_methods=None,
+                raise_on_status=False,
+            ),
+        )
+
+    def call(self, target: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to one operation. Raises ClientError or EndpointConnectionError, as the SDK does."""
+        headers = {"content-type": "application/x-amz-json-1.1", "x-amz-target": target}
+        request = AWSRequest("POST", f"{self.endpoint}/", headers, json.dumps(parameters))
+        self._signer.add_auth(request)
+        try:
+            answer = self._pool.request(
+                "POST", request.url, body=request.data, headers=dict(request.headers)
+            )
+        except urllib3.exceptions.HTTPError:
+            raise EndpointConnectionError(endpoint_url=self.endpoint) from None
+        if answer.status != 200:
+            raise ClientError(_error(answer.status, answer.data), target.rpartition(".")[2])
+        return dict(json.loads(answer.data))
+
+
+class SecretsManager(JsonClient):
+    """https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html"""
+
+    def __init__(self, environment: Environment, **patience: Any) -> None:
+        region = _region(environment)
+        # The only partition with another domain that has what this stack needs.
+        domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+        endpoint = f"https://secretsmanager.{region}.{domain}"
+        super().__init__("secretsmanager", endpoint, environment, **patience)
+
+    def get_secret_value(self, **parameters: Any) -> dict[str, Any]:
+        return self.call("secretsmanager.GetSecretValue", parameters)
+
+
+class Queue(JsonClient):
+    """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html"""
+
+    def __init__(self, url: str, environment: Environment, **patience: Any) -> None:
+        parts = urlsplit(url)
+        super().__init__("sqs", f"{parts.scheme}://{parts.netloc}", environment, **patience)
+
+    def send_message(self, **parameters: Any) -> dict[str, Any]:
+        return self.call("AmazonSQS.SendMessage", parameters)
+
+
+def reason(error: BotoCoreError | ClientError) -> str:
+    """The short name of what AWS, or the way to it, did wrong."""
+    if isinstance(error, ClientError):
+        return str(error.response.get("Error", {}).get("Code", "ClientError"))
+    return type(error).__name__
+
+
+def _region(environment: Environment) -> str:
+    return environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION", "")
+
+
+def _error(status: int, body: bytes) -> dict[str, Any]:
+    """The error in the SDK's shape: `{"Error": {"Code": ...}}`."""
+    try:
+        # Some services write `namespace#Code`.
+        code = str(json.loads(body)["__type"]).rpartition("#")[2]
+    except (ValueError, KeyError, TypeError):
+        code = f"HTTP{status}"
+    return {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
