@@ -1,1 +1,1 @@
-"""What claims about speed, size and cost rest on: `make bench`. Ratios within one run, no absolute promises."""
+"""What claims about speed, size and cost rest on: `make bench`. Ratios in one run, no absolute promises."""

@@ -12,11 +12,15 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from benchmarks import cold
+from benchmarks import cold, end_to_end, hot
 from benchmarks.tables import Progress, Section
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
-MEASUREMENTS: dict[str, Callable[[int, Progress], Section]] = {"cold": cold.measure}
+MEASUREMENTS: dict[str, Callable[[int, Progress], Section]] = {
+    "cold": cold.measure,
+    "hot": hot.measure,
+    "end-to-end": end_to_end.measure,
+}
 
 
 @click.command()

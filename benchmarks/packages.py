@@ -111,6 +111,13 @@ def runtime_client() -> Path:
     return folder
 
 
+def vendor_sdk() -> Path:
+    """Stripe's own library, beside everything else."""
+    folder = _empty("sdk")
+    _install(folder, ROOT / "requirements" / "bench.txt")
+    return folder
+
+
 _COMPILED = shutil.ignore_patterns("__pycache__")
 
 

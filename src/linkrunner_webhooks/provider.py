@@ -7,7 +7,7 @@ are the supported list: configuration, documentation and tests read it from here
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -131,10 +131,12 @@ class Provider:
         if event_type is None:
             raise Untranslatable(f"no mapper for {self.title} events of this type")
         try:
-            payload = event_type.payload.model_validate_json(webhook.body)
-            events = tuple(
-                event_type.translate(payload, Context(identity, event_type.kinds[0], options))
-            )
+            payload = event_type.payload.model_validate(webhook.payload)
+            context = Context(identity, event_type.kinds[0], options)
+            return tuple(event_type.translate(payload, context))
+        except Malformed as error:
+            # It was identified at the edge, so it is not the sender who has to change something.
+            raise Untranslatable(str(error)) from None
         except WebhookError:
             raise
         except ValidationError as error:
@@ -142,16 +144,12 @@ class Provider:
         except Exception as error:
             # A mapper's bug must park the webhook, not poison the queue. Its text may quote the body.
             raise Untranslatable(f"the mapper failed with {type(error).__name__}") from error
-        return tuple(
-            replace(event, occurred_at=event.occurred_at or identity.occurred_at)
-            for event in events
-        )
 
 
 def parse(model: type[P], webhook: Webhook) -> P:
     """Read the part of a signed body that identifies it. Raises Malformed, never quoting the body."""
     try:
-        return model.model_validate_json(webhook.body)
+        return model.model_validate(webhook.payload)
     except ValidationError as error:
         raise Malformed(describe(error)) from None
 

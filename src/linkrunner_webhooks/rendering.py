@@ -15,7 +15,7 @@ from math import isfinite
 from typing import Any
 
 from linkrunner_webhooks.config import Source
-from linkrunner_webhooks.linkrunner import Content, EventData, Number
+from linkrunner_webhooks.linkrunner import EventData, Number
 from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind
 from linkrunner_webhooks.users import is_contact, search
 
@@ -30,7 +30,10 @@ def final_kind(event: CommerceEvent, event_name: str) -> Kind:
     `"orders/create" = "purchase_completed"` promotes a created order to revenue, so that it counts once
     together with `orders/paid`.
     """
-    return Kind(event_name) if event_name in Kind.__members__.values() else event.kind
+    try:
+        return Kind(event_name)
+    except ValueError:
+        return event.kind
 
 
 def event_data(
@@ -53,27 +56,28 @@ def event_data(
 def _allowed(event: CommerceEvent, kind: Kind, identity: Identity, source: Source) -> EventData:
     contents = [item for item in event.items if item.content_id]
     amount = number(event.money.amount) if event.money else None
-    return EventData(
-        amount=amount if kind.flow else None,
-        value=amount if kind.has_worth else None,
-        currency=event.money.currency if event.money else None,
-        order_id=event.order_id,
-        product_ids=_distinct(item.product_id for item in event.items),
-        content_ids=_distinct(item.content_id for item in contents),
-        contents=tuple(map(_content, contents)) or None,
-        content_type="product" if contents else None,
-        num_items=sum(item.quantity for item in contents) if contents else None,
-        payment_method=event.payment_method,
-        coupon=event.coupon,
-        subscription_id=event.subscription_id,
-        plan_id=event.plan_id,
-        provider=source.provider.name,
-        source=source.name,
-        provider_event_id=identity.event_id,
-        provider_event_type=identity.event_type,
-        occurred_at=_utc(event.occurred_at),
-        test=True if identity.test else None,
-    )
+    fields = {
+        "amount": amount if kind.flow else None,
+        "value": amount if kind.has_worth else None,
+        "currency": event.money.currency if event.money else None,
+        "order_id": event.order_id,
+        "product_ids": _distinct(item.product_id for item in event.items),
+        "content_ids": _distinct(item.content_id for item in contents),
+        "contents": tuple(map(_content, contents)) or None,
+        "content_type": "product" if contents else None,
+        "num_items": sum(item.quantity for item in contents) if contents else None,
+        "payment_method": event.payment_method,
+        "coupon": event.coupon,
+        "subscription_id": event.subscription_id,
+        "plan_id": event.plan_id,
+        "provider": source.provider.name,
+        "source": source.name,
+        "provider_event_id": identity.event_id,
+        "provider_event_type": identity.event_type,
+        "occurred_at": _utc(event.occurred_at or identity.occurred_at),
+        "test": True if identity.test else None,
+    }
+    return EventData.model_validate(fields)
 
 
 def number(amount: Decimal) -> Number:
@@ -87,9 +91,10 @@ def _utc(moment: datetime | None) -> str | None:
     return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _content(item: Item) -> Content:
+def _content(item: Item) -> dict[str, Any]:
+    """The fields of a Content: validating them all in one go takes half the time of making each."""
     price = None if item.unit_price is None else number(item.unit_price)
-    return Content(id=item.content_id or "", quantity=item.quantity, item_price=price)
+    return {"id": item.content_id, "quantity": item.quantity, "item_price": price}
 
 
 def _distinct(ids: Iterable[str | None]) -> tuple[str, ...] | None:

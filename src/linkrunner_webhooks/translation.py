@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic_core import from_json
-
 from linkrunner_webhooks.config import Config, Source
 from linkrunner_webhooks.envelope import unseal
 from linkrunner_webhooks.errors import Malformed, MissingUser, Unroutable, Untranslatable
@@ -74,10 +72,9 @@ def plan(webhook: Webhook, identity: Identity, source: Source) -> tuple[Planned,
     named = [(event, names[event.kind]) for event in events if event.kind in names]
     if not named:
         return ()
-    payload = _payload(webhook)
-    user_id = find_user(source.user_id, payload)
+    user_id = find_user(source.user_id, webhook.payload)
     return tuple(
-        _planned(event, event_name, user_id, identity, source, payload)
+        _planned(event, event_name, user_id, identity, source, webhook.payload)
         for event, event_name in named
     )
 
@@ -116,10 +113,3 @@ def keys(event: CommerceEvent, kind: Kind, identity: Identity, source: Source) -
 
 def _key(source: Source, *parts: str) -> str:
     return "|".join((source.scope, *parts))
-
-
-def _payload(webhook: Webhook) -> object:
-    try:
-        return from_json(webhook.body)
-    except ValueError:
-        raise Untranslatable("the body is not JSON") from None

@@ -197,10 +197,10 @@ class AmountSet(Payload):
 
     def within(self, currency: str) -> Decimal | None:
         """The amount in that currency: one event never mixes the two sides of the exchange."""
-        sides = (self.shop_money, self.presentment_money)
-        return next(
-            (side.amount for side in sides if side and side.currency_code == currency), None
-        )
+        for side in (self.shop_money, self.presentment_money):
+            if side and side.currency_code == currency:
+                return side.amount
+        return None
 
 
 class Line(Payload):

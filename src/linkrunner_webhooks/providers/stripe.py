@@ -233,7 +233,10 @@ def session_completed(event: Event[Session], context: Context) -> Iterator[Comme
         yield session.event(Kind.SUBSCRIPTION_STARTED, None, session.subscription or session.id)
     elif session.payment_status == "unpaid":
         money = _money(session.amount_total, session.currency, context)
-        yield session.event(Kind.PURCHASE_INITIATED, money)
+        # The payment intent as well: payment_intent.processing reports the same.
+        yield session.event(
+            Kind.PURCHASE_INITIATED, money, *_ids(session.id, session.payment_intent)
+        )
     else:
         yield session.purchase(context)
 
@@ -356,11 +359,17 @@ class Charge(Payload):
     payment_method_details: PaymentMethodDetails | None = None
     metadata: Metadata | None = None
 
-    def event(self, kind: Kind, money: Money, transaction: str, *follows: str) -> CommerceEvent:
+    @property
+    def paid_by(self) -> tuple[str, ...]:
+        return _ids(self.payment_intent, self.invoice, self.id)
+
+    def event(
+        self, kind: Kind, money: Money, transactions: tuple[str, ...], *follows: str
+    ) -> CommerceEvent:
         return CommerceEvent(
             kind=kind,
             money=money,
-            transactions=(transaction,),
+            transactions=transactions,
             follows=follows,
             order_id=_order(self.metadata, self.payment_intent, self.id),
             payment_method=self.payment_method_details.type
@@ -376,7 +385,7 @@ def charge_succeeded(event: Event[Charge], context: Context) -> Iterator[Commerc
     if charge.captured and not charge.invoice:
         amount = charge.amount if charge.amount_captured is None else charge.amount_captured
         money = _money(amount, charge.currency, context)
-        yield charge.event(Kind.PURCHASE_COMPLETED, money, charge.payment_intent or charge.id)
+        yield charge.event(Kind.PURCHASE_COMPLETED, money, charge.paid_by)
 
 
 @provider.on("charge.refunded", Kind.PURCHASE_REFUNDED, payload=Event[Charge])
@@ -388,8 +397,7 @@ def charge_refunded(event: Event[Charge], context: Context) -> Iterator[Commerce
         # Old API versions embed the refunds and new ones do not: the running total is in both.
         transaction = f"{charge.id}:{charge.amount_refunded}"
         money = _money(refunded, charge.currency, context)
-        paid_by = _ids(charge.payment_intent, charge.invoice, charge.id)
-        yield charge.event(Kind.PURCHASE_REFUNDED, money, transaction, *paid_by)
+        yield charge.event(Kind.PURCHASE_REFUNDED, money, (transaction,), *charge.paid_by)
 
 
 class Refund(Payload):
@@ -542,6 +550,7 @@ class Invoice(Payload):
     parent: Parent | None = None
     subscription: OptionalId = None
     payment_intent: OptionalId = None
+    charge: OptionalId = None
     payments: InvoicePayments | None = None
 
     @property
@@ -551,10 +560,10 @@ class Invoice(Payload):
 
     @property
     def transactions(self) -> tuple[str, ...]:
-        """The invoice, and the payment intents that paid it where the API version still names them."""
+        """The invoice, and what paid it where the API version still names it: a dispute may know no more."""
         payments = self.payments.data if self.payments else ()
         intents = (paid.payment.payment_intent for paid in payments if paid.payment)
-        return tuple(dict.fromkeys(_ids(self.id, self.payment_intent, *intents)))
+        return tuple(dict.fromkeys(_ids(self.id, self.payment_intent, self.charge, *intents)))
 
     def event(
         self, kind: Kind, amount: int | None, context: Context, *transactions: str

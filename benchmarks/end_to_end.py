@@ -1,0 +1,121 @@
+"""Webhooks a second through the local gateway into the queue, ours against the hand-written receiver.
+
+Both run behind the same gateway, each in a process and over an embedded AWS of its own, one after the other in
+short turns; the clients are here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import count
+from statistics import median, quantiles
+from typing import Any
+
+import urllib3
+
+from benchmarks import packages
+from benchmarks.cold import webhook
+from benchmarks.stub import SECRET
+from benchmarks.tables import Progress, Row, Section, ratio
+
+CLIENTS = (1, 8, 64)
+REQUESTS = 400
+TURNS = 3
+_numbers = count()
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Requests a second, and how many milliseconds the 50th, 95th and 99th percentile waited."""
+
+    rate: float
+    p50: float
+    p95: float
+    p99: float
+
+
+def measure(_: int, progress: Progress) -> Section:
+    """For each number of clients some turns; the median turn counts."""
+    runs: dict[tuple[str, int], list[Run]] = {}
+    with ExitStack() as held:
+        urls = {name: held.enter_context(_serving(name)) for name in ("ours", "minimal")}
+        for url in urls.values():
+            _burst(url, 8, 50)
+        turns = [(clients, name) for clients in CLIENTS for _ in range(TURNS) for name in urls]
+        for clients, name in progress.over(turns, "end to end"):
+            runs.setdefault((name, clients), []).append(_burst(urls[name], clients, REQUESTS))
+    rows = [row for clients in CLIENTS for row in _rows(clients, runs)]
+    return Section(
+        "End to end: accepted on the local stack",
+        ("", "webhooks/s (p50, p95, p99 ms)", "it / ours"),
+        tuple(rows),
+        note="3 KB Stripe events; a goal of 1.11 is 0.9 of the alternative's throughput.",
+    )
+
+
+def _rows(clients: int, runs: dict[tuple[str, int], list[Run]]) -> Iterator[Row]:
+    ours, minimal = (_middle(runs[name, clients]) for name in ("ours", "minimal"))
+    yield Row(f"{clients} clients: ours", _written(ours))
+    quotient = ratio(minimal.rate / ours.rate)
+    yield Row(f"{clients} clients: minimal receiver", _written(minimal), quotient, 1.11)
+
+
+def _middle(turns: Sequence[Run]) -> Run:
+    return sorted(turns, key=lambda run: run.rate)[len(turns) // 2]
+
+
+def _written(run: Run) -> str:
+    return f"{run.rate:.0f} ({run.p50:.1f}, {run.p95:.1f}, {run.p99:.1f})"
+
+
+@contextmanager
+def _serving(name: str) -> Iterator[str]:
+    command = [sys.executable, "-m", "benchmarks.workers.serve", name]
+    with subprocess.Popen(
+        command, cwd=packages.ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        url = process.stdout.readline().strip()
+        if not url:
+            raise SystemExit(f"{name} does not start")
+        yield url
+        process.stdin.close()
+
+
+def _burst(url: str, clients: int, requests: int) -> Run:
+    sent = [_signed() for _ in range(requests)]
+    with urllib3.PoolManager(maxsize=clients, block=True, retries=False) as pool:
+
+        def send(request: tuple[bytes, dict[str, str]]) -> float:
+            body, headers = request
+            began = time.perf_counter()
+            answer = pool.request("POST", f"{url}/webhooks/stripe", body=body, headers=headers)
+            if answer.status != 200:
+                raise SystemExit(f"answered {answer.status}: {answer.data!r}")
+            return time.perf_counter() - began
+
+        began = time.perf_counter()
+        with ThreadPoolExecutor(clients) as threads:
+            waits = [1000 * wait for wait in threads.map(send, sent)]
+        taken = time.perf_counter() - began
+    cuts = quantiles(waits, n=100)
+    return Run(requests / taken, median(waits), cuts[94], cuts[98])
+
+
+def _signed() -> tuple[bytes, dict[str, str]]:
+    event: dict[str, Any] = json.loads(webhook()["body"])
+    body = json.dumps(event | {"id": f"evt_{next(_numbers)}"})
+    now = str(int(time.time()))
+    digest = hmac.new(SECRET.encode(), f"{now}.{body}".encode(), hashlib.sha256).hexdigest()
+    headers = {"stripe-signature": f"t={now},v1={digest}", "content-type": "application/json"}
+    return body.encode(), headers

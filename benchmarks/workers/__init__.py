@@ -1,0 +1,1 @@
+"""Run in processes of their own."""
