@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, ClassVar
 from uuid import NAMESPACE_URL, uuid5
+from warnings import catch_warnings
 from zlib import crc32
 
 import urllib3
@@ -27,8 +29,11 @@ from linkrunner_webhooks.trust import signature as signature_of
 
 Fetch = Callable[[str], bytes]
 
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
 # A certificate is a few kilobytes, and its chain a few of them.
 _MAX_FETCHED = 64 * 1024
+# From a server's certificate to a root there are one or two issuers.
+_MOST_ISSUERS = 4
 _DAY = 24 * 3600
 
 
@@ -48,15 +53,28 @@ def fetch(url: str) -> bytes:
     return bytes(content)
 
 
+# Kept as certificates: a page that is none is asked for again.
 @lru_cache(maxsize=16)
-def _fetched(fetch: Fetch, url: str) -> bytes:
-    return fetch(url)
+def _chain_at(fetch: Fetch, url: str) -> tuple[Certificate, ...]:
+    return tuple(x509.load_pem_x509_certificates(fetch(url)))
+
+
+@lru_cache(maxsize=16)
+def _issuer_at(fetch: Fetch, url: str) -> Certificate:
+    return x509.load_der_x509_certificate(fetch(url))
 
 
 @cache
 def public_roots() -> tuple[Certificate, ...]:
     """The roots that the AWS SDK trusts, which are the public ones."""
-    return tuple(x509.load_pem_x509_certificates((files("botocore") / "cacert.pem").read_bytes()))
+    bundle = (files("botocore") / "cacert.pem").read_bytes()
+    return tuple(root for text in _PEM.findall(bundle) for root in _readable(text))
+
+
+def _readable(text: bytes) -> Iterator[Certificate]:
+    """One root; none when it breaks a rule of today's that it is older than."""
+    with suppress(ValueError), catch_warnings(action="ignore"):
+        yield x509.load_pem_x509_certificate(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +136,7 @@ class CertificateSignature:
         url = webhook.headers[f"{self.prefix}-cert-url"]
         if not self.url.fullmatch(url):
             raise LookupError("the certificate is to be fetched from a strange place")
-        leaf, *chain = x509.load_pem_x509_certificates(_fetched(self.fetch, url))
+        leaf, *chain = _chain_at(self.fetch, url)
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         name = next(
             each
@@ -134,7 +152,9 @@ class CertificateSignature:
     def _issuers(self, leaf: Certificate) -> Iterator[Certificate]:
         known = {root.subject for root in self.roots()}
         below = leaf
-        while below.issuer not in known:
+        for _ in range(_MOST_ISSUERS):
+            if below.issuer in known:
+                return
             access = below.extensions.get_extension_for_class(x509.AuthorityInformationAccess)
             (url,) = (
                 each.access_location.value
@@ -143,7 +163,7 @@ class CertificateSignature:
             )
             if not self.issuers.fullmatch(url):
                 raise LookupError("the issuer is to be fetched from a strange place")
-            below = x509.load_der_x509_certificate(_fetched(self.fetch, url))
+            below = _issuer_at(self.fetch, url)
             yield below
 
 
