@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, b64encode, urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    SECP256R1,
+    EllipticCurvePrivateKey,
+    EllipticCurvePublicKey,
+)
 from cryptography.hazmat.primitives.asymmetric.utils import (
     decode_dss_signature,
     encode_dss_signature,
@@ -24,6 +28,8 @@ from linkrunner_webhooks.signatures import Covers
 from linkrunner_webhooks.trust import Trust, derived_key, example_key, signature, signed_by
 
 _DAY = 24 * 3600
+# Others are a developer's own machine, which signs with a key of its own.
+_ENVIRONMENTS = ("Production", "Sandbox")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,54 +55,61 @@ class SignedPayload:
 
     def matches(self, webhook: Webhook, secret: str, now: float) -> bool:
         trust = Trust.read(secret)
-        bundle, _, app = trust.id.partition("/")
         payload = self._verified(json.loads(webhook.body)[self.member], trust)
-        if abs(now - payload["signedDate"] / 1000) > self.tolerance:
+        # Within the bounds for the nested ones too: they lie in what was signed just now.
+        if abs(now - _signed_at(payload)) > self.tolerance:
             return False
         data = _data(payload)
-        for name in self.nested:
-            if name in data and self._verified(data[name], trust).get("bundleId", bundle) != bundle:
-                return False
-        wrong_app = (
-            app and data.get("environment") == "Production" and str(data["appAppleId"]) != app
-        )
-        return bool(data["bundleId"] == bundle and not wrong_app)
+        nested = [self._verified(data[name], trust) for name in self._nested_in(data)]
+        bundle, _, app = trust.id.partition("/")
+        return _is_of_app(data, bundle, app) and all(_belongs_to(data, each) for each in nested)
 
     def unpack(self, body: bytes) -> bytes:
         """The payload of a verified body as JSON, with what is nested in it decoded as well.
 
         A body that is not signed is taken as a payload. Raises ValueError.
         """
-        written = json.loads(body)
-        if not isinstance(written, dict) or self.member not in written:
-            return body
-        payload = _claims(written[self.member])
-        data = _data(payload)
-        data.update({name: _claims(data[name]) for name in self.nested if name in data})
-        return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
+        try:
+            written = json.loads(body)
+            if not isinstance(written, dict) or self.member not in written:
+                return body
+            payload = _claims(written[self.member])
+            data = _data(payload)
+            data.update({name: _claims(data[name]) for name in self._nested_in(data)})
+            return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
+        except (AttributeError, RecursionError, TypeError):
+            raise ValueError("not a payload") from None
 
     def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
-        trust = Trust.read(secret)
-        issue = self._issuer(trust, now)
-        payload = json.loads(webhook.body)
-        payload["signedDate"] = int(now * 1000)
-        data = _data(payload)
-        signed_at = {"signedDate": payload["signedDate"]}
-        nested = {name: issue(data[name] | signed_at) for name in self.nested if name in data}
-        data.update(nested)
-        return replace(webhook, body=json.dumps({self.member: issue(payload)}).encode())
+        issue = self._issuer(Trust.read(secret), now)
+        signed_at = {"signedDate": int(now * 1000)}
+        try:
+            payload = json.loads(webhook.body) | signed_at
+            data = _data(payload)
+            data.update({name: issue(data[name] | signed_at) for name in self._nested_in(data)})
+            body = json.dumps({self.member: issue(payload)}).encode()
+        except (RecursionError, TypeError, ValueError):
+            # Not a payload, so there is nothing to sign in it.
+            return webhook
+        return replace(webhook, body=body)
 
     def example_secret(self, seed: str) -> str:
         return f"com.example.app {example_key(seed)}"
 
+    def _nested_in(self, data: Mapping[str, Any]) -> tuple[str, ...]:
+        return tuple(name for name in self.nested if data.get(name) is not None)
+
     def _verified(self, token: str, trust: Trust) -> dict[str, Any]:
         """The claims of a token that this scheme trusts. Raises when it does not."""
-        signed, _, signature = token.rpartition(".")
-        header = json.loads(_unbase64url(signed.partition(".")[0]))
+        head, _, signature = _parts(token)
+        signed = token.rpartition(".")[0]
+        header = json.loads(_unbase64url(head))
         if header["alg"] != "ES256":
             raise ValueError("another algorithm")
         claims = _claims(token)
-        key = self._leaf(header["x5c"], trust, claims["signedDate"] / 1000).public_key()
+        key = self._leaf(header["x5c"], trust, _signed_at(claims)).public_key()
+        if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
+            raise TypeError("not a key for ES256")
         raw = _unbase64url(signature)
         if len(raw) != 64:
             raise ValueError("not two numbers of 256 bits")
@@ -159,8 +172,45 @@ def _data(payload: dict[str, Any]) -> dict[str, Any]:
     raise ValueError("a notification about nothing")
 
 
+def _is_of_app(data: Mapping[str, Any], bundle: str, app: str) -> bool:
+    """Whether it is about the configured app, whose id is named in production only."""
+    environment = data.get("environment") or _implied_environment(data)
+    if data["bundleId"] != bundle or not bundle or environment not in _ENVIRONMENTS:
+        return False
+    return not app or environment == "Sandbox" or str(data["appAppleId"]) == app
+
+
+def _implied_environment(data: Mapping[str, Any]) -> str:
+    """Tokens of external purchases say it in their id."""
+    sandbox = str(data.get("externalPurchaseId") or "").startswith("SANDBOX")
+    return "Sandbox" if sandbox else "Production"
+
+
+def _belongs_to(data: Mapping[str, Any], nested: Mapping[str, Any]) -> bool:
+    """Whether what is nested is of the same app and environment; renewals do not name the app."""
+    return all(nested.get(name) in (None, data.get(name)) for name in ("bundleId", "environment"))
+
+
+def _parts(token: str) -> tuple[str, str, str]:
+    """Header, claims and signature, still encoded. Raises ValueError."""
+    header, claims, signature = token.split(".")
+    return header, claims, signature
+
+
 def _claims(token: str) -> dict[str, Any]:
-    return dict(json.loads(_unbase64url(token.split(".")[1])))
+    """What a token says, whoever signed it."""
+    claims = json.loads(_unbase64url(_parts(token)[1]))
+    if not isinstance(claims, dict):
+        raise TypeError("not an object")
+    return claims
+
+
+def _signed_at(claims: Mapping[str, Any]) -> float:
+    """Unix seconds. Raises when it does not say."""
+    signed_at = claims["signedDate"]
+    if not isinstance(signed_at, int) or isinstance(signed_at, bool):
+        raise TypeError("the time of signing is no integer")
+    return signed_at / 1000
 
 
 def _check_issued(certificate: Certificate, issuer: Certificate, at: float) -> None:
@@ -169,13 +219,18 @@ def _check_issued(certificate: Certificate, issuer: Certificate, at: float) -> N
     for each in (certificate, issuer):
         if not each.not_valid_before_utc <= moment <= each.not_valid_after_utc:
             raise ValueError("a certificate was not valid when this was signed")
-    if not issuer.extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
+    usage = issuer.extensions.get_extension_for_class(x509.KeyUsage).value
+    authority = issuer.extensions.get_extension_for_class(x509.BasicConstraints).value
+    if not (authority.ca and usage.key_cert_sign):
         raise ValueError("an issuer is no authority")
     certificate.verify_directly_issued_by(issuer)
 
 
 def _unbase64url(text: str) -> bytes:
-    return urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    """Raises ValueError for padding and for other characters, which decoding would pass over."""
+    if "=" in text:
+        raise ValueError("a token is not padded")
+    return b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
 
 
 def _base64url(value: str | bytes) -> str:
@@ -200,18 +255,42 @@ def _certificate(
     now: float,
     extension: str | None = None,
 ) -> Certificate:
+    """Complete enough for Apple's own library, which is strict about X.509."""
     moment = datetime.fromtimestamp(now, UTC)
+    authority = subject != "leaf"
+    above = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
     builder = (
         x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, subject)]))
-        .issuer_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, issuer)]))
+        .subject_name(_name(subject))
+        .issuer_name(_name(issuer))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(moment - timedelta(days=1))
         .not_valid_after(moment + timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=subject != "leaf", path_length=None), critical=True)
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        .add_extension(_usage(authority=authority), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(above, critical=False)
     )
     if extension:
         value = x509.UnrecognizedExtension(x509.ObjectIdentifier(extension), b"\x05\x00")
         builder = builder.add_extension(value, critical=False)
     return builder.sign(issuer_key, SHA256())
+
+
+def _name(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
+
+
+def _usage(*, authority: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not authority,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=authority,
+        crl_sign=authority,
+        encipher_only=False,
+        decipher_only=False,
+    )
