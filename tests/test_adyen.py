@@ -1,0 +1,324 @@
+"""Adyen requests hold items: each is signed, each is a webhook, and one refusal blocks the endpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from tests import samples
+from tests.samples import NOW, Desk, Sample, scheme_of
+
+from linkrunner_webhooks import providers
+from linkrunner_webhooks.config import Config
+from linkrunner_webhooks.envelope import unseal
+from linkrunner_webhooks.errors import BadSignature, Untranslatable
+from linkrunner_webhooks.model import Webhook
+from linkrunner_webhooks.signatures import verify
+from linkrunner_webhooks.translation import plan
+
+Json = Any
+ADYEN: Final = providers.load("adyen")
+SECRET: Final = samples.live_secret(ADYEN)
+ACCEPTED: Final = (200, {"text": "[accepted]"})
+SHARED: Final = Path(__file__).parent.parent.parent / "shared" / "payloads" / "adyen"
+# Published by Adyen with the two items in SHARED.
+PUBLISHED_KEY: Final = "74F490DD33F7327BAECC88B2947C011FC02D014A473AAA33A8EC93E4DC069174"
+
+
+def item(**values: Json) -> dict[str, Json]:
+    """An authorisation; values that are None are left out."""
+    known: dict[str, Json] = {
+        "pspReference": "LRPSP0000PAYMENT1",
+        "merchantAccountCode": "LinkrunnerTestECOM",
+        "merchantReference": "order-1001",
+        "amount": {"value": 2599, "currency": "EUR"},
+        "eventCode": "AUTHORISATION",
+        "success": "true",
+        "additionalData": {"shopperReference": "user_42"},
+    }
+    return {key: value for key, value in (known | values).items() if value is not None}
+
+
+def request(*items: Json, **top: Json) -> Json:
+    held = [{"NotificationRequestItem": each} for each in items]
+    return {"live": "true", "notificationItems": held} | top
+
+
+def signed(*items: Json, **top: Json) -> Webhook:
+    return Sample(ADYEN, {}, request(*items, **top)).signed()
+
+
+def resigned(webhook: Webhook, number: int, **values: Json) -> Webhook:
+    """The request with values of one item changed after it was signed."""
+    body = json.loads(webhook.body)
+    body["notificationItems"][number]["NotificationRequestItem"].update(values)
+    return Webhook("adyen", {}, json.dumps(body).encode())
+
+
+def accepted(webhook: Webhook, secret: str = SECRET) -> bool:
+    try:
+        verify(scheme_of(ADYEN), webhook, [secret], NOW)
+    except BadSignature:
+        return False
+    return True
+
+
+def stored(desk: Desk) -> list[Webhook]:
+    return [unseal(text).webhook for text, _ in desk.stored]
+
+
+# ------------------------------------------------------------------------------- requests
+
+
+def test_every_item_is_a_webhook() -> None:
+    """Three items are three messages, each with its own item and what stands beside the items."""
+    references = ["LRPSP1", "LRPSP2", "LRPSP3"]
+    desk = samples.desk(ADYEN)
+    status, answer = desk.receive(signed(*(item(pspReference=each) for each in references)))
+    assert (status, answer) == ACCEPTED
+    assert [attributes["event_id"] for _, attributes in desk.stored] == references
+    for webhook, reference in zip(stored(desk), references, strict=True):
+        body = json.loads(webhook.body)
+        assert body["live"] == "true"
+        (held,) = body["notificationItems"]
+        assert held["NotificationRequestItem"]["pspReference"] == reference
+        assert accepted(webhook)
+
+
+def test_a_single_item_stays_as_it_was_sent() -> None:
+    """The bytes that were verified are the ones that are stored."""
+    webhook = signed(item())
+    desk = samples.desk(ADYEN)
+    desk.receive(webhook)
+    assert [each.body for each in stored(desk)] == [webhook.body]
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_one_forged_item_refuses_all(number: int) -> None:
+    """Nothing of such a request is stored, also not the items before the forged one."""
+    webhook = signed(item(), item(), item())
+    desk = samples.desk(ADYEN)
+    forged = resigned(webhook, number, amount={"value": 259900, "currency": "EUR"})
+    assert desk.receive(forged)[0] == 401
+    assert desk.stored == []
+
+
+def test_an_unsigned_item_refuses_all() -> None:
+    """A signature on one item says nothing about another."""
+    body = json.loads(signed(item()).body)
+    for extra in ({"NotificationRequestItem": item()}, {"NotificationRequestItem": None}, {}, None):
+        mixed = {**body, "notificationItems": [*body["notificationItems"], extra]}
+        assert not accepted(Webhook("adyen", {}, json.dumps(mixed).encode()))
+
+
+@pytest.mark.parametrize("items", [[], {}, None, "", [[]], [None], [{}]])
+def test_no_items_are_refused(items: Json) -> None:
+    """Of nothing everything is signed."""
+    body = json.dumps({"live": "true", "notificationItems": items}).encode()
+    assert not accepted(Webhook("adyen", {}, body))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"eventCode": "SOMETHING_NEW"},
+        {"eventCode": None},
+        {"pspReference": None},
+        {"pspReference": "settlement:detail:report.csv", "eventCode": "REPORT_AVAILABLE"},
+        {"pspReference": "ü" * 300},
+        {"amount": None},
+        {"success": None},
+        {"success": "perhaps"},
+        {"eventDate": "yesterday"},
+        {"eventDate": {}},
+        {"eventDate": "0001-01-01T00:00:00+14:00"},
+        {"paymentMethod": {"type": "visa"}},
+        {"originalReference": "with:colon"},
+    ],
+)
+def test_whatever_is_authentic_is_accepted(changed: Mapping[str, Json]) -> None:
+    """One refusal would hold back everything that comes after it for days."""
+    assert samples.desk(ADYEN).receive(signed(item(**changed))) == ACCEPTED
+
+
+@pytest.mark.parametrize(
+    "unsigned",
+    [{"shopperName": "\ud83d"}, {"fraud": float("nan")}, {"deep": [[[[[[[[{}]]]]]]]]}, {"": None}],
+)
+def test_what_is_not_signed_can_be_anything(unsigned: Mapping[str, Json]) -> None:
+    """Half an emoji, where a text was cut, is accepted like everything authentic."""
+    webhook = signed(item())
+    (held,) = json.loads(webhook.body)["notificationItems"]
+    proof = held["NotificationRequestItem"]["additionalData"]
+    changed = resigned(webhook, 0, additionalData={**proof, **unsigned}, eventDate=7)
+    assert samples.desk(ADYEN).receive(changed) == ACCEPTED
+
+
+@pytest.mark.parametrize(
+    ("live", "test"), [("true", False), ("false", True), (False, True), (None, False)]
+)
+def test_live_or_test(live: Json, test: bool) -> None:
+    """A text usually; test items are acknowledged like all others."""
+    desk = samples.desk(ADYEN)
+    assert desk.receive(signed(item(), live=live)) == ACCEPTED
+    assert len(desk.stored) == (not test)
+
+
+# ------------------------------------------------------------------------------- signatures
+
+
+@pytest.mark.parametrize("name", ["colon", "mixed"])
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the payloads are not part of the project")
+def test_adyens_own_vectors(name: str) -> None:
+    """References with colons and backslashes are signed as they are."""
+    written = json.loads((SHARED / f"AUTHORISATION_signed_item_{name}.json").read_text("utf-8"))
+    webhook = Webhook("adyen", {}, json.dumps(request(written)).encode())
+    assert accepted(webhook, PUBLISHED_KEY)
+    assert accepted(webhook, PUBLISHED_KEY.lower())
+    assert not accepted(webhook)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"success": True},
+        {"success": "True"},
+        {"success": "false"},
+        {"success": None},
+        {"pspReference": "LRPSP0000PAYMENT2"},
+        {"originalReference": "LRPSP0000PAYMENT2"},
+        {"merchantAccountCode": "Another"},
+        {"merchantReference": "order-1002"},
+        {"merchantReference": "order-1001 "},
+        {"merchantReference": "order-1001\\"},
+        {"amount": {"value": 1, "currency": "EUR"}},
+        {"amount": {"value": 2599.0, "currency": "EUR"}},
+        {"amount": {"value": 2599, "currency": "USD"}},
+        {"amount": None},
+        {"amount": []},
+        {"amount": "2599"},
+        {"eventCode": "CAPTURE"},
+        {"additionalData": None},
+        {"additionalData": {}},
+        {"additionalData": {"hmacSignature": None}},
+        {"additionalData": {"hmacSignature": ""}},
+        {"additionalData": {"hmacSignature": True}},
+        {"additionalData": {"hmacSignature": ["a"]}},
+        {"additionalData": "hmacSignature"},
+    ],
+)
+def test_changed_values_are_refused(values: Mapping[str, Json]) -> None:
+    """Each of the eight values counts, and `success` is a text."""
+    assert not accepted(resigned(signed(item()), 0, **values))
+
+
+def test_a_boolean_is_not_its_text() -> None:
+    """A signature over "True" does not pass for a boolean that some library made of "true"."""
+    assert accepted(signed(item(success="True")))
+    assert not accepted(resigned(signed(item(success="True")), 0, success=True))
+
+
+@pytest.mark.parametrize("secret", ["not hexadecimal", SECRET[:-1], f"{SECRET}01", SECRET[::-1]])
+def test_other_keys_are_refused(secret: str) -> None:
+    """The key is hexadecimal; half of one is none."""
+    assert not accepted(signed(item()), secret)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {
+            "pspReference": "LRPSP0000PAYMENT1:",
+            "originalReference": "LinkrunnerTestECOM",
+            "merchantAccountCode": "a",
+            "merchantReference": "b",
+        },
+        {
+            "originalReference": ":LinkrunnerTestECOM",
+            "merchantAccountCode": "a",
+            "merchantReference": "b",
+        },
+    ],
+)
+def test_the_same_signature_on_other_values(values: Mapping[str, Json]) -> None:
+    """Colons are not escaped, so a value can be moved into its neighbour: that is not counted again."""
+    webhook = resigned(signed(item(merchantReference="a:b")), 0, **values)
+    assert accepted(webhook)
+    source = samples.everything_on(ADYEN)
+    with pytest.raises(Untranslatable):
+        plan(webhook, ADYEN.identify(webhook), source)
+
+
+# ------------------------------------------------------------------------------- what is reported
+
+
+def test_the_reason_is_not_said() -> None:
+    """It holds the code, the last digits and the expiry of the card."""
+    sample = samples.load("adyen", "AUTHORISATION")
+    (held,) = sample.body["notificationItems"]
+    reason = held["NotificationRequestItem"]["reason"]
+    desk = samples.desk(ADYEN)
+    status, answer = desk.receive(sample.signed())
+    (webhook,) = stored(desk)
+    events = plan(webhook, ADYEN.identify(webhook), samples.everything_on(ADYEN))
+    assert status == 200
+    assert reason not in f"{events} {answer} {desk.reports} {desk.stored[0][1]}"
+
+
+@pytest.mark.parametrize(
+    ("option", "code", "wanted"),
+    [
+        (False, "AUTHORISATION", {"adyen|payment|PAY"}),
+        (False, "CAPTURE", {"adyen|payment|PAY"}),
+        (True, "CAPTURE", {"adyen|payment|CAP"}),
+        (True, "AUTHORISATION", {"adyen|purchase_initiated|PAY"}),
+    ],
+)
+def test_captures_of_parts(*, option: bool, code: str, wanted: set[str]) -> None:
+    """A capture is the payment that was authorised, unless it is only a part of it."""
+    references = {"pspReference": "CAP", "originalReference": "PAY"}
+    if code == "AUTHORISATION":
+        references = {"pspReference": "PAY"}
+    webhook = signed(item(eventCode=code, **references))
+    source = samples.everything_on(ADYEN, partial_captures=option)
+    (event,) = plan(webhook, ADYEN.identify(webhook), source)
+    assert set(event.keys) == wanted
+
+
+def test_manual_capture_by_switches() -> None:
+    """What docs and webhooks.toml propose: the authorisation is silent, a failed one is not."""
+    events = {
+        "AUTHORISATION": {"purchase_completed": False, "subscription_renewed": False},
+        "CAPTURE": True,
+    }
+    source = Config({"adyen": {"events": events}}).source("adyen")
+    assert source is not None
+
+    def names(webhook: Webhook) -> list[str]:
+        return [each.event_name for each in plan(webhook, ADYEN.identify(webhook), source)]
+
+    assert names(signed(item())) == []
+    assert names(signed(item(success="false"))) == ["payment_failed"]
+    assert names(signed(item(eventCode="CAPTURE"))) == ["purchase_completed"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"amount": None},
+        {"amount": {"value": 2599}},
+        {"amount": {"value": "a lot", "currency": "EUR"}},
+        {"amount": {"value": 2599, "currency": "euro"}},
+        {"amount": {"value": 10**16 + 1, "currency": "EUR"}},
+        {"pspReference": None},
+    ],
+)
+@pytest.mark.parametrize("code", ["AUTHORISATION", "CAPTURE", "REFUND", "CHARGEBACK"])
+def test_money_is_not_guessed(code: str, values: Mapping[str, Json]) -> None:
+    """An authentic item without its money or reference is parked."""
+    webhook = signed(item(eventCode=code, **values))
+    with pytest.raises(Untranslatable):
+        plan(webhook, ADYEN.identify(webhook), samples.everything_on(ADYEN))
