@@ -1,0 +1,291 @@
+"""Polar webhooks. https://polar.sh/docs/integrate/webhooks/events
+
+Standard Webhooks, with one exception: the secret is the key as it is written, where others decode it. The
+event id is only in a header, which is signed. An unknown type must be acknowledged, as any: ten failures in a
+row disable the endpoint.
+
+Which type reports the money: `order.paid`, whatever the order is for. Refunds come one by one as `refund.*`,
+which name the order and no user; `order.refunded` has the running total of all refunds of the order only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Generic, TypeVar
+
+from linkrunner_webhooks.model import (
+    CommerceEvent,
+    Id,
+    Identity,
+    Item,
+    Kind,
+    Money,
+    OptionalId,
+    Payload,
+    Webhook,
+)
+from linkrunner_webhooks.provider import Context, Provider, name, parse
+from linkrunner_webhooks.signatures import HmacWithHeaders, standard_webhooks_keys
+
+_EVENT_ID = "webhook-id"
+
+
+class Head(Payload):
+    type: str
+    timestamp: str | None = None
+
+
+def identify(webhook: Webhook) -> Identity:
+    """Sandbox is another host with secrets of its own; nothing in a webhook tells it."""
+    head = parse(Head, webhook)
+    return Identity(
+        event_id=name(webhook.headers.get(_EVENT_ID), "header webhook-id"),
+        event_type=name(head.type, "event type"),
+        occurred_at=_moment(head.timestamp),
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text or "")
+        return moment.astimezone(UTC) if moment.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
+
+
+provider = Provider(
+    name="polar",
+    title="Polar",
+    docs="https://polar.sh/docs/integrate/webhooks/events",
+    signature=HmacWithHeaders(
+        header="webhook-signature",
+        signed=(_EVENT_ID, "webhook-timestamp"),
+        joiner=".",
+        version="v1",
+        keys=standard_webhooks_keys,
+    ),
+    identify=identify,
+    headers=(_EVENT_ID,),
+    user_id=(
+        "data.customer.external_id",
+        "data.external_customer_id",  # checkouts
+        "type == 'customer.created' && data.external_id",
+        "data.metadata.linkrunner_user_id",
+        "data.metadata.user_id",
+        "data.customer.metadata.linkrunner_user_id",
+        "data.customer.metadata.user_id",
+        # Polar's own id, but not for refunds: they have nothing else, and it would hide the user who paid.
+        "data.customer && data.customer_id",
+    ),
+    unique_ids=True,
+    never={
+        "order.created": "it may never be paid; order.paid reports the money",
+        "order.updated": "it repeats the whole order at every change of it",
+        "order.refunded": "it has the total of all refunds so far; refund.* report each one of them",
+        "subscription.cycled": "it comes before the money, also when the payment then fails",
+        "subscription.updated": "it comes with every other event of a subscription",
+    },
+    setup="""\
+Settings → Webhooks → Add Endpoint, format *Raw*, with the events above that are on. Copy the secret as it is
+shown. Sandbox has endpoints of its own, and nothing in a webhook says which it came from: give it a source of
+its own, or none.
+""",
+    user_snippet="""\
+```typescript
+await polar.checkouts.create({ products: [productId], externalCustomerId: userId });
+```
+""",
+)
+
+T = TypeVar("T", bound=Payload)
+
+
+class Event(Payload, Generic[T]):
+    data: T
+
+
+# Orders
+
+
+class Order(Payload):
+    id: Id
+    # What was paid: after discounts, with taxes.
+    total_amount: int
+    currency: str
+    billing_reason: str | None = None
+    product_id: OptionalId = None
+    subscription_id: OptionalId = None
+    seats: int | None = None
+    units: int | None = None
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        quantity = self.seats or self.units or 1
+        item = Item(content_id=self.product_id, product_id=self.product_id, quantity=quantity)
+        return (item,) if self.product_id else ()
+
+
+_REASONS = {
+    "purchase": Kind.PURCHASE_COMPLETED,
+    "subscription_create": Kind.SUBSCRIPTION_STARTED,
+    "subscription_cycle": Kind.SUBSCRIPTION_RENEWED,
+    "subscription_update": Kind.SUBSCRIPTION_UPDATED,
+}
+
+
+def _kind(order: Order) -> Kind:
+    # Newer reasons (subscription_meter_cycle) bill what a running subscription used.
+    other = Kind.SUBSCRIPTION_RENEWED if order.subscription_id else Kind.PURCHASE_COMPLETED
+    return _REASONS.get(order.billing_reason or "", other)
+
+
+@provider.on("order.paid", *_REASONS.values(), payload=Event[Order])
+def order_paid(event: Event[Order], context: Context) -> Iterator[CommerceEvent]:
+    order, kind = event.data, _kind(event.data)
+    # Trials and free plans make orders of nothing; subscription.* reports what began.
+    if order.total_amount or kind is Kind.PURCHASE_COMPLETED:
+        yield CommerceEvent(
+            kind=kind,
+            # "Cents" is all that is said; that yen have none is unconfirmed.
+            money=Money.from_minor(order.total_amount, order.currency),
+            transactions=(order.id,),
+            order_id=order.id,
+            subscription_id=order.subscription_id,
+            plan_id=order.product_id if order.subscription_id else None,
+            items=order.items,
+        )
+
+
+class Refund(Payload):
+    """`amount` is without taxes."""
+
+    id: Id
+    status: str | None = None
+    amount: int
+    tax_amount: int | None = None
+    currency: str
+    order_id: OptionalId = None
+    subscription_id: OptionalId = None
+
+
+@provider.on("refund.created", Kind.PURCHASE_REFUNDED, payload=Event[Refund])
+@provider.on("refund.updated", Kind.PURCHASE_REFUNDED, payload=Event[Refund])
+def refunded(event: Event[Refund], context: Context) -> Iterator[CommerceEvent]:
+    refund = event.data
+    # Created pending and updated when it is through, or created as done.
+    if refund.status == "succeeded":
+        yield CommerceEvent(
+            kind=Kind.PURCHASE_REFUNDED,
+            money=Money.from_minor(refund.amount + (refund.tax_amount or 0), refund.currency),
+            transactions=(refund.id,),
+            follows=(refund.order_id,) if refund.order_id else (),
+            order_id=refund.order_id,
+            subscription_id=refund.subscription_id,
+        )
+
+
+# Checkouts
+
+
+class Checkout(Payload):
+    id: Id
+    status: str | None = None
+    total_amount: int | None = None
+    currency: str | None = None
+    product_id: OptionalId = None
+
+    def event(self, kind: Kind) -> CommerceEvent:
+        priced = self.total_amount is not None and self.currency is not None
+        item = Item(content_id=self.product_id, product_id=self.product_id)
+        return CommerceEvent(
+            kind=kind,
+            money=Money.from_minor(self.total_amount or 0, self.currency or "") if priced else None,
+            transactions=(self.id,),
+            order_id=self.id,
+            items=(item,) if self.product_id else (),
+        )
+
+
+@provider.on("checkout.created", Kind.CHECKOUT_STARTED, payload=Event[Checkout], default=False)
+@provider.on("checkout.expired", Kind.CHECKOUT_ABANDONED, payload=Event[Checkout])
+def checkout_changed(event: Event[Checkout], context: Context) -> Iterator[CommerceEvent]:
+    yield event.data.event(context.kind)
+
+
+@provider.on("checkout.updated", Kind.PAYMENT_FAILED, payload=Event[Checkout], default=False)
+def checkout_updated(event: Event[Checkout], context: Context) -> Iterator[CommerceEvent]:
+    # That it succeeded is reported by order.paid.
+    if event.data.status == "failed":
+        yield event.data.event(Kind.PAYMENT_FAILED)
+
+
+# Subscriptions
+
+
+class Subscription(Payload):
+    id: Id
+    status: str | None = None
+    trial_end: str | None = None
+    cancel_at_period_end: bool | None = None
+    product_id: OptionalId = None
+
+    def event(self, kind: Kind, *transactions: str) -> CommerceEvent:
+        return CommerceEvent(
+            kind=kind,
+            transactions=transactions,
+            subscription_id=self.id,
+            plan_id=self.product_id,
+        )
+
+
+@provider.on("subscription.created", Kind.TRIAL_STARTED, payload=Event[Subscription])
+def subscription_created(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
+    # Without a trial it waits for its first payment, which order.paid reports.
+    if event.data.status == "trialing":
+        yield event.data.event(Kind.TRIAL_STARTED, event.data.id)
+
+
+@provider.on(
+    "subscription.active",
+    Kind.SUBSCRIPTION_STARTED,
+    Kind.TRIAL_CONVERTED,
+    payload=Event[Subscription],
+    default=False,
+)
+def subscription_active(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
+    # No amount: order.paid brings it. Once: a payment that is recovered makes it active again.
+    kind = Kind.TRIAL_CONVERTED if event.data.trial_end else Kind.SUBSCRIPTION_STARTED
+    yield event.data.event(kind, event.data.id)
+
+
+@provider.on(
+    "subscription.canceled", Kind.SUBSCRIPTION_CANCEL_SCHEDULED, payload=Event[Subscription]
+)
+def subscription_canceled(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
+    # What ends at once is revoked in the same moment.
+    if event.data.cancel_at_period_end:
+        yield event.data.event(Kind.SUBSCRIPTION_CANCEL_SCHEDULED)
+
+
+@provider.on("subscription.revoked", Kind.SUBSCRIPTION_CANCELLED, payload=Event[Subscription])
+def subscription_revoked(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
+    yield event.data.event(Kind.SUBSCRIPTION_CANCELLED, event.data.id)
+
+
+@provider.on("subscription.past_due", Kind.SUBSCRIPTION_PAYMENT_FAILED, payload=Event[Subscription])
+@provider.on("subscription.uncanceled", Kind.SUBSCRIPTION_RESUMED, payload=Event[Subscription])
+@provider.on("subscription.paused", Kind.SUBSCRIPTION_PAUSED, payload=Event[Subscription])
+@provider.on("subscription.resumed", Kind.SUBSCRIPTION_RESUMED, payload=Event[Subscription])
+def subscription_changed(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
+    # These happen more than once in a subscription's life.
+    yield event.data.event(context.kind)
+
+
+class Customer(Payload):
+    id: Id
+
+
+@provider.on("customer.created", Kind.CUSTOMER_CREATED, payload=Event[Customer], default=False)
+def customer_created(event: Event[Customer], context: Context) -> Iterator[CommerceEvent]:
+    yield CommerceEvent(kind=Kind.CUSTOMER_CREATED, transactions=(event.data.id,))
