@@ -1,0 +1,358 @@
+"""Lemon Squeezy webhooks. https://docs.lemonsqueezy.com/help/webhooks/event-types
+
+JSON:API documents; the type and the checkout's custom data are in the signed `meta`. There is no event id:
+the object and the time of its change stand for it. Amounts are integers in the smallest unit.
+
+Which type reports the money: `order_created`, and `subscription_payment_success` for what a subscription is
+charged later. Both report the first payment of a subscription, and share no id. So the order reports it until
+`subscription_variants` says which orders are subscriptions; then the subscription does. Refunds likewise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Generic, TypeVar
+
+from linkrunner_webhooks.errors import Untranslatable
+from linkrunner_webhooks.model import (
+    CommerceEvent,
+    Id,
+    Identity,
+    Item,
+    Kind,
+    Money,
+    OptionalId,
+    Payload,
+    Webhook,
+)
+from linkrunner_webhooks.provider import Context, Options, Provider, name, parse
+from linkrunner_webhooks.signatures import HmacBody
+
+
+class Meta(Payload):
+    event_name: str
+    test_mode: bool | None = None
+
+
+class Change(Payload):
+    updated_at: str | None = None
+    created_at: str | None = None
+    test_mode: bool | None = None
+
+
+class Changed(Payload):
+    type: str | None = None
+    id: OptionalId = None
+    attributes: Change | None = None
+
+
+class Head(Payload):
+    meta: Meta
+    data: Changed | None = None
+
+
+def identify(webhook: Webhook) -> Identity:
+    """`meta.webhook_id` is left alone: it may be the endpoint's (unconfirmed). A retry repeats the body."""
+    head = parse(Head, webhook)
+    data = head.data or Changed()
+    change = data.attributes or Change()
+    changed_at = _moment(change.updated_at or change.created_at)
+    about = f"{data.type}:{data.id}:{changed_at.isoformat()}" if data.id and changed_at else None
+    test = change.test_mode if head.meta.test_mode is None else head.meta.test_mode
+    return Identity(
+        event_id=name(about or sha256(webhook.body).hexdigest(), "id or time of the object"),
+        event_type=name(head.meta.event_name, "event name"),
+        occurred_at=changed_at,
+        test=bool(test),
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text or "")
+        return moment.astimezone(UTC) if moment.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
+
+
+class LemonSqueezyOptions(Options):
+    """`subscription_variants`: the ids of all variants that are subscriptions, or none of them.
+
+    With them, their orders are left to the subscription. Without, its first payment is left to the order.
+    """
+
+    subscription_variants: tuple[Id, ...] = ()
+
+
+provider = Provider(
+    name="lemonsqueezy",
+    title="Lemon Squeezy",
+    docs="https://docs.lemonsqueezy.com/help/webhooks/event-types",
+    signature=HmacBody(headers=("x-signature",), encoding="hex"),
+    identify=identify,
+    user_id=(
+        "meta.custom_data.linkrunner_user_id",
+        "meta.custom_data.user_id",
+        "meta.custom_data.userId",
+        "meta.custom_data.customer_id",
+        # Lemon Squeezy's own id; where a refund has nothing else, it would hide the user who paid.
+        "!contains(meta.event_name, 'refunded') && data.attributes.customer_id",
+    ),
+    options=LemonSqueezyOptions,
+    never={
+        "subscription_payment_recovered": "subscription_payment_success reports the same payment",
+    },
+    caution=(
+        "Of several refunds of one payment only the first is reported:"
+        " Lemon Squeezy tells how much was refunded in all, not how much each time."
+    ),
+    setup="""\
+Settings → Webhooks → +, with a signing secret of your own (6 to 40 characters) and the events above that are
+on. Test mode has webhooks of its own, and says so. A failed delivery is repeated for some two minutes only;
+resend it from the dashboard after that.
+
+A new subscription sends `order_created` and `subscription_payment_success` for the same money, and nothing in
+them says so. As long as `subscription_variants` is empty, every order is a purchase, and subscriptions report
+what comes after their first payment: nothing is counted twice, whatever you sell. To have
+`subscription_started` with its amount in place of `purchase_completed`, list the ids of *all* your
+subscription variants; an order of one of them is then left to its subscription. Leave `order_created` on
+either way.
+""",
+    user_snippet="""\
+```javascript
+await createCheckout(storeId, variantId, { checkoutData: { custom: { linkrunner_user_id: userId } } });
+// or in a link: https://shop.lemonsqueezy.com/checkout/buy/...?checkout[custom][linkrunner_user_id]=user_42
+```
+""",
+)
+
+T = TypeVar("T", bound=Payload)
+
+
+class Resource(Payload, Generic[T]):
+    id: Id
+    attributes: T
+
+
+class Event(Payload, Generic[T]):
+    data: Resource[T]
+
+
+class Paid(Payload):
+    """What an order and an invoice of a subscription have in common; `total` is with taxes."""
+
+    total: int | None = None
+    currency: str | None = None
+    refunded: bool | None = None
+    # The total of all refunds so far; older bodies only say that there was one.
+    refunded_amount: int | None = None
+    refunded_at: str | None = None
+
+    def money(self, amount: int | None) -> Money:
+        if amount is None or self.currency is None:
+            raise Untranslatable("the object has no amount or no currency")
+        # That currencies without cents have none here either is unconfirmed.
+        return Money.from_minor(amount, self.currency)
+
+    @property
+    def refund(self) -> int | None:
+        return self.refunded_amount or (self.total if self.refunded else 0)
+
+    def refunding(
+        self, transaction: str, order_id: str, subscription_id: str | None
+    ) -> CommerceEvent:
+        # Once for each payment: of a second refund only the sum of both is known.
+        return CommerceEvent(
+            kind=Kind.PURCHASE_REFUNDED,
+            money=self.money(self.refund),
+            transactions=(transaction,),
+            follows=(transaction,),
+            occurred_at=_moment(self.refunded_at),
+            order_id=order_id,
+            subscription_id=subscription_id,
+        )
+
+
+# Orders
+
+
+class OrderItem(Payload):
+    """Of an order only the first one is told. Whether its price is in the order's currency is not."""
+
+    product_id: OptionalId = None
+    variant_id: OptionalId = None
+    quantity: int | None = None
+
+
+class Order(Paid):
+    status: str | None = None
+    first_order_item: OrderItem | None = None
+
+    @property
+    def item(self) -> OrderItem:
+        return self.first_order_item or OrderItem()
+
+    def paid(self, context: Context) -> bool:
+        # Trials begin with an order of nothing, and only who lists subscriptions can tell that from a gift.
+        free = self.total == 0 and not context.options.subscription_variants
+        return not free and self.status not in {"pending", "failed"}
+
+    def of_a_subscription(self, context: Context) -> bool:
+        return self.item.variant_id in context.options.subscription_variants
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        item = Item(
+            content_id=self.item.variant_id,
+            product_id=self.item.product_id,
+            quantity=1 if self.item.quantity is None else self.item.quantity,
+        )
+        return (item,) if self.first_order_item else ()
+
+
+@provider.on("order_created", Kind.PURCHASE_COMPLETED, payload=Event[Order])
+def order_created(event: Event[Order], context: Context) -> Iterator[CommerceEvent]:
+    order = event.data.attributes
+    if order.paid(context) and not order.of_a_subscription(context):
+        yield CommerceEvent(
+            kind=Kind.PURCHASE_COMPLETED,
+            money=order.money(order.total),
+            transactions=(_order(event.data.id),),
+            order_id=event.data.id,
+            items=order.items,
+        )
+
+
+@provider.on("order_refunded", Kind.PURCHASE_REFUNDED, payload=Event[Order])
+def order_refunded(event: Event[Order], context: Context) -> Iterator[CommerceEvent]:
+    order = event.data.attributes
+    if order.refund != 0 and not order.of_a_subscription(context):
+        yield order.refunding(_order(event.data.id), event.data.id, None)
+
+
+def _order(id: str) -> str:
+    """Orders and invoices are numbered each on their own."""
+    return f"order:{id}"
+
+
+# What subscriptions are charged
+
+
+class Invoice(Paid):
+    billing_reason: str | None = None
+    subscription_id: OptionalId = None
+    card_brand: str | None = None
+
+    def of_an_order(self, context: Context) -> bool:
+        return self.billing_reason == "initial" and not context.options.subscription_variants
+
+    def event(self, kind: Kind, id: str, *transactions: str) -> CommerceEvent:
+        return CommerceEvent(
+            kind=kind,
+            money=self.money(self.total),
+            transactions=transactions,
+            order_id=id,
+            subscription_id=self.subscription_id,
+            payment_method=self.card_brand or None,
+        )
+
+
+_REASONS = {
+    "initial": Kind.SUBSCRIPTION_STARTED,
+    "renewal": Kind.SUBSCRIPTION_RENEWED,
+    "updated": Kind.SUBSCRIPTION_UPDATED,
+}
+
+
+@provider.on("subscription_payment_success", *_REASONS.values(), payload=Event[Invoice])
+def payment_success(event: Event[Invoice], context: Context) -> Iterator[CommerceEvent]:
+    id, invoice = event.data.id, event.data.attributes
+    # The invoice of a trial is about nothing; subscription_created reports the trial.
+    if invoice.total != 0 and not invoice.of_an_order(context):
+        kind = _REASONS.get(invoice.billing_reason or "", Kind.SUBSCRIPTION_RENEWED)
+        yield invoice.event(kind, id, _invoice(id))
+
+
+@provider.on(
+    "subscription_payment_failed", Kind.SUBSCRIPTION_PAYMENT_FAILED, payload=Event[Invoice]
+)
+def payment_failed(event: Event[Invoice], context: Context) -> Iterator[CommerceEvent]:
+    # One event per attempt; a plan change that cannot be paid is one, too.
+    yield event.data.attributes.event(Kind.SUBSCRIPTION_PAYMENT_FAILED, event.data.id)
+
+
+@provider.on("subscription_payment_refunded", Kind.PURCHASE_REFUNDED, payload=Event[Invoice])
+def payment_refunded(event: Event[Invoice], context: Context) -> Iterator[CommerceEvent]:
+    id, invoice = event.data.id, event.data.attributes
+    if invoice.refund != 0 and not invoice.of_an_order(context):
+        yield invoice.refunding(_invoice(id), id, invoice.subscription_id)
+
+
+def _invoice(id: str) -> str:
+    return f"invoice:{id}"
+
+
+# Subscriptions
+
+
+class Subscription(Payload):
+    status: str | None = None
+    variant_id: OptionalId = None
+    # Part of a key, and bounded like one.
+    updated_at: OptionalId = None
+
+
+def _subscription(event: Event[Subscription], kind: Kind, *transactions: str) -> CommerceEvent:
+    return CommerceEvent(
+        kind=kind,
+        transactions=transactions,
+        subscription_id=event.data.id,
+        plan_id=event.data.attributes.variant_id,
+    )
+
+
+@provider.on(
+    "subscription_created",
+    Kind.TRIAL_STARTED,
+    Kind.SUBSCRIPTION_STARTED,
+    payload=Event[Subscription],
+)
+def subscription_created(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
+    # No amount: the order or the first invoice brings it.
+    trial = event.data.attributes.status == "on_trial"
+    kind = Kind.TRIAL_STARTED if trial else Kind.SUBSCRIPTION_STARTED
+    yield _subscription(event, kind, event.data.id)
+
+
+@provider.on("subscription_expired", Kind.SUBSCRIPTION_CANCELLED, payload=Event[Subscription])
+def subscription_expired(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
+    yield _subscription(event, Kind.SUBSCRIPTION_CANCELLED, event.data.id)
+
+
+@provider.on(
+    "subscription_cancelled", Kind.SUBSCRIPTION_CANCEL_SCHEDULED, payload=Event[Subscription]
+)
+@provider.on("subscription_resumed", Kind.SUBSCRIPTION_RESUMED, payload=Event[Subscription])
+@provider.on("subscription_paused", Kind.SUBSCRIPTION_PAUSED, payload=Event[Subscription])
+@provider.on("subscription_unpaused", Kind.SUBSCRIPTION_RESUMED, payload=Event[Subscription])
+def subscription_changed(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
+    # These happen more than once in a subscription's life. Cancelled ones run until what is paid for ends.
+    yield _subscription(event, context.kind)
+
+
+@provider.on(
+    "subscription_updated", Kind.SUBSCRIPTION_UPDATED, payload=Event[Subscription], default=False
+)
+@provider.on(
+    "subscription_plan_changed",
+    Kind.SUBSCRIPTION_UPDATED,
+    payload=Event[Subscription],
+    default=False,
+)
+def subscription_updated(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
+    # A change of plan comes as both, and one change has one time.
+    changed_at = event.data.attributes.updated_at
+    change = (f"{event.data.id}:{changed_at}",) if changed_at else ()
+    yield _subscription(event, Kind.SUBSCRIPTION_UPDATED, *change)
