@@ -1,0 +1,458 @@
+"""Cashfree Payment Gateway webhooks. https://www.cashfree.com/docs/api-reference/payments/latest/payments/webhooks
+
+Amounts are JSON numbers in major units. The event id is a header, and only since version 2025-01-01. What of
+subscriptions stands where is unconfirmed, so their parts are read wherever they are.
+
+Which type reports the money: `PAYMENT_SUCCESS_WEBHOOK`, and `SUBSCRIPTION_PAYMENT_SUCCESS` for subscriptions.
+An order can have several payment attempts, of which one succeeds; a refund may name the order alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from hashlib import sha256
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import BeforeValidator, model_validator
+
+from linkrunner_webhooks.errors import Untranslatable
+from linkrunner_webhooks.model import (
+    CommerceEvent,
+    Id,
+    Identity,
+    Kind,
+    Money,
+    OptionalId,
+    Payload,
+    Webhook,
+)
+from linkrunner_webhooks.provider import Context, Provider, name, parse
+from linkrunner_webhooks.signatures import HmacWithHeaders
+
+_EVENT_ID = "x-idempotency-key"
+
+
+def _object(value: object) -> object:
+    return value if isinstance(value, Mapping) else {}
+
+
+class Names(Payload):
+    cf_payment_id: OptionalId = None
+    payment_status: OptionalId = None
+    cf_refund_id: OptionalId = None
+    refund_status: OptionalId = None
+
+
+class Subject(Payload):
+    payment: Annotated[Names, BeforeValidator(_object)] = Names()
+    refund: Annotated[Names, BeforeValidator(_object)] = Names()
+
+    @property
+    def named(self) -> tuple[str | None, ...]:
+        """As the documentation tells receivers to tell events apart."""
+        payment, refund = self.payment, self.refund
+        if refund.cf_refund_id:
+            return refund.cf_refund_id, refund.refund_status
+        return (payment.cf_payment_id, payment.payment_status) if payment.cf_payment_id else ()
+
+
+class Head(Payload):
+    """A new endpoint is tried with any JSON."""
+
+    type: OptionalId = None
+    event_time: object = None
+    data: Annotated[Subject, BeforeValidator(_object)] = Subject()
+
+    @model_validator(mode="before")
+    @classmethod
+    def any_json(cls, value: object) -> object:
+        return _object(value)
+
+
+def identify(webhook: Webhook) -> Identity:
+    """A trial of the endpoint has no type we know, and is ignored."""
+    head = parse(Head, webhook)
+    named = ":".join(part for part in (head.type, *head.data.named) if part)
+    digest = sha256(webhook.body).hexdigest()
+    composed = named if head.data.named else digest
+    return Identity(
+        event_id=name(webhook.headers.get(_EVENT_ID) or composed, "event id"),
+        event_type=name(head.type or "untyped", "event type"),
+        resource_id=digest,
+        occurred_at=_moment(head.event_time),
+    )
+
+
+def _moment(value: object) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(value if isinstance(value, str) else "")
+        return moment.astimezone(UTC) if moment.tzinfo else None
+    except (OverflowError, ValueError):
+        return None
+
+
+_CUSTOMER = "data.customer_details"
+
+provider = Provider(
+    name="cashfree",
+    title="Cashfree",
+    docs="https://www.cashfree.com/docs/api-reference/payments/latest/payments/webhooks",
+    signature=HmacWithHeaders(
+        header="x-webhook-signature",
+        signed=("x-webhook-timestamp",),
+        per_second=1000,
+        # Whether a retry is stamped anew is unconfirmed, and retries can be set up to come hours later.
+        tolerance=24 * 3600,
+    ),
+    identify=identify,
+    headers=(_EVENT_ID,),
+    user_id=(
+        "data.order.order_tags.linkrunner_user_id",
+        "data.order.order_tags.user_id",
+        # Some shops take the phone number for the id.
+        f"{_CUSTOMER}.customer_id != {_CUSTOMER}.customer_phone && {_CUSTOMER}.customer_id",
+        "data.link_notes.user_id",
+    ),
+    never={
+        "PAYMENT_CHARGES_WEBHOOK": "it reports the fees of a payment that PAYMENT_SUCCESS_WEBHOOK reports",
+        "PAYMENT_LINK_EVENT": "PAYMENT_SUCCESS_WEBHOOK reports the same money",
+        "AUTO_REFUND_STATUS_WEBHOOK": "it refunds a payment that never succeeded",
+        "DISPUTE_UPDATED": "it changes nothing that is reported",
+    },
+    caution="It signs with the client secret of your API keys, which can refund and pay out.",
+    setup="""\
+Developers → Webhooks → Add webhook endpoint, version 2025-01-01, with the events above that are on;
+subscriptions have a tab of their own. The secret is the client secret of your API keys, which belongs into
+WebhookSecrets and nowhere else; with several active keys the oldest signs (unconfirmed), so put all of them
+there. Nothing in a webhook says whether it is of the
+sandbox, which has a dashboard and keys of its own: give it a source of its own, or none. Webhooks of
+subscriptions name no customer id; they are parked unless `user_id` finds yours, for instance in
+`data.subscription_details.subscription_id || data.subscription_id` when you name subscriptions so.
+""",
+    user_snippet="""\
+```python
+CreateOrderRequest(order_id=order_id, order_amount=259.90, order_currency="INR",
+    customer_details=CustomerDetails(customer_id=user_id, customer_phone=phone),  # no phone number as the id
+    order_tags={"linkrunner_user_id": user_id})
+```
+""",
+)
+
+T = TypeVar("T", bound=Payload)
+
+
+class Event(Payload, Generic[T]):
+    data: T
+
+
+def _ids(cf_id: str | None, **own: str | None) -> tuple[str, ...]:
+    """Cashfree's id, and the merchant's own ones, which might be the number of another one of Cashfree's."""
+    named = (f"{what}:{id}" for what, id in own.items() if id)
+    return (cf_id, *named) if cf_id else tuple(named)
+
+
+def _each_time(ids: tuple[str, ...], context: Context) -> tuple[str, ...]:
+    """For what happens again and again to the same thing, each time at a time of its own."""
+    at = context.identity.occurred_at
+    return tuple(f"{id}:{at.isoformat()}" for id in ids) if at else ()
+
+
+def _money(amount: Decimal | None, currency: str | None) -> Money:
+    if amount is None or currency is None:
+        raise Untranslatable("the event has no amount or no currency")
+    return Money.of(amount, currency)
+
+
+# Payments
+
+
+class Order(Payload):
+    order_id: OptionalId = None
+    order_currency: str | None = None
+
+
+class Payment(Payload):
+    """What was paid, after offers; the order has what was asked."""
+
+    cf_payment_id: Id
+    payment_amount: Decimal | None = None
+    payment_currency: str | None = None
+    payment_time: str | None = None
+    payment_group: str | None = None
+
+
+class Paid(Payload):
+    payment: Payment
+    order: Annotated[Order, BeforeValidator(_object)] = Order()
+
+    def event(self, kind: Kind, *transactions: str) -> CommerceEvent:
+        payment, order = self.payment, self.order
+        return CommerceEvent(
+            kind=kind,
+            money=_money(payment.payment_amount, payment.payment_currency or order.order_currency),
+            transactions=transactions,
+            occurred_at=_moment(payment.payment_time),
+            order_id=order.order_id or payment.cf_payment_id,
+            payment_method=payment.payment_group or None,
+        )
+
+
+@provider.on("PAYMENT_SUCCESS_WEBHOOK", Kind.PURCHASE_COMPLETED, payload=Event[Paid])
+def payment_succeeded(event: Event[Paid], context: Context) -> Iterator[CommerceEvent]:
+    # The order too: it is paid once, and a refund may name nothing else.
+    paid = event.data
+    yield paid.event(context.kind, *_ids(paid.payment.cf_payment_id, order=paid.order.order_id))
+
+
+@provider.on("PAYMENT_FAILED_WEBHOOK", Kind.PAYMENT_FAILED, payload=Event[Paid])
+@provider.on("PAYMENT_USER_DROPPED_WEBHOOK", Kind.CHECKOUT_ABANDONED, payload=Event[Paid])
+def payment_attempt_ended(event: Event[Paid], context: Context) -> Iterator[CommerceEvent]:
+    # Not final: each is one attempt to pay the order.
+    yield event.data.event(context.kind, event.data.payment.cf_payment_id)
+
+
+class Refund(Payload):
+    cf_refund_id: OptionalId = None
+    refund_id: OptionalId = None
+    refund_amount: Decimal | None = None
+    refund_currency: str | None = None
+    refund_status: str | None = None
+    cf_payment_id: OptionalId = None
+    order_id: OptionalId = None
+
+    @property
+    def done(self) -> bool:
+        return self.refund_status == "SUCCESS"
+
+    @property
+    def transactions(self) -> tuple[str, ...]:
+        return _ids(self.cf_refund_id, refund=self.refund_id)
+
+
+class Refunded(Payload):
+    refund: Refund
+
+
+@provider.on("REFUND_STATUS_WEBHOOK", Kind.PURCHASE_REFUNDED, payload=Event[Refunded])
+def refunded(event: Event[Refunded], context: Context) -> Iterator[CommerceEvent]:
+    refund = event.data.refund
+    if refund.done:
+        yield CommerceEvent(
+            kind=context.kind,
+            money=_money(refund.refund_amount, refund.refund_currency),
+            transactions=refund.transactions,
+            follows=_ids(refund.cf_payment_id, order=refund.order_id),
+            order_id=refund.order_id or refund.cf_payment_id,
+        )
+
+
+class Dispute(Payload):
+    dispute_id: Id
+    dispute_amount: Decimal | None = None
+    dispute_status: str | None = None
+
+    @property
+    def outcome(self) -> Kind:
+        # The names of the statuses are unconfirmed.
+        status = self.dispute_status or ""
+        if status.endswith("_MERCHANT_WON"):
+            return Kind.DISPUTE_WON
+        lost = status.endswith(("_MERCHANT_LOST", "_MERCHANT_ACCEPTED"))
+        return Kind.DISPUTE_LOST if lost else Kind.DISPUTE_CLOSED
+
+
+class DisputedOrder(Payload):
+    order_id: OptionalId = None
+    order_currency: str | None = None
+    cf_payment_id: OptionalId = None
+    payment_currency: str | None = None
+
+
+class Disputed(Payload):
+    """Where things are is unconfirmed; an amount that is not found is left out."""
+
+    dispute: Dispute
+    order_details: Annotated[DisputedOrder, BeforeValidator(_object)] = DisputedOrder()
+
+    def event(self, kind: Kind) -> CommerceEvent:
+        dispute, order = self.dispute, self.order_details
+        currency = order.payment_currency or order.order_currency
+        priced = dispute.dispute_amount is not None and currency is not None
+        return CommerceEvent(
+            kind=kind,
+            money=_money(dispute.dispute_amount, currency) if priced else None,
+            transactions=(dispute.dispute_id,),
+            follows=_ids(order.cf_payment_id, order=order.order_id),
+            order_id=order.order_id or order.cf_payment_id,
+        )
+
+
+@provider.on("DISPUTE_CREATED", Kind.DISPUTE_OPENED, payload=Event[Disputed])
+def dispute_opened(event: Event[Disputed], context: Context) -> Iterator[CommerceEvent]:
+    yield event.data.event(context.kind)
+
+
+@provider.on(
+    "DISPUTE_CLOSED",
+    Kind.DISPUTE_CLOSED,
+    Kind.DISPUTE_WON,
+    Kind.DISPUTE_LOST,
+    payload=Event[Disputed],
+)
+def dispute_closed(event: Event[Disputed], context: Context) -> Iterator[CommerceEvent]:
+    yield event.data.event(event.data.dispute.outcome)
+
+
+# Subscriptions
+
+_PARTS = ("subscription_details", "plan_details", "authorization_details", "payment", "refund")
+
+
+def _said(part: object) -> dict[Any, object]:
+    """The fields of a part of the body that are not null."""
+    items = part.items() if isinstance(part, Mapping) else ()
+    return {key: value for key, value in items if value is not None}
+
+
+class Subscribed(Payload):
+    """All there is about a subscription, whichever part of the body it stands in."""
+
+    subscription_id: OptionalId = None
+    cf_subscription_id: OptionalId = None
+    plan_id: OptionalId = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def flat(cls, value: object) -> object:
+        if not isinstance(value, Mapping):
+            return value
+        found = _said(value)
+        for part in _PARTS:
+            found |= _said(value.get(part))
+        return found
+
+    @property
+    def named(self) -> str:
+        named = self.subscription_id or self.cf_subscription_id
+        if named is None:
+            raise Untranslatable("the event does not name its subscription")
+        return named
+
+
+class Changed(Subscribed):
+    subscription_status: str
+
+
+_STATES = {
+    "ACTIVE": Kind.SUBSCRIPTION_STARTED,
+    "ON_HOLD": Kind.SUBSCRIPTION_HALTED,
+    "CUSTOMER_PAUSED": Kind.SUBSCRIPTION_PAUSED,
+    "CUSTOMER_CANCELLED": Kind.SUBSCRIPTION_CANCELLED,
+    "CANCELLED": Kind.SUBSCRIPTION_CANCELLED,
+    "COMPLETED": Kind.SUBSCRIPTION_COMPLETED,
+    "EXPIRED": Kind.SUBSCRIPTION_EXPIRED,
+}
+_REPEATED = (Kind.SUBSCRIPTION_HALTED, Kind.SUBSCRIPTION_PAUSED)
+_STATE_KINDS = tuple(dict.fromkeys(_STATES.values()))
+
+
+@provider.on("SUBSCRIPTION_STATUS_CHANGED", *_STATE_KINDS, payload=Event[Changed])
+@provider.on("SUBSCRIPTION_STATUS_CHANGE", *_STATE_KINDS, payload=Event[Changed])
+def subscription_changed(event: Event[Changed], context: Context) -> Iterator[CommerceEvent]:
+    # No amount: SUBSCRIPTION_PAYMENT_SUCCESS brings it.
+    changed = event.data
+    kind = _STATES.get(changed.subscription_status)
+    if kind:
+        once = (changed.named,)
+        yield CommerceEvent(
+            kind=kind,
+            transactions=_each_time(once, context) if kind in _REPEATED else once,
+            subscription_id=changed.named,
+            plan_id=changed.plan_id,
+        )
+
+
+class Authorised(Subscribed):
+    payment_status: str | None = None
+    authorization_status: str | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.authorization_status == "ACTIVE" or self.payment_status == "SUCCESS"
+
+
+@provider.on(
+    "SUBSCRIPTION_AUTH_STATUS", Kind.TRIAL_STARTED, payload=Event[Authorised], default=False
+)
+def subscription_authorised(event: Event[Authorised], context: Context) -> Iterator[CommerceEvent]:
+    # Nothing says whether a trial follows: whoever switches it on knows.
+    authorised = event.data
+    if authorised.done:
+        yield CommerceEvent(
+            kind=context.kind,
+            transactions=(authorised.named,),
+            subscription_id=authorised.named,
+            plan_id=authorised.plan_id,
+        )
+
+
+class Charge(Subscribed):
+    cf_payment_id: OptionalId = None
+    payment_id: OptionalId = None
+    payment_amount: Decimal | None = None
+    # Mandates are Indian, and their payments documented without a currency (unconfirmed).
+    payment_currency: str = "INR"
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return _ids(self.cf_payment_id, payment=self.payment_id)
+
+    def event(self, kind: Kind, *transactions: str) -> CommerceEvent:
+        return CommerceEvent(
+            kind=kind,
+            money=_money(self.payment_amount, self.payment_currency),
+            transactions=transactions,
+            order_id=self.payment_id or self.cf_payment_id,
+            subscription_id=self.named,
+            plan_id=self.plan_id,
+        )
+
+
+@provider.on("SUBSCRIPTION_PAYMENT_SUCCESS", Kind.SUBSCRIPTION_RENEWED, payload=Event[Charge])
+def subscription_charged(event: Event[Charge], context: Context) -> Iterator[CommerceEvent]:
+    yield event.data.event(context.kind, *event.data.ids)
+
+
+@provider.on("SUBSCRIPTION_PAYMENT_FAILED", Kind.SUBSCRIPTION_PAYMENT_FAILED, payload=Event[Charge])
+@provider.on(
+    "SUBSCRIPTION_PAYMENT_CANCELLED", Kind.SUBSCRIPTION_PAYMENT_FAILED, payload=Event[Charge]
+)
+def subscription_charge_failed(event: Event[Charge], context: Context) -> Iterator[CommerceEvent]:
+    # One payment can fail again and again.
+    yield event.data.event(context.kind, *_each_time(event.data.ids, context))
+
+
+class SubscriptionRefund(Subscribed, Refund):
+    payment_id: OptionalId = None
+    refund_currency: str = "INR"
+
+
+@provider.on(
+    "SUBSCRIPTION_REFUND_STATUS", Kind.PURCHASE_REFUNDED, payload=Event[SubscriptionRefund]
+)
+def subscription_refunded(
+    event: Event[SubscriptionRefund], context: Context
+) -> Iterator[CommerceEvent]:
+    refund = event.data
+    if refund.done:
+        yield CommerceEvent(
+            kind=context.kind,
+            money=_money(refund.refund_amount, refund.refund_currency),
+            transactions=refund.transactions,
+            follows=_ids(refund.cf_payment_id, payment=refund.payment_id),
+            order_id=refund.payment_id or refund.cf_payment_id,
+            subscription_id=refund.subscription_id or refund.cf_subscription_id,
+            plan_id=refund.plan_id,
+        )
