@@ -76,8 +76,9 @@ golden: .venv/.ready ## Rewrite the expected files of the golden cases; review t
 
 lock: $(UV) ## Resolve every requirement again
 	@cd src && ../$(UV) pip compile --quiet --upgrade --universal --python-version 3.13 --generate-hashes --no-header --no-annotate requirements.in -o requirements.txt
-	@$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --constraint src/requirements.txt pyproject.toml --all-extras -o requirements/dev.txt
-	@for name in ministack runtime sam; do $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate requirements/$$name.in -o requirements/$$name.txt; done
+	@cd src && ../$(UV) pip compile --quiet --upgrade --universal --python-version 3.13 --generate-hashes --no-header --no-annotate requirements-certificates.in -o requirements-certificates.txt
+	@$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --constraint src/requirements.txt --constraint src/requirements-certificates.txt pyproject.toml --all-extras -o requirements/dev.txt
+	@for name in bench ministack runtime sam; do $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate requirements/$$name.in -o requirements/$$name.txt; done
 
 clean: ## Remove what make created
 	rm -rf .venv .venvs .aws-sam .local

@@ -1,7 +1,7 @@
 """Webhooks a second through the local gateway into the queue, ours against the hand-written receiver.
 
-Both run behind the same gateway, each in a process and over an embedded AWS of its own, one after the other in
-short turns; the clients are here.
+Both run behind the same gateway, each in a process and over an embedded AWS of its own, one after the other
+in short turns; the clients are here.
 """
 
 from __future__ import annotations

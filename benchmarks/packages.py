@@ -20,7 +20,9 @@ MACHINE = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64":
 ]
 MINOR = "3.13"
 # What a receiver needs that knows no provider and validates nothing.
-_MINIMAL = ("boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3")
+_SDK = frozenset(
+    {"boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +69,25 @@ def python() -> str:
 def ours() -> Package:
     """As `make build` builds it."""
     package = _empty("ours")
-    _run(
-        *("make", "-s", "-C", ROOT / "src", "build-ReceiveFunction"),
-        *(f"ARTIFACTS_DIR={package}", f"UV={UV}", f"LAMBDA_PYTHON={MINOR}"),
-        f"LAMBDA_PLATFORM={MACHINE}-manylinux_2_28",
-    )
+    _make(ROOT / "src", package)
     return Package("ours", package)
 
 
+def ours_with_certificates() -> Package:
+    """The same for a merchant who uses PayPal or Apple."""
+    copy = _empty("source")
+    shutil.copytree(ROOT / "src", copy / "src", ignore=_COMPILED)
+    with (copy / "src" / "webhooks.toml").open("a", encoding="utf-8") as out:
+        out.write("\n[paypal]\n")
+    package = _empty("ours-with-certificates")
+    _make(copy / "src", package)
+    return Package("ours, with PayPal or Apple", package)
+
+
 def naive() -> Package:
-    """The same dependencies and sources, installed and nothing more: what a plain `sam build` makes."""
-    package = _installed("naive")
+    """The dependencies and sources, installed and nothing more: what a plain `sam build` makes."""
     sources = ROOT / "src"
+    package = _installed("naive", _SDK | _names(*sources.glob("requirements*.txt")))
     shutil.copytree(
         sources / "linkrunner_webhooks", package / "linkrunner_webhooks", ignore=_COMPILED
     )
@@ -89,7 +98,7 @@ def naive() -> Package:
 
 def minimal() -> Package:
     """The hand-written receiver with the SDK, as a plain `sam build` makes it."""
-    package = _installed("minimal", *_MINIMAL)
+    package = _installed("minimal", _SDK)
     shutil.copy(ALTERNATIVES / "minimal_receiver.py", package)
     shutil.copy(ALTERNATIVES / "empty.py", package)
     return Package("minimal", package)
@@ -121,15 +130,29 @@ def vendor_sdk() -> Path:
 _COMPILED = shutil.ignore_patterns("__pycache__")
 
 
-def _installed(name: str, *only: str) -> Path:
+def _make(sources: Path, package: Path) -> None:
+    _run(
+        *("make", "-s", "-C", sources, "build-ReceiveFunction"),
+        *(f"ARTIFACTS_DIR={package}", f"UV={UV}", f"LAMBDA_PYTHON={MINOR}"),
+        f"LAMBDA_PLATFORM={MACHINE}-manylinux_2_28",
+    )
+
+
+def _installed(name: str, wanted: frozenset[str]) -> Path:
     package = _empty(name)
-    written = (ROOT / "src" / "requirements.txt").read_text("utf-8")
-    blocks = written.replace("\\\n", " ").splitlines()
-    wanted = [line for line in blocks if not only or line.partition("==")[0] in only]
+    pinned = (
+        (ROOT / "requirements" / "dev.txt").read_text("utf-8").replace("\\\n", " ").splitlines()
+    )
     requirements = WORK / f"{name}.txt"
-    requirements.write_text("\n".join(wanted) + "\n", "utf-8")
+    lines = [line for line in pinned if line.partition("==")[0] in wanted]
+    requirements.write_text("\n".join(lines) + "\n", "utf-8")
     _install(package, requirements)
     return package
+
+
+def _names(*pinned: Path) -> frozenset[str]:
+    lines = [line for path in pinned for line in path.read_text("utf-8").splitlines()]
+    return frozenset(line.partition("==")[0] for line in lines if "==" in line)
 
 
 def _install(folder: Path, requirements: Path) -> None:

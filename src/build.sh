@@ -8,16 +8,33 @@ services="dynamodb secretsmanager sqs"
 # An interpreter is looked for, never fetched.
 export UV_PYTHON_DOWNLOADS=never
 
+# Whether webhooks.toml uses a provider whose module checks certificates. A word in a value is enough: too much in the
+# package does no harm.
+needs_certificates() {
+    local module used
+    used=$(grep -vE '^[[:space:]]*#' webhooks.toml || true)
+    while read -r module; do
+        if grep -qw "$(basename "$module" .py)" <<<"$used"; then
+            return 0
+        fi
+    done < <(grep -lE 'linkrunner_webhooks\.(certificates|jws)' linkrunner_webhooks/providers/*.py)
+    return 1
+}
+
 install_dependencies() {
     command -v "$UV" >/dev/null || { echo "uv is needed to build; 'make build' in the project's root brings its own." >&2; exit 1; }
+    local requirements=(--requirements requirements.txt)
+    if needs_certificates; then
+        requirements+=(--requirements requirements-certificates.txt)
+    fi
     # The index, whatever it is, cannot slip anything in: hashes are pinned, and no package's own build code runs.
     "$UV" pip install --quiet --require-hashes --no-deps --no-build --link-mode copy \
-        --requirements requirements.txt \
+        "${requirements[@]}" \
         --target "$package" --python-platform "$LAMBDA_PLATFORM" --python-version "$LAMBDA_PYTHON" --no-installer-metadata
 }
 
 # Cold starts pay for every file in the package. Nothing removed here is read at run time: the SDK's models of other
-# services and of boto3.resource(), a documentation site's scripts, type stubs, and package metadata (pydantic looks for
+# services, Powertools' other utilities, pydantic's older self, type stubs, and package metadata (pydantic looks for
 # plugins in it, and there are none).
 drop_unused() {
     local model keep
@@ -25,8 +42,9 @@ drop_unused() {
         keep=$(basename "$model")
         [[ " $services " == *" $keep "* ]] || rm -rf "$model"
     done
-    rm -rf "$package"/boto3/{data,examples} "$package"/bin "$package"/*.dist-info "$package"/.lock
-    find "$package"/aws_lambda_powertools/event_handler/openapi/swagger_ui \( -name '*.js' -o -name '*.css' \) -delete
+    rm -rf "$package"/bin "$package"/*.dist-info "$package"/.lock "$package"/pydantic/v1
+    rm -rf "$package"/aws_lambda_powertools/event_handler
+    find "$package"/aws_lambda_powertools/utilities -mindepth 1 -maxdepth 1 -type d ! -name jmespath_utils -exec rm -rf {} +
     find "$package" -type d -name __pycache__ -prune -exec rm -rf {} +
     find "$package" -type f -name '*.pyi' -delete
 }
@@ -60,7 +78,11 @@ compile() {
         echo "WARNING: install Python $LAMBDA_PYTHON (on PATH, with pyenv or with uv) and build again."
         return
     fi
-    "$interpreter" -I -m compileall -q --invalidation-mode unchecked-hash -s "$package" -p /var/task "$package"
+    local folders=(-s "$package" -p /var/task)
+    "$interpreter" -I -m compileall -q --invalidation-mode unchecked-hash "${folders[@]}" "$package/linkrunner_webhooks"
+    # Of dependencies only what runs: their sources would be a third of the package. Ours stay, for tracebacks.
+    "$interpreter" -I -m compileall -q -b --invalidation-mode unchecked-hash "${folders[@]}" -x linkrunner_webhooks "$package"
+    find "$package" -name '*.py' -not -path "$package/linkrunner_webhooks/*" -delete
 }
 
 install_dependencies

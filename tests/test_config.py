@@ -52,7 +52,8 @@ def test_every_ladder_is_accepted(name: str) -> None:
 
 
 def source_of(name: str, **table: object) -> Source:
-    found = Config({name: table}).source(name)
+    options = providers.load(name).options.example()
+    found = Config({name: options | table}).source(name)
     assert found is not None
     return found
 

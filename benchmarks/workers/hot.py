@@ -1,6 +1,6 @@
 """Times the hot path in one process and prints JSON; run by benchmarks.hot with the package on PYTHONPATH.
 
-Arguments: a file with {"provider", "headers", "body", "secret", "now"}, and seconds to spend. Every contestant
+Arguments: a file with {"provider", "headers", "body", "secret", "now"}, and seconds to spend. Each contestant
 runs a short burst in turn, again and again, so that a disturbance meets all of them; the best burst counts.
 """
 

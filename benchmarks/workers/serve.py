@@ -12,14 +12,13 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks.stub import SECRET
 from linkrunner_webhooks import receive_function
 from linkrunner_webhooks_local.aws import embedded_aws
 from linkrunner_webhooks_local.gateway import Receive, gateway
 from linkrunner_webhooks_local.loopback import listen, serving, url_of
 from linkrunner_webhooks_local.sandboxes import Sandboxes
 from linkrunner_webhooks_local.stack import create
-
-from benchmarks.stub import SECRET
 
 
 def ours(environment: Mapping[str, str]) -> Receive:
@@ -57,7 +56,9 @@ def main() -> None:
             SecretString=json.dumps({"stripe": [SECRET]}),
         )
         listener = listen(0)
-        with serving(listener, gateway(build(environment), lambda error: print(error, file=sys.stderr))):
+        with serving(
+            listener, gateway(build(environment), lambda error: print(error, file=sys.stderr))
+        ):
             print(url_of(listener), flush=True)
             sys.stdin.read()
 
