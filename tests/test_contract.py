@@ -471,12 +471,36 @@ _KEYS = """
     receipt_url recovery referring_site reservation_token shipping shipping_address
     shipping_details sms_marketing_phone staff_note statement_descriptor
     statement_descriptor_suffix success_url tags token tracking_url url
+    avatar_url billing_name card_last_four cardholder_name custom_field_data
+    customer_billing_address customer_billing_name customer_ip_address customer_portal
+    customer_tax_id invoice_url management_urls payment_method_id stored_payment_method_id
+    tax_id update_payment_method urls user_email user_name
+    account_name email_token ip_address history messages log merchant_note customer_note
+    subscriber_attributes
+    appTransactionId deviceVerification deviceVerificationNonce signedPayload storefrontId
+    webOrderLineItemId
+    payer payee payer_id email_address given_name surname full_name processor_response buyer
+    buyer_email_address card_details version_token device_details team_member_id
+    note_to_payer family_name public_url company_name
+    vat_number iin masked_number masked_card_number error_text
+    account_number auth_id bank_reference card_number cf_dispute_remarks link_url notify_url
+    payment_message payment_remarks reason_description refund_note upi_id
+    upi_instrument_number
+    device_fingerprint narration first_6digits last_4digits originatorname originatoraccountnumber
+    phone_number
+    acquirerReference authCode avsResult cardBin cardHolderName cardSummary expiryDate
+    hmacSignature iban issuerCountry ownerName recurring.recurringDetailReference
+    shopperEmail shopperIP shopperName telephoneNumber tokenization.storedPaymentMethodId
+    totalFraudScore
 """
 PERSONAL: Final = frozenset(_KEYS.split())
 # The last key of texts a mapper may pass on. To extend it, decide that what stands there is no person.
 PASSED_ON: Final = re.compile(
     r"(.*_)?(id|ids|code|codes|gateway|method|names|type|types|value|currency|currency_code"
-    r"|payment_intent|invoice|charge|subscription|price|product|plan|customer|multipass_identifier)"
+    r"|payment_intent|invoice|charge|subscription|price|product|plan|customer|multipass_identifier"
+    r"|channel|payment_group|reference|store|sku|custom|parent_payment|invoice_number|tx_ref|card_brand)"
+    r"|appAccountToken|notificationUUID|offerIdentifier|(autoRenewP|p)roductId|(originalT|t)ransactionId"
+    r"|(merchant|original|psp|shopper)Reference|eventCode|paymentMethod"
 )
 # However it is found: addresses, links, credentials.
 NEVER: Final = re.compile(
