@@ -286,3 +286,7 @@ def _text(value: object) -> object:
 _IdText = Annotated[str, Field(max_length=255)]
 Id = Annotated[_IdText, BeforeValidator(_text)]
 OptionalId = Annotated[_IdText | None, BeforeValidator(_text)]
+
+# A number of pieces written as a decimal. Bounded before anybody makes it an integer: 1E+999999 is short to
+# write, and takes minutes.
+Pieces = Annotated[Decimal, Field(ge=0, le=_MAX_QUANTITY)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any, TypeVar
 
 from pydantic import ConfigDict, ValidationError
@@ -167,6 +167,27 @@ def unix_time(seconds: int | None) -> datetime | None:
         return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
     except (OverflowError, OSError, ValueError):
         raise Malformed("the time of the event is not a time") from None
+
+
+def epoch_ms(milliseconds: int | None) -> datetime | None:
+    """A moment in unix milliseconds, to the second; None for numbers that are none."""
+    try:
+        return unix_time(None if milliseconds is None else milliseconds // 1000)
+    except Malformed:
+        return None
+
+
+def iso_time(value: object, zone: tzinfo | None = None) -> datetime | None:
+    """A moment in ISO 8601, in UTC; None for anything else: no payment is parked for want of a time.
+
+    `zone` is that of times that do not name theirs; without it these are none.
+    """
+    try:
+        moment = datetime.fromisoformat(value if isinstance(value, str) else "")
+        zoned = moment if moment.tzinfo else moment.replace(tzinfo=zone)
+        return zoned.astimezone(UTC) if zoned.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def describe(error: ValidationError) -> str:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime
 from hashlib import sha256
 from typing import Annotated
 
@@ -31,7 +30,7 @@ from linkrunner_webhooks.model import (
     Payload,
     Webhook,
 )
-from linkrunner_webhooks.provider import Context, Options, Provider, name
+from linkrunner_webhooks.provider import Context, Options, Provider, iso_time, name
 from linkrunner_webhooks.signatures import SignedItems
 
 _ITEMS, _ITEM = "notificationItems", "NotificationRequestItem"
@@ -50,7 +49,7 @@ def identify(webhook: Webhook) -> Identity:
         event_id=_name(item.get("pspReference")) or sha256(webhook.body).hexdigest(),
         event_type=_name(item.get("eventCode")) or "unknown",
         resource_id=_name(item.get("originalReference")),
-        occurred_at=_moment(item.get("eventDate")),
+        occurred_at=iso_time(item.get("eventDate")),
         test=str(body.get("live")).lower() == "false",
     )
 
@@ -60,15 +59,6 @@ def _name(value: object) -> str | None:
         return name(str(value or ""), "reference")
     except Malformed:
         return None
-
-
-def _moment(text: object) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
-    # Without an offset it could be any hour; at the ends of the calendar UTC has no such year.
-    return moment if moment.tzinfo and 1 < moment.year < 9999 else None
 
 
 def unpack(webhook: Webhook) -> tuple[Webhook, ...]:

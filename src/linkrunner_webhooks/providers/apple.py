@@ -31,7 +31,7 @@ from linkrunner_webhooks.model import (
     Payload,
     Webhook,
 )
-from linkrunner_webhooks.provider import Context, Provider, name, parse, unix_time
+from linkrunner_webhooks.provider import Context, Provider, epoch_ms, name, parse
 
 _SIGNED_BY_APPLE = SignedPayload(
     member="signedPayload",
@@ -76,7 +76,7 @@ def identify(webhook: Webhook) -> Identity:
     return Identity(
         event_id=name(head.notification_uuid, "notification UUID"),
         event_type=name(head.notification_type, "notification type"),
-        occurred_at=_moment(head.signed_date),
+        occurred_at=epoch_ms(head.signed_date),
         test=head.environment not in (None, "Production"),
     )
 
@@ -87,14 +87,6 @@ def unpack(webhook: Webhook) -> tuple[Webhook, ...]:
         return (replace(webhook, body=_SIGNED_BY_APPLE.unpack(webhook.body)),)
     except ValueError:
         raise Malformed("the signed payload cannot be read") from None
-
-
-def _moment(milliseconds: int | None) -> datetime | None:
-    """Nothing for numbers that are no time: the rest of the event is still true."""
-    try:
-        return unix_time(None if milliseconds is None else milliseconds // 1000)
-    except Malformed:
-        return None
 
 
 provider = Provider(
@@ -233,7 +225,7 @@ def _charged(kind: Kind, transaction: Transaction) -> CommerceEvent:
         kind=kind,
         money=transaction.money,
         transactions=(transaction.transaction_id,),
-        occurred_at=_moment(transaction.purchase_date),
+        occurred_at=epoch_ms(transaction.purchase_date),
         order_id=transaction.transaction_id,
         subscription_id=transaction.subscription_id,
         plan_id=transaction.product_id if transaction.subscription_id else None,
@@ -284,7 +276,7 @@ def offer_redeemed(event: Notification, context: Context) -> Iterator[CommerceEv
 
 def _is_new(transaction: Transaction, context: Context) -> bool:
     """Whether the notification is about this charge, and does not only name it as the latest one."""
-    purchased, now = _moment(transaction.purchase_date), context.identity.occurred_at
+    purchased, now = epoch_ms(transaction.purchase_date), context.identity.occurred_at
     return purchased is not None and now is not None and abs(now - purchased) <= _NEW
 
 
@@ -343,7 +335,7 @@ def revoked(event: Notification, context: Context) -> Iterator[CommerceEvent]:
 def refunded(event: Notification, context: Context) -> Iterator[CommerceEvent]:
     transaction = event.transaction
     if not transaction.shared:
-        moment = _moment(transaction.revocation_date)
+        moment = epoch_ms(transaction.revocation_date)
         yield _returned(context.kind, transaction, transaction.refund_id, moment)
 
 

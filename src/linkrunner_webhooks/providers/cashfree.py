@@ -10,7 +10,6 @@ An order can have several payment attempts, of which one succeeds; a refund may 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import sha256
 from typing import Annotated, Any, Generic, TypeVar
@@ -28,7 +27,7 @@ from linkrunner_webhooks.model import (
     Payload,
     Webhook,
 )
-from linkrunner_webhooks.provider import Context, Provider, name, parse
+from linkrunner_webhooks.provider import Context, Provider, iso_time, name, parse
 from linkrunner_webhooks.signatures import HmacWithHeaders
 
 _EVENT_ID = "x-idempotency-key"
@@ -81,16 +80,8 @@ def identify(webhook: Webhook) -> Identity:
         event_id=name(webhook.headers.get(_EVENT_ID) or composed, "event id"),
         event_type=name(head.type or "untyped", "event type"),
         resource_id=digest,
-        occurred_at=_moment(head.event_time),
+        occurred_at=iso_time(head.event_time),
     )
-
-
-def _moment(value: object) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(value if isinstance(value, str) else "")
-        return moment.astimezone(UTC) if moment.tzinfo else None
-    except (OverflowError, ValueError):
-        return None
 
 
 _CUSTOMER = "data.customer_details"
@@ -193,7 +184,7 @@ class Paid(Payload):
             kind=kind,
             money=_money(payment.payment_amount, payment.payment_currency or order.order_currency),
             transactions=transactions,
-            occurred_at=_moment(payment.payment_time),
+            occurred_at=iso_time(payment.payment_time),
             order_id=order.order_id or payment.cf_payment_id,
             payment_method=payment.payment_group or None,
         )

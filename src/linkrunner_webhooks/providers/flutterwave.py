@@ -17,7 +17,7 @@ from hashlib import sha256
 
 from pydantic import AliasChoices, Field
 
-from linkrunner_webhooks.errors import Malformed, Untranslatable
+from linkrunner_webhooks.errors import Untranslatable
 from linkrunner_webhooks.model import (
     CommerceEvent,
     Id,
@@ -28,7 +28,15 @@ from linkrunner_webhooks.model import (
     Payload,
     Webhook,
 )
-from linkrunner_webhooks.provider import Context, Options, Provider, name, parse, unix_time
+from linkrunner_webhooks.provider import (
+    Context,
+    Options,
+    Provider,
+    epoch_ms,
+    iso_time,
+    name,
+    parse,
+)
 from linkrunner_webhooks.signatures import FirstPresent, HmacBody, StaticToken
 
 
@@ -51,7 +59,7 @@ class Head(Payload):
 
     @property
     def occurred_at(self) -> datetime | None:
-        return _moment(self.timestamp) or _date(self.data.created_at)
+        return epoch_ms(self.timestamp) or iso_time(self.data.created_at, UTC)
 
 
 def identify(webhook: Webhook) -> Identity:
@@ -66,21 +74,6 @@ def identify(webhook: Webhook) -> Identity:
         resource_id=name(f"{object_id}:{head.data.status}", "state") if object_id else None,
         occurred_at=head.occurred_at,
     )
-
-
-def _moment(milliseconds: int | None) -> datetime | None:
-    try:
-        return None if milliseconds is None else unix_time(milliseconds // 1000)
-    except Malformed:
-        return None
-
-
-def _date(text: str | None) -> datetime | None:
-    try:
-        date = datetime.fromisoformat(text or "")
-        return (date if date.tzinfo else date.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
 
 
 class FlutterwaveOptions(Options):

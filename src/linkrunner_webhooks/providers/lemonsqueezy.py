@@ -11,7 +11,6 @@ charged later. Both report the first payment of a subscription, and share no id.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Generic, TypeVar
 
@@ -27,7 +26,7 @@ from linkrunner_webhooks.model import (
     Payload,
     Webhook,
 )
-from linkrunner_webhooks.provider import Context, Options, Provider, name, parse
+from linkrunner_webhooks.provider import Context, Options, Provider, iso_time, name, parse
 from linkrunner_webhooks.signatures import HmacBody
 
 
@@ -58,7 +57,7 @@ def identify(webhook: Webhook) -> Identity:
     head = parse(Head, webhook)
     data = head.data or Changed()
     change = data.attributes or Change()
-    changed_at = _moment(change.updated_at or change.created_at)
+    changed_at = iso_time(change.updated_at or change.created_at)
     about = f"{data.type}:{data.id}:{changed_at.isoformat()}" if data.id and changed_at else None
     test = change.test_mode if head.meta.test_mode is None else head.meta.test_mode
     return Identity(
@@ -67,14 +66,6 @@ def identify(webhook: Webhook) -> Identity:
         occurred_at=changed_at,
         test=bool(test),
     )
-
-
-def _moment(text: str | None) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text or "")
-        return moment.astimezone(UTC) if moment.tzinfo else None
-    except (ValueError, OverflowError):
-        return None
 
 
 class LemonSqueezyOptions(Options):
@@ -169,7 +160,7 @@ class Paid(Payload):
             money=self.money(self.refund),
             transactions=(transaction,),
             follows=(transaction,),
-            occurred_at=_moment(self.refunded_at),
+            occurred_at=iso_time(self.refunded_at),
             order_id=order_id,
             subscription_id=subscription_id,
         )

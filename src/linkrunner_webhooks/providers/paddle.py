@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 from linkrunner_webhooks.errors import Malformed, Untranslatable
@@ -27,7 +26,7 @@ from linkrunner_webhooks.model import (
     Payload,
     Webhook,
 )
-from linkrunner_webhooks.provider import Context, Provider, name, parse
+from linkrunner_webhooks.provider import Context, Provider, iso_time, name, parse
 from linkrunner_webhooks.signatures import TimestampedHmac
 
 _CLASSIC = re.compile(rb"(?:^|&)alert_name=")
@@ -48,17 +47,9 @@ def identify(webhook: Webhook) -> Identity:
     return Identity(
         event_id=name(head.event_id, "event id"),
         event_type=name(head.event_type, "event type"),
-        occurred_at=_moment(head.occurred_at),
+        occurred_at=iso_time(head.occurred_at),
         test=head.event_id.startswith(_SIMULATED),
     )
-
-
-def _moment(text: str | None) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text or "")
-        return moment.astimezone(UTC) if moment.tzinfo else None
-    except (ValueError, OverflowError):
-        return None
 
 
 provider = Provider(

@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Generic, TypeVar
 
@@ -28,9 +27,10 @@ from linkrunner_webhooks.model import (
     Money,
     OptionalId,
     Payload,
+    Pieces,
     Webhook,
 )
-from linkrunner_webhooks.provider import Context, Provider, name, parse
+from linkrunner_webhooks.provider import Context, Provider, iso_time, name, parse
 
 _CERTIFICATE = "paypal-cert-url"
 # The hosts with `-m` are unconfirmed; they are PayPal's as well.
@@ -50,17 +50,9 @@ def identify(webhook: Webhook) -> Identity:
     return Identity(
         event_id=name(head.id, "event id"),
         event_type=name(head.event_type, "event type"),
-        occurred_at=_moment(head.create_time),
+        occurred_at=iso_time(head.create_time),
         test=bool(_SANDBOX.match(webhook.headers.get(_CERTIFICATE, ""))),
     )
-
-
-def _moment(text: str | None) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text or "")
-        return moment.astimezone(UTC) if moment.tzinfo else None
-    except (ValueError, OverflowError):
-        return None
 
 
 provider = Provider(
@@ -209,7 +201,7 @@ class Transaction(Payload):
             money=self.money,
             transactions=(self.id,),
             follows=follows,
-            occurred_at=_moment(self.update_time or self.create_time),
+            occurred_at=iso_time(self.update_time or self.create_time),
             order_id=self.order_id or next(iter(follows), self.id),
             subscription_id=self.billing_agreement_id,
         )
@@ -264,7 +256,7 @@ def sold(event: Event[Transaction], context: Context) -> Iterator[CommerceEvent]
 
 class OrderItem(Payload):
     sku: OptionalId = None
-    quantity: Decimal | None = None
+    quantity: Pieces | None = None
     unit_amount: Amount | None = None
 
     @property
@@ -344,7 +336,7 @@ def order_approved(event: Event[Order], context: Context) -> Iterator[CommerceEv
         kind=Kind.PURCHASE_INITIATED,
         money=order.money,
         transactions=(order.id,),
-        occurred_at=_moment(order.update_time or order.create_time),
+        occurred_at=iso_time(order.update_time or order.create_time),
         order_id=order.id,
         items=tuple(item for unit in order.units for item in unit.contents),
     )

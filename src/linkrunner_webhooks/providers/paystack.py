@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from hashlib import sha256
 from typing import Annotated, Any
@@ -29,7 +29,7 @@ from linkrunner_webhooks.model import (
     Payload,
     Webhook,
 )
-from linkrunner_webhooks.provider import Context, Provider, name, parse
+from linkrunner_webhooks.provider import Context, Provider, iso_time, name, parse
 from linkrunner_webhooks.signatures import HmacBody
 
 
@@ -165,16 +165,7 @@ paystack.put(f"/customer/{customer_code}", json={"metadata": {"linkrunner_user_i
 )
 
 
-def _moment(value: object) -> datetime | None:
-    """A time that is none is no reason to park a payment."""
-    try:
-        moment = datetime.fromisoformat(value if isinstance(value, str) else "")
-        return moment.astimezone(UTC) if moment.tzinfo else None
-    except (OverflowError, ValueError):
-        return None
-
-
-Moment = Annotated[datetime | None, BeforeValidator(_moment)]
+Moment = Annotated[datetime | None, BeforeValidator(iso_time)]
 # Old and new spellings are both in use.
 _PAID = AliasChoices("paid_at", "paidAt")
 _CREATED = AliasChoices("created_at", "createdAt")

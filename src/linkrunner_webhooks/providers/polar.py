@@ -11,7 +11,6 @@ which name the order and no user; `order.refunded` has the running total of all 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 from linkrunner_webhooks.model import (
@@ -25,7 +24,7 @@ from linkrunner_webhooks.model import (
     Payload,
     Webhook,
 )
-from linkrunner_webhooks.provider import Context, Provider, name, parse
+from linkrunner_webhooks.provider import Context, Provider, iso_time, name, parse
 from linkrunner_webhooks.signatures import HmacWithHeaders, standard_webhooks_keys
 
 _EVENT_ID = "webhook-id"
@@ -42,16 +41,8 @@ def identify(webhook: Webhook) -> Identity:
     return Identity(
         event_id=name(webhook.headers.get(_EVENT_ID), "header webhook-id"),
         event_type=name(head.type, "event type"),
-        occurred_at=_moment(head.timestamp),
+        occurred_at=iso_time(head.timestamp),
     )
-
-
-def _moment(text: str | None) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text or "")
-        return moment.astimezone(UTC) if moment.tzinfo else None
-    except (ValueError, OverflowError):
-        return None
 
 
 provider = Provider(

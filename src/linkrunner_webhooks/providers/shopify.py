@@ -10,7 +10,6 @@ for shops that live on cash on delivery; call it `purchase_completed` there and 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import sha256
 from typing import ClassVar, Literal, Self
@@ -29,7 +28,7 @@ from linkrunner_webhooks.model import (
     Payload,
     Webhook,
 )
-from linkrunner_webhooks.provider import Context, Options, Provider, name, parse
+from linkrunner_webhooks.provider import Context, Options, Provider, iso_time, name, parse
 from linkrunner_webhooks.signatures import HmacBody
 
 # Two header families: today's, and that of the newer "Events" product.
@@ -84,7 +83,7 @@ def identify(webhook: Webhook) -> Identity:
         event_id=name(headers.get("event-id") or headers.get("webhook-id"), "event id"),
         event_type=name(headers.get("topic"), "header X-Shopify-Topic"),
         resource_id=head.resource_id,
-        occurred_at=_moment(headers.get("triggered-at") or head.processed_at or head.created_at),
+        occurred_at=iso_time(headers.get("triggered-at") or head.processed_at or head.created_at),
         test=headers.get("test") == "true" or head.is_test,
     )
 
@@ -92,14 +91,6 @@ def identify(webhook: Webhook) -> Identity:
 def _shopify_headers(headers: Mapping[str, str]) -> dict[str, str]:
     family = next((family for family in _FAMILIES if f"{family}topic" in headers), _FAMILIES[0])
     return {key: headers[family + key] for key in _HEADERS if family + key in headers}
-
-
-def _moment(text: str | None) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text or "")
-        return moment.astimezone(UTC) if moment.tzinfo else None
-    except (ValueError, OverflowError):
-        return None
 
 
 class ShopifyOptions(Options):

@@ -11,7 +11,7 @@ as the state that it is, and what was reported before is a duplicate, also of `p
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Generic, TypeVar
 
 from pydantic import Field
@@ -27,7 +27,7 @@ from linkrunner_webhooks.model import (
     Payload,
     Webhook,
 )
-from linkrunner_webhooks.provider import Context, Options, Provider, name, parse
+from linkrunner_webhooks.provider import Context, Options, Provider, iso_time, name, parse
 from linkrunner_webhooks.signatures import HmacBody
 
 # That Square sends it is unconfirmed; without it everything counts as live.
@@ -48,17 +48,9 @@ def identify(webhook: Webhook) -> Identity:
     return Identity(
         event_id=name(head.event_id, "event id"),
         event_type=name(head.type, "event type"),
-        occurred_at=_moment(head.created_at),
+        occurred_at=iso_time(head.created_at),
         test=webhook.headers.get(_ENVIRONMENT, "").strip().lower() == "sandbox",
     )
-
-
-def _moment(text: str | None) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text or "")
-        return moment.astimezone(UTC) if moment.tzinfo else None
-    except (ValueError, OverflowError):
-        return None
 
 
 class SquareOptions(Options):
@@ -171,7 +163,7 @@ class Payment(Payload):
 
     def lately(self, reported_at: str | None) -> bool:
         """Whether it was made not long before this report of it."""
-        made, reported = _moment(self.created_at), _moment(reported_at)
+        made, reported = iso_time(self.created_at), iso_time(reported_at)
         return made is None or reported is None or reported - made <= _FRESH
 
     def event(self, kind: Kind) -> CommerceEvent:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from decimal import Decimal
 from hashlib import sha256
 from typing import Annotated, Literal
@@ -25,9 +25,10 @@ from linkrunner_webhooks.model import (
     Money,
     OptionalId,
     Payload,
+    Pieces,
     Webhook,
 )
-from linkrunner_webhooks.provider import Context, Options, Provider, name, parse
+from linkrunner_webhooks.provider import Context, Options, Provider, iso_time, name, parse
 from linkrunner_webhooks.signatures import HmacBody, wordpress_key
 
 _TOPIC = "x-wc-webhook-topic"
@@ -51,21 +52,13 @@ def identify(webhook: Webhook) -> Identity:
         event_id=name(webhook.headers.get(_DELIVERY) or digest, "delivery id"),
         event_type=name(webhook.headers.get(_TOPIC), "header X-WC-Webhook-Topic"),
         resource_id=digest,
-        occurred_at=_moment(head.date_modified_gmt),
+        occurred_at=iso_time(head.date_modified_gmt, UTC),
     )
 
 
 def pinged(webhook: Webhook) -> bool:
     """Saving a webhook posts its id as an unsigned form, and the admin wants a 200."""
     return _SIGNATURE not in webhook.headers and bool(_PING.fullmatch(webhook.body.strip()))
-
-
-def _moment(text: str | None) -> datetime | None:
-    """The `_gmt` dates are in UTC and do not say so."""
-    try:
-        return datetime.fromisoformat(text).replace(tzinfo=UTC) if text else None
-    except ValueError:
-        return None
 
 
 class WooCommerceOptions(Options):
@@ -130,7 +123,7 @@ class Line(Payload):
     product_id: OptionalId = None
     variation_id: OptionalId = None
     sku: OptionalId = None
-    quantity: Decimal = Decimal(1)
+    quantity: Pieces = Decimal(1)
     price: Decimal | None = None
 
     def item(self, context: Context) -> Item:
@@ -186,8 +179,8 @@ class Order(Payload):
 
     def lately(self, date: str | None) -> bool:
         """Whether it happened, at that date or else with the order, not long before this change."""
-        happened = _moment(date or self.date_created_gmt)
-        modified = _moment(self.date_modified_gmt)
+        happened = iso_time(date or self.date_created_gmt, UTC)
+        modified = iso_time(self.date_modified_gmt, UTC)
         return happened is None or modified is None or modified - happened <= _FRESH
 
     def event(self, kind: Kind, context: Context, at: str | None = None) -> CommerceEvent:
@@ -196,7 +189,7 @@ class Order(Payload):
             kind=kind,
             money=Money.of(self.total, self.currency),
             transactions=(self.id,),
-            occurred_at=_moment(at),
+            occurred_at=iso_time(at, UTC),
             order_id=self.id,
             subscription_id=self.renewed,
             items=tuple(line.item(context) for line in self.line_items or ()),
