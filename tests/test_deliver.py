@@ -19,6 +19,7 @@ from linkrunner_webhooks.deliver import (
     FIRST_DELAY,
     LAST_DELAY,
     PATIENCE,
+    PAYER_TRIES,
     SLOWEST,
     Deliverer,
     Message,
@@ -176,6 +177,7 @@ class World:
             queue=self.queue,
             now=lambda: self.now,
             observe=self.reports.append,
+            sleep=lambda _: None,
         )
 
     def deliver(
@@ -521,12 +523,21 @@ def test_a_refund_without_its_payment_is_parked(world: World) -> None:
     first = refund(1000)
     assert world.deliver(first) == [first.id]
     assert world.last == ("retrying", "payer_unknown")
-    assert world.deliver(replace(first, receives=2)) == []
+    assert world.deliver(replace(first, receives=PAYER_TRIES)) == [first.id]
+    assert world.deliver(replace(first, receives=PAYER_TRIES + 1)) == []
     assert world.last == ("parked", "missing_user")
     assert "no payment it follows" in world.queue.parked[0][2]
     world.deliver(checkout())
     world.deliver(refund(1000))
     assert world.last == ("captured", "none")
+
+
+def test_a_refund_without_its_payment_rings_no_alarm() -> None:
+    """Waiting for a payment that never was ends before the alarm for late webhooks would ring."""
+    resources = template.load(TEMPLATE)["Resources"]
+    alarm = resources["OldestMessageAge"]["Properties"]
+    longest = sum(FIRST_DELAY * 2**tried * 1.25 for tried in range(PAYER_TRIES))
+    assert longest < alarm["Threshold"]
 
 
 def test_a_refund_waits_while_payments_are_late(world: World) -> None:

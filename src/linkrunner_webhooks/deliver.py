@@ -31,6 +31,14 @@ FIRST_DELAY = 5.0
 LAST_DELAY = 3600.0
 PATIENCE = 60 * 3600.0
 
+# So often a refund asks for its payer while nothing is wrong: for three quarters of an hour, which is longer
+# than the payment of a worker that died takes, and shorter than what the alarm for late webhooks waits.
+PAYER_TRIES = 9
+
+# What was received so often may be killing its workers; it comes back apart, not before its run is over.
+SUSPICIOUS = 20
+APART = (720.0, 1440.0)
+
 # Seconds between the tries to note what was captured.
 RECORD_PAUSES = (0.2, 1.0, 3.0)
 
@@ -119,6 +127,7 @@ class Deliverer:
 
     def deliver(self, messages: Sequence[Message], remaining: Callable[[], float]) -> list[str]:
         """Deliver a batch within `remaining()` seconds; returns the ids that stay in the queue."""
+        self._part(messages)
         run = Run(remaining)
         kept = []
         with ThreadPoolExecutor(self.workers) as pool:
@@ -128,6 +137,13 @@ class Deliverer:
                 if settled.kept is not None:
                     kept.append(message.id)
         return kept
+
+    def _part(self, messages: Sequence[Message]) -> None:
+        """Whichever of them keeps killing us must not come back with the same others every time."""
+        for message in messages:
+            if message.receives > SUSPICIOUS:
+                with suppress(Exception):
+                    self.queue.delay(message, random.uniform(*APART))  # noqa: S311
 
     def _settle_in(self, run: Run, message: Message) -> Settled:
         if run.trouble is None and run.remaining() < SLOWEST:
@@ -190,11 +206,11 @@ class Deliverer:
         return self.once.user_of((*planned.keys, *planned.follows))
 
     def _may_still_learn(self, message: Message, *, drop: bool) -> bool:
-        """A refund can overtake its payment: by a moment, or by an outage of Linkrunner.
+        """A refund can overtake its payment: by a moment, a worker's death, or an outage of Linkrunner.
 
         What would be dropped waits in any case: it would be gone. What would be parked can be redriven.
         """
-        if message.receives == 1:
+        if message.receives <= PAYER_TRIES:
             return True
         return self._in_time(message) and (drop or self.once.in_trouble())
 
