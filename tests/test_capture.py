@@ -477,6 +477,43 @@ def test_rate_limited_without_a_hint(ours: Client, embedded: EmbeddedLinkrunner)
     assert ours.unavailable().retry_after == 30
 
 
+@pytest.mark.parametrize("hint", [None, 1, 2])
+def test_one_request_too_many_in_a_second_waits(
+    ours: Client, embedded: EmbeddedLinkrunner, hint: int | None
+) -> None:
+    """While Linkrunner takes events, a 429 that asks for a moment costs that moment and one request."""
+    ours()
+    ours.clock.slept.clear()
+    embedded.play([busy(retry_after=hint)])
+    ours()
+    assert len(embedded.events) == 2
+    assert sum(ours.clock.slept) == pytest.approx(hint or 1.0, abs=0.01)
+
+
+@pytest.mark.parametrize("hint", [3, 600])
+def test_a_longer_rest_is_for_the_queue(
+    ours: Client, embedded: EmbeddedLinkrunner, hint: int
+) -> None:
+    """Nobody waits in a running function for what takes longer."""
+    ours()
+    embedded.play([busy(retry_after=hint)])
+    assert ours.unavailable().retry_after == hint
+    assert len(embedded.arrivals) == 2
+
+
+def test_a_lasting_limit_is_not_asked_twice(ours: Client, embedded: EmbeddedLinkrunner) -> None:
+    """Once more while events were taken a moment ago, and then once for every event."""
+    ours()
+    embedded.play([busy()] * 4)
+    for arrivals in (3, 5):
+        assert ours.unavailable().reason == "rate_limited"
+        assert len(embedded.arrivals) == arrivals
+    ours.linkrunner._took_at -= 6
+    embedded.play([busy()])
+    assert ours.unavailable().reason == "rate_limited"
+    assert len(embedded.arrivals) == 6
+
+
 # ------------------------------------------------------------------------- when no answer comes
 
 

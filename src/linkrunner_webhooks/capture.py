@@ -27,6 +27,10 @@ _TIMEOUT = urllib3.Timeout(connect=3.0, read=10.0)
 # Only these say that the event itself is wrong. Everything else may pass: a bad key, a bad URL, a bad day.
 _REFUSALS = frozenset({400, 413, 422})
 _MAX_RETRY_AFTER = 3600.0
+# The limit counts requests in a second.
+_LIMIT_WINDOW = 1.0
+# When Linkrunner took an event so many seconds ago, a 429 is about this second and not about the day.
+_LATELY = 5.0
 # Requests that may be waiting for their answers at once.
 CONNECTIONS = 8
 
@@ -61,6 +65,11 @@ class Pace:
                 self._sleep(early)
             self._next = self._clock() + self._interval
 
+    def rest(self, seconds: float) -> None:
+        """Nobody's turn comes before so many seconds from now."""
+        with self._lock:
+            self._next = max(self._next, self._clock() + seconds)
+
 
 class Linkrunner:
     """The API, over pooled connections. When it asks for quiet, it gets it from every caller."""
@@ -70,6 +79,7 @@ class Linkrunner:
         self._key = key
         self._pace = pace
         self._quiet_until = 0.0
+        self._took_at = float("-inf")
         self._pool = urllib3.PoolManager(
             num_pools=1,
             maxsize=CONNECTIONS,
@@ -100,8 +110,20 @@ class Linkrunner:
         response = self._post(body, key)
         if response.status == 401 and (renewed := self._key.renewed()) != key:
             response = self._post(body, renewed)
+        elif response.status == 429 and (pause := self._breath(response)):
+            self._pace.rest(pause)
+            response = self._post(body, key)
         headers = response.headers
         judge(response.status, headers.get("retry-after"), headers.get("content-type"))
+        self._took_at = time.monotonic()
+
+    def _breath(self, response: urllib3.BaseHTTPResponse) -> float | None:
+        """The seconds to rest when late requests only met the next second; None when it is more."""
+        if time.monotonic() - self._took_at > _LATELY:
+            return None
+        asked = seconds(response.headers.get("retry-after"))
+        pause = _LIMIT_WINDOW if asked is None else asked
+        return pause if 0 < pause <= 2 * _LIMIT_WINDOW else None
 
     def _post(self, body: bytes, key: str) -> urllib3.BaseHTTPResponse:
         self._pace.wait()
