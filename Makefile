@@ -14,7 +14,7 @@ UV := $(BIN)/uv
 SAM := .venvs/sam/bin/sam
 INSTALL := pip install --quiet --require-hashes --no-deps
 
-.PHONY: help setup run test chaos check build docs lock golden clean
+.PHONY: help setup run test chaos bench check build docs lock golden clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -55,7 +55,10 @@ test: setup ## Run every test
 chaos: .venv/.ready .venvs/ministack/.ready ## Faults, kills and outages on real components, with a report (CHAOS="--events 2000 --seed 7")
 	@$(BIN)/python -m tests.chaos $(CHAOS)
 
-check: setup ## Lint, types, import contracts, template validation
+bench: setup ## Measure speed, size and cost against alternatives (BENCH="cold hot" for some of it)
+	@$(BIN)/python -m benchmarks $(BENCH)
+
+check: setup ## Lint, types, import contracts, template validation, budgets of size and imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -63,6 +66,7 @@ check: setup ## Lint, types, import contracts, template validation
 	$(BIN)/cfn-lint template.yaml
 	$(SAM) validate --lint --template template.yaml
 	$(BIN)/linkrunner-webhooks check
+	$(BIN)/python -m benchmarks.budgets
 
 build: setup ## Build the deployable package into .aws-sam/build
 	@$(BIN)/linkrunner-webhooks check

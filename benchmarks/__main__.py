@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from benchmarks import cold, end_to_end, hot, package
+from benchmarks import cold, cost, end_to_end, growth, hot, package
 from benchmarks.tables import Progress, Section
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
@@ -20,7 +20,9 @@ MEASUREMENTS: dict[str, Callable[[int, Progress], Section]] = {
     "cold": cold.measure,
     "hot": hot.measure,
     "end-to-end": end_to_end.measure,
+    "growth": growth.measure,
     "package": package.measure,
+    "cost": cost.measure,
 }
 
 

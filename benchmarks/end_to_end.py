@@ -47,12 +47,13 @@ def measure(_: int, progress: Progress) -> Section:
     """For each number of clients some turns; the median turn counts."""
     runs: dict[tuple[str, int], list[Run]] = {}
     with ExitStack() as held:
-        urls = {name: held.enter_context(_serving(name)) for name in ("ours", "minimal")}
+        names = ("ours", "minimal")
+        urls = {name: held.enter_context(serving(name)).url for name in names}
         for url in urls.values():
-            _burst(url, 8, 50)
+            burst(url, 8, 50)
         turns = [(clients, name) for clients in CLIENTS for _ in range(TURNS) for name in urls]
         for clients, name in progress.over(turns, "end to end"):
-            runs.setdefault((name, clients), []).append(_burst(urls[name], clients, REQUESTS))
+            runs.setdefault((name, clients), []).append(burst(urls[name], clients, REQUESTS))
     rows = [row for clients in CLIENTS for row in _rows(clients, runs)]
     return Section(
         "End to end: accepted on the local stack",
@@ -77,22 +78,33 @@ def _written(run: Run) -> str:
     return f"{run.rate:.0f} ({run.p50:.1f}, {run.p95:.1f}, {run.p99:.1f})"
 
 
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A receiver on the local stack: its URL, and the queue it fills in the embedded AWS."""
+
+    url: str
+    endpoint: str
+    queue_url: str
+
+
 @contextmanager
-def _serving(name: str) -> Iterator[str]:
+def serving(name: str) -> Iterator[Server]:
+    """`ours` or `minimal`, in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.workers.serve", name]
     with subprocess.Popen(
         command, cwd=packages.ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdin
         assert process.stdout
-        url = process.stdout.readline().strip()
-        if not url:
+        line = process.stdout.readline()
+        if not line:
             raise SystemExit(f"{name} does not start")
-        yield url
+        yield Server(**json.loads(line))
         process.stdin.close()
 
 
-def _burst(url: str, clients: int, requests: int) -> Run:
+def burst(url: str, clients: int, requests: int) -> Run:
+    """So many webhooks, as fast as so many clients can send them."""
     sent = [_signed() for _ in range(requests)]
     with urllib3.PoolManager(maxsize=clients, block=True, retries=False) as pool:
 

@@ -1,4 +1,4 @@
-"""One receiver behind the local gateway, over an embedded AWS; prints its URL, and stops when its input ends.
+"""One receiver behind the local gateway, over an embedded AWS; prints where it is, and ends with its input.
 
 Argument: `ours`, or `minimal` for the hand-written receiver of benchmarks/alternatives.
 """
@@ -59,7 +59,12 @@ def main() -> None:
         with serving(
             listener, gateway(build(environment), lambda error: print(error, file=sys.stderr))
         ):
-            print(url_of(listener), flush=True)
+            about = {
+                "url": url_of(listener),
+                "endpoint": aws.endpoint_url,
+                "queue_url": environment["WEBHOOK_QUEUE_URL"],
+            }
+            print(json.dumps(about), flush=True)
             sys.stdin.read()
 
 
