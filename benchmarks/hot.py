@@ -76,8 +76,8 @@ def stripe_event(size: int) -> dict[str, Any]:
     body = _sample("stripe", "checkout.session.completed")
     session = body["data"]["object"]
     if size < len(json.dumps(body)):
-        kept = ("id", "object", "amount_total", "currency", "payment_status", "mode", "metadata")
-        body["data"]["object"] = session = {key: session[key] for key in kept}
+        kept = ("id", "object", "client_reference_id", "amount_total", "currency", "payment_status")
+        body["data"]["object"] = session = {key: session[key] for key in kept} | {"metadata": {}}
     metadata = session["metadata"]
     # Stripe takes 50 keys of up to 500 characters.
     missing = size - len(json.dumps(body))

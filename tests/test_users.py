@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jmespath
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -125,6 +126,21 @@ def test_default_ladders_take_any_body(payload: object) -> None:
     for name in providers.names():
         user = find_user(providers.load(name).user_id, payload)
         assert user is None or user.strip()
+
+
+@given(
+    payload=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: (
+            st.lists(inner, max_size=2)
+            | st.dictionaries(st.sampled_from(("a", "b", "a.b")), inner, max_size=3)
+        ),
+    ),
+    expression=st.sampled_from(("a", "b", "a.b", "b.a.b", "a.a.a", "missing", "_a.b2")),
+)
+def test_plain_paths_find_what_jmespath_finds(payload: object, expression: str) -> None:
+    """The short way of walking a dotted path is JMESPath's meaning of it."""
+    assert search(expression, payload) == jmespath.search(expression, payload)
 
 
 def test_the_first_usable_one_wins() -> None:

