@@ -83,7 +83,8 @@ provider = Provider(
 Developer Dashboard → Apps & Credentials → your live REST app → Webhooks → Add webhook, with the events above
 that are on. The signing secret is the *webhook id* that the list shows then. Sandbox apps have webhooks and
 ids of their own. The Webhooks Simulator signs for no real webhook, so its events are turned away: pay in the
-sandbox instead. Only events of the same REST app arrive.
+sandbox instead. Only events of the same REST app arrive. To try it with a key of your own, put
+`<webhook id> <base64 of the DER key>` there: that key is then trusted in place of PayPal's.
 """,
     user_snippet="""\
 ```python
