@@ -83,4 +83,5 @@ def idle(model: dict[str, Any]) -> float:
         shop["secrets"] * prices["secret_month"]
         + shop["polls_month"] * prices["sqs_request"]
         + shop["alarm_metrics"] * prices["alarm_month"]
+        + prices["dashboard_month"]
     )
