@@ -110,14 +110,9 @@ class Subscription(Payload):
     paid_count: int | None = None
 
 
-class Refund(Payload):
-    id: Id
-    amount: int
-    currency: str
-    payment_id: OptionalId = None
+class Returned(Payload):
+    """A refund or a dispute."""
 
-
-class Dispute(Payload):
     id: Id
     amount: int
     currency: str
@@ -134,8 +129,8 @@ class Entities(Payload):
     payment: Holder[Payment] | None = None
     order: Holder[Order] | None = None
     subscription: Holder[Subscription] | None = None
-    refund: Holder[Refund] | None = None
-    dispute: Holder[Dispute] | None = None
+    refund: Holder[Returned] | None = None
+    dispute: Holder[Returned] | None = None
     payment_link: Holder[PaymentLink] | None = None
 
 
@@ -213,29 +208,18 @@ def payment_link_ended(event: Event, context: Context) -> Iterator[CommerceEvent
 
 @provider.on("refund.processed", Kind.PURCHASE_REFUNDED, payload=Event)
 @provider.on("refund.failed", Kind.REFUND_FAILED, payload=Event, default=False)
-def refunded(event: Event, context: Context) -> Iterator[CommerceEvent]:
-    refund = _held(event.payload.refund)
-    yield CommerceEvent(
-        kind=context.kind,
-        money=Money.from_minor(refund.amount, refund.currency),
-        transactions=(refund.id,),
-        follows=(refund.payment_id,) if refund.payment_id else (),
-        order_id=event.order_id or refund.payment_id,
-    )
-
-
 @provider.on("payment.dispute.created", Kind.DISPUTE_OPENED, payload=Event)
 @provider.on("payment.dispute.won", Kind.DISPUTE_WON, payload=Event)
 @provider.on("payment.dispute.lost", Kind.DISPUTE_LOST, payload=Event)
 @provider.on("payment.dispute.closed", Kind.DISPUTE_CLOSED, payload=Event)
-def disputed(event: Event, context: Context) -> Iterator[CommerceEvent]:
-    dispute = _held(event.payload.dispute)
+def refunded_or_disputed(event: Event, context: Context) -> Iterator[CommerceEvent]:
+    returned = _held(event.payload.refund or event.payload.dispute)
     yield CommerceEvent(
         kind=context.kind,
-        money=Money.from_minor(dispute.amount, dispute.currency),
-        transactions=(dispute.id,),
-        follows=(dispute.payment_id,) if dispute.payment_id else (),
-        order_id=event.order_id or dispute.payment_id,
+        money=Money.from_minor(returned.amount, returned.currency),
+        transactions=(returned.id,),
+        follows=(returned.payment_id,) if returned.payment_id else (),
+        order_id=event.order_id or returned.payment_id,
     )
 
 
