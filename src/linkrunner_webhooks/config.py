@@ -8,7 +8,6 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -227,6 +226,9 @@ class _Reader:
 
 def suggest(name: str, valid: Iterable[str]) -> str:
     """`; did you mean "..."?`, or every valid name when none is near."""
+    # Only a mistake needs it, and no cold start.
+    from difflib import get_close_matches  # noqa: PLC0415
+
     valid = sorted(valid)
     near = get_close_matches(name, valid, n=1, cutoff=0.6)
     return f'; did you mean "{near[0]}"?' if near else f"; valid are: {', '.join(valid)}"

@@ -44,7 +44,7 @@ def event_data(
     payload: object,
 ) -> dict[str, Any]:
     """The renamed and pruned `event_data`, with the operator's own fields."""
-    data = _allowed(event, kind, identity, source).model_dump(mode="json", exclude_none=True)
+    data = _allowed(event, kind, identity, source)
     kept = {
         target: value
         for key, value in data.items()
@@ -53,7 +53,10 @@ def event_data(
     return kept | _extra(source, payload)
 
 
-def _allowed(event: CommerceEvent, kind: Kind, identity: Identity, source: Source) -> EventData:
+def _allowed(
+    event: CommerceEvent, kind: Kind, identity: Identity, source: Source
+) -> dict[str, Any]:
+    """What is known of the declared fields. Raises when a field is none of them."""
     contents = [item for item in event.items if item.content_id]
     amount = number(event.money.amount) if event.money else None
     fields = {
@@ -77,7 +80,9 @@ def _allowed(event: CommerceEvent, kind: Kind, identity: Identity, source: Sourc
         "occurred_at": _utc(event.occurred_at or identity.occurred_at),
         "test": True if identity.test else None,
     }
-    return EventData.model_validate(fields)
+    known = {key: value for key, value in fields.items() if value is not None}
+    EventData.model_validate(known)
+    return known
 
 
 def number(amount: Decimal) -> Number:
@@ -92,9 +97,10 @@ def _utc(moment: datetime | None) -> str | None:
 
 
 def _content(item: Item) -> dict[str, Any]:
-    """The fields of a Content: validating them all in one go takes half the time of making each."""
-    price = None if item.unit_price is None else number(item.unit_price)
-    return {"id": item.content_id, "quantity": item.quantity, "item_price": price}
+    content: dict[str, Any] = {"id": item.content_id, "quantity": item.quantity}
+    if item.unit_price is not None:
+        content["item_price"] = number(item.unit_price)
+    return content
 
 
 def _distinct(ids: Iterable[str | None]) -> tuple[str, ...] | None:

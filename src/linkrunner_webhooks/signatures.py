@@ -7,13 +7,11 @@ for whatever header or body, is a BadSignature and nothing else.
 from __future__ import annotations
 
 import hmac
-import json
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
-from typing import Any, ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from linkrunner_webhooks.errors import BadSignature, Unavailable
 from linkrunner_webhooks.model import Webhook
@@ -76,7 +74,8 @@ def _matches(scheme: Scheme, webhook: Webhook, secret: str, now: float) -> bool:
         return False
 
 
-def _digest(key: bytes, message: bytes, encoding: Encoding, algorithm: Algorithm = "sha256") -> str:
+def digest(key: bytes, message: bytes, encoding: Encoding, algorithm: Algorithm = "sha256") -> str:
+    """The HMAC of a message as text."""
     return _ENCODERS[encoding](hmac.digest(key, message, algorithm))
 
 
@@ -104,7 +103,7 @@ def standard_webhooks_keys(secret: str) -> tuple[bytes, ...]:
     return (text_key(secret), decoded) if decoded else (text_key(secret),)
 
 
-def _equal(expected: str, received: str) -> bool:
+def equal(expected: str, received: str) -> bool:
     """Constant-time; never raises on text that is not ASCII."""
     return hmac.compare_digest(expected.encode(), received.encode("utf-8", "replace"))
 
@@ -148,7 +147,7 @@ class HmacBody:
             "",
         )
         # No provider delivers an empty body; a signature over nothing says nothing.
-        return bool(webhook.body) and _equal(self._signature(webhook, secret), received.strip())
+        return bool(webhook.body) and equal(self._signature(webhook, secret), received.strip())
 
     def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
         del now
@@ -159,7 +158,7 @@ class HmacBody:
 
     def _signature(self, webhook: Webhook, secret: str) -> str:
         message = self.prefix.encode() + webhook.body
-        return _digest(self.key(secret), message, self.encoding, self.algorithm)
+        return digest(self.key(secret), message, self.encoding, self.algorithm)
 
 
 # At most 14 digits: an unbounded number is an attack on int(), not a time.
@@ -199,13 +198,13 @@ class TimestampedHmac:
         (stamp,) = {value for name, value in fields if name == self.timestamp}
         if not _TIMESTAMP.fullmatch(stamp) or abs(now - int(stamp)) > self.tolerance:
             return False
-        expected = _digest(text_key(secret), self._signed(stamp, webhook.body), "hex")
-        return any(_equal(expected, value) for name, value in fields if name == self.signature)
+        expected = digest(text_key(secret), self._signed(stamp, webhook.body), "hex")
+        return any(equal(expected, value) for name, value in fields if name == self.signature)
 
     def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
         stamp = str(int(now))
-        digest = _digest(text_key(secret), self._signed(stamp, webhook.body), "hex")
-        fields = f"{self.timestamp}={stamp}{self.separator}{self.signature}={digest}"
+        signature = digest(text_key(secret), self._signed(stamp, webhook.body), "hex")
+        fields = f"{self.timestamp}={stamp}{self.separator}{self.signature}={signature}"
         return with_headers(webhook, {self.header: fields})
 
     def example_secret(self, seed: str) -> str:
@@ -248,7 +247,7 @@ class HmacWithHeaders:
         received = self._received(webhook.headers[self.header])
         message = self._message(webhook)
         return any(
-            _equal(_digest(key, message, "base64"), signature)
+            equal(digest(key, message, "base64"), signature)
             for key in self.keys(secret)
             for signature in received
         )
@@ -256,9 +255,9 @@ class HmacWithHeaders:
     def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
         known = dict.fromkeys(self.signed, "msg_0001") | dict(webhook.headers)
         stamped = with_headers(webhook, known | {self.signed[-1]: str(int(now * self.per_second))})
-        digest = _digest(self.keys(secret)[0], self._message(stamped), "base64")
+        signature = digest(self.keys(secret)[0], self._message(stamped), "base64")
         prefix = f"{self.version}," if self.version else ""
-        return with_headers(stamped, {self.header: prefix + digest})
+        return with_headers(stamped, {self.header: prefix + signature})
 
     def example_secret(self, seed: str) -> str:
         return seed
@@ -272,165 +271,3 @@ class HmacWithHeaders:
     def _message(self, webhook: Webhook) -> bytes:
         values = [webhook.headers[name].encode() for name in self.signed]
         return self.joiner.encode().join([*values, webhook.body])
-
-
-@dataclass(frozen=True, slots=True)
-class StaticToken:
-    """The secret itself in a header: proof that the sender knows it, and of nothing in the body.
-
-    Weaker than a signature: whoever sees one request can send others.
-    """
-
-    header: str
-
-    title: ClassVar[str] = "static token in a header (weaker: the body is not signed)"
-    covers: ClassVar[Covers] = "sender"
-    tolerance: ClassVar[int | None] = None
-
-    @property
-    def headers(self) -> tuple[str, ...]:
-        return (self.header,)
-
-    def matches(self, webhook: Webhook, secret: str, now: float) -> bool:
-        del now
-        return _equal(secret, webhook.headers[self.header])
-
-    def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
-        del now
-        return with_headers(webhook, {self.header: secret})
-
-    def example_secret(self, seed: str) -> str:
-        return seed
-
-
-@dataclass(frozen=True, slots=True)
-class BasicAuth:
-    """HTTP basic authentication; the secret is `user:password`. Weaker, like StaticToken."""
-
-    headers: ClassVar[tuple[str, ...]] = ("authorization",)
-    title: ClassVar[str] = "HTTP basic authentication (weaker: the body is not signed)"
-    covers: ClassVar[Covers] = "sender"
-    tolerance: ClassVar[int | None] = None
-
-    def matches(self, webhook: Webhook, secret: str, now: float) -> bool:
-        del now
-        scheme, _, credentials = webhook.headers["authorization"].strip().partition(" ")
-        # Without a colon there is no password, and half a secret is none.
-        if scheme.lower() != "basic" or ":" not in secret:
-            return False
-        return _equal(secret, b64decode(credentials.strip(), validate=True).decode("utf-8"))
-
-    def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
-        del now
-        credentials = b64encode(secret.encode()).decode("ascii")
-        return with_headers(webhook, {"authorization": f"Basic {credentials}"})
-
-    def example_secret(self, seed: str) -> str:
-        return f"linkrunner:{seed}"
-
-
-class InHeaders(Scheme, Protocol):
-    """A scheme whose proof is in headers."""
-
-    @property
-    def headers(self) -> tuple[str, ...]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class FirstPresent:
-    """Several ways to prove oneself, the strongest first: the first one the request claims is judged alone.
-
-    So nobody escapes a failing signature by adding something weaker.
-    """
-
-    schemes: tuple[InHeaders, ...]
-
-    @property
-    def title(self) -> str:
-        return ", or ".join(scheme.title for scheme in self.schemes)
-
-    @property
-    def covers(self) -> Covers:
-        return self.schemes[0].covers
-
-    @property
-    def tolerance(self) -> int | None:
-        return self.schemes[0].tolerance
-
-    def matches(self, webhook: Webhook, secret: str, now: float) -> bool:
-        claimed = (
-            scheme
-            for scheme in self.schemes
-            if any(name in webhook.headers for name in scheme.headers)
-        )
-        return next(claimed).matches(webhook, secret, now)
-
-    def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
-        return self.schemes[0].sign(webhook, secret, now)
-
-    def example_secret(self, seed: str) -> str:
-        return self.schemes[0].example_secret(seed)
-
-
-@dataclass(frozen=True, slots=True)
-class SignedItems:
-    """HMAC-SHA256 (hexadecimal key, base64) inside each item of the body, over some of its values.
-
-    The body is `{<items>: [{<item>: {...}}, ...]}`; every one of them must be signed. `values` are the dotted
-    paths of what is signed, joined by colons without escaping, a missing one as nothing.
-    """
-
-    items: str
-    item: str
-    values: tuple[str, ...]
-    signature: str
-
-    title: ClassVar[str] = "HMAC-SHA256 of the values that count, in every item (base64)"
-    covers: ClassVar[Covers] = "values"
-    tolerance: ClassVar[int | None] = None
-
-    def matches(self, webhook: Webhook, secret: str, now: float) -> bool:
-        del now
-        items = self._items(json.loads(webhook.body))
-        return bool(items) and all(
-            _equal(self._digest(item, secret), _text_at(item, self.signature)) for item in items
-        )
-
-    def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
-        del now
-        try:
-            body = json.loads(webhook.body)
-            items = self._items(body)
-        except (KeyError, RecursionError, TypeError, ValueError):
-            # No items, so there is nothing to sign.
-            return webhook
-        for item in items:
-            *parents, last = self.signature.split(".")
-            place = item
-            for parent in parents:
-                place = place.setdefault(parent, {})
-            place[last] = self._digest(item, secret)
-        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-        return replace(webhook, body=text.encode())
-
-    def example_secret(self, seed: str) -> str:
-        return sha256(seed.encode()).hexdigest().upper()
-
-    def _items(self, body: Any) -> list[Any]:
-        return [each[self.item] for each in body[self.items]]
-
-    def _digest(self, item: Any, secret: str) -> str:
-        message = ":".join(_text_at(item, path) for path in self.values)
-        return _digest(hex_key(secret), message.encode(), "base64")
-
-
-def _text_at(item: Any, path: str) -> str:
-    """The text or integer at a dotted path; nothing when it is missing. Raises TypeError for other things."""
-    value = item
-    for key in path.split("."):
-        value = (value or {}).get(key)
-    if value is None:
-        return ""
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise TypeError("only texts and integers are signed")
-    return str(value)

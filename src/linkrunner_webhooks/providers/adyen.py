@@ -20,6 +20,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from linkrunner_webhooks.errors import Malformed, Untranslatable
+from linkrunner_webhooks.items import SignedItems
 from linkrunner_webhooks.model import (
     CommerceEvent,
     Id,
@@ -31,7 +32,6 @@ from linkrunner_webhooks.model import (
     Webhook,
 )
 from linkrunner_webhooks.provider import Context, Options, Provider, iso_time, name
-from linkrunner_webhooks.signatures import SignedItems
 
 _ITEMS, _ITEM = "notificationItems", "NotificationRequestItem"
 # Where Adyen's own table differs from ISO 4217; the ones of CLP and CVE are unconfirmed.

@@ -29,7 +29,7 @@ from linkrunner_webhooks.model import (
     Webhook,
 )
 from linkrunner_webhooks.provider import Context, Provider, name, parse, unix_time
-from linkrunner_webhooks.signatures import BasicAuth
+from linkrunner_webhooks.tokens import BasicAuth
 
 
 class Head(Payload):

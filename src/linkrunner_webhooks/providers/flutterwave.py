@@ -37,7 +37,8 @@ from linkrunner_webhooks.provider import (
     name,
     parse,
 )
-from linkrunner_webhooks.signatures import FirstPresent, HmacBody, StaticToken
+from linkrunner_webhooks.signatures import HmacBody
+from linkrunner_webhooks.tokens import FirstPresent, StaticToken
 
 
 class Named(Payload):

@@ -25,7 +25,8 @@ from linkrunner_webhooks.model import (
     Webhook,
 )
 from linkrunner_webhooks.provider import Context, Provider, epoch_ms, name, parse
-from linkrunner_webhooks.signatures import FirstPresent, StaticToken, TimestampedHmac
+from linkrunner_webhooks.signatures import TimestampedHmac
+from linkrunner_webhooks.tokens import FirstPresent, StaticToken
 
 
 class Named(Payload):

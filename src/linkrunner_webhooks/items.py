@@ -1,0 +1,76 @@
+"""Signatures inside the body, one in every item of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Any, ClassVar
+
+from linkrunner_webhooks.model import Webhook
+from linkrunner_webhooks.signatures import Covers, digest, equal, hex_key
+
+
+@dataclass(frozen=True, slots=True)
+class SignedItems:
+    """HMAC-SHA256 (hexadecimal key, base64) inside each item of the body, over some of its values.
+
+    The body is `{<items>: [{<item>: {...}}, ...]}`; every one of them must be signed. `values` are the dotted
+    paths of what is signed, joined by colons without escaping, a missing one as nothing.
+    """
+
+    items: str
+    item: str
+    values: tuple[str, ...]
+    signature: str
+
+    title: ClassVar[str] = "HMAC-SHA256 of the values that count, in every item (base64)"
+    covers: ClassVar[Covers] = "values"
+    tolerance: ClassVar[int | None] = None
+
+    def matches(self, webhook: Webhook, secret: str, now: float) -> bool:
+        del now
+        items = self._items(json.loads(webhook.body))
+        return bool(items) and all(
+            equal(self._signature_of(item, secret), _text_at(item, self.signature))
+            for item in items
+        )
+
+    def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
+        del now
+        try:
+            body = json.loads(webhook.body)
+            items = self._items(body)
+        except (KeyError, RecursionError, TypeError, ValueError):
+            # No items, so there is nothing to sign.
+            return webhook
+        for item in items:
+            *parents, last = self.signature.split(".")
+            place = item
+            for parent in parents:
+                place = place.setdefault(parent, {})
+            place[last] = self._signature_of(item, secret)
+        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+        return replace(webhook, body=text.encode())
+
+    def example_secret(self, seed: str) -> str:
+        return sha256(seed.encode()).hexdigest().upper()
+
+    def _items(self, body: Any) -> list[Any]:
+        return [each[self.item] for each in body[self.items]]
+
+    def _signature_of(self, item: Any, secret: str) -> str:
+        message = ":".join(_text_at(item, path) for path in self.values)
+        return digest(hex_key(secret), message.encode(), "base64")
+
+
+def _text_at(item: Any, path: str) -> str:
+    """The text or integer at a dotted path; nothing when it is missing. Raises TypeError for other things."""
+    value = item
+    for key in path.split("."):
+        value = (value or {}).get(key)
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise TypeError("only texts and integers are signed")
+    return str(value)

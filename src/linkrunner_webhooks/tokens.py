@@ -1,0 +1,108 @@
+"""Proof of the sender and of nothing in the body, and schemes that come one instead of the other."""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from linkrunner_webhooks.model import Webhook
+from linkrunner_webhooks.signatures import Covers, Scheme, equal, with_headers
+
+
+@dataclass(frozen=True, slots=True)
+class StaticToken:
+    """The secret itself in a header: proof that the sender knows it, and of nothing in the body.
+
+    Weaker than a signature: whoever sees one request can send others.
+    """
+
+    header: str
+
+    title: ClassVar[str] = "static token in a header (weaker: the body is not signed)"
+    covers: ClassVar[Covers] = "sender"
+    tolerance: ClassVar[int | None] = None
+
+    @property
+    def headers(self) -> tuple[str, ...]:
+        return (self.header,)
+
+    def matches(self, webhook: Webhook, secret: str, now: float) -> bool:
+        del now
+        return equal(secret, webhook.headers[self.header])
+
+    def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
+        del now
+        return with_headers(webhook, {self.header: secret})
+
+    def example_secret(self, seed: str) -> str:
+        return seed
+
+
+@dataclass(frozen=True, slots=True)
+class BasicAuth:
+    """HTTP basic authentication; the secret is `user:password`. Weaker, like StaticToken."""
+
+    headers: ClassVar[tuple[str, ...]] = ("authorization",)
+    title: ClassVar[str] = "HTTP basic authentication (weaker: the body is not signed)"
+    covers: ClassVar[Covers] = "sender"
+    tolerance: ClassVar[int | None] = None
+
+    def matches(self, webhook: Webhook, secret: str, now: float) -> bool:
+        del now
+        scheme, _, credentials = webhook.headers["authorization"].strip().partition(" ")
+        # Without a colon there is no password, and half a secret is none.
+        if scheme.lower() != "basic" or ":" not in secret:
+            return False
+        return equal(secret, b64decode(credentials.strip(), validate=True).decode("utf-8"))
+
+    def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
+        del now
+        credentials = b64encode(secret.encode()).decode("ascii")
+        return with_headers(webhook, {"authorization": f"Basic {credentials}"})
+
+    def example_secret(self, seed: str) -> str:
+        return f"linkrunner:{seed}"
+
+
+class InHeaders(Scheme, Protocol):
+    """A scheme whose proof is in headers."""
+
+    @property
+    def headers(self) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FirstPresent:
+    """Several ways to prove oneself, the strongest first: the first one the request claims is judged alone.
+
+    So nobody escapes a failing signature by adding something weaker.
+    """
+
+    schemes: tuple[InHeaders, ...]
+
+    @property
+    def title(self) -> str:
+        return ", or ".join(scheme.title for scheme in self.schemes)
+
+    @property
+    def covers(self) -> Covers:
+        return self.schemes[0].covers
+
+    @property
+    def tolerance(self) -> int | None:
+        return self.schemes[0].tolerance
+
+    def matches(self, webhook: Webhook, secret: str, now: float) -> bool:
+        claimed = (
+            scheme
+            for scheme in self.schemes
+            if any(name in webhook.headers for name in scheme.headers)
+        )
+        return next(claimed).matches(webhook, secret, now)
+
+    def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
+        return self.schemes[0].sign(webhook, secret, now)
+
+    def example_secret(self, seed: str) -> str:
+        return self.schemes[0].example_secret(seed)
