@@ -29,6 +29,7 @@ from typing import Any, Self
 
 import boto3
 import pytest
+from tests import samples
 
 ROOT = Path(__file__).parent.parent
 UV = ROOT / ".venv" / "bin" / "uv"
@@ -84,7 +85,21 @@ def _interpreter(minor: str) -> str | None:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The package, for Lambda's Python where this machine has it and for the running one where not."""
-    folder = tmp_path_factory.mktemp("built")
+    return _built(tmp_path_factory.mktemp("built"), ROOT / "src")
+
+
+@pytest.fixture(scope="module")
+def certified(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The package of somebody who has switched Apple on."""
+    folder = tmp_path_factory.mktemp("certified")
+    sources = folder / "src"
+    shutil.copytree(ROOT / "src", sources, ignore=shutil.ignore_patterns("__pycache__"))
+    with (sources / "webhooks.toml").open("a", encoding="utf-8") as out:
+        out.write("\n[app]\nprovider = 'apple'\n")
+    return _built(folder, sources)
+
+
+def _built(folder: Path, sources: Path) -> Built:
     package, client = folder / "package", folder / "client"
     package.mkdir()
     python, minor = _interpreter("3.13"), "3.13"
@@ -98,7 +113,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
         "LAMBDA_PYTHON": minor,
     }
     assignments = [f"{name}={value}" for name, value in variables.items()]
-    _run("make", "-s", "-C", str(ROOT / "src"), "build-ReceiveFunction", *assignments)
+    _run("make", "-s", "-C", str(sources), "build-ReceiveFunction", *assignments)
     requirements = str(ROOT / "requirements" / "runtime.txt")
     options = ("--quiet", "--require-hashes", "--no-deps", "--target", str(client))
     _run(str(UV), "pip", "install", *options, "--python", python, "-r", requirements)
@@ -458,6 +473,38 @@ def test_the_package_is_compiled_and_carries_only_what_runs(built: Built) -> Non
         modules = set(built.package.rglob("*.py"))
         twins = {path.parent / "__pycache__" / f"{path.stem}.{tag}.pyc" for path in modules}
         assert {twin for twin in twins if not twin.is_file()} == set()
+
+
+_VERIFY = """
+import json, sys
+from linkrunner_webhooks import providers
+from linkrunner_webhooks.model import Webhook
+from linkrunner_webhooks.signatures import verify
+body, secret = sys.stdin.read().splitlines()
+provider = providers.load("apple")
+verify(provider.scheme(provider.options()), Webhook("app", {}, body.encode()), [secret], float(sys.argv[1]))
+(webhook,) = provider.unpack(Webhook("app", {}, body.encode()))
+print(provider.identify(webhook).event_type)
+"""
+
+
+def test_certificates_are_there_for_who_needs_them(built: Built, certified: Built) -> None:
+    """The build reads webhooks.toml; what it adds works on Lambda's Python and platform."""
+    assert not (built.package / "cryptography").exists()
+    sample = samples.any_sample("apple")
+    event_type = next(iter(sample.provider.types))
+    secret = samples.live_secret(sample.provider)
+    sent = f"{sample.signed().body.decode()}\n{secret}\n"
+    done = subprocess.run(
+        [certified.python, "-S", "-c", _VERIFY, str(samples.NOW)],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(certified.package)},
+        input=sent,
+        capture_output=True,
+        text=True,
+        timeout=TIME_LIMIT,
+        check=False,
+    )
+    assert (done.stdout.strip(), done.stderr) == (event_type, "")
 
 
 @dataclass(frozen=True)
