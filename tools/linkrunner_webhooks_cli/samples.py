@@ -6,19 +6,26 @@ Nothing here knows a provider: what to replace is found by asking the provider's
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from itertools import product
 from typing import Any
 
 from linkrunner_webhooks.config import Source, suggest
+from linkrunner_webhooks.errors import WebhookError
 from linkrunner_webhooks.model import CommerceEvent, Money, Webhook
 from linkrunner_webhooks.users import find_user
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_local.project import ROOT
 
 EVENTS = ROOT / "events"
+_NUMBER = re.compile(r"-?\d{1,15}(?:\.\d{1,6})?", re.ASCII)
+# How providers scale amounts to integers: hundredths, thousandths, or not at all; the likeliest first.
+_SCALES = (2, 3, 0)
 # Shorter parts (an amount, a time) are no ids.
 _SHORTEST_PART = 8
 
@@ -88,11 +95,12 @@ def with_money(
     """The sample with another amount (major units) or currency. Raises Failure when it cannot be set."""
     old = _money(sample, source)
     wanted = Money(old.amount if amount is None else amount, currency or old.currency)
-    # How many decimals the provider gives the new currency is its mapper's knowledge: ask it.
-    for decimals in (2, 0, 3):
-        changed = _repriced(sample, old, wanted, decimals)
-        if _money(changed, source) == wanted:
-            return changed
+    # How many decimals the provider gives either currency is its mapper's knowledge: ask it.
+    for scales in product(_SCALES, _SCALES):
+        changed = _repriced(sample, old, wanted, *scales)
+        with suppress(WebhookError):
+            if _money(changed, source) == wanted:
+                return changed
     raise Failure("the amount of this sample cannot be set; use --set path=value")
 
 
@@ -151,24 +159,39 @@ def _money(sample: Sample, source: Source) -> Money:
     return money
 
 
-def _repriced(sample: Sample, old: Money, new: Money, decimals: int) -> Sample:
-    """Every leaf that spells the old amount, in major units or in hundredths, spells the new one."""
+def _repriced(sample: Sample, old: Money, new: Money, old_scale: int, new_scale: int) -> Sample:
+    """Every leaf that spells the old amount, in major units or scaled to an integer, spells the new one."""
+    scaled = new.amount.scaleb(new_scale)
 
     def change(leaf: Leaf) -> Leaf:
         if isinstance(leaf, str) and leaf.upper() == old.currency:
             return new.currency.lower() if leaf.islower() else new.currency
-        if isinstance(leaf, str) and _is_decimal(leaf) and Decimal(leaf) == old.amount:
-            return str(new.amount)
-        if isinstance(leaf, float) and Decimal(str(leaf)) == old.amount:
-            return float(new.amount)
-        in_hundredths = type(leaf) is int and leaf == old.amount.scaleb(2)
-        return int(new.amount.scaleb(decimals)) if in_hundredths else leaf
+        number = _number(leaf)
+        if number is None:
+            return leaf
+        # Some write what goes back as a negative amount.
+        sign = -1 if number < 0 else 1
+        if abs(number) == old.amount and not isinstance(leaf, int):
+            return _like(leaf, sign * new.amount)
+        if abs(number) == old.amount.scaleb(old_scale) and not isinstance(leaf, float):
+            return _like(leaf, sign * scaled)
+        return leaf
 
     return replace(sample, body=_mapped(sample.body, change))
 
 
-def _is_decimal(text: str) -> bool:
-    return text.replace(".", "", 1).isdigit() and text.isascii()
+def _number(leaf: Leaf) -> Decimal | None:
+    """The number a leaf is, or spells."""
+    if isinstance(leaf, bool) or leaf is None or not _NUMBER.fullmatch(str(leaf)):
+        return None
+    return Decimal(str(leaf))
+
+
+def _like(leaf: Leaf, number: Decimal) -> Leaf:
+    """The number in the type of the leaf; a text without an exponent."""
+    if isinstance(leaf, str):
+        return f"{number:f}"
+    return int(number) if number == number.to_integral_value() else float(number)
 
 
 def _is(leaf: Leaf, text: str) -> bool:
