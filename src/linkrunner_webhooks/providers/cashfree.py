@@ -84,7 +84,12 @@ def identify(webhook: Webhook) -> Identity:
     )
 
 
-_CUSTOMER = "data.customer_details"
+_ID, _PHONE, _LONG = "to_string(customer_id)", "to_string(customer_phone)", "length('0000000')"
+# Some shops take the phone number for the id, with the country's prefix or without it.
+_CUSTOMER = (
+    f"data.customer_details | !(ends_with({_PHONE}, {_ID}) && length({_ID}) >= {_LONG}"
+    f" || ends_with({_ID}, {_PHONE}) && length({_PHONE}) >= {_LONG}) && customer_id"
+)
 
 provider = Provider(
     name="cashfree",
@@ -102,8 +107,7 @@ provider = Provider(
     user_id=(
         "data.order.order_tags.linkrunner_user_id",
         "data.order.order_tags.user_id",
-        # Some shops take the phone number for the id.
-        f"{_CUSTOMER}.customer_id != {_CUSTOMER}.customer_phone && {_CUSTOMER}.customer_id",
+        _CUSTOMER,
         "data.link_notes.user_id",
     ),
     never={
@@ -142,6 +146,11 @@ def _ids(cf_id: str | None, **own: str | None) -> tuple[str, ...]:
     """Cashfree's id, and the merchant's own ones, which might be the number of another one of Cashfree's."""
     named = (f"{what}:{id}" for what, id in own.items() if id)
     return (cf_id, *named) if cf_id else tuple(named)
+
+
+def _within(parent: str | None, id: str | None) -> str | None:
+    """What the merchant numbers within an order or a subscription; others may have the same numbers."""
+    return f"{parent}:{id}" if parent and id else id
 
 
 def _each_time(ids: tuple[str, ...], context: Context) -> tuple[str, ...]:
@@ -219,7 +228,7 @@ class Refund(Payload):
 
     @property
     def transactions(self) -> tuple[str, ...]:
-        return _ids(self.cf_refund_id, refund=self.refund_id)
+        return _ids(self.cf_refund_id, refund=_within(self.order_id, self.refund_id))
 
 
 class Refunded(Payload):
@@ -298,7 +307,7 @@ def dispute_closed(event: Event[Disputed], context: Context) -> Iterator[Commerc
 
 # Subscriptions
 
-_PARTS = ("subscription_details", "plan_details", "authorization_details", "payment", "refund")
+_PARTS = ("subscription_details", "plan_details", "payment", "refund")
 
 
 def _said(part: object) -> dict[Any, object]:
@@ -319,10 +328,12 @@ class Subscribed(Payload):
     def flat(cls, value: object) -> object:
         if not isinstance(value, Mapping):
             return value
-        found = _said(value)
+        # Nothing else of the mandate: it names the payment that authorised it, not the one reported.
+        mandate = _said(value.get("authorization_details"))
+        found: dict[Any, object] = {"authorization_status": mandate.get("authorization_status")}
         for part in _PARTS:
             found |= _said(value.get(part))
-        return found
+        return found | _said(value)
 
     @property
     def named(self) -> str:
@@ -398,7 +409,7 @@ class Charge(Subscribed):
 
     @property
     def ids(self) -> tuple[str, ...]:
-        return _ids(self.cf_payment_id, payment=self.payment_id)
+        return _ids(self.cf_payment_id, payment=_within(self.subscription_id, self.payment_id))
 
     def event(self, kind: Kind, *transactions: str) -> CommerceEvent:
         return CommerceEvent(
@@ -429,6 +440,10 @@ class SubscriptionRefund(Subscribed, Refund):
     payment_id: OptionalId = None
     refund_currency: str = "INR"
 
+    @property
+    def transactions(self) -> tuple[str, ...]:
+        return _ids(self.cf_refund_id, refund=_within(self.subscription_id, self.refund_id))
+
 
 @provider.on(
     "SUBSCRIPTION_REFUND_STATUS", Kind.PURCHASE_REFUNDED, payload=Event[SubscriptionRefund]
@@ -442,7 +457,10 @@ def subscription_refunded(
             kind=context.kind,
             money=_money(refund.refund_amount, refund.refund_currency),
             transactions=refund.transactions,
-            follows=_ids(refund.cf_payment_id, payment=refund.payment_id),
+            follows=_ids(
+                refund.cf_payment_id,
+                payment=_within(refund.subscription_id, refund.payment_id),
+            ),
             order_id=refund.payment_id or refund.cf_payment_id,
             subscription_id=refund.subscription_id or refund.cf_subscription_id,
             plan_id=refund.plan_id,

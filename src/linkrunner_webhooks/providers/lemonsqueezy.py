@@ -149,7 +149,12 @@ class Paid(Payload):
 
     @property
     def refund(self) -> int | None:
-        return self.refunded_amount or (self.total if self.refunded else 0)
+        """Nothing when the body says so; None when it does not say."""
+        if self.refunded_amount:
+            return self.refunded_amount
+        if self.refunded:
+            return self.total
+        return 0 if self.refunded is False else self.refunded_amount
 
     def refunding(
         self, transaction: str, order_id: str, subscription_id: str | None

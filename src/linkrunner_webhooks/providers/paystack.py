@@ -17,7 +17,7 @@ from decimal import Decimal
 from hashlib import sha256
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, BeforeValidator, Field
+from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 
 from linkrunner_webhooks.model import (
     CommerceEvent,
@@ -166,7 +166,19 @@ paystack.put(f"/customer/{customer_code}", json={"metadata": {"linkrunner_user_i
 
 
 Moment = Annotated[datetime | None, BeforeValidator(iso_time)]
-# Old and new spellings are both in use.
+
+
+class Timed(Payload):
+    """Old and new spellings of the times are both in use, and one may be null while the other is not."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def without_nulls(cls, value: object) -> object:
+        if not isinstance(value, Mapping):
+            return value
+        return {key: found for key, found in value.items() if found is not None}
+
+
 _PAID = AliasChoices("paid_at", "paidAt")
 _CREATED = AliasChoices("created_at", "createdAt")
 
@@ -183,7 +195,7 @@ class Plan(Payload):
 Planned = Annotated[Plan, BeforeValidator(_object)]
 
 
-class Charge(Payload):
+class Charge(Timed):
     reference: Id
     amount: int
     currency: str
@@ -229,7 +241,7 @@ def charged(event: ChargeEvent, context: Context) -> Iterator[CommerceEvent]:
     )
 
 
-class Subscription(Payload):
+class Subscription(Timed):
     subscription_code: Id
     status: str | None = None
     created_at: Moment = Field(None, validation_alias=_CREATED)
@@ -280,7 +292,7 @@ class SubscriptionCode(Payload):
     plan: Planned = Plan()
 
 
-class Invoice(Payload):
+class Invoice(Timed):
     invoice_code: OptionalId = None
     amount: int | None = None
     currency: str | None = None
@@ -344,7 +356,7 @@ class Transaction(Payload):
     reference: OptionalId = None
 
 
-class Dispute(Payload):
+class Dispute(Timed):
     """`transaction_reference` is null while the transaction has one."""
 
     id: Id

@@ -64,6 +64,10 @@ provider = Provider(
         "payment.dispute.under_review": "it changes nothing that is reported",
         "payment.dispute.action_required": "it changes nothing that is reported",
     },
+    caution="""\
+Payments of an invoice or a subscription are left out of order.paid, because subscription.charged reports the
+latter. If you bill with Razorpay Invoices, switch invoice.paid on.
+""",
     setup="""\
 Dashboard → Account & Settings → Webhooks → Add new webhook, with the events above that are on. Choose a
 secret: without one Razorpay does not sign, and unsigned webhooks are turned away. Test and live mode have
@@ -148,6 +152,17 @@ class Event(Payload):
         # The payment's is complete; some orders come without their prefix.
         return (payment and payment.entity.order_id) or (order and order.entity.id) or None
 
+    @property
+    def total(self) -> Money:
+        """What was paid for the order, perhaps in parts, of which the payment is the last."""
+        payment, order = self.paid, self.payload.order
+        paid, currency = (
+            (order.entity.amount_paid, order.entity.currency) if order else (None, None)
+        )
+        return Money.from_minor(
+            payment.amount if paid is None else paid, currency or payment.currency
+        )
+
 
 def _held(holder: Holder[T] | None) -> T:
     if holder is None:
@@ -167,18 +182,19 @@ def _payment(event: Event, kind: Kind, money: Money, *transactions: str) -> Comm
 
 @provider.on("order.paid", Kind.PURCHASE_COMPLETED, payload=Event)
 def order_paid(event: Event, context: Context) -> Iterator[CommerceEvent]:
-    order, payment = _held(event.payload.order), event.paid
-    if not payment.invoice_id:
-        total = payment.amount if order.amount_paid is None else order.amount_paid
-        money = Money.from_minor(total, order.currency or payment.currency)
-        yield _payment(event, Kind.PURCHASE_COMPLETED, money, payment.id)
+    if not event.paid.invoice_id:
+        yield _payment(event, Kind.PURCHASE_COMPLETED, event.total, event.paid.id)
+
+
+@provider.on("payment_link.paid", Kind.PURCHASE_COMPLETED, payload=Event, default=False)
+@provider.on("invoice.paid", Kind.INVOICE_PAID, payload=Event, default=False)
+def paid_in_full(event: Event, context: Context) -> Iterator[CommerceEvent]:
+    yield _payment(event, context.kind, event.total, event.paid.id)
 
 
 @provider.on("payment.captured", Kind.PURCHASE_COMPLETED, payload=Event, default=False)
-@provider.on("payment_link.paid", Kind.PURCHASE_COMPLETED, payload=Event, default=False)
 @provider.on("qr_code.credited", Kind.PURCHASE_COMPLETED, payload=Event, default=False)
 @provider.on("virtual_account.credited", Kind.PURCHASE_COMPLETED, payload=Event, default=False)
-@provider.on("invoice.paid", Kind.INVOICE_PAID, payload=Event, default=False)
 @provider.on("payment.authorized", Kind.PURCHASE_INITIATED, payload=Event, default=False)
 @provider.on(
     "payment_link.partially_paid", Kind.PURCHASE_PARTIALLY_PAID, payload=Event, default=False

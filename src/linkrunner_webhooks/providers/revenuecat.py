@@ -147,7 +147,12 @@ class Event(Payload):
 
     @property
     def transactions(self) -> tuple[str, ...]:
-        return (self.transaction_id,) if self.transaction_id else ()
+        """Not by its id alone: at Stripe and Amazon every charge has its subscription's (unconfirmed).
+
+        A change of the product at Stripe repeats the time as well.
+        """
+        parts = (self.transaction_id, self.purchased_at_ms, self.product_id)
+        return (":".join(str(part) for part in parts if part),) if self.transaction_id else ()
 
     @property
     def subscription_id(self) -> str | None:

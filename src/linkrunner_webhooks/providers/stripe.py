@@ -26,7 +26,15 @@ from linkrunner_webhooks.model import (
     Payload,
     Webhook,
 )
-from linkrunner_webhooks.provider import Context, Options, Provider, name, parse, unix_time
+from linkrunner_webhooks.provider import (
+    Context,
+    Options,
+    Provider,
+    iso_time,
+    name,
+    parse,
+    unix_time,
+)
 from linkrunner_webhooks.signatures import TimestampedHmac
 
 # https://docs.stripe.com/currencies: ISK keeps two decimals for compatibility, MGA is listed as having none.
@@ -36,17 +44,21 @@ _EXPONENTS = {"ISK": 2, "MGA": 0}
 class Head(Payload):
     id: str
     type: str
-    created: int | None = None
+    created: object = None
     livemode: bool = True
 
 
 def identify(webhook: Webhook) -> Identity:
-    """Thin events (`v2.core.event`) have an id and a type too; no type of theirs is forwarded."""
+    """Thin events (`v2.core.event`) have an id and a type too; no type of theirs is forwarded.
+
+    Their time is written out, that of snapshot events is in unix seconds.
+    """
     head = parse(Head, webhook)
+    created = head.created
     return Identity(
         event_id=name(head.id, "event id"),
         event_type=name(head.type, "event type"),
-        occurred_at=unix_time(head.created),
+        occurred_at=unix_time(created) if isinstance(created, int) else iso_time(created),
         test=not head.livemode,
     )
 
@@ -393,7 +405,8 @@ def charge_refunded(event: Event[Charge], context: Context) -> Iterator[Commerce
     charge = event.data.object
     # `amount_refunded` is the total of all refunds of the charge so far; each event is one more of them.
     refunded = charge.amount_refunded - (event.data.previous.amount_refunded or 0)
-    if refunded > 0:
+    # An authorisation that is released is refunded too, and no money had moved.
+    if refunded > 0 and charge.captured:
         # Old API versions embed the refunds and new ones do not: the running total is in both.
         transaction = f"{charge.id}:{charge.amount_refunded}"
         money = _money(refunded, charge.currency, context)
@@ -502,17 +515,15 @@ class Line(Payload):
         )
 
     def item(self, product_id: str, currency: str | None, context: Context) -> Item:
-        total, quantity = (
-            _money(self.amount, currency, context).amount,
-            self.quantity or 1,
-        )
-        price = total / quantity
+        quantity = self.quantity or 1
+        # In whole smallest units: a rounded quotient times the quantity can be the total again.
+        price, rest = divmod(self.amount, quantity)
         return Item(
             content_id=product_id,
             product_id=product_id,
             quantity=quantity,
             # A line total that does not divide evenly says nothing exact about one piece.
-            unit_price=price if price * quantity == total else None,
+            unit_price=None if rest else _money(price, currency, context).amount,
         )
 
 
