@@ -44,7 +44,7 @@ from linkrunner_webhooks.tokens import FirstPresent, StaticToken
 class Named(Payload):
     id: OptionalId = None
     status: str | None = None
-    created_at: str | None = Field(
+    created_at: object = Field(
         default=None, validation_alias=AliasChoices("created_datetime", "created_at", "createdAt")
     )
 
@@ -55,12 +55,16 @@ class Head(Payload):
     event: str | None = None
     type: str | None = None
     webhook_id: OptionalId = None
-    timestamp: int | None = None
+    timestamp: object = None
     data: Named = Named()
 
     @property
     def occurred_at(self) -> datetime | None:
-        return epoch_ms(self.timestamp) or iso_time(self.data.created_at, UTC)
+        """Whatever is written there (the form is unconfirmed), no payment is turned away for its time."""
+        sent = self.timestamp if isinstance(self.timestamp, int) else None
+        return (
+            epoch_ms(sent) or iso_time(self.timestamp, UTC) or iso_time(self.data.created_at, UTC)
+        )
 
 
 def identify(webhook: Webhook) -> Identity:

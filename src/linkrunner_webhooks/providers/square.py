@@ -138,8 +138,10 @@ def _money(*amounts: MoneyObject | None) -> Money | None:
     return next((amount.money for amount in amounts if amount and amount.money), None)
 
 
-def _moved(money: Money | None) -> Money:
-    if money is None:
+def _moved(kind: Kind, *amounts: MoneyObject | None) -> Money | None:
+    """The first amount there is; what reports that money moved has to have one."""
+    money = _money(*amounts)
+    if money is None and kind.flow:
         raise Untranslatable("the object has no amount or no currency")
     return money
 
@@ -170,7 +172,7 @@ class Payment(Payload):
         return CommerceEvent(
             kind=kind,
             # The total has the tip in it.
-            money=_moved(_money(self.total_money, self.amount_money)),
+            money=_moved(kind, self.total_money, self.amount_money),
             transactions=(self.id,),
             order_id=self.order_id or self.id,
             payment_method=self.source_type or None,
@@ -228,7 +230,7 @@ def refund_updated(event: Event[RefundObject], context: Context) -> Iterator[Com
     if refund.status == "COMPLETED":
         yield CommerceEvent(
             kind=Kind.PURCHASE_REFUNDED,
-            money=_moved(_money(refund.amount_money)),
+            money=_moved(Kind.PURCHASE_REFUNDED, refund.amount_money),
             transactions=(refund.id,),
             follows=(refund.payment_id,) if refund.payment_id else (),
             order_id=refund.order_id or refund.payment_id,
@@ -255,7 +257,7 @@ class Dispute(Payload):
         paid_by = self.disputed_payment.payment_id if self.disputed_payment else None
         return CommerceEvent(
             kind=kind,
-            money=_moved(_money(self.amount_money)),
+            money=_moved(kind, self.amount_money),
             transactions=(dispute_id,),
             follows=(paid_by,) if paid_by else (),
             order_id=paid_by,

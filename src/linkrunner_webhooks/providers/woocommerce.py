@@ -90,6 +90,10 @@ provider = Provider(
         "username && id",
     ),
     options=WooCommerceOptions,
+    caution="""\
+Orders list their refunds without dates. One that is edited more than 35 days after a refund of it was reported
+reports that refund again, and so does an old one that is edited first after this source was switched on.
+""",
     setup="""\
 WooCommerce → Settings → Advanced → Webhooks → Add webhook, twice: topics *Order created* and *Order updated*,
 API version *WP REST API Integration v3*, a secret of your own (never an empty one). A failed delivery is not
@@ -143,6 +147,11 @@ def _priced(price: Decimal | None) -> Decimal | None:
     return price and round(price, 6)
 
 
+def _lately(happened_at: str | None, modified_at: str | None) -> bool:
+    happened, modified = iso_time(happened_at, UTC), iso_time(modified_at, UTC)
+    return happened is None or modified is None or modified - happened <= _FRESH
+
+
 class Coupon(Payload):
     code: str | None = None
 
@@ -179,9 +188,7 @@ class Order(Payload):
 
     def lately(self, date: str | None) -> bool:
         """Whether it happened, at that date or else with the order, not long before this change."""
-        happened = iso_time(date or self.date_created_gmt, UTC)
-        modified = iso_time(self.date_modified_gmt, UTC)
-        return happened is None or modified is None or modified - happened <= _FRESH
+        return _lately(date or self.date_created_gmt, self.date_modified_gmt)
 
     def event(self, kind: Kind, context: Context, at: str | None = None) -> CommerceEvent:
         coupons = (line.code for line in self.coupon_lines or ())
@@ -262,7 +269,16 @@ class Subscription(Payload):
     id: Id
     status: str
     billing_period: str
+    date_created_gmt: str | None = None
     date_modified_gmt: str | None = None
+
+    @property
+    def kind(self) -> Kind | None:
+        """What its state means; every renewal leaves it active, for years after it started."""
+        kind = _SUBSCRIPTION_STATES.get(self.status)
+        started = kind is Kind.SUBSCRIPTION_STARTED
+        fresh = _lately(self.date_created_gmt, self.date_modified_gmt)
+        return kind if fresh or not started else None
 
 
 _SUBSCRIPTION_STATES = {
@@ -278,9 +294,10 @@ _SUBSCRIPTION_STATES = {
 @provider.on("subscription.updated", *_SUBSCRIPTION_STATES.values(), payload=Subscription)
 def subscription_changed(subscription: Subscription, context: Context) -> Iterator[CommerceEvent]:
     # No amount: the orders report it. Each state once: the body is sent again at every change.
-    if subscription.status in _SUBSCRIPTION_STATES:
+    kind = subscription.kind
+    if kind:
         yield CommerceEvent(
-            kind=_SUBSCRIPTION_STATES[subscription.status],
+            kind=kind,
             transactions=(subscription.id,),
             subscription_id=subscription.id,
         )
