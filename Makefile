@@ -2,7 +2,6 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON ?= python3
-UV_VERSION := 0.13.9
 export UV_PYTHON_DOWNLOADS := never
 export SAM_CLI_TELEMETRY := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -23,7 +22,7 @@ $(UV):
 	@echo "[1/4] Creating .venv"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet uv==$(UV_VERSION) 2>/dev/null || $(BIN)/python -m pip install uv==$(UV_VERSION)
+	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/uv.txt 2>/dev/null || $(BIN)/python -m pip install --require-hashes --requirement requirements/uv.txt
 
 .venv/.ready: pyproject.toml requirements/dev.txt | $(UV)
 	@echo "[2/4] Installing the project and its tools"
@@ -82,7 +81,7 @@ lock: $(UV) ## Resolve every requirement again
 	@cd src && ../$(UV) pip compile --quiet --upgrade --universal --python-version 3.13 --generate-hashes --no-header --no-annotate requirements.in -o requirements.txt
 	@cd src && ../$(UV) pip compile --quiet --upgrade --universal --python-version 3.13 --generate-hashes --no-header --no-annotate requirements-certificates.in -o requirements-certificates.txt
 	@$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --constraint src/requirements.txt --constraint src/requirements-certificates.txt pyproject.toml --all-extras -o requirements/dev.txt
-	@for name in bench ministack runtime sam; do $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate requirements/$$name.in -o requirements/$$name.txt; done
+	@for name in bench ministack runtime sam uv; do $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate requirements/$$name.in -o requirements/$$name.txt; done
 
 clean: ## Remove what make created
 	rm -rf .venv .venvs .aws-sam .local

@@ -405,7 +405,9 @@ def test_the_template_sets_every_setting(running: Stack) -> None:
 
 # What Lambda does: import the handler once, invoke it with events, keep what is printed.
 PROGRAM = """
-import json, sys
+import json, logging, os, sys
+# At DEBUG, its level is the root logger's, too: the template has them agree.
+logging.basicConfig(level=os.environ["POWERTOOLS_LOG_LEVEL"], stream=sys.stdout)
 from linkrunner_webhooks.deliver_function import handler
 
 class Context:

@@ -288,6 +288,7 @@ def test_what_is_not_stored_is_asked_for_again() -> None:
     status, answer = front.receive(purchase().signed())
     assert (status, answer["error"]) == (503, "not_stored")
     assert front.reports[0].outcome is Outcome.REJECTED
+    assert "ServiceUnavailable" in front.reports[0].detail
 
 
 def explode() -> None:
@@ -304,17 +305,28 @@ def test_our_bugs_are_a_500_without_a_story() -> None:
     assert (report.reason, report.detail) == ("internal", "RuntimeError")
 
 
+SECRET_ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:WebhookSecrets-AbCdEf"
+
+
 class NoSecrets:
     """Secrets Manager out of order."""
 
     def of(self, *_: object) -> tuple[str, ...]:
-        raise Unavailable("cannot read secret", reason="secret")
+        raise Unavailable(f"cannot read secret {SECRET_ARN}", reason="secret")
 
 
 def test_without_secrets_manager_the_provider_tries_again() -> None:
     """An outage of Secrets Manager is not a wrong signature: 503."""
     front = Desk(Config(TABLES), NoSecrets())
     assert front.receive(purchase().signed())[0] == 503
+
+
+def test_strangers_are_not_told_what_our_resources_are_called() -> None:
+    """Anybody gets a 503 without signing anything; which secret it was is for the log only."""
+    front = Desk(Config(TABLES), NoSecrets())
+    answer = front.receive(purchase().webhook())
+    assert answer == (503, {"error": "not_stored", "message": "try again"})
+    assert SECRET_ARN in front.reports[0].detail
 
 
 def test_a_wrong_table_is_our_fault() -> None:

@@ -22,6 +22,7 @@ from linkrunner_webhooks.signatures import (
     TimestampedHmac,
     verify,
 )
+from linkrunner_webhooks.tokens import BasicAuth
 
 STRIPE = scheme_of(providers.load("stripe"))
 SHOPIFY = scheme_of(providers.load("shopify"))
@@ -276,3 +277,10 @@ def test_the_message_names_no_secret() -> None:
         verify(STRIPE, webhook, ("whsec_very_secret",), STRIPE_TIME)
     assert "whsec" not in str(caught.value)
     assert STRIPE_V1 not in str(caught.value)
+
+
+@pytest.mark.parametrize("secret", [":", " : ", "user"])
+def test_half_a_basic_secret_is_none(secret: str) -> None:
+    """A user and a password that were left empty let nobody in, and neither does a lone user."""
+    headers = {"authorization": f"Basic {b64encode(secret.encode()).decode()}"}
+    assert not accepts(BasicAuth(), headers, b"{}", secret)

@@ -59,6 +59,8 @@ class JsonClient:
                 status_forcelist=(429, 500, 502, 503, 504),
                 allowed_methods=None,
                 raise_on_status=False,
+                # However long AWS asks us to wait, the provider waits for us.
+                respect_retry_after_header=False,
             ),
         )
 

@@ -53,7 +53,11 @@ class Receiver:
             webhook = read(event)
             source = self._source(webhook.source)
             reports = self._receive(webhook, source)
-        except (Rejected, NotStored) as error:
+        except NotStored as error:
+            # Why not names resources of ours, which are no business of strangers.
+            reports = [_rejected(source, error.code, str(error))]
+            answer = _answer(error.status, {"error": error.code, "message": "try again"})
+        except Rejected as error:
             reports = [_rejected(source, error.code, str(error))]
             answer = _answer(error.status, {"error": error.code, "message": str(error)})
         except Exception as error:  # noqa: BLE001 - the provider tries again; strangers see no stack trace

@@ -16,6 +16,10 @@ from linkrunner_webhooks.reports import Report
 _logger = Logger()
 # Lambda's own filter stays at INFO, because it would drop the metrics too; ours applies to our lines.
 logging.getLogger(_logger.service).setLevel(os.environ.get("POWERTOOLS_LOG_LEVEL", "INFO"))
+# At DEBUG, Lambda sets the root logger's level too, and the SDK would log what it sends and gets: the
+# server key, and bodies.
+for _library in ("botocore", "urllib3"):
+    logging.getLogger(_library).setLevel(logging.INFO)
 
 _LOG = {
     Outcome.REJECTED: _logger.warning,

@@ -51,8 +51,8 @@ class BasicAuth:
     def matches(self, webhook: Webhook, secret: str, now: float) -> bool:
         del now
         scheme, _, credentials = webhook.headers["authorization"].strip().partition(" ")
-        # Without a colon there is no password, and half a secret is none.
-        if scheme.lower() != "basic" or ":" not in secret:
+        # Without a colon there is no password, and half a secret is none; of a colon alone there is nothing.
+        if scheme.lower() != "basic" or ":" not in secret or not secret.strip(" :"):
             return False
         return equal(secret, b64decode(credentials.strip(), validate=True).decode("utf-8"))
 
