@@ -326,10 +326,10 @@ def _cancelled(item: Item) -> CommerceEvent:
 @provider.on("SECOND_CHARGEBACK", Kind.DISPUTE_LOST, payload=Notification)
 @provider.on("PREARBITRATION_LOST", Kind.DISPUTE_LOST, payload=Notification)
 def disputed(event: Notification, context: Context) -> Iterator[CommerceEvent]:
-    # The payment is what all reports of its dispute name for certain.
+    # All reports of a dispute have the dispute's reference. A payment can have several: one for each capture.
     item = event.item
     if not item.failed:
-        yield _event(item, context.kind, item.money, item.payment, item.payment)
+        yield _event(item, context.kind, item.money, item.psp_reference, item.payment)
 
 
 @provider.on("OFFER_CLOSED", Kind.CHECKOUT_ABANDONED, payload=Notification, default=False)

@@ -338,24 +338,25 @@ def refunded(event: Notification, context: Context) -> Iterator[CommerceEvent]:
     transaction = event.transaction
     if not transaction.shared:
         moment = epoch_ms(transaction.revocation_date)
-        yield _returned(context.kind, transaction, transaction.refund_id, moment)
+        yield _returned(context.kind, transaction, transaction.refund_id, moment=moment)
 
 
 @provider.on("REFUND_REVERSED", Kind.REFUND_REVERSED, payload=Notification)
 def refund_reversed(event: Notification, context: Context) -> Iterator[CommerceEvent]:
+    # It can happen again after another refund, and has no date: each notification is one of its own.
     if not event.transaction.shared:
-        yield _returned(context.kind, event.transaction, event.transaction.transaction_id)
+        yield _returned(context.kind, event.transaction)
 
 
 def _returned(
-    kind: Kind, transaction: Transaction, id: str, moment: datetime | None = None
+    kind: Kind, transaction: Transaction, *transactions: str, moment: datetime | None = None
 ) -> CommerceEvent:
     # The first charge of a subscription knows its user as well as the one that is refunded.
     paid_by = (transaction.transaction_id, transaction.original_transaction_id)
     return CommerceEvent(
         kind=kind,
         money=transaction.refunded,
-        transactions=(id,),
+        transactions=transactions,
         follows=tuple(dict.fromkeys(each for each in paid_by if each)),
         occurred_at=moment,
         order_id=transaction.transaction_id,

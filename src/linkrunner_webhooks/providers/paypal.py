@@ -235,7 +235,9 @@ def capture_pending(event: Event[Transaction], context: Context) -> Iterator[Com
 @provider.on("PAYMENT.SALE.REVERSED", Kind.PURCHASE_REVERSED, payload=Event[Transaction])
 def refunded(event: Event[Transaction], context: Context) -> Iterator[CommerceEvent]:
     refund = event.resource
-    yield refund.event(context.kind, *refund.paid_by)
+    # What a reversal reports may be the sale itself once more, which names no other payment.
+    itself = refund.id if context.kind is Kind.PURCHASE_REVERSED else None
+    yield refund.event(context.kind, *_ids(*refund.paid_by, itself))
 
 
 @provider.on(
