@@ -118,10 +118,12 @@ def test_a_shape_without_its_money_is_parked(event_type: str, key: str) -> None:
 def test_a_refund_that_does_not_say_how_much_is_parked(event_type: str) -> None:
     """`refunded` may be null, and older bodies have no `refunded_amount`: that is not a refund of nothing."""
     sample = samples.load(NAME, event_type)
-    unsaid = {("data", "attributes", key): None for key in ("refunded", "refunded_amount")}
+    unsaid: dict[samples.Place, None] = {
+        ("data", "attributes", key): None for key in ("refunded", "refunded_amount")
+    }
     webhook = samples.Sample(
         sample.provider, sample.headers, samples.replaced(sample.body, unsaid)
     ).webhook()
-    options = sample.provider.options(subscription_variants=("1",))
+    options = sample.provider.options.model_validate({"subscription_variants": ("1",)})
     with pytest.raises(Untranslatable):
         sample.provider.translate(webhook, sample.provider.identify(webhook), options)

@@ -91,8 +91,8 @@ provider = Provider(
     ),
     options=WooCommerceOptions,
     caution="""\
-Orders list their refunds without dates. One that is edited more than 35 days after a refund of it was reported
-reports that refund again, and so does an old one that is edited first after this source was switched on.
+Orders list their refunds without dates. One that is edited more than 35 days after a refund was reported
+reports it again, and so does an old order that is edited first after this source was switched on.
 """,
     setup="""\
 WooCommerce → Settings → Advanced → Webhooks → Add webhook, twice: topics *Order created* and *Order updated*,
