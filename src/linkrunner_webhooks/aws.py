@@ -50,7 +50,7 @@ class JsonClient:
         attempts: int,
     ) -> None:
         self.endpoint = environment.get("AWS_ENDPOINT_URL") or endpoint
-        self._signer = SigV4Auth(Credentials.of(environment), service, _region(environment))
+        self._signer = SigV4Auth(Credentials.of(environment), service, region(environment))
         self._pool = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=connect, read=read),
             # Sending twice is harmless here: what is stored twice is recognised later.
@@ -84,10 +84,10 @@ class SecretsManager(JsonClient):
     """https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html"""
 
     def __init__(self, environment: Environment, **patience: Any) -> None:
-        region = _region(environment)
+        where = region(environment)
         # The only partition with another domain that has what this stack needs.
-        domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-        endpoint = f"https://secretsmanager.{region}.{domain}"
+        domain = "amazonaws.com.cn" if where.startswith("cn-") else "amazonaws.com"
+        endpoint = f"https://secretsmanager.{where}.{domain}"
         super().__init__("secretsmanager", endpoint, environment, **patience)
 
     def get_secret_value(self, **parameters: Any) -> dict[str, Any]:
@@ -112,7 +112,8 @@ def reason(error: BotoCoreError | ClientError) -> str:
     return type(error).__name__
 
 
-def _region(environment: Environment) -> str:
+def region(environment: Environment) -> str:
+    """Where a function runs, as Lambda or a developer's machine says it."""
     return environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION", "")
 
 

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from linkrunner_webhooks import wiring
+from linkrunner_webhooks.aws import Environment
 from linkrunner_webhooks.capture import CONNECTIONS, Linkrunner, Pace
 from linkrunner_webhooks.deliver import Deliverer, Message
 from linkrunner_webhooks.once import Claims
@@ -23,7 +24,7 @@ _HEADROOM = 0.98
 Deliver = Callable[[dict[str, Any], Callable[[], float]], dict[str, Any]]
 
 
-def build(environment: wiring.Environment, *, observe: Callable[[Report], None]) -> Deliver:
+def build(environment: Environment, *, observe: Callable[[Report], None]) -> Deliver:
     """The deliverer over real queues, claims and Linkrunner. Raises ConfigError naming a wrong setting."""
     patience = {"connect": 2.0, "read": 5.0, "attempts": 3}
     secrets = wiring.client("secretsmanager", environment, **patience)  # type: ignore[arg-type]

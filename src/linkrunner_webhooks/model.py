@@ -11,6 +11,7 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from functools import cached_property
+from hashlib import sha256
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -34,6 +35,11 @@ class Webhook:
             return from_json(self.body)
         except ValueError:
             raise Malformed("the body is not JSON") from None
+
+    @cached_property
+    def digest(self) -> str:
+        """What stands for a delivery whose provider gives it no id: a retry has the same body."""
+        return sha256(self.body).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,3 +296,8 @@ OptionalId = Annotated[_IdText | None, BeforeValidator(_text)]
 # A number of pieces written as a decimal. Bounded before anybody makes it an integer: 1E+999999 is short to
 # write, and takes minutes.
 Pieces = Annotated[Decimal, Field(ge=0, le=_MAX_QUANTITY)]
+
+
+def known(*ids: str | None) -> tuple[str, ...]:
+    """The ids that there are, each once."""
+    return tuple(dict.fromkeys(id for id in ids if id))

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from linkrunner_webhooks import wiring
-from linkrunner_webhooks.aws import Queue, SecretsManager
+from linkrunner_webhooks.aws import Environment, Queue, SecretsManager
 from linkrunner_webhooks.queues import WebhookQueue
 from linkrunner_webhooks.receive import Receiver
 from linkrunner_webhooks.reports import Report
@@ -19,7 +19,7 @@ from linkrunner_webhooks.telemetry import observe as observe_in_lambda
 Respond = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-def build(environment: wiring.Environment, *, observe: Callable[[Report], None]) -> Respond:
+def build(environment: Environment, *, observe: Callable[[Report], None]) -> Respond:
     """The receiver over real queues and secrets. Raises ConfigError naming a wrong setting."""
     # The most impatient provider waits 5 seconds in all.
     patience = {"connect": 1.0, "read": 1.5, "attempts": 2}

@@ -8,7 +8,6 @@ before anybody paid. A field that is not known is absent.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
 from math import isfinite
@@ -16,7 +15,7 @@ from typing import Any
 
 from linkrunner_webhooks.config import Source
 from linkrunner_webhooks.linkrunner import EventData, Number
-from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind
+from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, known
 from linkrunner_webhooks.users import is_contact, search
 
 _MAX_TEXT = 256
@@ -64,8 +63,8 @@ def _allowed(
         "value": amount if kind.has_worth else None,
         "currency": event.money.currency if event.money else None,
         "order_id": event.order_id,
-        "product_ids": _distinct(item.product_id for item in event.items),
-        "content_ids": _distinct(item.content_id for item in contents),
+        "product_ids": known(*(item.product_id for item in event.items)) or None,
+        "content_ids": known(*(item.content_id for item in contents)) or None,
         "contents": tuple(map(_content, contents)) or None,
         "content_type": "product" if contents else None,
         "num_items": sum(item.quantity for item in contents) if contents else None,
@@ -80,9 +79,9 @@ def _allowed(
         "occurred_at": _utc(event.occurred_at or identity.occurred_at),
         "test": True if identity.test else None,
     }
-    known = {key: value for key, value in fields.items() if value is not None}
-    EventData.model_validate(known)
-    return known
+    present = {key: value for key, value in fields.items() if value is not None}
+    EventData.model_validate(present)
+    return present
 
 
 def number(amount: Decimal) -> Number:
@@ -101,10 +100,6 @@ def _content(item: Item) -> dict[str, Any]:
     if item.unit_price is not None:
         content["item_price"] = number(item.unit_price)
     return content
-
-
-def _distinct(ids: Iterable[str | None]) -> tuple[str, ...] | None:
-    return tuple(dict.fromkeys(id for id in ids if id)) or None
 
 
 def _extra(source: Source, payload: object) -> dict[str, Any]:

@@ -5,14 +5,12 @@ The environment comes in as a mapping, so that the local stack and tests pass th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from linkrunner_webhooks import config
+from linkrunner_webhooks.aws import Environment, region
 from linkrunner_webhooks.errors import ConfigError
-
-Environment = Mapping[str, str]
 
 
 def setting(environment: Environment, name: str) -> str:
@@ -57,7 +55,7 @@ def client(
     # botocore is boto3 without what is not used here: 50 ms less.
     return Session().create_client(
         service,
-        region_name=environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION"),
+        region_name=region(environment) or None,
         endpoint_url=environment.get("AWS_ENDPOINT_URL"),
         aws_access_key_id=environment.get("AWS_ACCESS_KEY_ID"),
         aws_secret_access_key=environment.get("AWS_SECRET_ACCESS_KEY"),

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from hashlib import sha256
 from typing import Annotated
 
 from pydantic import AfterValidator, ConfigDict, Field
@@ -46,7 +45,7 @@ def identify(webhook: Webhook) -> Identity:
     except (LookupError, RecursionError, TypeError, ValueError):
         raise Malformed("there is no item in the body") from None
     return Identity(
-        event_id=_name(item.get("pspReference")) or sha256(webhook.body).hexdigest(),
+        event_id=_name(item.get("pspReference")) or webhook.digest,
         event_type=_name(item.get("eventCode")) or "unknown",
         resource_id=_name(item.get("originalReference")),
         occurred_at=iso_time(item.get("eventDate")),

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from hashlib import sha256
 from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BeforeValidator, model_validator
@@ -74,12 +73,11 @@ def identify(webhook: Webhook) -> Identity:
     """A trial of the endpoint has no type we know, and is ignored."""
     head = parse(Head, webhook)
     named = ":".join(part for part in (head.type, *head.data.named) if part)
-    digest = sha256(webhook.body).hexdigest()
-    composed = named if head.data.named else digest
+    composed = named if head.data.named else webhook.digest
     return Identity(
         event_id=name(webhook.headers.get(_EVENT_ID) or composed, "event id"),
         event_type=name(head.type or "untyped", "event type"),
-        resource_id=digest,
+        resource_id=webhook.digest,
         occurred_at=iso_time(head.event_time),
     )
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
-from hashlib import sha256
 
 from pydantic import AliasChoices, Field
 
@@ -27,6 +26,7 @@ from linkrunner_webhooks.model import (
     OptionalId,
     Payload,
     Webhook,
+    known,
 )
 from linkrunner_webhooks.provider import (
     Context,
@@ -72,9 +72,8 @@ def identify(webhook: Webhook) -> Identity:
     head = parse(Head, webhook)
     object_id = head.data.id
     # What has no id of its own is known by what it says.
-    digest = sha256(webhook.body).hexdigest()
     return Identity(
-        event_id=name(head.webhook_id or object_id or digest, "event id"),
+        event_id=name(head.webhook_id or object_id or webhook.digest, "event id"),
         event_type=name(head.type or head.event, "event type of v3 or v4"),
         resource_id=name(f"{object_id}:{head.data.status}", "state") if object_id else None,
         occurred_at=head.occurred_at,
@@ -132,10 +131,6 @@ Without it, the id that Flutterwave gives a customer is taken; name your own pat
 webhooks.toml, and leave `data.customer.id` out, if your app does not know that one.
 """,
 )
-
-
-def _ids(id: str | None) -> tuple[str, ...]:
-    return (id,) if id else ()
 
 
 class Method(Payload):
@@ -235,8 +230,8 @@ def refund_completed(refunded: Refunded, context: Context) -> Iterator[CommerceE
         yield CommerceEvent(
             kind=Kind.PURCHASE_REFUNDED,
             money=refund.money(context),
-            transactions=_ids(refund.id),
-            follows=_ids(refund.charge_id),
+            transactions=known(refund.id),
+            follows=known(refund.charge_id),
             order_id=refund.charge_id,
         )
 

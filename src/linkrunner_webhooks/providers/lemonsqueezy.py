@@ -11,7 +11,6 @@ charged later. Both report the first payment of a subscription, and share no id.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from hashlib import sha256
 from typing import Generic, TypeVar
 
 from linkrunner_webhooks.errors import Untranslatable
@@ -61,7 +60,7 @@ def identify(webhook: Webhook) -> Identity:
     about = f"{data.type}:{data.id}:{changed_at.isoformat()}" if data.id and changed_at else None
     test = change.test_mode if head.meta.test_mode is None else head.meta.test_mode
     return Identity(
-        event_id=name(about or sha256(webhook.body).hexdigest(), "id or time of the object"),
+        event_id=name(about or webhook.digest, "id or time of the object"),
         event_type=name(head.meta.event_name, "event name"),
         occurred_at=changed_at,
         test=bool(test),

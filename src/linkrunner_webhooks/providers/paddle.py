@@ -25,6 +25,7 @@ from linkrunner_webhooks.model import (
     OptionalId,
     Payload,
     Webhook,
+    known,
 )
 from linkrunner_webhooks.provider import Context, Provider, iso_time, name, parse
 from linkrunner_webhooks.signatures import TimestampedHmac
@@ -295,7 +296,7 @@ class Subscription(Payload):
         return CommerceEvent(
             kind=kind,
             transactions=transactions,
-            follows=(self.transaction_id,) if self.transaction_id else (),
+            follows=known(self.transaction_id),
             subscription_id=self.id,
             plan_id=next(prices, None),
         )
@@ -412,7 +413,7 @@ def adjusted(event: Event[Adjustment], context: Context) -> Iterator[CommerceEve
             kind=_ACTIONS[adjustment.action],
             money=adjustment.money,
             transactions=(adjustment.id,),
-            follows=(adjustment.transaction_id,) if adjustment.transaction_id else (),
+            follows=known(adjustment.transaction_id),
             order_id=adjustment.transaction_id,
             subscription_id=adjustment.subscription_id,
         )

@@ -29,6 +29,7 @@ from linkrunner_webhooks.model import (
     Payload,
     Pieces,
     Webhook,
+    known,
 )
 from linkrunner_webhooks.provider import Context, Provider, iso_time, name, parse
 
@@ -124,10 +125,6 @@ def _money(*amounts: Amount | None) -> Money:
     return next((amount for amount in amounts if amount), Amount()).money
 
 
-def _ids(*ids: str | None) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(id for id in ids if id))
-
-
 # Payments and refunds
 
 _LINKED = re.compile(r"https?://[^?#]*/(captures?|sale|orders?)/([A-Za-z0-9-]{1,64})")
@@ -184,12 +181,12 @@ class Transaction(Payload):
     def paid_by(self) -> tuple[str, ...]:
         """The payment a refund is of. That v1 refunds link it, and v2 ones relate it, is unconfirmed."""
         named = (self.sale_id, self.capture_id, self.related.capture_id)
-        return _ids(*named, self.linked(_PAYMENTS))
+        return known(*named, self.linked(_PAYMENTS))
 
     @property
     def order_id(self) -> str | None:
         orders = (self.related.order_id, self.linked(_ORDERS), self.parent_payment)
-        return next(iter(_ids(*orders, self.invoice_id, self.invoice_number)), None)
+        return next(iter(known(*orders, self.invoice_id, self.invoice_number)), None)
 
     def linked(self, kinds: tuple[str, ...]) -> str | None:
         """The id at the end of a link to a resource of these kinds."""
@@ -225,7 +222,7 @@ def captured(event: Event[Transaction], context: Context) -> Iterator[CommerceEv
 def capture_pending(event: Event[Transaction], context: Context) -> Iterator[CommerceEvent]:
     capture = event.resource
     # An approved order was initiated already.
-    initiated = _ids(capture.related.order_id or capture.linked(_ORDERS), capture.id)
+    initiated = known(capture.related.order_id or capture.linked(_ORDERS), capture.id)
     yield replace(capture.event(Kind.PURCHASE_INITIATED), transactions=initiated)
 
 
@@ -237,7 +234,7 @@ def refunded(event: Event[Transaction], context: Context) -> Iterator[CommerceEv
     refund = event.resource
     # What a reversal reports may be the sale itself once more, which names no other payment.
     itself = refund.id if context.kind is Kind.PURCHASE_REVERSED else None
-    yield refund.event(context.kind, *_ids(*refund.paid_by, itself))
+    yield refund.event(context.kind, *known(*refund.paid_by, itself))
 
 
 @provider.on(
@@ -476,7 +473,7 @@ class Dispute(Payload):
 @provider.on("CUSTOMER.DISPUTE.RESOLVED", Kind.DISPUTE_CLOSED, payload=Event[Dispute])
 def disputed(event: Event[Dispute], context: Context) -> Iterator[CommerceEvent]:
     dispute = event.resource
-    paid_by = _ids(*(each.seller_transaction_id for each in dispute.disputed_transactions or ()))
+    paid_by = known(*(each.seller_transaction_id for each in dispute.disputed_transactions or ()))
     yield CommerceEvent(
         kind=context.kind,
         money=dispute.dispute_amount.money if dispute.dispute_amount else None,

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from hashlib import sha256
 from typing import Annotated, Any
 
 from pydantic import AliasChoices, BeforeValidator, Field, model_validator
@@ -28,6 +27,7 @@ from linkrunner_webhooks.model import (
     OptionalId,
     Payload,
     Webhook,
+    known,
 )
 from linkrunner_webhooks.provider import Context, Provider, iso_time, name, parse
 from linkrunner_webhooks.signatures import HmacBody
@@ -76,12 +76,11 @@ class Head(Payload):
 def identify(webhook: Webhook) -> Identity:
     """The object's id can be looked up; the body's digest tells its events apart, and a retry repeats it."""
     head = parse(Head, webhook)
-    digest = sha256(webhook.body).hexdigest()
     domain = head.data.domain or head.data.transaction.domain
     return Identity(
-        event_id=name(head.data.named or digest, "id"),
+        event_id=name(head.data.named or webhook.digest, "id"),
         event_type=name(head.event, "event type"),
-        resource_id=digest,
+        resource_id=webhook.digest,
         test=domain == "test",
     )
 
@@ -347,7 +346,7 @@ def refunded(event: RefundEvent, context: Context) -> Iterator[CommerceEvent]:
         kind=context.kind,
         money=_money(refund.amount, refund.currency),
         transactions=refund.transactions,
-        follows=(refund.transaction_reference,) if refund.transaction_reference else (),
+        follows=known(refund.transaction_reference),
         order_id=refund.transaction_reference,
     )
 
@@ -375,7 +374,7 @@ class Dispute(Timed):
             kind=kind,
             money=_money(self.refund_amount or 0, self.currency or "") if priced else None,
             transactions=(self.id,),
-            follows=(payment,) if payment else (),
+            follows=known(payment),
             occurred_at=at,
             order_id=payment,
         )

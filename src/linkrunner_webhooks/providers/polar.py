@@ -23,6 +23,7 @@ from linkrunner_webhooks.model import (
     OptionalId,
     Payload,
     Webhook,
+    known,
 )
 from linkrunner_webhooks.provider import Context, Provider, iso_time, name, parse
 from linkrunner_webhooks.signatures import HmacWithHeaders, standard_webhooks_keys
@@ -170,7 +171,7 @@ def refunded(event: Event[Refund], context: Context) -> Iterator[CommerceEvent]:
             kind=Kind.PURCHASE_REFUNDED,
             money=Money.from_minor(refund.amount + (refund.tax_amount or 0), refund.currency),
             transactions=(refund.id,),
-            follows=(refund.order_id,) if refund.order_id else (),
+            follows=known(refund.order_id),
             order_id=refund.order_id,
             subscription_id=refund.subscription_id,
         )

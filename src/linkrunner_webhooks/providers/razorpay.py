@@ -11,7 +11,6 @@ to a subscription or an invoice, and is left to that.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from hashlib import sha256
 from typing import Generic, TypeVar
 
 from linkrunner_webhooks.errors import Untranslatable
@@ -24,6 +23,7 @@ from linkrunner_webhooks.model import (
     OptionalId,
     Payload,
     Webhook,
+    known,
 )
 from linkrunner_webhooks.provider import Context, Provider, name, parse, unix_time
 from linkrunner_webhooks.signatures import HmacBody
@@ -39,9 +39,8 @@ class Head(Payload):
 def identify(webhook: Webhook) -> Identity:
     """A proxy may have dropped the header with the event id; then the body's digest stands for it."""
     head = parse(Head, webhook)
-    digest = sha256(webhook.body).hexdigest()
     return Identity(
-        event_id=name(webhook.headers.get(_EVENT_ID) or digest, "event id"),
+        event_id=name(webhook.headers.get(_EVENT_ID) or webhook.digest, "event id"),
         event_type=name(head.event, "event type"),
         occurred_at=unix_time(head.created_at),
     )
@@ -234,7 +233,7 @@ def refunded_or_disputed(event: Event, context: Context) -> Iterator[CommerceEve
         kind=context.kind,
         money=Money.from_minor(returned.amount, returned.currency),
         transactions=(returned.id,),
-        follows=(returned.payment_id,) if returned.payment_id else (),
+        follows=known(returned.payment_id),
         order_id=event.order_id or returned.payment_id,
     )
 

@@ -27,6 +27,7 @@ from linkrunner_webhooks.model import (
     OptionalId,
     Payload,
     Webhook,
+    known,
 )
 from linkrunner_webhooks.provider import Context, Options, Provider, iso_time, name, parse
 from linkrunner_webhooks.signatures import HmacBody
@@ -346,7 +347,7 @@ def payment_captured(paid: Transaction, context: Context) -> Iterator[CommerceEv
             money=Money.of(paid.amount, paid.currency),
             # One order can be captured in parts, so the order is not the fact.
             transactions=(paid.id,),
-            follows=(paid.order_id,) if paid.order_id else (),
+            follows=known(paid.order_id),
             order_id=paid.order_id,
             payment_method=paid.gateway,
         )
@@ -538,7 +539,7 @@ def billing_attempted(attempt: BillingAttempt, context: Context) -> Iterator[Com
     yield CommerceEvent(
         kind=context.kind,
         transactions=(attempt.id,),
-        follows=(attempt.order_id,) if attempt.order_id else (),
+        follows=known(attempt.order_id),
         subscription_id=attempt.subscription_contract_id,
         order_id=attempt.order_id,
     )

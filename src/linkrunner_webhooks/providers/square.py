@@ -26,6 +26,7 @@ from linkrunner_webhooks.model import (
     OptionalId,
     Payload,
     Webhook,
+    known,
 )
 from linkrunner_webhooks.provider import Context, Options, Provider, iso_time, name, parse
 from linkrunner_webhooks.signatures import HmacBody
@@ -232,7 +233,7 @@ def refund_updated(event: Event[RefundObject], context: Context) -> Iterator[Com
             kind=Kind.PURCHASE_REFUNDED,
             money=_moved(Kind.PURCHASE_REFUNDED, refund.amount_money),
             transactions=(refund.id,),
-            follows=(refund.payment_id,) if refund.payment_id else (),
+            follows=known(refund.payment_id),
             order_id=refund.order_id or refund.payment_id,
         )
 
@@ -259,7 +260,7 @@ class Dispute(Payload):
             kind=kind,
             money=_moved(kind, self.amount_money),
             transactions=(dispute_id,),
-            follows=(paid_by,) if paid_by else (),
+            follows=known(paid_by),
             order_id=paid_by,
         )
 

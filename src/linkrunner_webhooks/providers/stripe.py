@@ -25,6 +25,7 @@ from linkrunner_webhooks.model import (
     OptionalId,
     Payload,
     Webhook,
+    known,
 )
 from linkrunner_webhooks.provider import (
     Context,
@@ -183,13 +184,9 @@ def _money(amount: int | None, currency: str | None, context: Context) -> Money:
     return Money.from_minor(amount, currency, _EXPONENTS | context.options.minor_units)
 
 
-def _ids(*ids: str | None) -> tuple[str, ...]:
-    return tuple(id for id in ids if id)
-
-
 def _order(metadata: Metadata | None, *ids: str | None) -> str | None:
     """The merchant's own order id where the metadata has one, else the first of Stripe's."""
-    return (metadata and metadata.order_id) or next(iter(_ids(*ids)), None)
+    return (metadata and metadata.order_id) or next(iter(known(*ids)), None)
 
 
 def _only(methods: tuple[str, ...] | None) -> str | None:
@@ -225,7 +222,7 @@ class Session(Payload):
     def purchase(self, context: Context) -> CommerceEvent:
         # A session that makes an invoice is reported by invoice.paid as well, which no longer names the
         # payment intent: both ids are needed to see that it is one payment.
-        paid_by = _ids(self.payment_intent, self.invoice)
+        paid_by = known(self.payment_intent, self.invoice)
         money = _money(self.amount_total, self.currency, context)
         return self.event(Kind.PURCHASE_COMPLETED, money, *paid_by)
 
@@ -247,7 +244,7 @@ def session_completed(event: Event[Session], context: Context) -> Iterator[Comme
         money = _money(session.amount_total, session.currency, context)
         # The payment intent as well: payment_intent.processing reports the same.
         yield session.event(
-            Kind.PURCHASE_INITIATED, money, *_ids(session.id, session.payment_intent)
+            Kind.PURCHASE_INITIATED, money, *known(session.id, session.payment_intent)
         )
     else:
         yield session.purchase(context)
@@ -373,7 +370,7 @@ class Charge(Payload):
 
     @property
     def paid_by(self) -> tuple[str, ...]:
-        return _ids(self.payment_intent, self.invoice, self.id)
+        return known(self.payment_intent, self.invoice, self.id)
 
     def event(
         self, kind: Kind, money: Money, transactions: tuple[str, ...], *follows: str
@@ -429,7 +426,7 @@ def refund_failed(event: Event[Refund], context: Context) -> Iterator[CommerceEv
         kind=Kind.REFUND_FAILED,
         money=_money(refund.amount, refund.currency, context),
         transactions=(refund.id,),
-        follows=_ids(refund.payment_intent, refund.charge),
+        follows=known(refund.payment_intent, refund.charge),
         order_id=_order(refund.metadata, refund.payment_intent, refund.charge),
     )
 
@@ -450,7 +447,7 @@ def _disputed(event: Event[Dispute], kind: Kind, context: Context) -> CommerceEv
         kind=kind,
         money=_money(dispute.amount, dispute.currency, context),
         transactions=(dispute.id,),
-        follows=_ids(dispute.payment_intent, dispute.charge),
+        follows=known(dispute.payment_intent, dispute.charge),
         order_id=_order(dispute.metadata, dispute.payment_intent, dispute.charge),
     )
 
@@ -574,7 +571,7 @@ class Invoice(Payload):
         """The invoice, and what paid it where the API version still names it: a dispute may know no more."""
         payments = self.payments.data if self.payments else ()
         intents = (paid.payment.payment_intent for paid in payments if paid.payment)
-        return tuple(dict.fromkeys(_ids(self.id, self.payment_intent, self.charge, *intents)))
+        return known(self.id, self.payment_intent, self.charge, *intents)
 
     def event(
         self, kind: Kind, amount: int | None, context: Context, *transactions: str

@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, timedelta
 from decimal import Decimal
-from hashlib import sha256
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator
@@ -47,11 +46,10 @@ class Head(Payload):
 def identify(webhook: Webhook) -> Identity:
     """The delivery id finds a delivery in the shop's log; deliveries of one second share it."""
     head = parse(Head, webhook)
-    digest = sha256(webhook.body).hexdigest()
     return Identity(
-        event_id=name(webhook.headers.get(_DELIVERY) or digest, "delivery id"),
+        event_id=name(webhook.headers.get(_DELIVERY) or webhook.digest, "delivery id"),
         event_type=name(webhook.headers.get(_TOPIC), "header X-WC-Webhook-Topic"),
-        resource_id=digest,
+        resource_id=webhook.digest,
         occurred_at=iso_time(head.date_modified_gmt, UTC),
     )
 
