@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import os
 import signal
@@ -19,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import packages, stub
+from benchmarks import packages, stub, webhooks
 from benchmarks.packages import Package
 from benchmarks.tables import Progress, Row, Section, ms, ratio
 
@@ -104,17 +102,8 @@ def _section(times: Mapping[str, Timing], starts: int) -> Section:
 
 def webhook() -> dict[str, Any]:
     """A signed Stripe event as the HTTP API hands it over."""
-    path = packages.ROOT / "events" / "stripe" / "checkout.session.completed.json"
-    body = json.dumps(json.loads(path.read_text("utf-8"))["body"])
-    now = str(int(time.time()))
-    signed = hmac.new(stub.SECRET.encode(), f"{now}.{body}".encode(), hashlib.sha256)
-    return {
-        "version": "2.0",
-        "pathParameters": {"source": "stripe"},
-        "headers": {"stripe-signature": f"t={now},v1={signed.hexdigest()}"},
-        "body": body,
-        "isBase64Encoded": False,
-    }
+    sale = webhooks.sample("stripe", "checkout.session.completed")
+    return webhooks.api_event(webhooks.signed("stripe", sale, time.time()))
 
 
 def batch() -> dict[str, Any]:

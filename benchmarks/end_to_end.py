@@ -6,8 +6,6 @@ in short turns; the clients are here.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import os
 import re
@@ -21,12 +19,10 @@ from dataclasses import dataclass
 from itertools import count
 from statistics import median, quantiles
 from threading import Thread
-from typing import Any
 
 import urllib3
 
-from benchmarks import packages
-from benchmarks.cold import webhook
+from benchmarks import packages, webhooks
 from benchmarks.stub import SECRET
 from benchmarks.tables import Progress, Row, Section, ratio
 
@@ -175,16 +171,13 @@ def burst(url: str, clients: int, requests: int) -> Run:
 
 
 def _signed() -> tuple[bytes, dict[str, str]]:
-    event: dict[str, Any] = json.loads(webhook()["body"])
-    number = next(_numbers)
+    sale, number = webhooks.sample("stripe", "checkout.session.completed"), next(_numbers)
+    sale.body["id"] = f"evt_{number}"
     # Another sale each time, or all but one were duplicates.
-    event["data"]["object"] |= {
+    sale.body["data"]["object"] |= {
         "id": f"cs_{number}",
         "payment_intent": f"pi_{number}",
         "invoice": None,
     }
-    body = json.dumps(event | {"id": f"evt_{number}"})
-    now = str(int(time.time()))
-    digest = hmac.new(SECRET.encode(), f"{now}.{body}".encode(), hashlib.sha256).hexdigest()
-    headers = {"stripe-signature": f"t={now},v1={digest}", "content-type": "application/json"}
-    return body.encode(), headers
+    webhook = webhooks.signed("stripe", sale, time.time())
+    return webhook.body, {**webhook.headers, "content-type": "application/json"}

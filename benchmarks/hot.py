@@ -6,20 +6,18 @@ and parsing them, which nobody can do without.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import os
 import subprocess
-from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
-from benchmarks import packages
+from benchmarks import packages, webhooks
+from benchmarks.stub import SECRET
 from benchmarks.tables import Progress, Row, Section, ratio, us
+from linkrunner_webhooks_cli.samples import Sample
 
 NOW = 1_795_000_000
-SECRET = "whsec_benchmark"
 SECONDS = 3.0
 _WORKER = Path(__file__).parent / "workers" / "hot.py"
 
@@ -73,7 +71,8 @@ def _timed(case: dict[str, Any], package: Path, sdk: Path) -> dict[str, float]:
 
 def stripe_event(size: int) -> dict[str, Any]:
     """A paid checkout of about that many bytes, signed."""
-    body = _sample("stripe", "checkout.session.completed")
+    sale = webhooks.sample("stripe", "checkout.session.completed")
+    body = sale.body
     session = body["data"]["object"]
     if size < len(json.dumps(body)):
         kept = ("id", "object", "client_reference_id", "amount_total", "currency", "payment_status")
@@ -82,34 +81,25 @@ def stripe_event(size: int) -> dict[str, Any]:
     # Stripe takes 50 keys of up to 500 characters.
     missing = size - len(json.dumps(body))
     metadata |= {f"key_{number}": "x" * 100 for number in range(missing // 115)}
-    text = json.dumps(body)
-    digest = hmac.new(SECRET.encode(), f"{NOW}.{text}".encode(), hashlib.sha256).hexdigest()
-    return _case("stripe", {"stripe-signature": f"t={NOW},v1={digest}"}, text)
+    return _case("stripe", sale)
 
 
 def shopify_order(size: int) -> dict[str, Any]:
     """A paid order with as many lines as make it about that many bytes, signed."""
-    body = _sample("shopify", "orders/paid")
+    order = webhooks.sample("shopify", "orders/paid")
+    body = order.body
     line = body["line_items"][0]
     more = (size - len(json.dumps(body))) // len(json.dumps(line))
     body["line_items"] += [line | {"id": 10**12 + number} for number in range(more)]
-    text = json.dumps(body)
-    digest = hmac.new(SECRET.encode(), text.encode(), hashlib.sha256).digest()
-    headers = _headers("shopify", "orders/paid")
-    headers["x-shopify-hmac-sha256"] = b64encode(digest).decode("ascii")
-    return _case("shopify", headers, text)
+    return _case("shopify", order)
 
 
-def _headers(provider: str, event_type: str) -> dict[str, str]:
-    path = packages.ROOT / "events" / provider / f"{event_type}.json"
-    return dict(json.loads(path.read_text("utf-8"))["headers"])
-
-
-def _sample(provider: str, event_type: str) -> dict[str, Any]:
-    path = packages.ROOT / "events" / provider / f"{event_type}.json"
-    body: dict[str, Any] = json.loads(path.read_text("utf-8"))["body"]
-    return body
-
-
-def _case(provider: str, headers: dict[str, str], body: str) -> dict[str, Any]:
-    return {"provider": provider, "headers": headers, "body": body, "secret": SECRET, "now": NOW}
+def _case(provider: str, written: Sample) -> dict[str, Any]:
+    webhook = webhooks.signed(provider, written, NOW)
+    return {
+        "provider": provider,
+        "headers": dict(webhook.headers),
+        "body": webhook.body.decode(),
+        "secret": SECRET,
+        "now": NOW,
+    }

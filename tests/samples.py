@@ -67,7 +67,7 @@ class Sample:
 
 def scheme_of(provider: Provider) -> Scheme:
     """How a source with the provider's example options is signed."""
-    return provider.scheme(provider.options(**provider.options.example()))
+    return provider.example_scheme
 
 
 def live_secret(provider: Provider) -> str:

@@ -123,6 +123,11 @@ class Provider:
         """How a source with these options is signed."""
         return self.signature(options) if callable(self.signature) else self.signature
 
+    @property
+    def example_scheme(self) -> Scheme:
+        """The scheme of a source with example options, for documentation and samples."""
+        return self.scheme(self.options(**self.options.example()))
+
     def translate(
         self, webhook: Webhook, identity: Identity, options: Options
     ) -> tuple[CommerceEvent, ...]:

@@ -157,7 +157,7 @@ class Senders:
                 self.edge.put(sending.key)
             return 200
         secret = secrets()[sending.source][0]
-        scheme = sending.provider.scheme(sending.provider.options())
+        scheme = sending.provider.example_scheme
         unsigned = Webhook(sending.source, sending.headers, sending.body)
         webhook = scheme.sign(unsigned, secret, time.time())
         return int(respond(request(webhook))["statusCode"])

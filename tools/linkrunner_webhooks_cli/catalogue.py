@@ -45,7 +45,7 @@ def providers(name: str | None, as_json: bool) -> None:
         write_json(_described(provider))
         return
     write_table(
-        ("event type", "becomes"), [(each.name, _becomes(each)) for each in provider.types.values()]
+        ("event type", "becomes"), [(each.name, becomes(each)) for each in provider.types.values()]
     )
     write_text("\nUser id, the first usable of:")
     for expression in provider.user_id:
@@ -70,9 +70,11 @@ def _described(provider: Provider) -> dict[str, Any]:
     }
 
 
-def _becomes(event_type: EventType) -> str:
+def becomes(event_type: EventType, mark: str = "") -> str:
+    """The kinds a type becomes, each between `mark`s, with those that are off by default."""
     return ", ".join(
-        kind.value if on else f"{kind.value} (off)" for kind, on in event_type.switches.items()
+        f"{mark}{kind.value}{mark}" + ("" if on else " (off)")
+        for kind, on in event_type.switches.items()
     )
 
 

@@ -6,7 +6,8 @@ import inspect
 import sys
 
 from linkrunner_webhooks import providers
-from linkrunner_webhooks.provider import EventType, Provider
+from linkrunner_webhooks.provider import Provider
+from linkrunner_webhooks_cli.catalogue import becomes
 
 _HEAD = """\
 # Providers
@@ -24,7 +25,7 @@ def reference() -> str:
 def table() -> str:
     """The README's table of providers."""
     rows = [
-        f"| [{each.title}]({each.docs}) (`{each.name}`) | {_signature(each)} | {len(each.types)} |"
+        f"| [{each.title}]({each.docs}) (`{each.name}`) | {each.example_scheme.title} | {len(each.types)} |"
         for each in map(providers.load, providers.names())
     ]
     return "\n".join(["| provider | signature | event types |", "| --- | --- | --- |", *rows])
@@ -36,12 +37,12 @@ def _section(provider: Provider) -> str:
             f"## {provider.title}",
             "",
             f"Source `{provider.name}`, URL `<WebhookUrl>{provider.name}`.",
-            f"Proof: {_signature(provider)}. [Documentation]({provider.docs}).",
+            f"Proof: {provider.example_scheme.title}. [Documentation]({provider.docs}).",
             *_caution(provider),
             "",
             "| event type | becomes |",
             "| --- | --- |",
-            *(f"| `{each.name}` | {_becomes(each)} |" for each in provider.types.values()),
+            *(f"| `{each.name}` | {becomes(each, '`')} |" for each in provider.types.values()),
             *_never(provider),
             "",
             "**Set it up.** " + provider.setup,
@@ -55,10 +56,6 @@ def _section(provider: Provider) -> str:
     )
 
 
-def _signature(provider: Provider) -> str:
-    return provider.scheme(provider.options(**provider.options.example())).title
-
-
 def _caution(provider: Provider) -> list[str]:
     return ["", f"**Mind:** {provider.caution}"] if provider.caution else []
 
@@ -67,12 +64,6 @@ def _options(provider: Provider) -> list[str]:
     """The keys of its table that only this provider has, as their class describes them."""
     described = inspect.cleandoc(provider.options.__doc__ or "")
     return [f"**Settings of its own.** {described}", ""] if provider.options.model_fields else []
-
-
-def _becomes(event_type: EventType) -> str:
-    return ", ".join(
-        f"`{kind.value}`" + ("" if on else " (off)") for kind, on in event_type.switches.items()
-    )
 
 
 def _never(provider: Provider) -> list[str]:

@@ -60,7 +60,6 @@ class SquareOptions(Options):
     notification_url: str = Field(
         pattern=r"^https?://",
         examples=["https://hooks.example.com/webhooks/square"],
-        description="byte for byte the URL registered with Square",
     )
 
 
