@@ -12,6 +12,7 @@ from rich.console import Console
 
 from benchmarks import packages
 from benchmarks.tables import Row, Section, ratio
+from linkrunner_webhooks_local.project import ROOT
 
 # Nothing of these is needed to accept a webhook.
 _ABSENT = frozenset({"boto3", "botocore.session", "botocore.client", "cryptography"})
@@ -80,7 +81,7 @@ def _row(title: str, own: int, other: int, limit: float) -> Row:
 
 def _modules(work: str) -> list[str]:
     """The names of all modules that this work has loaded, in a process of its own."""
-    paths = (packages.ROOT / "src", packages.ALTERNATIVES)
+    paths = (ROOT / "src", packages.ALTERNATIVES)
     done = subprocess.run(
         [sys.executable, "-c", _IMPORTS.format(work=work)],
         env=_ENVIRONMENT | {"PATH": os.environ["PATH"], "PYTHONPATH": ":".join(map(str, paths))},

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -20,10 +19,10 @@ from typing import Any
 from benchmarks import packages, stub, webhooks
 from benchmarks.packages import Package
 from benchmarks.tables import Progress, Row, Section, ms, ratio
+from linkrunner_webhooks_local import runtime
 
 STARTS = 11
 WARM = 10
-_EMULATOR = {"x86_64": "x86_64", "aarch64": "arm64"}[packages.MACHINE]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +136,7 @@ def _timing(each: Contestant, client: Path, interpreter: str, url: str) -> Timin
 
 def _answered(each: Contestant, port: int) -> float:
     request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/2015-03-31/functions/function/invocations",
-        data=json.dumps(each.event).encode(),
+        runtime.invocations(port), data=json.dumps(each.event).encode()
     )
     began = time.perf_counter()
     with urllib.request.urlopen(request, timeout=60) as answer:
@@ -151,16 +149,8 @@ def _answered(each: Contestant, port: int) -> float:
 
 @contextmanager
 def _function(each: Contestant, client: Path, interpreter: str, url: str) -> Iterator[int]:
-    port, api_port = _free_ports(2)
-    (emulator,) = packages.ROOT.glob(
-        f".venvs/sam/lib/python3*/site-packages/samcli/local/rapid/aws-lambda-rie-{_EMULATOR}"
-    )
-    command: Sequence[str] = (
-        *(str(emulator), "--log-level", "error"),
-        *("--runtime-interface-emulator-address", f"127.0.0.1:{port}"),
-        *("--runtime-api-address", f"127.0.0.1:{api_port}"),
-        *(interpreter, "-S", "-m", "awslambdaric", each.handler),
-    )
+    port, api_port = runtime.free_ports(2)
+    command = runtime.emulated(interpreter, each.handler, port, api_port)
     with subprocess.Popen(
         ["timeout", "60", *command],
         env=_environment(client, url),
@@ -170,7 +160,8 @@ def _function(each: Contestant, client: Path, interpreter: str, url: str) -> Ite
         start_new_session=True,
     ) as process:
         try:
-            _wait_for(port)
+            if not runtime.listens(port, alive=lambda: process.poll() is None):
+                raise SystemExit("the runtime emulator does not start")
             yield port
         finally:
             os.killpg(process.pid, signal.SIGTERM)
@@ -200,21 +191,3 @@ def _environment(client: Path, url: str) -> dict[str, str]:
         "DELIVER_CONCURRENCY": "2",
         "REQUESTS_PER_SECOND": "30",
     }
-
-
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        with closing(socket.socket()) as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.005)
-    raise SystemExit("the runtime emulator does not start")
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]

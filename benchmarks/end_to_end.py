@@ -22,9 +22,10 @@ from threading import Thread
 
 import urllib3
 
-from benchmarks import packages, webhooks
+from benchmarks import webhooks
 from benchmarks.stub import SECRET
 from benchmarks.tables import Progress, Row, Section, ratio
+from linkrunner_webhooks_local.project import ROOT
 
 CLIENTS = (1, 8, 64)
 REQUESTS = 400
@@ -77,7 +78,7 @@ def delivered(count: int) -> float:
     }
     command = [sys.executable, "-u", "-m", "linkrunner_webhooks_local"]
     with subprocess.Popen(
-        command, cwd=packages.ROOT, env=environment, stdout=subprocess.PIPE, text=True
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout
         url = _found(process.stdout, r"Ready: (http://[\d.:]+)/webhooks")
@@ -138,7 +139,7 @@ def serving(name: str) -> Iterator[Server]:
     """`ours` or `minimal`, in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.workers.serve", name]
     with subprocess.Popen(
-        command, cwd=packages.ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdin
         assert process.stdout

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -11,14 +9,11 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from linkrunner_webhooks_local import runtime
+from linkrunner_webhooks_local.project import ROOT
+
 WORK = ROOT / ".local" / "bench"
-UV = ROOT / ".venv" / "bin" / "uv"
 ALTERNATIVES = Path(__file__).parent / "alternatives"
-MACHINE = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}[
-    platform.machine().lower()
-]
-MINOR = "3.13"
 # What a receiver needs that knows no provider and validates nothing.
 _SDK = frozenset(
     {"boto3", "botocore", "jmespath", "python-dateutil", "s3transfer", "six", "urllib3"}
@@ -49,27 +44,19 @@ class Package:
 
 
 def python() -> str:
-    """Lambda's Python, found where src/build.sh looks; the running one where this machine has none."""
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    found = [
-        shutil.which(f"python{MINOR}"),
-        *map(str, pyenv.glob(f"versions/{MINOR}.*/bin/python")),
-    ]
-    for candidate in filter(None, found):
-        probe = [
-            candidate,
-            "-Ic",
-            f"import sys; sys.exit('%d.%d' % sys.version_info[:2] != '{MINOR}')",
-        ]
-        if subprocess.run(probe, capture_output=True, check=False).returncode == 0:
-            return candidate
-    sys.exit(f"Python {MINOR} is what Lambda runs: put it on PATH, or install it with pyenv.")
+    """Lambda's Python on this machine."""
+    found = runtime.interpreter()
+    if found is None:
+        sys.exit(
+            f"Python {runtime.MINOR} is what Lambda runs: put it on PATH, or install it with pyenv."
+        )
+    return found
 
 
 def ours() -> Package:
     """As `make build` builds it."""
     package = _empty("ours")
-    _make(ROOT / "src", package)
+    runtime.build(ROOT / "src", package)
     return Package("ours", package)
 
 
@@ -80,7 +67,7 @@ def ours_with_certificates() -> Package:
     with (copy / "src" / "webhooks.toml").open("a", encoding="utf-8") as out:
         out.write("\n[paypal]\n")
     package = _empty("ours-with-certificates")
-    _make(copy / "src", package)
+    runtime.build(copy / "src", package)
     return Package("ours, with PayPal or Apple", package)
 
 
@@ -130,14 +117,6 @@ def vendor_sdk() -> Path:
 _COMPILED = shutil.ignore_patterns("__pycache__")
 
 
-def _make(sources: Path, package: Path) -> None:
-    _run(
-        *("make", "-s", "-C", sources, "build-ReceiveFunction"),
-        *(f"ARTIFACTS_DIR={package}", f"UV={UV}", f"LAMBDA_PYTHON={MINOR}"),
-        f"LAMBDA_PLATFORM={MACHINE}-manylinux_2_28",
-    )
-
-
 def _installed(name: str, wanted: frozenset[str]) -> Path:
     package = _empty(name)
     pinned = (
@@ -157,9 +136,9 @@ def _names(*pinned: Path) -> frozenset[str]:
 
 def _install(folder: Path, requirements: Path) -> None:
     _run(
-        *(UV, "pip", "install", "--quiet", "--require-hashes", "--no-deps", "--no-build"),
+        *(runtime.UV, "pip", "install", "--quiet", "--require-hashes", "--no-deps", "--no-build"),
         *("--link-mode", "copy", "--target", folder, "--requirements", requirements),
-        *("--python-platform", f"{MACHINE}-manylinux_2_28", "--python-version", MINOR),
+        *("--python-platform", runtime.PLATFORM, "--python-version", runtime.MINOR),
     )
 
 

@@ -9,18 +9,16 @@ import hashlib
 import hmac
 import json
 import os
-import platform
 import queue
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,16 +29,14 @@ import boto3
 import pytest
 from tests import samples
 
+from linkrunner_webhooks_local import runtime
+
 ROOT = Path(__file__).parent.parent
-UV = ROOT / ".venv" / "bin" / "uv"
 MINISTACK = ROOT / ".venvs" / "ministack" / "bin" / "ministack"
-MACHINE = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}.get(
-    platform.machine().lower(), ""
-)
 TIME_LIMIT = 120.0
 
 pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or not MACHINE, reason="the runtime emulator is a Linux program"
+    sys.platform != "linux" or not runtime.MACHINE, reason="the runtime emulator is a Linux program"
 )
 
 SIGNING_SECRET = "whsec_test_package"
@@ -67,21 +63,6 @@ class Built:
     compiled: bool
 
 
-def _interpreter(minor: str) -> str | None:
-    """A Python of that minor version that really starts, found where src/build.sh looks."""
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    on_path = shutil.which(f"python{minor}")
-    installed = sorted(str(path) for path in pyenv.glob(f"versions/{minor}.*/bin/python"))
-    for candidate in [*([on_path] if on_path else []), *installed]:
-        probe = f"import sys; sys.exit('%d.%d' % sys.version_info[:2] != '{minor}')"
-        if (
-            subprocess.run([candidate, "-Ic", probe], capture_output=True, check=False).returncode
-            == 0
-        ):
-            return candidate
-    return None
-
-
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The package, for Lambda's Python where this machine has it and for the running one where not."""
@@ -102,21 +83,14 @@ def certified(tmp_path_factory: pytest.TempPathFactory) -> Built:
 def _built(folder: Path, sources: Path) -> Built:
     package, client = folder / "package", folder / "client"
     package.mkdir()
-    python, minor = _interpreter("3.13"), "3.13"
+    python, minor = runtime.interpreter(), runtime.MINOR
     compiled = python is not None
     if python is None:
         python, minor = sys.executable, ".".join(map(str, sys.version_info[:2]))
-    variables = {
-        "ARTIFACTS_DIR": package,
-        "UV": UV,
-        "LAMBDA_PLATFORM": f"{MACHINE}-manylinux_2_28",
-        "LAMBDA_PYTHON": minor,
-    }
-    assignments = [f"{name}={value}" for name, value in variables.items()]
-    _run("make", "-s", "-C", str(sources), "build-ReceiveFunction", *assignments)
+    runtime.build(sources, package, minor)
     requirements = str(ROOT / "requirements" / "runtime.txt")
     options = ("--quiet", "--require-hashes", "--no-deps", "--target", str(client))
-    _run(str(UV), "pip", "install", *options, "--python", python, "-r", requirements)
+    _run(str(runtime.UV), "pip", "install", *options, "--python", python, "-r", requirements)
     return Built(package, client, python, minor, compiled)
 
 
@@ -141,29 +115,11 @@ def running(
         ) as process,
     ):
         try:
-            _wait_for(port, process, log)
+            if not runtime.listens(port, alive=lambda: process.poll() is None):
+                pytest.fail(f"nothing listens on port {port}:\n{log.read_text('utf-8', 'replace')}")
             yield
         finally:
             os.killpg(process.pid, signal.SIGTERM)
-
-
-def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and process.poll() is None:
-        with closing(socket.socket()) as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.02)
-    pytest.fail(f"nothing listens on port {port}:\n{log.read_text('utf-8', 'replace')}")
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on. Held together while choosing, so that they differ."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 @dataclass(frozen=True)
@@ -260,7 +216,7 @@ class EmbeddedAws:
 @contextmanager
 def embedded_aws(folder: Path) -> Iterator[EmbeddedAws]:
     """An AWS of this test's own, on loopback only."""
-    (port,) = free_ports(1)
+    (port,) = runtime.free_ports(1)
     env = {
         "PATH": os.environ["PATH"],
         "BIND_HOST": "127.0.0.1",
@@ -283,7 +239,7 @@ class Function:
     def invoke(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """The function's answer to an event."""
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/2015-03-31/functions/function/invocations",
+            runtime.invocations(self.port),
             data=json.dumps(event).encode(),
         )
         with urllib.request.urlopen(request, timeout=60) as answer:
@@ -299,17 +255,8 @@ def function(
     built: Built, name: str, variables: Mapping[str, str], aws: EmbeddedAws, folder: Path
 ) -> Iterator[Function]:
     """Start one of the two functions with these variables, the package, and nothing else installed."""
-    (emulator,) = ROOT.glob(
-        ".venvs/sam/lib/python3*/site-packages/samcli/local/rapid/aws-lambda-rie-"
-        + {"x86_64": "x86_64", "aarch64": "arm64"}[MACHINE]
-    )
-    port, api_port = free_ports(2)
-    addresses = (
-        *("--runtime-interface-emulator-address", f"127.0.0.1:{port}"),
-        *("--runtime-api-address", f"127.0.0.1:{api_port}"),
-    )
-    # -S keeps the host's installed packages out, as they would hide what the package lacks.
-    runtime = (built.python, "-S", "-m", "awslambdaric", f"linkrunner_webhooks.{name}.handler")
+    port, api_port = runtime.free_ports(2)
+    command = runtime.emulated(built.python, f"linkrunner_webhooks.{name}.handler", port, api_port)
     env = {
         **AWS,
         **variables,
@@ -324,7 +271,6 @@ def function(
         "POWERTOOLS_METRICS_NAMESPACE": "LinkrunnerWebhooks",
         "POWERTOOLS_LOG_LEVEL": "INFO",
     }
-    command = (str(emulator), *addresses, "--log-level", "error", *runtime)
     log = folder / f"{name}.log"
     with running(*command, env=env, cwd=built.package, port=port, log=log):
         yield Function(port)
