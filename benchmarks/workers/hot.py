@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from linkrunner_webhooks.config import Config
+from linkrunner_webhooks.envelope import Opened
 from linkrunner_webhooks.model import Webhook
-from linkrunner_webhooks.signatures import verify
-from linkrunner_webhooks.translation import plan
+from linkrunner_webhooks.signatures.scheme import verify
+from linkrunner_webhooks.translation import decide
 
 BURST = 0.02
 
@@ -42,10 +43,10 @@ def contestants(case: dict[str, Any]) -> dict[str, Callable[[], object]]:
     def delivered() -> object:
         webhook = Webhook(name, case["headers"], body)
         verify(source.signature, webhook, (secret,), now)
-        identity = source.provider.identify(webhook)
-        planned = plan(webhook, identity, source)
-        assert planned
-        return [json.dumps(each.event(source, "user_42").body()) for each in planned]
+        opened = Opened(webhook, source, source.provider.identify(webhook))
+        decision = decide(opened, lambda _: "user_42")
+        assert decision.events
+        return [json.dumps(event.body()) for event in decision.events]
 
     found: dict[str, Callable[[], object]] = {
         "floor": floor,

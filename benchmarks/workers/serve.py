@@ -14,11 +14,11 @@ from typing import Any
 
 from benchmarks.stub import SECRET
 from linkrunner_webhooks import receive_function
-from linkrunner_webhooks_local.aws import embedded_aws
+from linkrunner_webhooks_local.cloudformation import create
+from linkrunner_webhooks_local.embedded_aws import embedded_aws
 from linkrunner_webhooks_local.gateway import Receive, gateway
 from linkrunner_webhooks_local.loopback import listen, serving, url_of
 from linkrunner_webhooks_local.sandboxes import Sandboxes
-from linkrunner_webhooks_local.stack import create
 
 
 def ours(environment: Mapping[str, str]) -> Receive:

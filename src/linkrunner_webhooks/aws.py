@@ -36,26 +36,27 @@ class Credentials(NamedTuple):
         )
 
 
+class Patience(NamedTuple):
+    """How long a call may take: timeouts in seconds, and how often it is tried in all."""
+
+    connect: float
+    read: float
+    attempts: int
+
+
 class JsonClient:
-    """One service that speaks AWS's JSON protocol, at one endpoint. Timeouts in seconds."""
+    """One service that speaks AWS's JSON protocol, at one endpoint."""
 
     def __init__(
-        self,
-        service: str,
-        endpoint: str,
-        environment: Environment,
-        *,
-        connect: float,
-        read: float,
-        attempts: int,
+        self, service: str, endpoint: str, environment: Environment, patience: Patience
     ) -> None:
         self.endpoint = environment.get("AWS_ENDPOINT_URL") or endpoint
         self._signer = SigV4Auth(Credentials.of(environment), service, region(environment))
         self._pool = urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=connect, read=read),
+            timeout=urllib3.Timeout(connect=patience.connect, read=patience.read),
             # Sending twice is harmless here: what is stored twice is recognised later.
             retries=urllib3.Retry(
-                attempts - 1,
+                patience.attempts - 1,
                 status_forcelist=(429, 500, 502, 503, 504),
                 allowed_methods=None,
                 raise_on_status=False,
@@ -80,32 +81,32 @@ class JsonClient:
         return dict(json.loads(answer.data))
 
 
-class SecretsManager(JsonClient):
+class SecretsManagerClient(JsonClient):
     """https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html"""
 
-    def __init__(self, environment: Environment, **patience: Any) -> None:
+    def __init__(self, environment: Environment, patience: Patience) -> None:
         where = region(environment)
         # The only partition with another domain that has what this stack needs.
         domain = "amazonaws.com.cn" if where.startswith("cn-") else "amazonaws.com"
         endpoint = f"https://secretsmanager.{where}.{domain}"
-        super().__init__("secretsmanager", endpoint, environment, **patience)
+        super().__init__("secretsmanager", endpoint, environment, patience)
 
     def get_secret_value(self, **parameters: Any) -> dict[str, Any]:
         return self.call("secretsmanager.GetSecretValue", parameters)
 
 
-class Queue(JsonClient):
+class SqsClient(JsonClient):
     """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html"""
 
-    def __init__(self, url: str, environment: Environment, **patience: Any) -> None:
+    def __init__(self, url: str, environment: Environment, patience: Patience) -> None:
         parts = urlsplit(url)
-        super().__init__("sqs", f"{parts.scheme}://{parts.netloc}", environment, **patience)
+        super().__init__("sqs", f"{parts.scheme}://{parts.netloc}", environment, patience)
 
     def send_message(self, **parameters: Any) -> dict[str, Any]:
         return self.call("AmazonSQS.SendMessage", parameters)
 
 
-def reason(error: BotoCoreError | ClientError) -> str:
+def failure(error: BotoCoreError | ClientError) -> str:
     """The short name of what AWS, or the way to it, did wrong."""
     if isinstance(error, ClientError):
         return str(error.response.get("Error", {}).get("Code", "ClientError"))

@@ -18,8 +18,8 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import TimeoutError as RequestTimeout
 
 from linkrunner_webhooks import __version__
-from linkrunner_webhooks.errors import Refused, Unavailable
-from linkrunner_webhooks.linkrunner import LinkrunnerEvent
+from linkrunner_webhooks.errors import Reason, Refused, Unavailable
+from linkrunner_webhooks.event_body import LinkrunnerEvent
 from linkrunner_webhooks.secrets import ServerKey
 
 _PATH = "/api/v1/capture-event"
@@ -71,14 +71,14 @@ class Pace:
             self._next = max(self._next, self._clock() + seconds)
 
 
-class Linkrunner:
-    """The API, over pooled connections. When it asks for quiet, it gets it from every caller."""
+class LinkrunnerClient:
+    """The API, over pooled connections. After a Retry-After all callers wait."""
 
     def __init__(self, base_url: str, key: ServerKey, pace: Pace) -> None:
         self._url = endpoint(base_url)
         self._key = key
         self._pace = pace
-        self._quiet_until = 0.0
+        self._retry_at = 0.0
         self._took_at = float("-inf")
         self._pool = urllib3.PoolManager(
             num_pools=1,
@@ -93,15 +93,15 @@ class Linkrunner:
 
     def __call__(self, event: LinkrunnerEvent) -> None:
         """Capture one event. A 401 reads the key again, and tries again only with another key."""
-        quiet = self._quiet_until - time.monotonic()
-        if quiet > 0:
-            message = "Linkrunner asked for quiet a moment ago"
-            raise Unavailable(message, reason="rate_limited", retry_after=quiet)
+        wait = self._retry_at - time.monotonic()
+        if wait > 0:
+            message = "Linkrunner sent a Retry-After that is not over"
+            raise Unavailable(message, reason=Reason.RATE_LIMITED, retry_after=wait)
         try:
             self._capture(event)
         except Unavailable as error:
             asked = time.monotonic() + (error.retry_after or 0.0)
-            self._quiet_until = max(self._quiet_until, asked)
+            self._retry_at = max(self._retry_at, asked)
             raise
 
     def _capture(self, event: LinkrunnerEvent) -> None:
@@ -110,15 +110,15 @@ class Linkrunner:
         response = self._post(body, key)
         if response.status == 401 and (renewed := self._key.renewed()) != key:
             response = self._post(body, renewed)
-        elif response.status == 429 and (pause := self._breath(response)):
+        elif response.status == 429 and (pause := self._short_pause(response)):
             self._pace.rest(pause)
             response = self._post(body, key)
         headers = response.headers
         judge(response.status, headers.get("retry-after"), headers.get("content-type"))
         self._took_at = time.monotonic()
 
-    def _breath(self, response: urllib3.BaseHTTPResponse) -> float | None:
-        """The seconds to rest when late requests only met the next second; None when it is more."""
+    def _short_pause(self, response: urllib3.BaseHTTPResponse) -> float | None:
+        """Seconds to wait when a late request fell into the next second; None when a retry is due later."""
         if time.monotonic() - self._took_at > _LATELY:
             return None
         asked = seconds(response.headers.get("retry-after"))
@@ -139,12 +139,12 @@ class Linkrunner:
                 preload_content=False,
             )
         except NewConnectionError:
-            raise Unavailable("Linkrunner cannot be reached", reason="network") from None
+            raise Unavailable("Linkrunner cannot be reached", reason=Reason.NETWORK) from None
         except RequestTimeout:
-            raise Unavailable("Linkrunner did not answer in time", reason="timeout") from None
+            raise Unavailable("Linkrunner did not answer in time", reason=Reason.TIMEOUT) from None
         except HTTPError as error:
             message = f"no connection to Linkrunner: {type(error).__name__}"
-            raise Unavailable(message, reason="network") from None
+            raise Unavailable(message, reason=Reason.NETWORK) from None
         # The status is the answer. The body is read only so that the connection can be used again, and
         # breaks off, hangs or is nonsense without making us send a captured event once more.
         response.drain_conn()
@@ -165,13 +165,13 @@ def judge(status: int, retry_after: str | None = None, content_type: str | None 
         if "text/html" not in (content_type or ""):
             return
         message = f"a web page answered {status}; check LinkrunnerBaseUrl"
-        raise Unavailable(message, reason="unavailable")
+        raise Unavailable(message, reason=Reason.UNAVAILABLE)
     if status in _REFUSALS:
         raise Refused(f"Linkrunner answered {status}: the event itself is refused")
     if status == 401:
         message = "Linkrunner answered 401; check the key in LinkrunnerKeySecret"
-        raise Unavailable(message, reason="unauthorized")
-    reason = "rate_limited" if status == 429 else "unavailable"
+        raise Unavailable(message, reason=Reason.UNAUTHORIZED)
+    reason = Reason.RATE_LIMITED if status == 429 else Reason.UNAVAILABLE
     raise Unavailable(
         f"Linkrunner answered {status}", reason=reason, retry_after=seconds(retry_after)
     )

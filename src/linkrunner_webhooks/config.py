@@ -10,16 +10,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from linkrunner_webhooks import providers
 from linkrunner_webhooks.errors import ConfigError
-from linkrunner_webhooks.linkrunner import EventData
+from linkrunner_webhooks.event_body import FIELDS
 from linkrunner_webhooks.model import Kind
 from linkrunner_webhooks.provider import EventType, Options, Provider
-from linkrunner_webhooks.signatures import Scheme
+from linkrunner_webhooks.signatures.scheme import Scheme
 from linkrunner_webhooks.users import compile_path
 
 # An entry of [source.events]: a switch, a name, or a table of them by default event name.
@@ -42,9 +42,29 @@ class Table(BaseModel):
     extra: dict[str, str] = Field(default_factory=dict)
 
 
+class Naming(NamedTuple):
+    """What an event of a kind is called, and what it then is.
+
+    An operator who names an event like one of our kinds means that kind: `"orders/create" =
+    "purchase_completed"` promotes a created order to revenue, so that it counts once with `orders/paid`.
+    """
+
+    name: str
+    kind: Kind
+
+    @classmethod
+    def of(cls, kind: Kind, choice: Choice) -> Naming:
+        """A name that is no kind of ours only renames."""
+        name = choice if isinstance(choice, str) else kind.value
+        return cls(name, Kind(name) if name in _KINDS else kind)
+
+
+_KINDS = frozenset(Kind)
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One configured sender. `names` holds, by provider type, the event name of every kind that is on."""
+    """One configured sender. `names` holds, by provider type, the naming of every kind that is on."""
 
     name: str
     provider: Provider
@@ -52,7 +72,7 @@ class Source:
     user_id: tuple[str, ...]
     missing_user: Literal["park", "drop"]
     test_events: bool
-    names: Mapping[str, Mapping[Kind, str]]
+    names: Mapping[str, Mapping[Kind, Naming]]
     fields: Mapping[str, str | None]
     extra: Mapping[str, str]
     options: Options
@@ -171,7 +191,7 @@ class _Reader:
 
     def event_names(
         self, provider: Provider, written: Mapping[str, Any]
-    ) -> dict[str, dict[Kind, str]]:
+    ) -> dict[str, dict[Kind, Naming]]:
         for name in written:
             if name in provider.never:
                 raise self.error(".events", f'"{name}" is never forwarded: {provider.never[name]}')
@@ -183,8 +203,8 @@ class _Reader:
             for name, event_type in provider.types.items()
         }
 
-    def kinds(self, event_type: EventType, choice: Any) -> dict[Kind, str]:
-        """The kinds of a type that are on, with their names. `choice` None keeps the defaults."""
+    def kinds(self, event_type: EventType, choice: Any) -> dict[Kind, Naming]:
+        """The kinds of a type that are on, with their naming. `choice` None keeps the defaults."""
         choices: dict[Kind, Choice] = dict(event_type.switches)
         if choice is False:
             return {}
@@ -192,10 +212,10 @@ class _Reader:
             choices |= {self.kind(event_type, key): value for key, value in choice.items()}
         elif choice is not None:
             choices |= dict.fromkeys(event_type.kinds, choice)
+        for value in choices.values():
+            self.check_name(event_type.name, value)
         return {
-            kind: self.event_name(event_type.name, value) if isinstance(value, str) else kind.value
-            for kind, value in choices.items()
-            if value is not False
+            kind: Naming.of(kind, value) for kind, value in choices.items() if value is not False
         }
 
     def kind(self, event_type: EventType, name: str) -> Kind:
@@ -204,18 +224,19 @@ class _Reader:
         hint = suggest(name, [kind.value for kind in event_type.switches])
         raise self.error(".events", f'"{event_type.name}" never becomes "{name}"{hint}')
 
-    def event_name(self, event_type: str, name: str) -> str:
-        if not name.strip() or len(name) > 100 or not name.isprintable():
+    def check_name(self, event_type: str, choice: Choice) -> None:
+        if isinstance(choice, str) and not (
+            choice.strip() and choice.isprintable() and len(choice) <= 100
+        ):
             raise self.error(".events", f'"{event_type}": an event name is 1 to 100 characters')
-        return name
 
     def fields(self, table: Table) -> dict[str, str | None]:
         """What event_data fields are called; None drops one. Two things under one name is an error."""
         for key in table.fields:
-            if key not in EventData.model_fields:
-                hint = suggest(key, EventData.model_fields)
+            if key not in FIELDS:
+                hint = suggest(key, FIELDS)
                 raise self.error(".fields", f"unknown field `{key}`{hint}")
-        targets = {key: table.fields.get(key, key) or None for key in EventData.model_fields}
+        targets = {key: table.fields.get(key, key) or None for key in FIELDS}
         taken = [target for target in (*targets.values(), *table.extra) if target]
         for target in taken:
             if taken.count(target) > 1:

@@ -6,9 +6,8 @@ growing delay, or is parked with its reason when only a person can help.
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -19,52 +18,28 @@ from uuid import uuid4
 
 from linkrunner_webhooks.capture import Capture
 from linkrunner_webhooks.config import Config
-from linkrunner_webhooks.errors import ConfigError, Exhausted, MissingUser, Parked, Unavailable
-from linkrunner_webhooks.linkrunner import LinkrunnerEvent
+from linkrunner_webhooks.envelope import Opened, open_message
+from linkrunner_webhooks.errors import (
+    ConfigError,
+    Exhausted,
+    MissingUser,
+    Parked,
+    Reason,
+    Unavailable,
+)
+from linkrunner_webhooks.event_body import LinkrunnerEvent
 from linkrunner_webhooks.model import Outcome
-from linkrunner_webhooks.once import LEASE, Standing
+from linkrunner_webhooks.once import Standing
+from linkrunner_webhooks.queues import Message
 from linkrunner_webhooks.reports import Report
-from linkrunner_webhooks.translation import Opened, Planned, open_message, plan
+from linkrunner_webhooks.schedule import PATIENCE, PAYER_TRIES, SUSPICIOUS, delay, separate_delay
+from linkrunner_webhooks.translation import Decision, decide
 
-# The retry schedule: 5 s, 10 s, 20 s ... an hour, until the message is this old.
-FIRST_DELAY = 5.0
-LAST_DELAY = 3600.0
-PATIENCE = 60 * 3600.0
-
-# So often a refund asks for its payer while nothing is wrong: for three quarters of an hour, which is longer
-# than the payment of a worker that died takes, and shorter than what the alarm for late webhooks waits.
-PAYER_TRIES = 9
-
-# What was received so often may be killing its workers; it comes back apart, not before its run is over.
-SUSPICIOUS = 20
-APART = (720.0, 1440.0)
-
-# Seconds between the tries to note what was captured.
+# Seconds between the tries to record a capture.
 RECORD_PAUSES = (0.2, 1.0, 3.0)
 
-# One capture at its slowest: two tries of connect and read, and the claim around them.
+# One capture at its slowest, in seconds: two tries of connect and read, and the claim around them.
 SLOWEST = 30.0
-
-# What says nothing about the message at hand: the next one would meet the same.
-_EVERYBODYS = frozenset({"rate_limited", "timeout", "network", "unauthorized", "no_key", "claims"})
-# What holds up payments, so that a refund may be here before its own.
-_OUTAGES = frozenset(
-    {"timeout", "network", "unavailable", "rate_limited", "unauthorized", "no_key"}
-)
-# What passes sooner than an outage: the next run has all its time, a lease runs out, a rush is over.
-_LONGEST = {"out_of_time": 0.0, "busy": float(LEASE), "rate_limited": 900.0}
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One message of the queue. `sent_at` is unix seconds; `receives` counts this time too."""
-
-    id: str
-    handle: str
-    text: str
-    attributes: Mapping[str, str]
-    receives: int
-    sent_at: float
 
 
 class Once(Protocol):
@@ -81,7 +56,7 @@ class Once(Protocol):
 class Queue(Protocol):
     """What happens to messages. Every method raises Unavailable."""
 
-    def park(self, message: Message, reason: str, error: str) -> None: ...
+    def park(self, message: Message, reason: Reason, error: str) -> None: ...
     def delay(self, message: Message, seconds: float) -> None: ...
 
 
@@ -127,7 +102,7 @@ class Deliverer:
 
     def deliver(self, messages: Sequence[Message], remaining: Callable[[], float]) -> list[str]:
         """Deliver a batch within `remaining()` seconds; returns the ids that stay in the queue."""
-        self._part(messages)
+        self._separate(messages)
         run = Run(remaining)
         kept = []
         with ThreadPoolExecutor(self.workers) as pool:
@@ -138,26 +113,26 @@ class Deliverer:
                     kept.append(message.id)
         return kept
 
-    def _part(self, messages: Sequence[Message]) -> None:
-        """Whichever of them keeps killing us must not come back with the same others every time."""
+    def _separate(self, messages: Sequence[Message]) -> None:
+        """A message that crashes the function must not come back with the same neighbours every time."""
         for message in messages:
             if message.receives > SUSPICIOUS:
                 with suppress(Exception):
-                    self.queue.delay(message, random.uniform(*APART))  # noqa: S311
+                    self.queue.delay(message, separate_delay())
 
     def _settle_in(self, run: Run, message: Message) -> Settled:
         if run.trouble is None and run.remaining() < SLOWEST:
-            run.trouble = Unavailable("no time left", reason="out_of_time")
+            run.trouble = Unavailable("no time left", reason=Reason.OUT_OF_TIME)
         settled = self._settle(message, run.trouble)
         if settled.kept is not None and run.trouble is None:
             self._heed(run, settled.kept)
         return settled
 
     def _heed(self, run: Run, kept: Unavailable) -> None:
-        """What one message has met is told to the others, if it concerns them."""
-        if kept.reason in _EVERYBODYS:
+        """Tell the other messages of the trouble that one of them met, if they share it."""
+        if kept.reason.nature.shared:
             run.trouble = kept
-        if kept.reason in _OUTAGES:
+        if kept.reason.nature.outage:
             with suppress(Exception):
                 self.once.note_trouble()
 
@@ -176,50 +151,38 @@ class Deliverer:
             return self._retry(message, report, error)
         except Exception as error:  # noqa: BLE001
             detail = str(error) if isinstance(error, ConfigError) else type(error).__name__
-            return self._retry(message, report, Unavailable(detail, reason="internal"))
+            return self._retry(message, report, Unavailable(detail, reason=Reason.INTERNAL))
 
     def _capture_all(self, opened: Opened, message: Message, report: Report) -> Report:
-        planned = plan(opened.webhook, opened.identity, opened.source)
-        if not planned:
-            return replace(report, outcome=Outcome.IGNORED, reason="nothing_to_report")
-        try:
-            # All bodies before the first capture: a message is parked whole or not at all.
-            events = [each.event(opened.source, self._payer(each)) for each in planned]
-        except MissingUser as error:
-            drop = opened.source.missing_user == "drop"
-            if any(each.follows for each in planned) and self._may_still_learn(message, drop=drop):
-                raise Unavailable(str(error), reason="payer_unknown") from None
-            if not drop:
-                raise
+        decision = decide(opened, self.once.user_of)
+        if decision.may_change and self._may_still_learn(message, decision):
+            raise Unavailable(decision.detail, reason=Reason.PAYER_UNKNOWN)
+        if decision.would_park:
+            raise MissingUser(decision.detail)
+        if not decision.events:
             return replace(
-                report, outcome=Outcome.IGNORED, reason="missing_user", detail=str(error)
+                report, outcome=decision.outcome, reason=decision.reason, detail=decision.detail
             )
-        pairs = zip(planned, events, strict=True)
+        pairs = zip(decision.planned, decision.events, strict=True)
         return _captured(
             report, [(event, self._capture_once(each.keys, event)) for each, event in pairs]
         )
 
-    def _payer(self, planned: Planned) -> str | None:
-        """Whose event it is when it names nobody: whose it was captured for, or who paid what it follows."""
-        if planned.user_id is not None:
-            return None
-        return self.once.user_of((*planned.keys, *planned.follows))
-
-    def _may_still_learn(self, message: Message, *, drop: bool) -> bool:
+    def _may_still_learn(self, message: Message, decision: Decision) -> bool:
         """A refund can overtake its payment: by a moment, a worker's death, or an outage of Linkrunner.
 
-        What would be dropped waits in any case: it would be gone. What would be parked can be redriven.
+        A refund that would be dropped waits in any case, because a dropped one cannot be redriven.
         """
         if message.receives <= PAYER_TRIES:
             return True
-        return self._in_time(message) and (drop or self.once.in_trouble())
+        return self._in_time(message) and (not decision.would_park or self.once.in_trouble())
 
     def _capture_once(self, keys: Sequence[str], event: LinkrunnerEvent) -> Captured:
         """Capture an event unless its fact was captured before. Raises Refused or Unavailable."""
         owner = uuid4().hex
         standing = self.once.claim(keys, owner)
         if standing is Standing.BUSY:
-            raise Unavailable("another worker has this fact in hand", reason="busy")
+            raise Unavailable("another worker has this fact in hand", reason=Reason.BUSY)
         if standing is Standing.DONE:
             return Captured.BEFORE
         with self._released_on_failure(keys, owner):
@@ -253,18 +216,18 @@ class Deliverer:
 
     def _park(self, message: Message, report: Report, error: Parked) -> Settled:
         try:
-            self.queue.park(message, error.code, str(error))
+            self.queue.park(message, error.reason, str(error))
         except Unavailable as unavailable:
             return self._delay(message, report, unavailable)
         except Exception as failure:  # noqa: BLE001
-            internal = Unavailable(type(failure).__name__, reason="internal")
+            internal = Unavailable(type(failure).__name__, reason=Reason.INTERNAL)
             return self._delay(message, report, internal)
         return Settled(
-            replace(report, outcome=Outcome.PARKED, reason=error.code, detail=str(error))
+            replace(report, outcome=Outcome.PARKED, reason=error.reason, detail=str(error))
         )
 
     def _retry(self, message: Message, report: Report, error: Unavailable) -> Settled:
-        if error.reason == "busy" or self._in_time(message):
+        if error.reason is Reason.BUSY or self._in_time(message):
             return self._delay(message, report, error)
         exhausted = Exhausted(f"still failing after {PATIENCE / 3600:.0f} hours: {error}")
         return self._park(message, report, exhausted)
@@ -273,7 +236,7 @@ class Deliverer:
         return self.now() - message.sent_at <= PATIENCE
 
     def _delay(self, message: Message, report: Report, error: Unavailable) -> Settled:
-        seconds = delay(message.receives, error.retry_after, _LONGEST.get(error.reason, LAST_DELAY))
+        seconds = delay(message.receives, error.reason, error.retry_after)
         # Without it the visibility timeout brings the message back, only later.
         with suppress(Exception):
             self.queue.delay(message, seconds)
@@ -281,14 +244,6 @@ class Deliverer:
         return Settled(
             replace(report, outcome=Outcome.RETRYING, reason=error.reason, detail=detail), error
         )
-
-
-def delay(receives: int, retry_after: float | None = None, longest: float = LAST_DELAY) -> float:
-    """Seconds until the next try: doubling up to `longest`, never before we were asked to; with jitter."""
-    doubled = FIRST_DELAY * 2.0 ** min(max(receives, 1) - 1, 20)
-    wait = max(min(doubled, longest), retry_after or 0.0)
-    # Upwards only: a Retry-After is a promise, and spread keeps a backlog from coming back as one wave.
-    return wait * random.uniform(1.0, 1.25)  # noqa: S311
 
 
 def _report(message: Message) -> Report:
@@ -319,6 +274,6 @@ def _captured(report: Report, results: Sequence[tuple[LinkrunnerEvent, Captured]
     return replace(
         report,
         outcome=Outcome.CAPTURED if fresh else Outcome.DUPLICATE,
-        reason="unrecorded" if unrecorded else "none",
+        reason=Reason.UNRECORDED if unrecorded else Reason.NONE,
         event_names=tuple(fresh or [event.event_name for event, _ in results]),
     )

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from linkrunner_webhooks import wiring
-from linkrunner_webhooks.aws import Environment
-from linkrunner_webhooks.capture import CONNECTIONS, Linkrunner, Pace
-from linkrunner_webhooks.deliver import Deliverer, Message
+from linkrunner_webhooks import lean_start, wiring  # noqa: F401 - lean_start acts on the imports below
+from linkrunner_webhooks.aws import Environment, Patience
+from linkrunner_webhooks.capture import CONNECTIONS, LinkrunnerClient, Pace
+from linkrunner_webhooks.deliver import Deliverer
 from linkrunner_webhooks.once import Claims
-from linkrunner_webhooks.queues import DeliveryQueue, untyped
+from linkrunner_webhooks.queues import DeliveryQueue, Message, untyped
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks.secrets import Secret, ServerKey
 from linkrunner_webhooks.telemetry import observe as observe_in_lambda
@@ -26,14 +26,14 @@ Deliver = Callable[[dict[str, Any], Callable[[], float]], dict[str, Any]]
 
 def build(environment: Environment, *, observe: Callable[[Report], None]) -> Deliver:
     """The deliverer over real queues, claims and Linkrunner. Raises ConfigError naming a wrong setting."""
-    patience = {"connect": 2.0, "read": 5.0, "attempts": 3}
-    secrets = wiring.client("secretsmanager", environment, **patience)  # type: ignore[arg-type]
-    table = wiring.client("dynamodb", environment, **patience)  # type: ignore[arg-type]
-    queue = wiring.client("sqs", environment, **patience)  # type: ignore[arg-type]
+    patience = Patience(connect=2.0, read=5.0, attempts=3)
+    secrets = wiring.client("secretsmanager", environment, patience)
+    table = wiring.client("dynamodb", environment, patience)
+    queue = wiring.client("sqs", environment, patience)
     copies = wiring.positive(environment, "DELIVER_CONCURRENCY")
     deliverer = Deliverer(
         config=wiring.webhooks(environment),
-        capture=Linkrunner(
+        capture=LinkrunnerClient(
             wiring.setting(environment, "LINKRUNNER_BASE_URL"),
             ServerKey(Secret(secrets, wiring.setting(environment, "LINKRUNNER_KEY_SECRET_ARN"))),
             Pace(wiring.positive(environment, "REQUESTS_PER_SECOND") / copies * _HEADROOM),

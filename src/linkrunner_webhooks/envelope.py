@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
-from linkrunner_webhooks.errors import TooLarge, Unreadable
-from linkrunner_webhooks.model import Webhook
+from linkrunner_webhooks.config import Config, Source
+from linkrunner_webhooks.errors import Malformed, TooLarge, Unreadable, Unroutable, Untranslatable
+from linkrunner_webhooks.model import Identity, Webhook
 from linkrunner_webhooks.provider import Provider
 
 # SQS takes 1 MiB of body and attributes together; the attributes of a parked message need their share.
@@ -48,6 +49,28 @@ class Envelope:
             "headers": {key: headers[key] for key in provider.headers if key in headers},
         }
         return json.dumps(content | encode(self.webhook.body), separators=(",", ":"))
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A verified webhook, with what today's code and configuration know of it."""
+
+    webhook: Webhook
+    source: Source
+    identity: Identity
+
+
+def open_message(text: str, config: Config) -> Opened:
+    """A message of either queue. Raises Unreadable, Unroutable or Untranslatable."""
+    webhook = unseal(text).webhook
+    source = config.source(webhook.source)
+    if source is None:
+        raise Unroutable(f"webhooks.toml has no table [{webhook.source}] any more")
+    try:
+        return Opened(webhook, source, source.provider.identify(webhook))
+    except Malformed as error:
+        # It was identified at the edge, so a mapper of another version is at fault and not the sender.
+        raise Untranslatable(str(error)) from None
 
 
 def _plain(body: bytes) -> dict[str, str]:

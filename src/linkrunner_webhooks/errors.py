@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as one tree.
+"""Everything that can go wrong, as one tree, and the reasons that reports give.
 
 WebhookError
 ├── Rejected              the sender's fault; answered 4xx, never stored
@@ -23,13 +23,89 @@ Messages go to people, logs and message attributes: they never quote a body, a h
 
 from __future__ import annotations
 
-from typing import ClassVar
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar, Self
+
+
+@dataclass(frozen=True, slots=True)
+class Nature:
+    """What follows from a reason.
+
+    `shared`: the cause is not this message, so the next message would fail as well.
+    `outage`: payments wait because of it, so a refund can arrive before its payment.
+    `longest_wait`: the longest delay until the next try, in seconds.
+    `ours`: the fault is in this system, and an operator must look.
+    """
+
+    shared: bool = False
+    outage: bool = False
+    longest_wait: float = 3600.0
+    ours: bool = False
+
+
+class Reason(StrEnum):
+    """Why a webhook has its outcome: a metric dimension, a log field, the `reason` of a dead letter."""
+
+    nature: Nature
+
+    def __new__(cls, word: str, nature: Nature = Nature()) -> Self:
+        """A member is its word; its nature comes along."""
+        member = str.__new__(cls, word)
+        member._value_ = word
+        member.nature = nature
+        return member
+
+    NONE = "none"
+
+    # Rejected at the edge
+    UNKNOWN_SOURCE = "unknown_source"
+    BAD_SIGNATURE = "bad_signature"
+    MALFORMED = "malformed"
+    TOO_LARGE = "too_large"
+    NOT_STORED = "not_stored", Nature(ours=True)
+
+    # Ignored
+    HANDSHAKE = "handshake"
+    UNWANTED = "unwanted"
+    TEST = "test"
+    NOTHING_TO_REPORT = "nothing_to_report"
+
+    # Parked
+    UNTRANSLATABLE = "untranslatable"
+    MISSING_USER = "missing_user"
+    UNREADABLE = "unreadable"
+    UNROUTABLE = "unroutable"
+    REFUSED = "refused"
+    EXHAUSTED = "exhausted"
+    CRASHED = "crashed"
+
+    # Retried: Linkrunner and the way to it
+    RATE_LIMITED = "rate_limited", Nature(shared=True, outage=True, longest_wait=900.0)
+    TIMEOUT = "timeout", Nature(shared=True, outage=True)
+    NETWORK = "network", Nature(shared=True, outage=True)
+    UNAUTHORIZED = "unauthorized", Nature(shared=True, outage=True)
+    NO_KEY = "no_key", Nature(shared=True, outage=True)
+    UNAVAILABLE = "unavailable", Nature(outage=True)
+
+    # Retried: AWS, the provider and this system
+    CLAIMS = "claims", Nature(shared=True)
+    QUEUE = "queue"
+    SECRET = "secret"  # noqa: S105 - a reason
+    CERTIFICATE = "certificate"
+    BUSY = "busy", Nature(longest_wait=120.0)
+    PAYER_UNKNOWN = "payer_unknown"
+    OUT_OF_TIME = "out_of_time", Nature(longest_wait=0.0)
+    INTERNAL = "internal", Nature(ours=True)
+
+    # Captured, but the claims table does not know it
+    UNRECORDED = "unrecorded", Nature(ours=True)
 
 
 class WebhookError(Exception):
-    """The root. `code` is the stable word for it in answers, metrics, logs and attributes."""
+    """The root. `reason` is the stable word for it in answers, metrics, logs and attributes."""
 
-    code: ClassVar[str]
+    reason: Reason
 
 
 class Rejected(WebhookError):
@@ -39,29 +115,29 @@ class Rejected(WebhookError):
 
 
 class UnknownSource(Rejected):
-    code = "unknown_source"
+    reason = Reason.UNKNOWN_SOURCE
     status = 404
 
 
 class BadSignature(Rejected):
-    code = "bad_signature"
+    reason = Reason.BAD_SIGNATURE
     status = 401
 
 
 class Malformed(Rejected):
-    code = "malformed"
+    reason = Reason.MALFORMED
     status = 400
 
 
 class TooLarge(Rejected):
-    code = "too_large"
+    reason = Reason.TOO_LARGE
     status = 413
 
 
 class NotStored(WebhookError):
     """A verified webhook could not be put in the queue; the provider must send it again."""
 
-    code = "not_stored"
+    reason = Reason.NOT_STORED
     status: ClassVar[int] = 503
 
 
@@ -70,35 +146,33 @@ class Parked(WebhookError):
 
 
 class Untranslatable(Parked):
-    code = "untranslatable"
+    reason = Reason.UNTRANSLATABLE
 
 
 class MissingUser(Parked):
-    code = "missing_user"
+    reason = Reason.MISSING_USER
 
 
 class Unreadable(Parked):
-    code = "unreadable"
+    reason = Reason.UNREADABLE
 
 
 class Unroutable(Parked):
-    code = "unroutable"
+    reason = Reason.UNROUTABLE
 
 
 class Refused(Parked):
-    code = "refused"
+    reason = Reason.REFUSED
 
 
 class Exhausted(Parked):
-    code = "exhausted"
+    reason = Reason.EXHAUSTED
 
 
 class Unavailable(WebhookError):
-    """Try again later. `reason` says why; `retry_after` is in seconds, when the other side named one."""
+    """Try again later. `retry_after` is in seconds, where the other side named one."""
 
-    code = "unavailable"
-
-    def __init__(self, message: str, *, reason: str, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, *, reason: Reason, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.reason = reason
         self.retry_after = retry_after

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
 from hashlib import sha256
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import from_json
 
 from linkrunner_webhooks.errors import Malformed, Untranslatable
+from linkrunner_webhooks.money import Money, carried_exactly
 
 
 @dataclass(frozen=True)
@@ -165,58 +165,8 @@ _ON_THE_WAY_BACK = frozenset(
     }
 )
 
-# ISO 4217 currencies whose smallest unit is not a hundredth.
-_ZERO_DECIMAL = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
-_THREE_DECIMAL = "BHD IQD JOD KWD LYD OMR TND"
-_EXPONENTS = dict.fromkeys(_ZERO_DECIMAL.split(), 0) | dict.fromkeys(_THREE_DECIMAL.split(), 3)
-
-# Past this many digits a JSON number no longer carries an amount exactly.
-_MAX_DIGITS = 15
-_MAX_QUANTITY = 10**9
-
-
-def _carried_exactly(amount: Decimal) -> bool:
-    # Not normalize(): it rounds to the context's precision, and would call anything exact.
-    digits = amount.as_tuple().digits
-    significant = len(digits)
-    if significant > _MAX_DIGITS:
-        significant = len("".join(map(str, digits)).rstrip("0"))
-    return significant <= _MAX_DIGITS and abs(amount.adjusted()) <= _MAX_DIGITS
-
-
-@dataclass(frozen=True, slots=True)
-class Money:
-    """An exact amount in major units (19.99 means 19 dollars 99) and its ISO 4217 code, upper case."""
-
-    amount: Decimal
-    currency: str
-
-    def __post_init__(self) -> None:
-        if not (len(self.currency) == 3 and self.currency.isascii() and self.currency.isalpha()):
-            raise Untranslatable("currency is not a three-letter ISO 4217 code")
-        if not self.amount.is_finite() or not _carried_exactly(self.amount):
-            raise Untranslatable("amount is not a finite number of at most 15 digits")
-        object.__setattr__(self, "currency", self.currency.upper())
-
-    @classmethod
-    def of(cls, amount: str | int | Decimal, currency: str) -> Money:
-        """From major units: `Money.of("1499.00", "INR")`. Raises Untranslatable."""
-        try:
-            return cls(Decimal(amount), currency)
-        except InvalidOperation:
-            raise Untranslatable("amount is not a decimal number") from None
-
-    @classmethod
-    def from_minor(
-        cls, amount: int, currency: str, exponents: Mapping[str, int] | None = None
-    ) -> Money:
-        """From the smallest unit: `Money.from_minor(1999, "usd")` is 19.99 USD.
-
-        `exponents` holds a provider's exceptions from ISO 4217, as {code: decimals}. Raises Untranslatable.
-        """
-        code = currency.upper()
-        exponent = (exponents or {}).get(code, _EXPONENTS.get(code, 2))
-        return cls(Decimal(amount).scaleb(-exponent), code)
+# More pieces than anybody buys.
+MAX_QUANTITY = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,9 +180,9 @@ class Item:
 
     def __post_init__(self) -> None:
         price = self.unit_price
-        if not 0 <= self.quantity <= _MAX_QUANTITY:
+        if not 0 <= self.quantity <= MAX_QUANTITY:
             raise Untranslatable("a quantity is negative or absurd")
-        if price is not None and not (price.is_finite() and _carried_exactly(price)):
+        if price is not None and not carried_exactly(price):
             raise Untranslatable("a price is not a finite number of at most 15 digits")
 
 
@@ -271,33 +221,3 @@ class Outcome(StrEnum):
     DUPLICATE = "duplicate"
     RETRYING = "retrying"
     PARKED = "parked"
-
-
-class Payload(BaseModel):
-    """What a mapper reads of a provider's body: only the fields used, everything else ignored."""
-
-    # Built when first used: a webhook needs a few of its provider's models, a cold start none of the rest.
-    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
-
-
-def _text(value: object) -> object:
-    """Ids are opaque text, whether the provider writes 42 or "42"; an expanded object stands for its id."""
-    # By exact type: this runs for every id of every line of an order.
-    if type(value) is dict:
-        value = value.get("id")
-    return str(value) if type(value) is int else value or None
-
-
-# Longer than any provider's, and short enough for a key of the claims table.
-_IdText = Annotated[str, Field(max_length=255)]
-Id = Annotated[_IdText, BeforeValidator(_text)]
-OptionalId = Annotated[_IdText | None, BeforeValidator(_text)]
-
-# A number of pieces written as a decimal. Bounded before anybody makes it an integer: 1E+999999 is short to
-# write, and takes minutes.
-Pieces = Annotated[Decimal, Field(ge=0, le=_MAX_QUANTITY)]
-
-
-def known(*ids: str | None) -> tuple[str, ...]:
-    """The ids that there are, each once."""
-    return tuple(dict.fromkeys(id for id in ids if id))

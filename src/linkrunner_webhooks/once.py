@@ -20,7 +20,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from linkrunner_webhooks.errors import Unavailable
+from linkrunner_webhooks.errors import Reason, Unavailable
 
 # Longer than a capture whose every step is at its slowest; who is killed holds up a twin for no longer.
 LEASE = 120
@@ -166,10 +166,10 @@ class Claims:
             if code == "ConditionalCheckFailedException":
                 item = error.response.get("Item", {})
                 raise _InTheWay(item.get("state", {}).get("S", "")) from None
-            raise Unavailable(f"the claims table answered {code}", reason="claims") from None
+            raise Unavailable(f"the claims table answered {code}", reason=Reason.CLAIMS) from None
         except BotoCoreError as error:
             message = f"the claims table did not answer: {type(error).__name__}"
-            raise Unavailable(message, reason="claims") from None
+            raise Unavailable(message, reason=Reason.CLAIMS) from None
         return answer
 
 

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, tzinfo
+from functools import cached_property
+from inspect import signature
 from typing import Any, TypeVar
 
 from pydantic import ConfigDict, ValidationError
 
 from linkrunner_webhooks.errors import Malformed, Untranslatable, WebhookError
-from linkrunner_webhooks.model import CommerceEvent, Identity, Kind, Payload, Webhook
-from linkrunner_webhooks.signatures import Scheme
+from linkrunner_webhooks.model import CommerceEvent, Identity, Kind, Webhook
+from linkrunner_webhooks.reading import Payload, describe
+from linkrunner_webhooks.signatures.scheme import Scheme
 
 P = TypeVar("P", bound=Payload)
 Translator = Callable[[P, "Context"], Iterable[CommerceEvent]]
-
-# What ends up in answers, logs and message attributes is bounded and printable, whoever wrote it.
-_MAX_NAME = 256
 
 
 class Options(Payload):
@@ -49,25 +48,36 @@ class Context:
     options: Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EventType:
     """One type of a provider's events.
 
-    `kinds` is what the type means; a name or a switch given to the type applies to these. `besides` are
-    other things the same type can report, each with its own default switch.
+    `kinds` is what the type means; a name or a switch given to the type applies to these, and `forwarded`
+    says whether they are on by default. `besides` are other things the same type can report, each with its
+    own default switch.
     """
 
     name: str
     kinds: tuple[Kind, ...]
     besides: Mapping[Kind, bool]
-    default: bool
-    payload: type[Payload]
+    forwarded: bool
     translate: Translator[Any]
 
-    @property
+    @cached_property
+    def payload(self) -> type[Payload]:
+        """The model of the body: the type of the translator's first parameter.
+
+        Read when the first webhook of the type is translated: a generic model takes time to make, and a
+        cold start of receive needs none.
+        """
+        parameters = signature(self.translate, eval_str=True).parameters
+        model: type[Payload] = next(iter(parameters.values())).annotation
+        return model
+
+    @cached_property
     def switches(self) -> Mapping[Kind, bool]:
         """Every kind the type can report, with whether it is forwarded by default."""
-        return dict.fromkeys(self.kinds, self.default) | dict(self.besides)
+        return dict.fromkeys(self.kinds, self.forwarded) | dict(self.besides)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,17 +114,29 @@ class Provider:
     types: dict[str, EventType] = field(default_factory=dict, repr=False)
 
     def on(
-        self,
-        name: str,
-        *kinds: Kind,
-        payload: type[P],
-        besides: Mapping[Kind, bool] | None = None,
-        default: bool = True,
+        self, name: str, *kinds: Kind, besides: Mapping[Kind, bool] | None = None
     ) -> Callable[[Translator[P]], Translator[P]]:
-        """Register the translator of one event type."""
+        """Register the translator of one event type, which is forwarded by default.
 
+        Raises ValueError for a type that is there already, that is in `never`, or that has no kinds.
+        """
+        return self._register(name, kinds, besides or {}, forwarded=True)
+
+    def off(
+        self, name: str, *kinds: Kind, besides: Mapping[Kind, bool] | None = None
+    ) -> Callable[[Translator[P]], Translator[P]]:
+        """Like `on`, for a type that is forwarded only where the operator switches it on."""
+        return self._register(name, kinds, besides or {}, forwarded=False)
+
+    def _register(
+        self, name: str, kinds: tuple[Kind, ...], besides: Mapping[Kind, bool], *, forwarded: bool
+    ) -> Callable[[Translator[P]], Translator[P]]:
         def register(translate: Translator[P]) -> Translator[P]:
-            self.types[name] = EventType(name, kinds, besides or {}, default, payload, translate)
+            if name in self.types or name in self.never:
+                raise ValueError(f'{self.name}: the event type "{name}" is declared twice')
+            if not kinds:
+                raise ValueError(f'{self.name}: the event type "{name}" needs a kind')
+            self.types[name] = EventType(name, kinds, besides, forwarded, translate)
             return translate
 
         return register
@@ -138,7 +160,7 @@ class Provider:
         try:
             payload = event_type.payload.model_validate(webhook.payload)
             context = Context(identity, event_type.kinds[0], options)
-            return tuple(event_type.translate(payload, context))
+            events = tuple(event_type.translate(payload, context))
         except Malformed as error:
             # It was identified at the edge, so it is not the sender who has to change something.
             raise Untranslatable(str(error)) from None
@@ -149,54 +171,7 @@ class Provider:
         except Exception as error:
             # A mapper's bug must park the webhook, not poison the queue. Its text may quote the body.
             raise Untranslatable(f"the mapper failed with {type(error).__name__}") from error
-
-
-def parse(model: type[P], webhook: Webhook) -> P:
-    """Read the part of a signed body that identifies it. Raises Malformed, never quoting the body."""
-    try:
-        return model.model_validate(webhook.payload)
-    except ValidationError as error:
-        raise Malformed(describe(error)) from None
-
-
-def name(value: str | None, what: str) -> str:
-    """An identifier fit for answers, logs and message attributes. Raises Malformed naming `what`."""
-    if not value or len(value) > _MAX_NAME or not (value.isascii() and value.isprintable()):
-        raise Malformed(f"the {what} is missing or unusable")
-    return value
-
-
-def unix_time(seconds: int | None) -> datetime | None:
-    """A moment in unix seconds. Raises Malformed for numbers that are none."""
-    try:
-        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
-    except (OverflowError, OSError, ValueError):
-        raise Malformed("the time of the event is not a time") from None
-
-
-def epoch_ms(milliseconds: int | None) -> datetime | None:
-    """A moment in unix milliseconds, to the second; None for numbers that are none."""
-    try:
-        return unix_time(None if milliseconds is None else milliseconds // 1000)
-    except Malformed:
-        return None
-
-
-def iso_time(value: object, zone: tzinfo | None = None) -> datetime | None:
-    """A moment in ISO 8601, in UTC; None for anything else: no payment is parked for want of a time.
-
-    `zone` is that of times that do not name theirs; without it these are none.
-    """
-    try:
-        moment = datetime.fromisoformat(value if isinstance(value, str) else "")
-        zoned = moment if moment.tzinfo else moment.replace(tzinfo=zone)
-        return zoned.astimezone(UTC) if zoned.tzinfo else None
-    except (ValueError, OverflowError):
-        return None
-
-
-def describe(error: ValidationError) -> str:
-    """Where a body disagrees with our model, without quoting it."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    places = (f"{'.'.join(map(str, item['loc'])) or 'body'}: {item['type']}" for item in found[:3])
-    return f"unexpected shape ({'; '.join(places)})"
+        for event in events:
+            if event.kind not in event_type.switches:
+                raise Untranslatable(f"the mapper made an undeclared {event.kind.value}")
+        return events

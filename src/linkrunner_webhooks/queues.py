@@ -5,20 +5,30 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from linkrunner_webhooks import __version__
-from linkrunner_webhooks.aws import reason
-from linkrunner_webhooks.errors import NotStored, Unavailable
-
-if TYPE_CHECKING:
-    from linkrunner_webhooks.deliver import Message
+from linkrunner_webhooks.aws import failure
+from linkrunner_webhooks.errors import NotStored, Reason, Unavailable
 
 _MAX_ERROR = 512
 # SQS refuses a longer wait than this from the moment of receipt.
 _MAX_VISIBILITY = 12 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of the queue. `sent_at` is unix seconds; `receives` counts this time too."""
+
+    id: str
+    handle: str
+    text: str
+    attributes: Mapping[str, str]
+    receives: int
+    sent_at: float
 
 
 class WebhookQueue:
@@ -37,7 +47,7 @@ class WebhookQueue:
                 MessageAttributes=typed(attributes),
             )
         except (BotoCoreError, ClientError) as error:
-            raise NotStored(f"the queue did not take the webhook: {reason(error)}") from None
+            raise NotStored(f"the queue did not take the webhook: {failure(error)}") from None
 
 
 class DeliveryQueue:
@@ -64,10 +74,10 @@ class DeliveryQueue:
                 VisibilityTimeout=min(round(seconds), _MAX_VISIBILITY),
             )
 
-    def park(self, message: Message, reason: str, error: str) -> None:
+    def park(self, message: Message, reason: Reason, error: str) -> None:
         """A copy with the reason goes to the dead-letter queue; the caller lets the original go."""
         story = {
-            "reason": reason,
+            "reason": reason.value,
             "error": error[:_MAX_ERROR],
             "attempts": str(message.receives),
             "code_version": __version__,
@@ -103,4 +113,4 @@ def _unavailable() -> Iterator[None]:
     try:
         yield
     except (BotoCoreError, ClientError) as error:
-        raise Unavailable(f"SQS did not answer: {reason(error)}", reason="queue") from None
+        raise Unavailable(f"SQS did not answer: {failure(error)}", reason=Reason.QUEUE) from None

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from linkrunner_webhooks.config import Config, Source
-from linkrunner_webhooks.envelope import Envelope
+from linkrunner_webhooks.envelope import Envelope, Opened
 from linkrunner_webhooks.errors import (
     BadSignature,
     ConfigError,
     Malformed,
     NotStored,
+    Reason,
     Rejected,
     Unavailable,
     UnknownSource,
@@ -27,7 +28,7 @@ from linkrunner_webhooks.model import Identity, Outcome, Webhook
 from linkrunner_webhooks.provider import Provider
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks.secrets import MIN_AGE, SigningSecrets
-from linkrunner_webhooks.signatures import verify
+from linkrunner_webhooks.signatures.scheme import verify
 
 
 class Store(Protocol):
@@ -55,15 +56,15 @@ class Receiver:
             reports = self._receive(webhook, source)
         except NotStored as error:
             # Why not names resources of ours, which are no business of strangers.
-            reports = [_rejected(source, error.code, str(error))]
-            answer = _answer(error.status, {"error": error.code, "message": "try again"})
+            reports = [_rejected(source, error.reason, str(error))]
+            answer = _answer(error.status, {"error": error.reason.value, "message": "try again"})
         except Rejected as error:
-            reports = [_rejected(source, error.code, str(error))]
-            answer = _answer(error.status, {"error": error.code, "message": str(error)})
+            reports = [_rejected(source, error.reason, str(error))]
+            answer = _answer(error.status, {"error": error.reason.value, "message": str(error)})
         except Exception as error:  # noqa: BLE001 - the provider tries again; strangers see no stack trace
             detail = str(error) if isinstance(error, ConfigError) else type(error).__name__
-            reports = [_rejected(source, "internal", detail)]
-            answer = _answer(500, {"error": "internal", "message": "try again"})
+            reports = [_rejected(source, Reason.INTERNAL, detail)]
+            answer = _answer(500, {"error": Reason.INTERNAL.value, "message": "try again"})
         else:
             answer = _accepted(source.provider, reports)
         for report in reports:
@@ -80,23 +81,26 @@ class Receiver:
         """One report for every event in the request. What is stored twice is recognised later."""
         provider = source.provider
         if provider.handshake(webhook):
-            return [_report(Outcome.IGNORED, source, None, "handshake")]
+            return [_report(Outcome.IGNORED, source, Reason.HANDSHAKE)]
         try:
             self._verify(webhook, source)
         except Unavailable as error:
             raise NotStored(str(error)) from None
         # All of them before the first is stored: a request is turned away whole.
-        events = [(each, provider.identify(each)) for each in provider.unpack(webhook)]
-        return [self._accept(each, identity, source) for each, identity in events]
+        opened = [
+            Opened(each, source, provider.identify(each)) for each in provider.unpack(webhook)
+        ]
+        return [self._accept(each) for each in opened]
 
-    def _accept(self, webhook: Webhook, identity: Identity, source: Source) -> Report:
+    def _accept(self, opened: Opened) -> Report:
+        source, identity = opened.source, opened.identity
         if not source.wants(identity.event_type):
-            return _report(Outcome.IGNORED, source, identity, "unwanted")
+            return _report(Outcome.IGNORED, source, Reason.UNWANTED, identity)
         if identity.test and not source.test_events:
-            return _report(Outcome.IGNORED, source, identity, "test")
-        text = Envelope(webhook, self.now()).seal(source.provider)
+            return _report(Outcome.IGNORED, source, Reason.TEST, identity)
+        text = Envelope(opened.webhook, self.now()).seal(source.provider)
         self.store(text, attributes(source.name, identity))
-        return _report(Outcome.QUEUED, source, identity)
+        return _report(Outcome.QUEUED, source, Reason.NONE, identity)
 
     def _verify(self, webhook: Webhook, source: Source) -> None:
         """With the secrets at hand; once more with fresh ones, because they may just have been rotated."""
@@ -139,7 +143,7 @@ def attributes(source: str, identity: Identity) -> dict[str, str]:
 
 
 def _report(
-    outcome: Outcome, source: Source, identity: Identity | None, reason: str = "none"
+    outcome: Outcome, source: Source, reason: Reason, identity: Identity | None = None
 ) -> Report:
     return Report(
         stage="receive",
@@ -152,7 +156,7 @@ def _report(
     )
 
 
-def _rejected(source: Source | None, reason: str, detail: str) -> Report:
+def _rejected(source: Source | None, reason: Reason, detail: str) -> Report:
     # A name that is not configured is a stranger's text: it must not become a metric dimension.
     return Report(
         stage="receive",

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from linkrunner_webhooks import wiring
-from linkrunner_webhooks.aws import Environment, Queue, SecretsManager
+from linkrunner_webhooks import lean_start, wiring  # noqa: F401 - lean_start acts on the imports below
+from linkrunner_webhooks.aws import Environment, Patience, SecretsManagerClient, SqsClient
 from linkrunner_webhooks.queues import WebhookQueue
 from linkrunner_webhooks.receive import Receiver
 from linkrunner_webhooks.reports import Report
@@ -22,13 +22,13 @@ Respond = Callable[[dict[str, Any]], dict[str, Any]]
 def build(environment: Environment, *, observe: Callable[[Report], None]) -> Respond:
     """The receiver over real queues and secrets. Raises ConfigError naming a wrong setting."""
     # The most impatient provider waits 5 seconds in all.
-    patience = {"connect": 1.0, "read": 1.5, "attempts": 2}
-    secrets = SecretsManager(environment, **patience)
+    patience = Patience(connect=1.0, read=1.5, attempts=2)
+    secrets = SecretsManagerClient(environment, patience)
     queue_url = wiring.setting(environment, "WEBHOOK_QUEUE_URL")
     return Receiver(
         config=wiring.webhooks(environment),
         secrets=SigningSecrets(Secret(secrets, wiring.setting(environment, "WEBHOOK_SECRETS_ARN"))),
-        store=WebhookQueue(Queue(queue_url, environment, **patience), queue_url).store,
+        store=WebhookQueue(SqsClient(queue_url, environment, patience), queue_url).store,
         now=time.time,
         observe=observe,
     ).respond

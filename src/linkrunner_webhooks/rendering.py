@@ -1,4 +1,4 @@
-"""The one place where a CommerceEvent becomes the body of Linkrunner's capture-event.
+"""The one place where a CommerceEvent becomes the `event_data` of Linkrunner's capture-event.
 
 https://docs.linkrunner.io/api-reference/event-capture
 
@@ -14,8 +14,10 @@ from math import isfinite
 from typing import Any
 
 from linkrunner_webhooks.config import Source
-from linkrunner_webhooks.linkrunner import EventData, Number
-from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, known
+from linkrunner_webhooks.envelope import Opened
+from linkrunner_webhooks.event_body import Content, EventData, Number
+from linkrunner_webhooks.model import CommerceEvent, Item, Kind
+from linkrunner_webhooks.reading import known
 from linkrunner_webhooks.users import is_contact, search
 
 _MAX_TEXT = 256
@@ -23,65 +25,43 @@ _MAX_TEXT = 256
 _MAX_NUMBER = 2**63
 
 
-def final_kind(event: CommerceEvent, event_name: str) -> Kind:
-    """An operator who names an event like one of our kinds means that kind.
-
-    `"orders/create" = "purchase_completed"` promotes a created order to revenue, so that it counts once
-    together with `orders/paid`.
-    """
-    try:
-        return Kind(event_name)
-    except ValueError:
-        return event.kind
-
-
-def event_data(
-    event: CommerceEvent,
-    kind: Kind,
-    identity: Identity,
-    source: Source,
-    payload: object,
-) -> dict[str, Any]:
+def event_data(event: CommerceEvent, kind: Kind, opened: Opened) -> dict[str, Any]:
     """The renamed and pruned `event_data`, with the operator's own fields."""
-    data = _allowed(event, kind, identity, source)
+    source = opened.source
     kept = {
         target: value
-        for key, value in data.items()
+        for key, value in _allowed(event, kind, opened).present().items()
         if (target := source.fields.get(key, key)) is not None
     }
-    return kept | _extra(source, payload)
+    return kept | _extra(source, opened.webhook.payload)
 
 
-def _allowed(
-    event: CommerceEvent, kind: Kind, identity: Identity, source: Source
-) -> dict[str, Any]:
-    """What is known of the declared fields. Raises when a field is none of them."""
+def _allowed(event: CommerceEvent, kind: Kind, opened: Opened) -> EventData:
+    """What is known of the declared fields."""
+    source, identity = opened.source, opened.identity
     contents = [item for item in event.items if item.content_id]
     amount = number(event.money.amount) if event.money else None
-    fields = {
-        "amount": amount if kind.flow else None,
-        "value": amount if kind.has_worth else None,
-        "currency": event.money.currency if event.money else None,
-        "order_id": event.order_id,
-        "product_ids": known(*(item.product_id for item in event.items)) or None,
-        "content_ids": known(*(item.content_id for item in contents)) or None,
-        "contents": tuple(map(_content, contents)) or None,
-        "content_type": "product" if contents else None,
-        "num_items": sum(item.quantity for item in contents) if contents else None,
-        "payment_method": event.payment_method,
-        "coupon": event.coupon,
-        "subscription_id": event.subscription_id,
-        "plan_id": event.plan_id,
-        "provider": source.provider.name,
-        "source": source.name,
-        "provider_event_id": identity.event_id,
-        "provider_event_type": identity.event_type,
-        "occurred_at": _utc(event.occurred_at or identity.occurred_at),
-        "test": True if identity.test else None,
-    }
-    present = {key: value for key, value in fields.items() if value is not None}
-    EventData.model_validate(present)
-    return present
+    return EventData(
+        amount=amount if kind.flow else None,
+        value=amount if kind.has_worth else None,
+        currency=event.money.currency if event.money else None,
+        order_id=event.order_id,
+        product_ids=known(*(item.product_id for item in event.items)) or None,
+        content_ids=known(*(item.content_id for item in contents)) or None,
+        contents=tuple(map(_content, contents)) or None,
+        content_type="product" if contents else None,
+        num_items=sum(item.quantity for item in contents) if contents else None,
+        payment_method=event.payment_method,
+        coupon=event.coupon,
+        subscription_id=event.subscription_id,
+        plan_id=event.plan_id,
+        provider=source.provider.name,
+        source=source.name,
+        provider_event_id=identity.event_id,
+        provider_event_type=identity.event_type,
+        occurred_at=_utc(event.occurred_at or identity.occurred_at),
+        test=True if identity.test else None,
+    )
 
 
 def number(amount: Decimal) -> Number:
@@ -95,8 +75,8 @@ def _utc(moment: datetime | None) -> str | None:
     return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _content(item: Item) -> dict[str, Any]:
-    content: dict[str, Any] = {"id": item.content_id, "quantity": item.quantity}
+def _content(item: Item) -> Content:
+    content = Content(id=item.content_id or "", quantity=item.quantity)
     if item.unit_price is not None:
         content["item_price"] = number(item.unit_price)
     return content

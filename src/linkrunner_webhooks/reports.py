@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from linkrunner_webhooks.errors import Reason
 from linkrunner_webhooks.model import Outcome
 
 
@@ -12,12 +13,12 @@ from linkrunner_webhooks.model import Outcome
 class Report:
     """What became of one webhook in one stage. Identifiers and our own words only, never customer data.
 
-    `reason` is a stable word from a small set (a metric dimension); `detail` is a sentence for people.
+    `reason` is a metric dimension; `detail` is a sentence for people.
     """
 
     stage: Literal["receive", "deliver"]
     outcome: Outcome
-    reason: str = "none"
+    reason: Reason = Reason.NONE
     source: str = "unknown"
     provider: str = ""
     event_type: str = ""

@@ -13,8 +13,8 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from linkrunner_webhooks.aws import reason
-from linkrunner_webhooks.errors import Unavailable
+from linkrunner_webhooks.aws import failure
+from linkrunner_webhooks.errors import Reason, Unavailable
 
 # A rotated secret works after this many seconds without a deploy or a restart.
 MAX_AGE = 300.0
@@ -47,8 +47,8 @@ class Secret:
             self._value = answer.get("SecretString") or ""
         except (BotoCoreError, ClientError) as error:
             if self._value is None:
-                message = f"cannot read secret {self._arn}: {reason(error)}"
-                raise Unavailable(message, reason="secret") from None
+                message = f"cannot read secret {self._arn}: {failure(error)}"
+                raise Unavailable(message, reason=Reason.SECRET) from None
         self._read_at = self._clock()
 
 
@@ -64,11 +64,11 @@ class SigningSecrets:
             value = json.loads(self._secret.text(max_age) or "{}").get(source, ())
         except (ValueError, AttributeError, RecursionError):
             message = 'WebhookSecrets is not JSON like {"stripe": ["whsec_..."]}'
-            raise Unavailable(message, reason="secret") from None
+            raise Unavailable(message, reason=Reason.SECRET) from None
         values = [value] if isinstance(value, str) else value
         if not isinstance(values, list | tuple):
             raise Unavailable(
-                f"WebhookSecrets: `{source}` is neither a list nor a text", reason="secret"
+                f"WebhookSecrets: `{source}` is neither a list nor a text", reason=Reason.SECRET
             )
         return tuple(each for each in values if isinstance(each, str) and each.strip())
 
@@ -84,10 +84,10 @@ class ServerKey:
         try:
             key = self._secret.text(max_age).strip()
         except Unavailable as error:
-            raise Unavailable(str(error), reason="no_key") from None
+            raise Unavailable(str(error), reason=Reason.NO_KEY) from None
         if not (key and key.isascii() and key.isprintable()):
             message = "LinkrunnerKeySecret holds no key; put your Linkrunner server key there"
-            raise Unavailable(message, reason="no_key")
+            raise Unavailable(message, reason=Reason.NO_KEY)
         return key
 
     def renewed(self) -> str:

@@ -26,13 +26,11 @@ _LOG = {
     Outcome.RETRYING: _logger.warning,
     Outcome.PARKED: _logger.error,
 }
-# Our fault, and somebody should look.
-_OURS = frozenset({"not_stored", "internal", "unrecorded"})
 
 
 def observe(report: Report) -> None:
     """One log line, and one count that the alarms read by outcome and reason, people by source."""
-    log = _logger.error if report.reason in _OURS else _LOG.get(report.outcome, _logger.info)
+    log = _logger.error if report.reason.nature.ours else _LOG.get(report.outcome, _logger.info)
     fields = {key: value for key, value in asdict(report).items() if value not in ("", ())}
     log("webhook %s", report.outcome.value, extra={**fields, "version": __version__})
     _count(report)
@@ -44,6 +42,6 @@ def _count(report: Report) -> None:
     metrics.service = ""
     metrics.add_metric(name="Webhooks", unit=MetricUnit.Count, value=1)
     metrics.add_dimension(name="outcome", value=report.outcome.value)
-    metrics.add_dimension(name="reason", value=report.reason)
+    metrics.add_dimension(name="reason", value=report.reason.value)
     metrics.add_dimensions(source=report.source, outcome=report.outcome.value)
     metrics.flush_metrics()

@@ -1,18 +1,22 @@
-"""From a message of the queue to the Linkrunner events it should become. Pure: nothing is sent."""
+"""From a verified webhook to the Linkrunner events it should become. Pure: nothing is sent."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from linkrunner_webhooks.config import Config, Source
-from linkrunner_webhooks.envelope import unseal
-from linkrunner_webhooks.errors import Malformed, MissingUser, Unroutable, Untranslatable
-from linkrunner_webhooks.linkrunner import LinkrunnerEvent
-from linkrunner_webhooks.model import CommerceEvent, Flow, Identity, Kind, Money, Webhook
-from linkrunner_webhooks.rendering import event_data, final_kind
+from linkrunner_webhooks.config import Source
+from linkrunner_webhooks.envelope import Opened
+from linkrunner_webhooks.errors import MissingUser, Parked, Reason
+from linkrunner_webhooks.event_body import LinkrunnerEvent
+from linkrunner_webhooks.model import CommerceEvent, Flow, Kind, Outcome
+from linkrunner_webhooks.money import Money
+from linkrunner_webhooks.rendering import event_data
 from linkrunner_webhooks.users import find_user
+
+# The user of a captured fact that has any of these keys, as `once.Claims` knows it.
+UserOf = Callable[[Sequence[str]], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,7 @@ class Planned:
     event reports as moved, whatever its field is called.
     """
 
+    source: Source
     event_name: str
     event_data: Mapping[str, Any]
     user_id: str | None
@@ -30,85 +35,106 @@ class Planned:
     follows: tuple[str, ...] = ()
     money: Money | None = None
 
-    def event(self, source: Source, payer: str | None = None) -> LinkrunnerEvent:
-        """The request body, for the user in the webhook or else the `payer`. Raises MissingUser."""
-        user_id = self.user_id or payer
+    def event(self, user_of: UserOf) -> LinkrunnerEvent:
+        """The request body, for the user in the webhook or else in the claims. Raises MissingUser."""
+        # Whose the event was captured for before, or who paid what it follows.
+        user_id = self.user_id or user_of((*self.keys, *self.follows))
         if user_id is None:
-            raise MissingUser(f"no user id for {self.event_name}: {_tried(source, self.follows)}")
+            raise MissingUser(f"no user id for {self.event_name}: {self._tried()}")
         return LinkrunnerEvent(self.event_name, self.event_data, user_id)
 
-
-def _tried(source: Source, follows: tuple[str, ...]) -> str:
-    paths = f"none of the {len(source.user_id)} paths in [{source.name}] user_id found a usable one"
-    return f"{paths}, and no payment it follows was captured here" if follows else paths
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A message of either queue, opened with today's code and configuration."""
-
-    webhook: Webhook
-    source: Source
-    identity: Identity
+    def _tried(self) -> str:
+        count, name = len(self.source.user_id), self.source.name
+        paths = f"none of the {count} paths in [{name}] user_id found a usable one"
+        return f"{paths}, and no payment it follows was captured here" if self.follows else paths
 
 
-def open_message(text: str, config: Config) -> Opened:
-    """Raises Unreadable, Unroutable or Untranslatable."""
-    webhook = unseal(text).webhook
-    source = config.source(webhook.source)
-    if source is None:
-        raise Unroutable(f"webhooks.toml has no table [{webhook.source}] any more")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What a webhook becomes, given who is known: CAPTURED stands for its events, to be captured once.
+
+    `may_change` says that a payment which is still on its way can name the missing user.
+    """
+
+    outcome: Outcome
+    reason: Reason = Reason.NONE
+    detail: str = ""
+    planned: tuple[Planned, ...] = ()
+    events: tuple[LinkrunnerEvent, ...] = ()
+    may_change: bool = False
+
+    @property
+    def would_park(self) -> bool:
+        return self.outcome is Outcome.PARKED
+
+    @property
+    def money(self) -> tuple[tuple[str, Money], ...]:
+        """The name of each event that reports money moved, with how much."""
+        return tuple((each.event_name, each.money) for each in self.planned if each.money)
+
+
+def parked(error: Parked) -> Decision:
+    """The decision that an error is."""
+    return Decision(outcome=Outcome.PARKED, reason=error.reason, detail=str(error))
+
+
+def decide(opened: Opened, user_of: UserOf) -> Decision:
+    """What becomes of a webhook, for deliver and for every forecast. Raises Untranslatable."""
+    planned = plan(opened)
+    if not planned:
+        return Decision(outcome=Outcome.IGNORED, reason=Reason.NOTHING_TO_REPORT)
     try:
-        return Opened(webhook, source, source.provider.identify(webhook))
-    except Malformed as error:
-        # It was identified at the edge, so a mapper of another version is at fault and not the sender.
-        raise Untranslatable(str(error)) from None
+        # All bodies before the first capture: a message is parked whole or not at all.
+        events = tuple(each.event(user_of) for each in planned)
+    except MissingUser as error:
+        drop = opened.source.missing_user == "drop"
+        return Decision(
+            outcome=Outcome.IGNORED if drop else Outcome.PARKED,
+            reason=error.reason,
+            detail=str(error),
+            may_change=any(each.follows for each in planned),
+        )
+    return Decision(outcome=Outcome.CAPTURED, planned=planned, events=events)
 
 
-def plan(webhook: Webhook, identity: Identity, source: Source) -> tuple[Planned, ...]:
+def plan(opened: Opened) -> tuple[Planned, ...]:
     """What to capture for a webhook; empty when it reports nothing. Raises Untranslatable."""
+    webhook, source, identity = opened.webhook, opened.source, opened.identity
     names = source.names.get(identity.event_type, {})
     events = source.provider.translate(webhook, identity, source.options)
-    named = [(event, names[event.kind]) for event in events if event.kind in names]
-    if not named:
+    wanted = [event for event in events if event.kind in names]
+    if not wanted:
         return ()
     user_id = find_user(source.user_id, webhook.payload)
-    return tuple(
-        _planned(event, event_name, user_id, identity, source, webhook.payload)
-        for event, event_name in named
-    )
+    return tuple(_planned(event, user_id, opened) for event in wanted)
 
 
-def _planned(
-    event: CommerceEvent,
-    event_name: str,
-    user_id: str | None,
-    identity: Identity,
-    source: Source,
-    payload: object,
-) -> Planned:
-    kind = final_kind(event, event_name)
+def _planned(event: CommerceEvent, user_id: str | None, opened: Opened) -> Planned:
+    source = opened.source
+    event_name, kind = source.names[opened.identity.event_type][event.kind]
     return Planned(
+        source=source,
         event_name=event_name,
-        event_data=event_data(event, kind, identity, source, payload),
+        event_data=event_data(event, kind, opened),
         user_id=user_id,
-        keys=keys(event, kind, identity, source),
+        keys=keys(event, kind, opened),
         follows=tuple(_key(source, Flow.PAYMENT, id) for id in event.follows),
         money=event.money if kind.flow else None,
     )
 
 
-def keys(event: CommerceEvent, kind: Kind, identity: Identity, source: Source) -> tuple[str, ...]:
+def keys(event: CommerceEvent, kind: Kind, opened: Opened) -> tuple[str, ...]:
     """What makes this event the same fact as another one.
 
     Reports of one payment agree on the flow and a transaction, whatever they are called. Without a
     transaction every provider event is its own fact.
     """
-    sort = kind.flow if kind.flow and event.money else kind
+    source, identity = opened.source, opened.identity
+    category = kind.flow if kind.flow and event.money else kind
     if event.transactions:
-        return tuple(_key(source, sort, id) for id in event.transactions)
+        return tuple(_key(source, category, id) for id in event.transactions)
     about = identity.resource_id or ""
-    return (_key(source, sort, identity.event_type, about, identity.event_id),)
+    return (_key(source, category, identity.event_type, about, identity.event_id),)
 
 
 def _key(source: Source, *parts: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from linkrunner_webhooks import config
-from linkrunner_webhooks.aws import Environment, region
+from linkrunner_webhooks.aws import Environment, Patience, region
 from linkrunner_webhooks.errors import ConfigError
 
 
@@ -39,15 +39,8 @@ def webhooks(environment: Environment) -> config.Config:
     return config.load(Path(path)) if path else config.load()
 
 
-def client(
-    service: str,
-    environment: Environment,
-    *,
-    connect: float,
-    read: float,
-    attempts: int,
-) -> Any:
-    """An SDK client with timeouts in seconds and a bounded number of attempts."""
+def client(service: str, environment: Environment, patience: Patience) -> Any:
+    """An SDK client with timeouts and a bounded number of attempts."""
     # Only deliver needs it, and it is half of a cold start; see aws.py for what receive does instead.
     from botocore.config import Config as BotoConfig  # noqa: PLC0415
     from botocore.session import Session  # noqa: PLC0415
@@ -61,8 +54,8 @@ def client(
         aws_secret_access_key=environment.get("AWS_SECRET_ACCESS_KEY"),
         aws_session_token=environment.get("AWS_SESSION_TOKEN"),
         config=BotoConfig(
-            connect_timeout=connect,
-            read_timeout=read,
-            retries={"mode": "standard", "total_max_attempts": attempts},
+            connect_timeout=patience.connect,
+            read_timeout=patience.read,
+            retries={"mode": "standard", "total_max_attempts": patience.attempts},
         ),
     )

@@ -13,8 +13,7 @@ from linkrunner_webhooks import providers as registry
 from linkrunner_webhooks.config import Source
 from linkrunner_webhooks.provider import EventType, Provider
 from linkrunner_webhooks_cli.output import say, write_json, write_table, write_text
-from linkrunner_webhooks_cli.sources import load_provider, read_config
-from linkrunner_webhooks_cli.trying import config_option
+from linkrunner_webhooks_cli.sources import config_option, load_provider, read_config
 
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 
@@ -107,7 +106,11 @@ def check(config_path: Path | None, as_json: bool) -> None:
 
 
 def _names(source: Source) -> dict[str, list[str]]:
-    return {name: list(kinds.values()) for name, kinds in source.names.items() if kinds}
+    return {
+        name: [naming.name for naming in kinds.values()]
+        for name, kinds in source.names.items()
+        if kinds
+    }
 
 
 def _summary(source: Source) -> tuple[str, ...]:
@@ -136,11 +139,11 @@ def warnings_of(source: Source) -> Iterator[str]:
 def _overlaps(source: Source) -> Iterator[str]:
     """Types that are off by default because another one reports the same."""
     for event_type, names in _names(source).items():
-        if source.provider.types[event_type].default:
+        if source.provider.types[event_type].forwarded:
             continue
         for other, others in _names(source).items():
             shared = sorted(set(names) & set(others))
-            if shared and source.provider.types[other].default:
+            if shared and source.provider.types[other].forwarded:
                 yield (
                     f'[{source.name}.events] "{event_type}" and "{other}" both become {shared[0]}: '
                     "what has the same transaction id is counted once, everything else twice"

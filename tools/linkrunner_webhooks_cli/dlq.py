@@ -6,19 +6,21 @@ import json
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
 from linkrunner_webhooks.capture import Pace
 from linkrunner_webhooks.config import Config
-from linkrunner_webhooks.redrive import Filter, Forecast, Letter, Reading, foresee
+from linkrunner_webhooks.dead_letters import Filter, Letter, Reading, foresee
+from linkrunner_webhooks.errors import Reason
+from linkrunner_webhooks.translation import Decision
 from linkrunner_webhooks_cli.failures import Commands, Failure
 from linkrunner_webhooks_cli.output import (
     ago,
@@ -29,21 +31,20 @@ from linkrunner_webhooks_cli.output import (
     write_table,
     write_text,
 )
-from linkrunner_webhooks_cli.sources import read_config
+from linkrunner_webhooks_cli.sources import config_option, read_config
 from linkrunner_webhooks_cli.stacks import Stack, find, stack_option
-from linkrunner_webhooks_cli.trying import config_option
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
 # What a person does about each reason.
-ADVICE = {
-    "missing_user": "fix user_id in webhooks.toml, deploy, redrive",
-    "untranslatable": "no mapper understands it: `dlq show`, fix or report it, deploy, redrive",
-    "unroutable": "put the source's table back into webhooks.toml, deploy, redrive",
-    "unreadable": "not put there by this system: `dlq show`, discard",
-    "refused": "Linkrunner refuses the event itself: `dlq show`, fix the mapping, deploy, redrive",
-    "exhausted": "Linkrunner was out of reach for days: check it and the key, redrive",
-    "crashed": "the function died on it: see its log, fix, deploy, redrive",
+ADVICE: Final[Mapping[str, str]] = {
+    Reason.MISSING_USER: "fix user_id in webhooks.toml, deploy, redrive",
+    Reason.UNTRANSLATABLE: "no mapper understands it: `dlq show`, fix or report it, deploy, redrive",
+    Reason.UNROUTABLE: "put the source's table back into webhooks.toml, deploy, redrive",
+    Reason.UNREADABLE: "not put there by this system: `dlq show`, discard",
+    Reason.REFUSED: "Linkrunner refuses the event itself: `dlq show`, fix the mapping, deploy, redrive",
+    Reason.EXHAUSTED: "Linkrunner was out of reach for days: check it and the key, redrive",
+    Reason.CRASHED: "the function died on it: see its log, fix, deploy, redrive",
 }
 
 
@@ -95,8 +96,8 @@ class Selection:
     def letters(self, reading: Reading) -> Iterator[Letter]:
         return islice((each for each in reading if self.filter.matches(each)), self.limit)
 
-    def forecast(self, config: Config) -> Callable[[Letter], Forecast]:
-        return lambda letter: foresee(letter, config, self.stack.payer)
+    def forecast(self, config: Config) -> Callable[[Letter], Decision]:
+        return lambda letter: foresee(letter, config, self.stack.user_of)
 
 
 @click.group(cls=Commands)
@@ -183,7 +184,7 @@ def show(
         letter = next((each for each in reading if id in (each.id, each.event_id)), None)
     if letter is None:
         raise Failure(f"no parked message has the id {id}; `dlq list --json` prints the ids")
-    forecast = foresee(letter, config, found.payer)
+    forecast = foresee(letter, config, found.user_of)
     story = _told(letter) | {"advice": ADVICE.get(letter.reason, ""), "now": _foretold(forecast)}
     if body:
         story["message"] = letter.text
@@ -193,10 +194,10 @@ def show(
         _write_story(story)
 
 
-def _foretold(forecast: Forecast) -> dict[str, Any]:
+def _foretold(forecast: Decision) -> dict[str, Any]:
     return {
         "outcome": forecast.outcome.value,
-        "reason": forecast.reason,
+        "reason": forecast.reason.value,
         "detail": forecast.detail,
         "events": [event.body() for event in forecast.events],
     }
@@ -235,7 +236,7 @@ def preview(*, as_json: bool, config_path: Path | None, **filters: Any) -> None:
     with letters.reading() as reading:
         for letter in progress("Trying", selection.letters(reading), letters.count()):
             forecast = foretell(letter)
-            reason = "" if forecast.reason == "none" else forecast.reason
+            reason = "" if forecast.reason is Reason.NONE else forecast.reason.value
             changes[letter.reason, forecast.outcome.value, reason] += 1
             for name, moved in forecast.money:
                 what = f"{moved.currency} as {name}"

@@ -9,7 +9,8 @@ from linkrunner_webhooks_cli.catalogue import check, providers
 from linkrunner_webhooks_cli.dlq import dlq
 from linkrunner_webhooks_cli.doctor import doctor
 from linkrunner_webhooks_cli.failures import Commands
-from linkrunner_webhooks_cli.trying import send, translate
+from linkrunner_webhooks_cli.send import send
+from linkrunner_webhooks_cli.translate import translate
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

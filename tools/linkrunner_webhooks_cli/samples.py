@@ -17,7 +17,8 @@ from typing import Any
 
 from linkrunner_webhooks.config import Source, suggest
 from linkrunner_webhooks.errors import WebhookError
-from linkrunner_webhooks.model import CommerceEvent, Money, Webhook
+from linkrunner_webhooks.model import CommerceEvent, Webhook
+from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.users import find_user
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_local.project import ROOT
@@ -48,6 +49,40 @@ class Sample:
     def signed(self, source: Source, secret: str, now: float) -> Webhook:
         """As the provider would send it."""
         return source.signature.sign(self.webhook(source), secret, now)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One value of the body, at a dotted path like `data.object.livemode` or `lines.0.id`."""
+
+    path: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """How a webhook to send differs from its sample; None leaves a part as it is.
+
+    `amount` is in major units. Without `same_ids` the webhook is another sale, with ids of its own.
+    """
+
+    user_id: str | None = None
+    amount: Decimal | None = None
+    currency: str | None = None
+    settings: tuple[Setting, ...] = ()
+    same_ids: bool = False
+
+    def apply(self, sample: Sample, source: Source) -> Sample:
+        """The changed sample. Raises Failure when it has no place for a change."""
+        if not self.same_ids:
+            sample = with_fresh_ids(sample, source)
+        if self.user_id is not None:
+            sample = with_user(sample, source, self.user_id)
+        if self.amount is not None or self.currency is not None:
+            sample = with_money(sample, source, self.amount, self.currency)
+        for setting in self.settings:
+            sample = with_value(sample, setting)
+        return sample
 
 
 def load(source: Source, event_type: str) -> Sample:
@@ -104,17 +139,17 @@ def with_money(
     raise Failure("the amount of this sample cannot be set; use --set path=value")
 
 
-def with_value(sample: Sample, path: str, value: Any) -> Sample:
-    """The sample with one value set, at a dotted path like `data.object.livemode` or `lines.0.id`."""
+def with_value(sample: Sample, setting: Setting) -> Sample:
+    """The sample with one value set. Raises Failure when it has no such place."""
     body = json.loads(json.dumps(sample.body))
-    *parents, last = path.split(".")
+    *parents, last = setting.path.split(".")
     place = body
     try:
         for parent in parents:
             place = place[int(parent)] if isinstance(place, list) else place[parent]
-        place[int(last) if isinstance(place, list) else last] = value
+        place[int(last) if isinstance(place, list) else last] = setting.value
     except (KeyError, IndexError, TypeError, ValueError):
-        raise Failure(f"--set {path}: the sample has no such place") from None
+        raise Failure(f"--set {setting.path}: the sample has no such place") from None
     return replace(sample, body=body)
 
 

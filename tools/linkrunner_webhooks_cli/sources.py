@@ -12,6 +12,16 @@ from linkrunner_webhooks.config import Config, Source
 from linkrunner_webhooks.provider import Provider
 from linkrunner_webhooks_cli.failures import Failure
 
+config_option = click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Another webhooks.toml (default: WEBHOOKS_TOML, else the packaged one).",
+)
+source_option = click.option(
+    "--source", help="The table of webhooks.toml, when it is not the provider."
+)
+
 
 def read_config(path: Path | None) -> Config:
     """The given file, the one WEBHOOKS_TOML names, or the packaged one."""

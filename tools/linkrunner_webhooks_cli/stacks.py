@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import boto3
 import click
 
+from linkrunner_webhooks.dead_letters import DeadLetters
 from linkrunner_webhooks.once import Claims
-from linkrunner_webhooks.redrive import DeadLetters
-from linkrunner_webhooks.translation import Planned
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_local import state
 
@@ -47,10 +46,9 @@ class Stack:
             self.client("sqs"), self.output("DeadLetterQueueUrl"), self.output("WebhookQueueUrl")
         )
 
-    def payer(self, planned: Planned) -> str | None:
-        """Who paid for what a refund or a dispute follows, as far as this stack captured it."""
-        claims = Claims(self.client("dynamodb"), self.output("ClaimsTableName"))
-        return claims.user_of(planned.follows)
+    def user_of(self, keys: Sequence[str]) -> str | None:
+        """The user of a fact with any of these keys, as far as this stack captured it."""
+        return Claims(self.client("dynamodb"), self.output("ClaimsTableName")).user_of(keys)
 
 
 def find(name: str | None) -> Stack:
@@ -81,5 +79,8 @@ def _described(name: str, client: Callable[[Service], Any]) -> dict[str, Any]:
     return dict(stacks[0])
 
 
-def _pairs(described: dict[str, Any], sort: str) -> dict[str, str]:
-    return {each[f"{sort}Key"]: each[f"{sort}Value"] for each in described.get(f"{sort}s", ())}
+def _pairs(described: dict[str, Any], category: str) -> dict[str, str]:
+    return {
+        each[f"{category}Key"]: each[f"{category}Value"]
+        for each in described.get(f"{category}s", ())
+    }

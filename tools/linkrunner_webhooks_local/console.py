@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Self, TextIO
 from rich.console import Console as Terminal
 from rich.text import Text
 
-from linkrunner_webhooks_local.linkrunner import Arrival
+from linkrunner_webhooks_local.embedded_linkrunner import Arrival
 
 if TYPE_CHECKING:
     from linkrunner_webhooks.reports import Report

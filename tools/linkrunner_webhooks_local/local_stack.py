@@ -12,17 +12,17 @@ from functools import partial
 from typing import Any, Final
 
 from linkrunner_webhooks import deliver_function, receive_function
-from linkrunner_webhooks_local import stack as stacks
-from linkrunner_webhooks_local.aws import embedded_aws
+from linkrunner_webhooks_local import cloudformation as stacks
+from linkrunner_webhooks_local.cloudformation import Stack
 from linkrunner_webhooks_local.console import Console
+from linkrunner_webhooks_local.embedded_aws import embedded_aws
+from linkrunner_webhooks_local.embedded_linkrunner import EmbeddedLinkrunner
 from linkrunner_webhooks_local.gateway import Receive, gateway
-from linkrunner_webhooks_local.linkrunner import EmbeddedLinkrunner
 from linkrunner_webhooks_local.loopback import listen, serving, url_of
 from linkrunner_webhooks_local.poller import Deliver, Poller
 from linkrunner_webhooks_local.project import LocalError
 from linkrunner_webhooks_local.sandboxes import Sandboxes
 from linkrunner_webhooks_local.settings import Settings
-from linkrunner_webhooks_local.stack import Stack
 from linkrunner_webhooks_local.state import LocalStack, published
 
 _RECEIVE: Final = "ReceiveFunction"

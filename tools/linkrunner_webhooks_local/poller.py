@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from linkrunner_webhooks_local.stack import Source
+from linkrunner_webhooks_local.cloudformation import EventSource
 
 Deliver = Callable[[dict[str, Any], Callable[[], float]], Mapping[str, Any] | None]
 
@@ -28,7 +28,7 @@ class Poller:
     """Feeds one queue to a function. `lent` gives a copy of the function for one invocation."""
 
     sqs: Any
-    source: Source
+    source: EventSource
     region: str
     timeout: float
     lent: Callable[[], AbstractContextManager[Deliver]]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from linkrunner_webhooks_local.aws import Aws
+from linkrunner_webhooks_local.embedded_aws import Aws
 from linkrunner_webhooks_local.project import STATE_FILE
 
 

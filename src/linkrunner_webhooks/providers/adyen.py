@@ -19,18 +19,11 @@ from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from linkrunner_webhooks.errors import Malformed, Untranslatable
-from linkrunner_webhooks.items import SignedItems
-from linkrunner_webhooks.model import (
-    CommerceEvent,
-    Id,
-    Identity,
-    Kind,
-    Money,
-    OptionalId,
-    Payload,
-    Webhook,
-)
-from linkrunner_webhooks.provider import Context, Options, Provider, iso_time, name
+from linkrunner_webhooks.model import CommerceEvent, Identity, Kind, Webhook
+from linkrunner_webhooks.money import Money
+from linkrunner_webhooks.provider import Context, Options, Provider
+from linkrunner_webhooks.reading import Id, OptionalId, Payload, iso_time, name
+from linkrunner_webhooks.signatures.signed_items import SignedItems
 
 _ITEMS, _ITEM = "notificationItems", "NotificationRequestItem"
 # Where Adyen's own table differs from ISO 4217; the ones of CLP and CVE are unconfirmed.
@@ -233,7 +226,6 @@ def _event(
     "AUTHORISATION",
     Kind.PURCHASE_COMPLETED,
     Kind.SUBSCRIPTION_RENEWED,
-    payload=Notification,
     besides={Kind.PAYMENT_FAILED: True, Kind.PURCHASE_INITIATED: False},
 )
 def authorised(event: Notification, context: Context) -> Iterator[CommerceEvent]:
@@ -248,13 +240,7 @@ def authorised(event: Notification, context: Context) -> Iterator[CommerceEvent]
         yield _event(item, Kind.PAYMENT_FAILED, item.worth, item.psp_reference)
 
 
-@provider.on(
-    "CAPTURE",
-    Kind.PURCHASE_COMPLETED,
-    Kind.SUBSCRIPTION_RENEWED,
-    payload=Notification,
-    default=False,
-)
+@provider.off("CAPTURE", Kind.PURCHASE_COMPLETED, Kind.SUBSCRIPTION_RENEWED)
 def captured(event: Notification, context: Context) -> Iterator[CommerceEvent]:
     item = event.item
     if item.succeeded:
@@ -264,20 +250,20 @@ def captured(event: Notification, context: Context) -> Iterator[CommerceEvent]:
         yield _event(item, kind, item.money, fact, item.payment)
 
 
-@provider.on("ORDER_CLOSED", Kind.PURCHASE_COMPLETED, payload=Notification, default=False)
+@provider.off("ORDER_CLOSED", Kind.PURCHASE_COMPLETED)
 def order_closed(event: Notification, context: Context) -> Iterator[CommerceEvent]:
     if event.item.succeeded:
         yield _event(event.item, context.kind, event.item.money, event.item.psp_reference)
 
 
-@provider.on("CAPTURE_FAILED", Kind.PURCHASE_REVERSED, payload=Notification)
+@provider.on("CAPTURE_FAILED", Kind.PURCHASE_REVERSED)
 def capture_failed(event: Notification, context: Context) -> Iterator[CommerceEvent]:
     if event.item.succeeded:
         yield _returned(event.item, context.kind)
 
 
-@provider.on("REFUND", Kind.PURCHASE_REFUNDED, Kind.REFUND_FAILED, payload=Notification)
-@provider.on("REFUND_WITH_DATA", Kind.PURCHASE_REFUNDED, Kind.REFUND_FAILED, payload=Notification)
+@provider.on("REFUND", Kind.PURCHASE_REFUNDED, Kind.REFUND_FAILED)
+@provider.on("REFUND_WITH_DATA", Kind.PURCHASE_REFUNDED, Kind.REFUND_FAILED)
 def refunded(event: Notification, context: Context) -> Iterator[CommerceEvent]:
     # Each refund has a reference and an amount of its own. It may still fail days after its success.
     item = event.item
@@ -285,8 +271,8 @@ def refunded(event: Notification, context: Context) -> Iterator[CommerceEvent]:
         yield _returned(item, Kind.REFUND_FAILED if item.failed else Kind.PURCHASE_REFUNDED)
 
 
-@provider.on("REFUND_FAILED", Kind.REFUND_FAILED, payload=Notification)
-@provider.on("REFUNDED_REVERSED", Kind.REFUND_FAILED, payload=Notification)
+@provider.on("REFUND_FAILED", Kind.REFUND_FAILED)
+@provider.on("REFUNDED_REVERSED", Kind.REFUND_FAILED)
 def refund_failed(event: Notification, context: Context) -> Iterator[CommerceEvent]:
     yield _returned(event.item, context.kind)
 
@@ -297,16 +283,14 @@ def _returned(item: Item, kind: Kind) -> CommerceEvent:
     return _event(item, kind, item.money, item.psp_reference, *paid_by)
 
 
-@provider.on("CANCELLATION", Kind.PURCHASE_CANCELLED, payload=Notification)
-@provider.on("TECHNICAL_CANCEL", Kind.PURCHASE_CANCELLED, payload=Notification)
+@provider.on("CANCELLATION", Kind.PURCHASE_CANCELLED)
+@provider.on("TECHNICAL_CANCEL", Kind.PURCHASE_CANCELLED)
 def cancelled(event: Notification, context: Context) -> Iterator[CommerceEvent]:
     if event.item.succeeded:
         yield _cancelled(event.item)
 
 
-@provider.on(
-    "CANCEL_OR_REFUND", Kind.PURCHASE_CANCELLED, Kind.PURCHASE_REFUNDED, payload=Notification
-)
+@provider.on("CANCEL_OR_REFUND", Kind.PURCHASE_CANCELLED, Kind.PURCHASE_REFUNDED)
 def cancelled_or_refunded(event: Notification, context: Context) -> Iterator[CommerceEvent]:
     item = event.item
     if item.succeeded:
@@ -318,12 +302,12 @@ def _cancelled(item: Item) -> CommerceEvent:
     return _event(item, Kind.PURCHASE_CANCELLED, item.worth, item.payment, item.payment)
 
 
-@provider.on("CHARGEBACK", Kind.DISPUTE_OPENED, payload=Notification)
-@provider.on("NOTIFICATION_OF_CHARGEBACK", Kind.DISPUTE_OPENED, payload=Notification, default=False)
-@provider.on("REQUEST_FOR_INFORMATION", Kind.DISPUTE_OPENED, payload=Notification, default=False)
-@provider.on("CHARGEBACK_REVERSED", Kind.DISPUTE_WON, payload=Notification)
-@provider.on("SECOND_CHARGEBACK", Kind.DISPUTE_LOST, payload=Notification)
-@provider.on("PREARBITRATION_LOST", Kind.DISPUTE_LOST, payload=Notification)
+@provider.on("CHARGEBACK", Kind.DISPUTE_OPENED)
+@provider.off("NOTIFICATION_OF_CHARGEBACK", Kind.DISPUTE_OPENED)
+@provider.off("REQUEST_FOR_INFORMATION", Kind.DISPUTE_OPENED)
+@provider.on("CHARGEBACK_REVERSED", Kind.DISPUTE_WON)
+@provider.on("SECOND_CHARGEBACK", Kind.DISPUTE_LOST)
+@provider.on("PREARBITRATION_LOST", Kind.DISPUTE_LOST)
 def disputed(event: Notification, context: Context) -> Iterator[CommerceEvent]:
     # All reports of a dispute have the dispute's reference. A payment can have several: one for each capture.
     item = event.item
@@ -331,8 +315,8 @@ def disputed(event: Notification, context: Context) -> Iterator[CommerceEvent]:
         yield _event(item, context.kind, item.money, item.psp_reference, item.payment)
 
 
-@provider.on("OFFER_CLOSED", Kind.CHECKOUT_ABANDONED, payload=Notification, default=False)
-@provider.on("EXPIRE", Kind.PAYMENT_EXPIRED, payload=Notification, default=False)
+@provider.off("OFFER_CLOSED", Kind.CHECKOUT_ABANDONED)
+@provider.off("EXPIRE", Kind.PAYMENT_EXPIRED)
 def ended(event: Notification, context: Context) -> Iterator[CommerceEvent]:
     item = event.item
     if not item.failed:

@@ -19,19 +19,41 @@ from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from linkrunner_webhooks.errors import Malformed, Untranslatable
-from linkrunner_webhooks.jws import SignedPayload
-from linkrunner_webhooks.model import (
-    CommerceEvent,
-    Id,
-    Identity,
-    Item,
-    Kind,
-    Money,
-    OptionalId,
-    Payload,
-    Webhook,
-)
-from linkrunner_webhooks.provider import Context, Provider, epoch_ms, name, parse
+from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
+from linkrunner_webhooks.money import Money
+from linkrunner_webhooks.provider import Context, Provider
+from linkrunner_webhooks.reading import Id, OptionalId, Payload, epoch_ms, name, parse
+from linkrunner_webhooks.signatures.jws import Claims, SignedPayload
+
+# Others are a developer's own machine, which signs with a key of its own.
+_ENVIRONMENTS = ("Production", "Sandbox")
+
+
+def part_of(payload: Claims) -> Claims:
+    """The one part of four that says what a notification is about. Raises ValueError when there is none."""
+    for member in ("data", "appData", "summary", "externalPurchaseToken"):
+        if isinstance(part := payload.get(member), dict):
+            return part
+    raise ValueError("a notification about nothing")
+
+
+def is_meant(part: Claims, app: str) -> bool:
+    """Whether a part is about the configured `<bundle id>` or `<bundle id>/<app id>`.
+
+    The app id is named in production only.
+    """
+    bundle_id, _, app_id = app.partition("/")
+    environment = part.get("environment") or _implied_environment(part)
+    if part["bundleId"] != bundle_id or not bundle_id or environment not in _ENVIRONMENTS:
+        return False
+    return not app_id or environment == "Sandbox" or str(part["appAppleId"]) == app_id
+
+
+def _implied_environment(part: Claims) -> str:
+    """Tokens of external purchases say it in their id."""
+    sandbox = str(part.get("externalPurchaseId") or "").startswith("SANDBOX")
+    return "Sandbox" if sandbox else "Production"
+
 
 _SIGNED_BY_APPLE = SignedPayload(
     member="signedPayload",
@@ -39,7 +61,11 @@ _SIGNED_BY_APPLE = SignedPayload(
     root="63343abfb89a6a03ebb57e9b3f5fa7be7c4f5c756f3017b3a8c488c3653e9179",
     leaf_extension="1.2.840.113635.100.6.11.1",
     intermediate_extension="1.2.840.113635.100.6.2.1",
+    part=part_of,
     nested=("signedTransactionInfo", "signedRenewalInfo"),
+    # Renewals do not name the app.
+    agreeing=("bundleId", "environment"),
+    meant=is_meant,
 )
 # A transaction this much older than its notification was reported by another one.
 _NEW = timedelta(days=1)
@@ -248,7 +274,7 @@ def _changed(
     )
 
 
-@provider.on("SUBSCRIBED", Kind.SUBSCRIPTION_STARTED, Kind.TRIAL_STARTED, payload=Notification)
+@provider.on("SUBSCRIBED", Kind.SUBSCRIPTION_STARTED, Kind.TRIAL_STARTED)
 def subscribed(event: Notification, context: Context) -> Iterator[CommerceEvent]:
     transaction = event.transaction
     if not transaction.shared:
@@ -256,21 +282,21 @@ def subscribed(event: Notification, context: Context) -> Iterator[CommerceEvent]
         yield _charged(kind, transaction)
 
 
-@provider.on("DID_RENEW", Kind.SUBSCRIPTION_RENEWED, payload=Notification)
-@provider.on("ONE_TIME_CHARGE", Kind.PURCHASE_COMPLETED, payload=Notification)
+@provider.on("DID_RENEW", Kind.SUBSCRIPTION_RENEWED)
+@provider.on("ONE_TIME_CHARGE", Kind.PURCHASE_COMPLETED)
 def charged(event: Notification, context: Context) -> Iterator[CommerceEvent]:
     # Whether the period before was a trial is not said, so its conversion is a renewal like others.
     if not event.transaction.shared:
         yield _charged(context.kind, event.transaction)
 
 
-@provider.on("DID_CHANGE_RENEWAL_PREF", Kind.SUBSCRIPTION_PRODUCT_CHANGED, payload=Notification)
+@provider.on("DID_CHANGE_RENEWAL_PREF", Kind.SUBSCRIPTION_PRODUCT_CHANGED)
 def product_changed(event: Notification, context: Context) -> Iterator[CommerceEvent]:
     # An upgrade is charged at once; everything else begins with the next period.
     yield from _changed_or_charged(event, context.kind, charged=event.subtype == "UPGRADE")
 
 
-@provider.on("OFFER_REDEEMED", Kind.SUBSCRIPTION_OFFER_REDEEMED, payload=Notification)
+@provider.on("OFFER_REDEEMED", Kind.SUBSCRIPTION_OFFER_REDEEMED)
 def offer_redeemed(event: Notification, context: Context) -> Iterator[CommerceEvent]:
     charged = event.subtype != "DOWNGRADE" and _is_new(event.transaction, context)
     yield from _changed_or_charged(event, context.kind, charged=charged)
@@ -295,10 +321,7 @@ def _changed_or_charged(
 
 
 @provider.on(
-    "DID_CHANGE_RENEWAL_STATUS",
-    Kind.SUBSCRIPTION_CANCELLED,
-    Kind.SUBSCRIPTION_REACTIVATED,
-    payload=Notification,
+    "DID_CHANGE_RENEWAL_STATUS", Kind.SUBSCRIPTION_CANCELLED, Kind.SUBSCRIPTION_REACTIVATED
 )
 def renewal_status_changed(event: Notification, context: Context) -> Iterator[CommerceEvent]:
     kinds = {
@@ -310,16 +333,16 @@ def renewal_status_changed(event: Notification, context: Context) -> Iterator[Co
         yield _changed(kind, event.transaction)
 
 
-@provider.on("DID_FAIL_TO_RENEW", Kind.SUBSCRIPTION_BILLING_ISSUE, payload=Notification)
-@provider.on("RENEWAL_EXTENDED", Kind.SUBSCRIPTION_EXTENDED, payload=Notification)
+@provider.on("DID_FAIL_TO_RENEW", Kind.SUBSCRIPTION_BILLING_ISSUE)
+@provider.on("RENEWAL_EXTENDED", Kind.SUBSCRIPTION_EXTENDED)
 def subscription_changed(event: Notification, context: Context) -> Iterator[CommerceEvent]:
     # These happen more than once in a subscription's life.
     if not event.transaction.shared:
         yield _changed(context.kind, event.transaction)
 
 
-@provider.on("EXPIRED", Kind.SUBSCRIPTION_EXPIRED, payload=Notification)
-@provider.on("GRACE_PERIOD_EXPIRED", Kind.SUBSCRIPTION_EXPIRED, payload=Notification)
+@provider.on("EXPIRED", Kind.SUBSCRIPTION_EXPIRED)
+@provider.on("GRACE_PERIOD_EXPIRED", Kind.SUBSCRIPTION_EXPIRED)
 def subscription_expired(event: Notification, context: Context) -> Iterator[CommerceEvent]:
     # After a grace period come both; the last transaction is what ended.
     transaction = event.transaction
@@ -327,13 +350,13 @@ def subscription_expired(event: Notification, context: Context) -> Iterator[Comm
         yield _changed(context.kind, transaction, transaction.transaction_id)
 
 
-@provider.on("REVOKE", Kind.SUBSCRIPTION_REVOKED, payload=Notification)
+@provider.on("REVOKE", Kind.SUBSCRIPTION_REVOKED)
 def revoked(event: Notification, context: Context) -> Iterator[CommerceEvent]:
     # The only one that is about a family member: what was shared with them no longer is.
     yield _changed(context.kind, event.transaction, event.transaction.transaction_id)
 
 
-@provider.on("REFUND", Kind.PURCHASE_REFUNDED, payload=Notification)
+@provider.on("REFUND", Kind.PURCHASE_REFUNDED)
 def refunded(event: Notification, context: Context) -> Iterator[CommerceEvent]:
     transaction = event.transaction
     if not transaction.shared:
@@ -341,7 +364,7 @@ def refunded(event: Notification, context: Context) -> Iterator[CommerceEvent]:
         yield _returned(context.kind, transaction, transaction.refund_id, moment=moment)
 
 
-@provider.on("REFUND_REVERSED", Kind.REFUND_REVERSED, payload=Notification)
+@provider.on("REFUND_REVERSED", Kind.REFUND_REVERSED)
 def refund_reversed(event: Notification, context: Context) -> Iterator[CommerceEvent]:
     # It can happen again after another refund, and has no date: each notification is one of its own.
     if not event.transaction.shared:

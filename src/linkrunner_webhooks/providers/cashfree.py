@@ -16,18 +16,11 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import BeforeValidator, model_validator
 
 from linkrunner_webhooks.errors import Untranslatable
-from linkrunner_webhooks.model import (
-    CommerceEvent,
-    Id,
-    Identity,
-    Kind,
-    Money,
-    OptionalId,
-    Payload,
-    Webhook,
-)
-from linkrunner_webhooks.provider import Context, Provider, iso_time, name, parse
-from linkrunner_webhooks.signatures import HmacWithHeaders
+from linkrunner_webhooks.model import CommerceEvent, Identity, Kind, Webhook
+from linkrunner_webhooks.money import Money
+from linkrunner_webhooks.provider import Context, Provider
+from linkrunner_webhooks.reading import Id, OptionalId, Payload, iso_time, name, parse
+from linkrunner_webhooks.signatures.hmacs import HmacWithHeaders
 
 _EVENT_ID = "x-idempotency-key"
 
@@ -197,15 +190,15 @@ class Paid(Payload):
         )
 
 
-@provider.on("PAYMENT_SUCCESS_WEBHOOK", Kind.PURCHASE_COMPLETED, payload=Event[Paid])
+@provider.on("PAYMENT_SUCCESS_WEBHOOK", Kind.PURCHASE_COMPLETED)
 def payment_succeeded(event: Event[Paid], context: Context) -> Iterator[CommerceEvent]:
     # The order too: it is paid once, and a refund may name nothing else.
     paid = event.data
     yield paid.event(context.kind, *_ids(paid.payment.cf_payment_id, order=paid.order.order_id))
 
 
-@provider.on("PAYMENT_FAILED_WEBHOOK", Kind.PAYMENT_FAILED, payload=Event[Paid])
-@provider.on("PAYMENT_USER_DROPPED_WEBHOOK", Kind.CHECKOUT_ABANDONED, payload=Event[Paid])
+@provider.on("PAYMENT_FAILED_WEBHOOK", Kind.PAYMENT_FAILED)
+@provider.on("PAYMENT_USER_DROPPED_WEBHOOK", Kind.CHECKOUT_ABANDONED)
 def payment_attempt_ended(event: Event[Paid], context: Context) -> Iterator[CommerceEvent]:
     # Not final: each is one attempt to pay the order.
     yield event.data.event(context.kind, event.data.payment.cf_payment_id)
@@ -233,7 +226,7 @@ class Refunded(Payload):
     refund: Refund
 
 
-@provider.on("REFUND_STATUS_WEBHOOK", Kind.PURCHASE_REFUNDED, payload=Event[Refunded])
+@provider.on("REFUND_STATUS_WEBHOOK", Kind.PURCHASE_REFUNDED)
 def refunded(event: Event[Refunded], context: Context) -> Iterator[CommerceEvent]:
     refund = event.data.refund
     if refund.done:
@@ -287,18 +280,12 @@ class Disputed(Payload):
         )
 
 
-@provider.on("DISPUTE_CREATED", Kind.DISPUTE_OPENED, payload=Event[Disputed])
+@provider.on("DISPUTE_CREATED", Kind.DISPUTE_OPENED)
 def dispute_opened(event: Event[Disputed], context: Context) -> Iterator[CommerceEvent]:
     yield event.data.event(context.kind)
 
 
-@provider.on(
-    "DISPUTE_CLOSED",
-    Kind.DISPUTE_CLOSED,
-    Kind.DISPUTE_WON,
-    Kind.DISPUTE_LOST,
-    payload=Event[Disputed],
-)
+@provider.on("DISPUTE_CLOSED", Kind.DISPUTE_CLOSED, Kind.DISPUTE_WON, Kind.DISPUTE_LOST)
 def dispute_closed(event: Event[Disputed], context: Context) -> Iterator[CommerceEvent]:
     yield event.data.event(event.data.dispute.outcome)
 
@@ -358,8 +345,8 @@ _REPEATED = (Kind.SUBSCRIPTION_HALTED, Kind.SUBSCRIPTION_PAUSED)
 _STATE_KINDS = tuple(dict.fromkeys(_STATES.values()))
 
 
-@provider.on("SUBSCRIPTION_STATUS_CHANGED", *_STATE_KINDS, payload=Event[Changed])
-@provider.on("SUBSCRIPTION_STATUS_CHANGE", *_STATE_KINDS, payload=Event[Changed])
+@provider.on("SUBSCRIPTION_STATUS_CHANGED", *_STATE_KINDS)
+@provider.on("SUBSCRIPTION_STATUS_CHANGE", *_STATE_KINDS)
 def subscription_changed(event: Event[Changed], context: Context) -> Iterator[CommerceEvent]:
     # No amount: SUBSCRIPTION_PAYMENT_SUCCESS brings it.
     changed = event.data
@@ -383,9 +370,7 @@ class Authorised(Subscribed):
         return self.authorization_status == "ACTIVE" or self.payment_status == "SUCCESS"
 
 
-@provider.on(
-    "SUBSCRIPTION_AUTH_STATUS", Kind.TRIAL_STARTED, payload=Event[Authorised], default=False
-)
+@provider.off("SUBSCRIPTION_AUTH_STATUS", Kind.TRIAL_STARTED)
 def subscription_authorised(event: Event[Authorised], context: Context) -> Iterator[CommerceEvent]:
     # Nothing says whether a trial follows: whoever switches it on knows.
     authorised = event.data
@@ -420,15 +405,13 @@ class Charge(Subscribed):
         )
 
 
-@provider.on("SUBSCRIPTION_PAYMENT_SUCCESS", Kind.SUBSCRIPTION_RENEWED, payload=Event[Charge])
+@provider.on("SUBSCRIPTION_PAYMENT_SUCCESS", Kind.SUBSCRIPTION_RENEWED)
 def subscription_charged(event: Event[Charge], context: Context) -> Iterator[CommerceEvent]:
     yield event.data.event(context.kind, *event.data.ids)
 
 
-@provider.on("SUBSCRIPTION_PAYMENT_FAILED", Kind.SUBSCRIPTION_PAYMENT_FAILED, payload=Event[Charge])
-@provider.on(
-    "SUBSCRIPTION_PAYMENT_CANCELLED", Kind.SUBSCRIPTION_PAYMENT_FAILED, payload=Event[Charge]
-)
+@provider.on("SUBSCRIPTION_PAYMENT_FAILED", Kind.SUBSCRIPTION_PAYMENT_FAILED)
+@provider.on("SUBSCRIPTION_PAYMENT_CANCELLED", Kind.SUBSCRIPTION_PAYMENT_FAILED)
 def subscription_charge_failed(event: Event[Charge], context: Context) -> Iterator[CommerceEvent]:
     # One payment can fail again and again.
     yield event.data.event(context.kind, *_each_time(event.data.ids, context))
@@ -443,9 +426,7 @@ class SubscriptionRefund(Subscribed, Refund):
         return _ids(self.cf_refund_id, refund=_within(self.subscription_id, self.refund_id))
 
 
-@provider.on(
-    "SUBSCRIPTION_REFUND_STATUS", Kind.PURCHASE_REFUNDED, payload=Event[SubscriptionRefund]
-)
+@provider.on("SUBSCRIPTION_REFUND_STATUS", Kind.PURCHASE_REFUNDED)
 def subscription_refunded(
     event: Event[SubscriptionRefund], context: Context
 ) -> Iterator[CommerceEvent]:

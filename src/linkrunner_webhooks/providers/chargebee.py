@@ -17,19 +17,11 @@ from decimal import Decimal
 from typing import TypeVar
 
 from linkrunner_webhooks.errors import Untranslatable
-from linkrunner_webhooks.model import (
-    CommerceEvent,
-    Id,
-    Identity,
-    Item,
-    Kind,
-    Money,
-    OptionalId,
-    Payload,
-    Webhook,
-)
-from linkrunner_webhooks.provider import Context, Provider, name, parse, unix_time
-from linkrunner_webhooks.tokens import BasicAuth
+from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
+from linkrunner_webhooks.money import Money
+from linkrunner_webhooks.provider import Context, Provider
+from linkrunner_webhooks.reading import Id, OptionalId, Payload, name, parse, unix_time
+from linkrunner_webhooks.signatures.tokens import BasicAuth
 
 
 class Head(Payload):
@@ -251,14 +243,13 @@ def _payment(content: Content, kind: Kind) -> CommerceEvent:
     Kind.SUBSCRIPTION_STARTED,
     Kind.SUBSCRIPTION_RENEWED,
     Kind.PURCHASE_COMPLETED,
-    payload=Event,
 )
 def payment_succeeded(event: Event, context: Context) -> Iterator[CommerceEvent]:
     yield _payment(event.content, event.content.paid_for())
 
 
-@provider.on("transaction_created", Kind.PURCHASE_COMPLETED, payload=Event, default=False)
-@provider.on("transaction_updated", Kind.PURCHASE_COMPLETED, payload=Event, default=False)
+@provider.off("transaction_created", Kind.PURCHASE_COMPLETED)
+@provider.off("transaction_updated", Kind.PURCHASE_COMPLETED)
 def transaction_changed(event: Event, context: Context) -> Iterator[CommerceEvent]:
     # Authorisations, refunds and failures are transactions, too (their names are unconfirmed).
     transaction = _held(event.content.transaction)
@@ -266,12 +257,7 @@ def transaction_changed(event: Event, context: Context) -> Iterator[CommerceEven
         yield _payment(event.content, Kind.PURCHASE_COMPLETED)
 
 
-@provider.on(
-    "payment_failed",
-    Kind.SUBSCRIPTION_PAYMENT_FAILED,
-    Kind.PAYMENT_FAILED,
-    payload=Event,
-)
+@provider.on("payment_failed", Kind.SUBSCRIPTION_PAYMENT_FAILED, Kind.PAYMENT_FAILED)
 def payment_failed(event: Event, context: Context) -> Iterator[CommerceEvent]:
     # Not final: each attempt is a transaction of its own.
     of_subscription = event.content.subscription_id is not None
@@ -279,22 +265,17 @@ def payment_failed(event: Event, context: Context) -> Iterator[CommerceEvent]:
     yield _payment(event.content, kind)
 
 
-@provider.on("payment_refunded", Kind.PURCHASE_REFUNDED, payload=Event)
-@provider.on("refund_initiated", Kind.PURCHASE_REFUNDED, payload=Event, default=False)
+@provider.on("payment_refunded", Kind.PURCHASE_REFUNDED)
+@provider.off("refund_initiated", Kind.PURCHASE_REFUNDED)
 def payment_refunded(event: Event, context: Context) -> Iterator[CommerceEvent]:
     # Chargebacks come this way as well, and have no event of their own (unconfirmed).
     refund = _transaction(event.content, Kind.PURCHASE_REFUNDED)
     yield replace(refund, follows=_held(event.content.transaction).follows)
 
 
-@provider.on("subscription_created", Kind.SUBSCRIPTION_STARTED, Kind.TRIAL_STARTED, payload=Event)
-@provider.on(
-    "subscription_created_with_backdating",
-    Kind.SUBSCRIPTION_STARTED,
-    Kind.TRIAL_STARTED,
-    payload=Event,
-)
-@provider.on("subscription_started", Kind.SUBSCRIPTION_STARTED, Kind.TRIAL_STARTED, payload=Event)
+@provider.on("subscription_created", Kind.SUBSCRIPTION_STARTED, Kind.TRIAL_STARTED)
+@provider.on("subscription_created_with_backdating", Kind.SUBSCRIPTION_STARTED, Kind.TRIAL_STARTED)
+@provider.on("subscription_started", Kind.SUBSCRIPTION_STARTED, Kind.TRIAL_STARTED)
 def subscription_began(event: Event, context: Context) -> Iterator[CommerceEvent]:
     # No amount at the start: payment_succeeded brings it. What is to start later will be `started` then.
     subscription = _held(event.content.subscription)
@@ -304,31 +285,24 @@ def subscription_began(event: Event, context: Context) -> Iterator[CommerceEvent
         yield _subscription(event.content, kind, subscription.id)
 
 
-@provider.on("subscription_activated", Kind.TRIAL_CONVERTED, payload=Event)
-@provider.on("subscription_activated_with_backdating", Kind.TRIAL_CONVERTED, payload=Event)
+@provider.on("subscription_activated", Kind.TRIAL_CONVERTED)
+@provider.on("subscription_activated_with_backdating", Kind.TRIAL_CONVERTED)
 def subscription_activated(event: Event, context: Context) -> Iterator[CommerceEvent]:
     yield _subscription(event.content, context.kind, _held(event.content.subscription).id)
 
 
-@provider.on("subscription_renewed", Kind.SUBSCRIPTION_RENEWED, payload=Event, default=False)
-@provider.on("subscription_changed", Kind.SUBSCRIPTION_UPDATED, payload=Event, default=False)
-@provider.on(
-    "subscription_changed_with_backdating",
-    Kind.SUBSCRIPTION_UPDATED,
-    payload=Event,
-    default=False,
-)
-@provider.on("subscription_paused", Kind.SUBSCRIPTION_PAUSED, payload=Event)
-@provider.on("subscription_resumed", Kind.SUBSCRIPTION_RESUMED, payload=Event)
-@provider.on(
-    "subscription_cancellation_scheduled", Kind.SUBSCRIPTION_CANCEL_SCHEDULED, payload=Event
-)
-@provider.on("subscription_cancelled", Kind.SUBSCRIPTION_CANCELLED, payload=Event)
+@provider.off("subscription_renewed", Kind.SUBSCRIPTION_RENEWED)
+@provider.off("subscription_changed", Kind.SUBSCRIPTION_UPDATED)
+@provider.off("subscription_changed_with_backdating", Kind.SUBSCRIPTION_UPDATED)
+@provider.on("subscription_paused", Kind.SUBSCRIPTION_PAUSED)
+@provider.on("subscription_resumed", Kind.SUBSCRIPTION_RESUMED)
+@provider.on("subscription_cancellation_scheduled", Kind.SUBSCRIPTION_CANCEL_SCHEDULED)
+@provider.on("subscription_cancelled", Kind.SUBSCRIPTION_CANCELLED)
 # Spelt with one l, only here.
-@provider.on("subscription_canceled_with_backdating", Kind.SUBSCRIPTION_CANCELLED, payload=Event)
-@provider.on("subscription_reactivated", Kind.SUBSCRIPTION_RESUMED, payload=Event)
-@provider.on("subscription_reactivated_with_backdating", Kind.SUBSCRIPTION_RESUMED, payload=Event)
-@provider.on("subscription_trial_end_reminder", Kind.TRIAL_ENDING, payload=Event, default=False)
+@provider.on("subscription_canceled_with_backdating", Kind.SUBSCRIPTION_CANCELLED)
+@provider.on("subscription_reactivated", Kind.SUBSCRIPTION_RESUMED)
+@provider.on("subscription_reactivated_with_backdating", Kind.SUBSCRIPTION_RESUMED)
+@provider.off("subscription_trial_end_reminder", Kind.TRIAL_ENDING)
 def subscription_changed(event: Event, context: Context) -> Iterator[CommerceEvent]:
     # These happen more than once in a subscription's life. A renewal's amount comes with its payment; where
     # that is made outside Chargebee, the renewal is all there is.
@@ -336,7 +310,7 @@ def subscription_changed(event: Event, context: Context) -> Iterator[CommerceEve
     yield _subscription(event.content, context.kind)
 
 
-@provider.on("customer_created", Kind.CUSTOMER_CREATED, payload=Event, default=False)
+@provider.off("customer_created", Kind.CUSTOMER_CREATED)
 def customer_created(event: Event, context: Context) -> Iterator[CommerceEvent]:
     customer = _held(event.content.customer)
     yield CommerceEvent(kind=Kind.CUSTOMER_CREATED, transactions=(customer.id,))

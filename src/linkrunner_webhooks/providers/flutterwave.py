@@ -17,28 +17,21 @@ from decimal import Decimal
 from pydantic import AliasChoices, Field
 
 from linkrunner_webhooks.errors import Untranslatable
-from linkrunner_webhooks.model import (
-    CommerceEvent,
+from linkrunner_webhooks.model import CommerceEvent, Identity, Kind, Webhook
+from linkrunner_webhooks.money import Money
+from linkrunner_webhooks.provider import Context, Options, Provider
+from linkrunner_webhooks.reading import (
     Id,
-    Identity,
-    Kind,
-    Money,
     OptionalId,
     Payload,
-    Webhook,
-    known,
-)
-from linkrunner_webhooks.provider import (
-    Context,
-    Options,
-    Provider,
     epoch_ms,
     iso_time,
+    known,
     name,
     parse,
 )
-from linkrunner_webhooks.signatures import HmacBody
-from linkrunner_webhooks.tokens import FirstPresent, StaticToken
+from linkrunner_webhooks.signatures.hmacs import HmacBody
+from linkrunner_webhooks.signatures.tokens import FirstPresent, StaticToken
 
 
 class Named(Payload):
@@ -176,7 +169,6 @@ class Charged(Payload):
     "charge.completed",
     Kind.PURCHASE_COMPLETED,
     Kind.SUBSCRIPTION_RENEWED,
-    payload=Charged,
     besides={Kind.PAYMENT_FAILED: True, Kind.PURCHASE_INITIATED: False},
 )
 def charge_completed(charged: Charged, context: Context) -> Iterator[CommerceEvent]:
@@ -223,7 +215,7 @@ class Refunded(Payload):
     data: Refund
 
 
-@provider.on("refund.completed", Kind.PURCHASE_REFUNDED, payload=Refunded)
+@provider.on("refund.completed", Kind.PURCHASE_REFUNDED)
 def refund_completed(refunded: Refunded, context: Context) -> Iterator[CommerceEvent]:
     refund = refunded.data
     if refund.done:
@@ -245,7 +237,7 @@ class Cancelled(Payload):
     data: Subscription
 
 
-@provider.on("subscription.cancelled", Kind.SUBSCRIPTION_CANCELLED, payload=Cancelled)
+@provider.on("subscription.cancelled", Kind.SUBSCRIPTION_CANCELLED)
 def subscription_cancelled(cancelled: Cancelled, context: Context) -> Iterator[CommerceEvent]:
     # Its amount is the plan's, and nobody pays it now.
     yield CommerceEvent(

@@ -15,20 +15,11 @@ from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 from linkrunner_webhooks.errors import Malformed, Untranslatable
-from linkrunner_webhooks.model import (
-    CommerceEvent,
-    Id,
-    Identity,
-    Item,
-    Kind,
-    Money,
-    OptionalId,
-    Payload,
-    Webhook,
-    known,
-)
-from linkrunner_webhooks.provider import Context, Provider, iso_time, name, parse
-from linkrunner_webhooks.signatures import TimestampedHmac
+from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
+from linkrunner_webhooks.money import Money
+from linkrunner_webhooks.provider import Context, Provider
+from linkrunner_webhooks.reading import Id, OptionalId, Payload, iso_time, known, name, parse
+from linkrunner_webhooks.signatures.hmacs import TimestampedHmac
 
 _CLASSIC = re.compile(rb"(?:^|&)alert_name=")
 _SIMULATED = "ntfsimevt_"
@@ -206,8 +197,8 @@ _ORIGINS = {
 _PAID = (Kind.PURCHASE_COMPLETED, Kind.SUBSCRIPTION_STARTED, *dict.fromkeys(_ORIGINS.values()))
 
 
-@provider.on("transaction.completed", *_PAID, payload=Event[Transaction])
-@provider.on("transaction.paid", *_PAID, payload=Event[Transaction], default=False)
+@provider.on("transaction.completed", *_PAID)
+@provider.off("transaction.paid", *_PAID)
 def transaction_paid(event: Event[Transaction], context: Context) -> Iterator[CommerceEvent]:
     transaction = event.data
     if transaction.origin == "subscription_payment_method_change":
@@ -219,18 +210,13 @@ def transaction_paid(event: Event[Transaction], context: Context) -> Iterator[Co
         yield transaction.event(kind, transaction.id)
 
 
-@provider.on("transaction.payment_failed", Kind.PAYMENT_FAILED, payload=Event[Transaction])
+@provider.on("transaction.payment_failed", Kind.PAYMENT_FAILED)
 def payment_failed(event: Event[Transaction], context: Context) -> Iterator[CommerceEvent]:
     # One event per attempt, so the transaction is not the fact.
     yield event.data.event(Kind.PAYMENT_FAILED)
 
 
-@provider.on(
-    "transaction.past_due",
-    Kind.SUBSCRIPTION_PAYMENT_FAILED,
-    payload=Event[Transaction],
-    default=False,
-)
+@provider.off("transaction.past_due", Kind.SUBSCRIPTION_PAYMENT_FAILED)
 def transaction_past_due(event: Event[Transaction], context: Context) -> Iterator[CommerceEvent]:
     # subscription.past_due reports the same, by the subscription and its period.
     transaction = event.data
@@ -238,18 +224,14 @@ def transaction_past_due(event: Event[Transaction], context: Context) -> Iterato
     yield transaction.event(Kind.SUBSCRIPTION_PAYMENT_FAILED, *due)
 
 
-@provider.on("transaction.billed", Kind.INVOICE_ISSUED, payload=Event[Transaction], default=False)
+@provider.off("transaction.billed", Kind.INVOICE_ISSUED)
 def transaction_billed(event: Event[Transaction], context: Context) -> Iterator[CommerceEvent]:
     yield event.data.event(Kind.INVOICE_ISSUED, event.data.id)
 
 
-@provider.on(
-    "transaction.created", Kind.CHECKOUT_STARTED, payload=Event[Transaction], default=False
-)
-@provider.on("transaction.ready", Kind.CHECKOUT_STARTED, payload=Event[Transaction], default=False)
-@provider.on(
-    "transaction.canceled", Kind.CHECKOUT_ABANDONED, payload=Event[Transaction], default=False
-)
+@provider.off("transaction.created", Kind.CHECKOUT_STARTED)
+@provider.off("transaction.ready", Kind.CHECKOUT_STARTED)
+@provider.off("transaction.canceled", Kind.CHECKOUT_ABANDONED)
 def checkout_changed(event: Event[Transaction], context: Context) -> Iterator[CommerceEvent]:
     # Subscriptions make transactions of their own, and nobody stands at a checkout then.
     if event.data.of_a_checkout:
@@ -302,13 +284,7 @@ class Subscription(Payload):
         )
 
 
-@provider.on(
-    "subscription.created",
-    Kind.TRIAL_STARTED,
-    Kind.SUBSCRIPTION_STARTED,
-    payload=Event[Subscription],
-    default=False,
-)
+@provider.off("subscription.created", Kind.TRIAL_STARTED, Kind.SUBSCRIPTION_STARTED)
 def subscription_created(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
     # The twin of subscription.trialing or subscription.activated, one of which comes with it.
     trialing = event.data.status == "trialing"
@@ -316,34 +292,29 @@ def subscription_created(event: Event[Subscription], context: Context) -> Iterat
     yield event.data.event(kind, event.data.id)
 
 
-@provider.on("subscription.trialing", Kind.TRIAL_STARTED, payload=Event[Subscription])
-@provider.on("subscription.canceled", Kind.SUBSCRIPTION_CANCELLED, payload=Event[Subscription])
+@provider.on("subscription.trialing", Kind.TRIAL_STARTED)
+@provider.on("subscription.canceled", Kind.SUBSCRIPTION_CANCELLED)
 def subscription_began_or_ended(
     event: Event[Subscription], context: Context
 ) -> Iterator[CommerceEvent]:
     yield event.data.event(context.kind, event.data.id)
 
 
-@provider.on(
-    "subscription.activated",
-    Kind.SUBSCRIPTION_STARTED,
-    Kind.TRIAL_CONVERTED,
-    payload=Event[Subscription],
-)
+@provider.on("subscription.activated", Kind.SUBSCRIPTION_STARTED, Kind.TRIAL_CONVERTED)
 def subscription_activated(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
     # No amount: transaction.completed brings it.
     kind = Kind.TRIAL_CONVERTED if event.data.tried else Kind.SUBSCRIPTION_STARTED
     yield event.data.event(kind, event.data.id)
 
 
-@provider.on("subscription.past_due", Kind.SUBSCRIPTION_PAYMENT_FAILED, payload=Event[Subscription])
+@provider.on("subscription.past_due", Kind.SUBSCRIPTION_PAYMENT_FAILED)
 def subscription_past_due(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
     due = _due(event.data.id, event.data.current_billing_period)
     yield event.data.event(Kind.SUBSCRIPTION_PAYMENT_FAILED, *due)
 
 
-@provider.on("subscription.paused", Kind.SUBSCRIPTION_PAUSED, payload=Event[Subscription])
-@provider.on("subscription.resumed", Kind.SUBSCRIPTION_RESUMED, payload=Event[Subscription])
+@provider.on("subscription.paused", Kind.SUBSCRIPTION_PAUSED)
+@provider.on("subscription.resumed", Kind.SUBSCRIPTION_RESUMED)
 def subscription_changed(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
     # These happen more than once in a subscription's life.
     yield event.data.event(context.kind)
@@ -355,13 +326,7 @@ _SCHEDULED = {
 }
 
 
-@provider.on(
-    "subscription.updated",
-    Kind.SUBSCRIPTION_UPDATED,
-    *_SCHEDULED.values(),
-    payload=Event[Subscription],
-    default=False,
-)
+@provider.off("subscription.updated", Kind.SUBSCRIPTION_UPDATED, *_SCHEDULED.values())
 def subscription_updated(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
     # Never money: a renewal that fails is announced with an update to "active" first.
     subscription, change = event.data, event.data.scheduled_change or Scheduled()
@@ -402,8 +367,8 @@ _ACTIONS = {
 }
 
 
-@provider.on("adjustment.created", *_ACTIONS.values(), payload=Event[Adjustment])
-@provider.on("adjustment.updated", *_ACTIONS.values(), payload=Event[Adjustment])
+@provider.on("adjustment.created", *_ACTIONS.values())
+@provider.on("adjustment.updated", *_ACTIONS.values())
 def adjusted(event: Event[Adjustment], context: Context) -> Iterator[CommerceEvent]:
     adjustment = event.data
     # A refund waits for Paddle's approval, so it is created pending and approved by an update (unconfirmed);
@@ -423,6 +388,6 @@ class Customer(Payload):
     id: Id
 
 
-@provider.on("customer.created", Kind.CUSTOMER_CREATED, payload=Event[Customer], default=False)
+@provider.off("customer.created", Kind.CUSTOMER_CREATED)
 def customer_created(event: Event[Customer], context: Context) -> Iterator[CommerceEvent]:
     yield CommerceEvent(kind=Kind.CUSTOMER_CREATED, transactions=(event.data.id,))

@@ -16,22 +16,21 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Generic, TypeVar
 
-from linkrunner_webhooks.certificates import CertificateSignature
 from linkrunner_webhooks.errors import Untranslatable
-from linkrunner_webhooks.model import (
-    CommerceEvent,
+from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
+from linkrunner_webhooks.money import Money
+from linkrunner_webhooks.provider import Context, Provider
+from linkrunner_webhooks.reading import (
     Id,
-    Identity,
-    Item,
-    Kind,
-    Money,
     OptionalId,
     Payload,
     Pieces,
-    Webhook,
+    iso_time,
     known,
+    name,
+    parse,
 )
-from linkrunner_webhooks.provider import Context, Provider, iso_time, name, parse
+from linkrunner_webhooks.signatures.certificates import CertificateSignature
 
 _CERTIFICATE = "paypal-cert-url"
 # The hosts with `-m` are unconfirmed; they are PayPal's as well.
@@ -205,20 +204,15 @@ class Transaction(Payload):
         )
 
 
-@provider.on("PAYMENT.CAPTURE.COMPLETED", Kind.PURCHASE_COMPLETED, payload=Event[Transaction])
-@provider.on("PAYMENT.CAPTURE.DENIED", Kind.PAYMENT_FAILED, payload=Event[Transaction])
-@provider.on("PAYMENT.CAPTURE.DECLINED", Kind.PAYMENT_FAILED, payload=Event[Transaction])
+@provider.on("PAYMENT.CAPTURE.COMPLETED", Kind.PURCHASE_COMPLETED)
+@provider.on("PAYMENT.CAPTURE.DENIED", Kind.PAYMENT_FAILED)
+@provider.on("PAYMENT.CAPTURE.DECLINED", Kind.PAYMENT_FAILED)
 def captured(event: Event[Transaction], context: Context) -> Iterator[CommerceEvent]:
     # Another attempt is another capture, so a refused one that comes under both names is one failure.
     yield event.resource.event(context.kind)
 
 
-@provider.on(
-    "PAYMENT.CAPTURE.PENDING",
-    Kind.PURCHASE_INITIATED,
-    payload=Event[Transaction],
-    default=False,
-)
+@provider.off("PAYMENT.CAPTURE.PENDING", Kind.PURCHASE_INITIATED)
 def capture_pending(event: Event[Transaction], context: Context) -> Iterator[CommerceEvent]:
     capture = event.resource
     # An approved order was initiated already.
@@ -226,10 +220,10 @@ def capture_pending(event: Event[Transaction], context: Context) -> Iterator[Com
     yield replace(capture.event(Kind.PURCHASE_INITIATED), transactions=initiated)
 
 
-@provider.on("PAYMENT.CAPTURE.REFUNDED", Kind.PURCHASE_REFUNDED, payload=Event[Transaction])
-@provider.on("PAYMENT.SALE.REFUNDED", Kind.PURCHASE_REFUNDED, payload=Event[Transaction])
-@provider.on("PAYMENT.CAPTURE.REVERSED", Kind.PURCHASE_REVERSED, payload=Event[Transaction])
-@provider.on("PAYMENT.SALE.REVERSED", Kind.PURCHASE_REVERSED, payload=Event[Transaction])
+@provider.on("PAYMENT.CAPTURE.REFUNDED", Kind.PURCHASE_REFUNDED)
+@provider.on("PAYMENT.SALE.REFUNDED", Kind.PURCHASE_REFUNDED)
+@provider.on("PAYMENT.CAPTURE.REVERSED", Kind.PURCHASE_REVERSED)
+@provider.on("PAYMENT.SALE.REVERSED", Kind.PURCHASE_REVERSED)
 def refunded(event: Event[Transaction], context: Context) -> Iterator[CommerceEvent]:
     refund = event.resource
     # What a reversal reports may be the sale itself once more, which names no other payment.
@@ -237,12 +231,7 @@ def refunded(event: Event[Transaction], context: Context) -> Iterator[CommerceEv
     yield refund.event(context.kind, *known(*refund.paid_by, itself))
 
 
-@provider.on(
-    "PAYMENT.SALE.COMPLETED",
-    Kind.SUBSCRIPTION_RENEWED,
-    Kind.PURCHASE_COMPLETED,
-    payload=Event[Transaction],
-)
+@provider.on("PAYMENT.SALE.COMPLETED", Kind.SUBSCRIPTION_RENEWED, Kind.PURCHASE_COMPLETED)
 def sold(event: Event[Transaction], context: Context) -> Iterator[CommerceEvent]:
     sale = event.resource
     # Nothing in a sale says which of the subscription's payments it is: the start is what
@@ -324,12 +313,7 @@ def _sum(amounts: Iterable[Money]) -> Money:
     return Money.of(sum((money.amount for money in listed), Decimal()), currency)
 
 
-@provider.on(
-    "CHECKOUT.ORDER.APPROVED",
-    Kind.PURCHASE_INITIATED,
-    payload=Event[Order],
-    default=False,
-)
+@provider.off("CHECKOUT.ORDER.APPROVED", Kind.PURCHASE_INITIATED)
 def order_approved(event: Event[Order], context: Context) -> Iterator[CommerceEvent]:
     order = event.resource
     yield CommerceEvent(
@@ -342,12 +326,7 @@ def order_approved(event: Event[Order], context: Context) -> Iterator[CommerceEv
     )
 
 
-@provider.on(
-    "CHECKOUT.ORDER.COMPLETED",
-    Kind.PURCHASE_COMPLETED,
-    payload=Event[Order],
-    default=False,
-)
+@provider.off("CHECKOUT.ORDER.COMPLETED", Kind.PURCHASE_COMPLETED)
 def order_completed(event: Event[Order], context: Context) -> Iterator[CommerceEvent]:
     order = event.resource
     # Each capture for itself: their own events report them so, and one sum could not be told from its parts.
@@ -397,12 +376,7 @@ class Subscription(Payload):
         )
 
 
-@provider.on(
-    "BILLING.SUBSCRIPTION.ACTIVATED",
-    Kind.SUBSCRIPTION_STARTED,
-    Kind.TRIAL_STARTED,
-    payload=Event[Subscription],
-)
+@provider.on("BILLING.SUBSCRIPTION.ACTIVATED", Kind.SUBSCRIPTION_STARTED, Kind.TRIAL_STARTED)
 def subscription_activated(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
     subscription = event.resource
     # No amount: PAYMENT.SALE.COMPLETED brings it. It comes again when a suspended one goes on (unconfirmed).
@@ -410,41 +384,20 @@ def subscription_activated(event: Event[Subscription], context: Context) -> Iter
     yield subscription.event(kind, subscription.id)
 
 
-@provider.on(
-    "BILLING.SUBSCRIPTION.CANCELLED",
-    Kind.SUBSCRIPTION_CANCELLED,
-    payload=Event[Subscription],
-)
-@provider.on(
-    "BILLING.SUBSCRIPTION.EXPIRED",
-    Kind.SUBSCRIPTION_EXPIRED,
-    payload=Event[Subscription],
-)
+@provider.on("BILLING.SUBSCRIPTION.CANCELLED", Kind.SUBSCRIPTION_CANCELLED)
+@provider.on("BILLING.SUBSCRIPTION.EXPIRED", Kind.SUBSCRIPTION_EXPIRED)
 def subscription_ended(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
     yield event.resource.event(context.kind, event.resource.id)
 
 
-@provider.on(
-    "BILLING.SUBSCRIPTION.SUSPENDED",
-    Kind.SUBSCRIPTION_PAUSED,
-    payload=Event[Subscription],
-)
-@provider.on(
-    "BILLING.SUBSCRIPTION.UPDATED",
-    Kind.SUBSCRIPTION_UPDATED,
-    payload=Event[Subscription],
-    default=False,
-)
+@provider.on("BILLING.SUBSCRIPTION.SUSPENDED", Kind.SUBSCRIPTION_PAUSED)
+@provider.off("BILLING.SUBSCRIPTION.UPDATED", Kind.SUBSCRIPTION_UPDATED)
 def subscription_changed(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
     # These happen more than once in a subscription's life.
     yield event.resource.event(context.kind)
 
 
-@provider.on(
-    "BILLING.SUBSCRIPTION.PAYMENT.FAILED",
-    Kind.SUBSCRIPTION_PAYMENT_FAILED,
-    payload=Event[Subscription],
-)
+@provider.on("BILLING.SUBSCRIPTION.PAYMENT.FAILED", Kind.SUBSCRIPTION_PAYMENT_FAILED)
 def subscription_payment_failed(
     event: Event[Subscription], context: Context
 ) -> Iterator[CommerceEvent]:
@@ -469,8 +422,8 @@ class Dispute(Payload):
     disputed_transactions: tuple[Disputed, ...] | None = None
 
 
-@provider.on("CUSTOMER.DISPUTE.CREATED", Kind.DISPUTE_OPENED, payload=Event[Dispute])
-@provider.on("CUSTOMER.DISPUTE.RESOLVED", Kind.DISPUTE_CLOSED, payload=Event[Dispute])
+@provider.on("CUSTOMER.DISPUTE.CREATED", Kind.DISPUTE_OPENED)
+@provider.on("CUSTOMER.DISPUTE.RESOLVED", Kind.DISPUTE_CLOSED)
 def disputed(event: Event[Dispute], context: Context) -> Iterator[CommerceEvent]:
     dispute = event.resource
     paid_by = known(*(each.seller_transaction_id for each in dispute.disputed_transactions or ()))

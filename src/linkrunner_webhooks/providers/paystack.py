@@ -18,19 +18,11 @@ from typing import Annotated, Any
 
 from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 
-from linkrunner_webhooks.model import (
-    CommerceEvent,
-    Id,
-    Identity,
-    Kind,
-    Money,
-    OptionalId,
-    Payload,
-    Webhook,
-    known,
-)
-from linkrunner_webhooks.provider import Context, Provider, iso_time, name, parse
-from linkrunner_webhooks.signatures import HmacBody
+from linkrunner_webhooks.model import CommerceEvent, Identity, Kind, Webhook
+from linkrunner_webhooks.money import Money
+from linkrunner_webhooks.provider import Context, Provider
+from linkrunner_webhooks.reading import Id, OptionalId, Payload, iso_time, known, name, parse
+from linkrunner_webhooks.signatures.hmacs import HmacBody
 
 
 def _object(value: object) -> object:
@@ -221,11 +213,7 @@ class ChargeEvent(Payload):
 
 
 @provider.on(
-    "charge.success",
-    Kind.PURCHASE_COMPLETED,
-    Kind.SUBSCRIPTION_STARTED,
-    Kind.SUBSCRIPTION_RENEWED,
-    payload=ChargeEvent,
+    "charge.success", Kind.PURCHASE_COMPLETED, Kind.SUBSCRIPTION_STARTED, Kind.SUBSCRIPTION_RENEWED
 )
 def charged(event: ChargeEvent, context: Context) -> Iterator[CommerceEvent]:
     charge = event.data
@@ -259,27 +247,20 @@ class SubscriptionEvent(Payload):
     data: Subscription
 
 
-@provider.on("subscription.create", Kind.SUBSCRIPTION_STARTED, payload=SubscriptionEvent)
+@provider.on("subscription.create", Kind.SUBSCRIPTION_STARTED)
 def subscription_created(event: SubscriptionEvent, context: Context) -> Iterator[CommerceEvent]:
     # No amount: charge.success brings it.
     started = event.data.event(context.kind, event.data.subscription_code)
     yield replace(started, occurred_at=event.data.created_at)
 
 
-@provider.on(
-    "subscription.not_renew", Kind.SUBSCRIPTION_CANCEL_SCHEDULED, payload=SubscriptionEvent
-)
+@provider.on("subscription.not_renew", Kind.SUBSCRIPTION_CANCEL_SCHEDULED)
 def cancel_scheduled(event: SubscriptionEvent, context: Context) -> Iterator[CommerceEvent]:
     # It can be withdrawn and come again. The only time in the body is when the subscription was created.
     yield event.data.event(context.kind)
 
 
-@provider.on(
-    "subscription.disable",
-    Kind.SUBSCRIPTION_CANCELLED,
-    Kind.SUBSCRIPTION_COMPLETED,
-    payload=SubscriptionEvent,
-)
+@provider.on("subscription.disable", Kind.SUBSCRIPTION_CANCELLED, Kind.SUBSCRIPTION_COMPLETED)
 def subscription_ended(event: SubscriptionEvent, context: Context) -> Iterator[CommerceEvent]:
     complete = event.data.status in ("complete", "completed")
     kind = Kind.SUBSCRIPTION_COMPLETED if complete else Kind.SUBSCRIPTION_CANCELLED
@@ -303,7 +284,7 @@ class InvoiceEvent(Payload):
     data: Invoice
 
 
-@provider.on("invoice.payment_failed", Kind.SUBSCRIPTION_PAYMENT_FAILED, payload=InvoiceEvent)
+@provider.on("invoice.payment_failed", Kind.SUBSCRIPTION_PAYMENT_FAILED)
 def invoice_payment_failed(event: InvoiceEvent, context: Context) -> Iterator[CommerceEvent]:
     invoice = event.data
     # The samples have an amount and no currency.
@@ -338,8 +319,8 @@ class RefundEvent(Payload):
     data: Refund
 
 
-@provider.on("refund.processed", Kind.PURCHASE_REFUNDED, payload=RefundEvent)
-@provider.on("refund.failed", Kind.REFUND_FAILED, payload=RefundEvent, default=False)
+@provider.on("refund.processed", Kind.PURCHASE_REFUNDED)
+@provider.off("refund.failed", Kind.REFUND_FAILED)
 def refunded(event: RefundEvent, context: Context) -> Iterator[CommerceEvent]:
     refund = event.data
     yield CommerceEvent(
@@ -384,7 +365,7 @@ class DisputeEvent(Payload):
     data: Dispute
 
 
-@provider.on("charge.dispute.create", Kind.DISPUTE_OPENED, payload=DisputeEvent)
+@provider.on("charge.dispute.create", Kind.DISPUTE_OPENED)
 def dispute_opened(event: DisputeEvent, context: Context) -> Iterator[CommerceEvent]:
     yield event.data.event(context.kind, event.data.created_at)
 
@@ -397,13 +378,7 @@ _RESOLUTIONS = {
 }
 
 
-@provider.on(
-    "charge.dispute.resolve",
-    Kind.DISPUTE_CLOSED,
-    Kind.DISPUTE_WON,
-    Kind.DISPUTE_LOST,
-    payload=DisputeEvent,
-)
+@provider.on("charge.dispute.resolve", Kind.DISPUTE_CLOSED, Kind.DISPUTE_WON, Kind.DISPUTE_LOST)
 def dispute_resolved(event: DisputeEvent, context: Context) -> Iterator[CommerceEvent]:
     kind = _RESOLUTIONS.get(event.data.resolution or "", Kind.DISPUTE_CLOSED)
     yield event.data.event(kind, event.data.resolved_at)

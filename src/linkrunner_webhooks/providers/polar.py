@@ -13,20 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
-from linkrunner_webhooks.model import (
-    CommerceEvent,
-    Id,
-    Identity,
-    Item,
-    Kind,
-    Money,
-    OptionalId,
-    Payload,
-    Webhook,
-    known,
-)
-from linkrunner_webhooks.provider import Context, Provider, iso_time, name, parse
-from linkrunner_webhooks.signatures import HmacWithHeaders, standard_webhooks_keys
+from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
+from linkrunner_webhooks.money import Money
+from linkrunner_webhooks.provider import Context, Provider
+from linkrunner_webhooks.reading import Id, OptionalId, Payload, iso_time, known, name, parse
+from linkrunner_webhooks.signatures.hmacs import HmacWithHeaders, standard_webhooks_keys
 
 _EVENT_ID = "webhook-id"
 
@@ -132,7 +123,7 @@ def _kind(order: Order) -> Kind:
     return _REASONS.get(order.billing_reason or "", other)
 
 
-@provider.on("order.paid", *_REASONS.values(), payload=Event[Order])
+@provider.on("order.paid", *_REASONS.values())
 def order_paid(event: Event[Order], context: Context) -> Iterator[CommerceEvent]:
     order, kind = event.data, _kind(event.data)
     # Trials and free plans make orders of nothing; subscription.* reports what began.
@@ -161,8 +152,8 @@ class Refund(Payload):
     subscription_id: OptionalId = None
 
 
-@provider.on("refund.created", Kind.PURCHASE_REFUNDED, payload=Event[Refund])
-@provider.on("refund.updated", Kind.PURCHASE_REFUNDED, payload=Event[Refund])
+@provider.on("refund.created", Kind.PURCHASE_REFUNDED)
+@provider.on("refund.updated", Kind.PURCHASE_REFUNDED)
 def refunded(event: Event[Refund], context: Context) -> Iterator[CommerceEvent]:
     refund = event.data
     # Created pending and updated when it is through, or created as done.
@@ -199,13 +190,13 @@ class Checkout(Payload):
         )
 
 
-@provider.on("checkout.created", Kind.CHECKOUT_STARTED, payload=Event[Checkout], default=False)
-@provider.on("checkout.expired", Kind.CHECKOUT_ABANDONED, payload=Event[Checkout])
+@provider.off("checkout.created", Kind.CHECKOUT_STARTED)
+@provider.on("checkout.expired", Kind.CHECKOUT_ABANDONED)
 def checkout_changed(event: Event[Checkout], context: Context) -> Iterator[CommerceEvent]:
     yield event.data.event(context.kind)
 
 
-@provider.on("checkout.updated", Kind.PAYMENT_FAILED, payload=Event[Checkout], default=False)
+@provider.off("checkout.updated", Kind.PAYMENT_FAILED)
 def checkout_updated(event: Event[Checkout], context: Context) -> Iterator[CommerceEvent]:
     # That it succeeded is reported by order.paid.
     if event.data.status == "failed":
@@ -231,44 +222,36 @@ class Subscription(Payload):
         )
 
 
-@provider.on("subscription.created", Kind.TRIAL_STARTED, payload=Event[Subscription])
+@provider.on("subscription.created", Kind.TRIAL_STARTED)
 def subscription_created(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
     # Without a trial it waits for its first payment, which order.paid reports.
     if event.data.status == "trialing":
         yield event.data.event(Kind.TRIAL_STARTED, event.data.id)
 
 
-@provider.on(
-    "subscription.active",
-    Kind.SUBSCRIPTION_STARTED,
-    Kind.TRIAL_CONVERTED,
-    payload=Event[Subscription],
-    default=False,
-)
+@provider.off("subscription.active", Kind.SUBSCRIPTION_STARTED, Kind.TRIAL_CONVERTED)
 def subscription_active(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
     # No amount: order.paid brings it. Once: a payment that is recovered makes it active again.
     kind = Kind.TRIAL_CONVERTED if event.data.trial_end else Kind.SUBSCRIPTION_STARTED
     yield event.data.event(kind, event.data.id)
 
 
-@provider.on(
-    "subscription.canceled", Kind.SUBSCRIPTION_CANCEL_SCHEDULED, payload=Event[Subscription]
-)
+@provider.on("subscription.canceled", Kind.SUBSCRIPTION_CANCEL_SCHEDULED)
 def subscription_canceled(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
     # What ends at once is revoked in the same moment.
     if event.data.cancel_at_period_end:
         yield event.data.event(Kind.SUBSCRIPTION_CANCEL_SCHEDULED)
 
 
-@provider.on("subscription.revoked", Kind.SUBSCRIPTION_CANCELLED, payload=Event[Subscription])
+@provider.on("subscription.revoked", Kind.SUBSCRIPTION_CANCELLED)
 def subscription_revoked(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
     yield event.data.event(Kind.SUBSCRIPTION_CANCELLED, event.data.id)
 
 
-@provider.on("subscription.past_due", Kind.SUBSCRIPTION_PAYMENT_FAILED, payload=Event[Subscription])
-@provider.on("subscription.uncanceled", Kind.SUBSCRIPTION_RESUMED, payload=Event[Subscription])
-@provider.on("subscription.paused", Kind.SUBSCRIPTION_PAUSED, payload=Event[Subscription])
-@provider.on("subscription.resumed", Kind.SUBSCRIPTION_RESUMED, payload=Event[Subscription])
+@provider.on("subscription.past_due", Kind.SUBSCRIPTION_PAYMENT_FAILED)
+@provider.on("subscription.uncanceled", Kind.SUBSCRIPTION_RESUMED)
+@provider.on("subscription.paused", Kind.SUBSCRIPTION_PAUSED)
+@provider.on("subscription.resumed", Kind.SUBSCRIPTION_RESUMED)
 def subscription_changed(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
     # These happen more than once in a subscription's life.
     yield event.data.event(context.kind)
@@ -278,6 +261,6 @@ class Customer(Payload):
     id: Id
 
 
-@provider.on("customer.created", Kind.CUSTOMER_CREATED, payload=Event[Customer], default=False)
+@provider.off("customer.created", Kind.CUSTOMER_CREATED)
 def customer_created(event: Event[Customer], context: Context) -> Iterator[CommerceEvent]:
     yield CommerceEvent(kind=Kind.CUSTOMER_CREATED, transactions=(event.data.id,))

@@ -14,19 +14,11 @@ from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 from linkrunner_webhooks.errors import Untranslatable
-from linkrunner_webhooks.model import (
-    CommerceEvent,
-    Id,
-    Identity,
-    Kind,
-    Money,
-    OptionalId,
-    Payload,
-    Webhook,
-    known,
-)
-from linkrunner_webhooks.provider import Context, Provider, name, parse, unix_time
-from linkrunner_webhooks.signatures import HmacBody
+from linkrunner_webhooks.model import CommerceEvent, Identity, Kind, Webhook
+from linkrunner_webhooks.money import Money
+from linkrunner_webhooks.provider import Context, Provider
+from linkrunner_webhooks.reading import Id, OptionalId, Payload, known, name, parse, unix_time
+from linkrunner_webhooks.signatures.hmacs import HmacBody
 
 _EVENT_ID = "x-razorpay-event-id"
 
@@ -179,37 +171,35 @@ def _payment(event: Event, kind: Kind, money: Money, *transactions: str) -> Comm
     )
 
 
-@provider.on("order.paid", Kind.PURCHASE_COMPLETED, payload=Event)
+@provider.on("order.paid", Kind.PURCHASE_COMPLETED)
 def order_paid(event: Event, context: Context) -> Iterator[CommerceEvent]:
     if not event.paid.invoice_id:
         yield _payment(event, Kind.PURCHASE_COMPLETED, event.total, event.paid.id)
 
 
-@provider.on("payment_link.paid", Kind.PURCHASE_COMPLETED, payload=Event, default=False)
-@provider.on("invoice.paid", Kind.INVOICE_PAID, payload=Event, default=False)
+@provider.off("payment_link.paid", Kind.PURCHASE_COMPLETED)
+@provider.off("invoice.paid", Kind.INVOICE_PAID)
 def paid_in_full(event: Event, context: Context) -> Iterator[CommerceEvent]:
     yield _payment(event, context.kind, event.total, event.paid.id)
 
 
-@provider.on("payment.captured", Kind.PURCHASE_COMPLETED, payload=Event, default=False)
-@provider.on("qr_code.credited", Kind.PURCHASE_COMPLETED, payload=Event, default=False)
-@provider.on("virtual_account.credited", Kind.PURCHASE_COMPLETED, payload=Event, default=False)
-@provider.on("payment.authorized", Kind.PURCHASE_INITIATED, payload=Event, default=False)
-@provider.on(
-    "payment_link.partially_paid", Kind.PURCHASE_PARTIALLY_PAID, payload=Event, default=False
-)
+@provider.off("payment.captured", Kind.PURCHASE_COMPLETED)
+@provider.off("qr_code.credited", Kind.PURCHASE_COMPLETED)
+@provider.off("virtual_account.credited", Kind.PURCHASE_COMPLETED)
+@provider.off("payment.authorized", Kind.PURCHASE_INITIATED)
+@provider.off("payment_link.partially_paid", Kind.PURCHASE_PARTIALLY_PAID)
 def payment_changed(event: Event, context: Context) -> Iterator[CommerceEvent]:
     yield _payment(event, context.kind, event.paid.money, event.paid.id)
 
 
-@provider.on("payment.failed", Kind.PAYMENT_FAILED, payload=Event)
+@provider.on("payment.failed", Kind.PAYMENT_FAILED)
 def payment_failed(event: Event, context: Context) -> Iterator[CommerceEvent]:
     # Not final: the customer can try again within the same order.
     yield _payment(event, Kind.PAYMENT_FAILED, event.paid.money, event.paid.id)
 
 
-@provider.on("payment_link.expired", Kind.CHECKOUT_ABANDONED, payload=Event, default=False)
-@provider.on("payment_link.cancelled", Kind.CHECKOUT_CANCELLED, payload=Event, default=False)
+@provider.off("payment_link.expired", Kind.CHECKOUT_ABANDONED)
+@provider.off("payment_link.cancelled", Kind.CHECKOUT_CANCELLED)
 def payment_link_ended(event: Event, context: Context) -> Iterator[CommerceEvent]:
     link = _held(event.payload.payment_link)
     priced = link.amount is not None and link.currency is not None
@@ -221,12 +211,12 @@ def payment_link_ended(event: Event, context: Context) -> Iterator[CommerceEvent
     )
 
 
-@provider.on("refund.processed", Kind.PURCHASE_REFUNDED, payload=Event)
-@provider.on("refund.failed", Kind.REFUND_FAILED, payload=Event, default=False)
-@provider.on("payment.dispute.created", Kind.DISPUTE_OPENED, payload=Event)
-@provider.on("payment.dispute.won", Kind.DISPUTE_WON, payload=Event)
-@provider.on("payment.dispute.lost", Kind.DISPUTE_LOST, payload=Event)
-@provider.on("payment.dispute.closed", Kind.DISPUTE_CLOSED, payload=Event)
+@provider.on("refund.processed", Kind.PURCHASE_REFUNDED)
+@provider.off("refund.failed", Kind.REFUND_FAILED)
+@provider.on("payment.dispute.created", Kind.DISPUTE_OPENED)
+@provider.on("payment.dispute.won", Kind.DISPUTE_WON)
+@provider.on("payment.dispute.lost", Kind.DISPUTE_LOST)
+@provider.on("payment.dispute.closed", Kind.DISPUTE_CLOSED)
 def refunded_or_disputed(event: Event, context: Context) -> Iterator[CommerceEvent]:
     returned = _held(event.payload.refund or event.payload.dispute)
     yield CommerceEvent(
@@ -238,12 +228,7 @@ def refunded_or_disputed(event: Event, context: Context) -> Iterator[CommerceEve
     )
 
 
-@provider.on(
-    "subscription.charged",
-    Kind.SUBSCRIPTION_STARTED,
-    Kind.SUBSCRIPTION_RENEWED,
-    payload=Event,
-)
+@provider.on("subscription.charged", Kind.SUBSCRIPTION_STARTED, Kind.SUBSCRIPTION_RENEWED)
 def subscription_charged(event: Event, context: Context) -> Iterator[CommerceEvent]:
     subscription, payment = _held(event.payload.subscription), event.paid
     first = subscription.paid_count == 1
@@ -258,13 +243,7 @@ def subscription_charged(event: Event, context: Context) -> Iterator[CommerceEve
     )
 
 
-@provider.on(
-    "subscription.authenticated",
-    Kind.TRIAL_STARTED,
-    Kind.SUBSCRIPTION_AUTHENTICATED,
-    payload=Event,
-    default=False,
-)
+@provider.off("subscription.authenticated", Kind.TRIAL_STARTED, Kind.SUBSCRIPTION_AUTHENTICATED)
 def subscription_authenticated(event: Event, context: Context) -> Iterator[CommerceEvent]:
     # Without a payment it was only authorised, to be charged when its trial ends.
     trial = event.payload.payment is None
@@ -272,19 +251,19 @@ def subscription_authenticated(event: Event, context: Context) -> Iterator[Comme
     yield _subscription(event, kind, _held(event.payload.subscription).id)
 
 
-@provider.on("subscription.activated", Kind.SUBSCRIPTION_STARTED, payload=Event)
-@provider.on("subscription.cancelled", Kind.SUBSCRIPTION_CANCELLED, payload=Event)
-@provider.on("subscription.completed", Kind.SUBSCRIPTION_COMPLETED, payload=Event)
+@provider.on("subscription.activated", Kind.SUBSCRIPTION_STARTED)
+@provider.on("subscription.cancelled", Kind.SUBSCRIPTION_CANCELLED)
+@provider.on("subscription.completed", Kind.SUBSCRIPTION_COMPLETED)
 def subscription_began_or_ended(event: Event, context: Context) -> Iterator[CommerceEvent]:
     # No amount at the start: subscription.charged brings it.
     yield _subscription(event, context.kind, _held(event.payload.subscription).id)
 
 
-@provider.on("subscription.pending", Kind.SUBSCRIPTION_PAYMENT_FAILED, payload=Event)
-@provider.on("subscription.halted", Kind.SUBSCRIPTION_HALTED, payload=Event)
-@provider.on("subscription.paused", Kind.SUBSCRIPTION_PAUSED, payload=Event)
-@provider.on("subscription.resumed", Kind.SUBSCRIPTION_RESUMED, payload=Event)
-@provider.on("subscription.updated", Kind.SUBSCRIPTION_UPDATED, payload=Event, default=False)
+@provider.on("subscription.pending", Kind.SUBSCRIPTION_PAYMENT_FAILED)
+@provider.on("subscription.halted", Kind.SUBSCRIPTION_HALTED)
+@provider.on("subscription.paused", Kind.SUBSCRIPTION_PAUSED)
+@provider.on("subscription.resumed", Kind.SUBSCRIPTION_RESUMED)
+@provider.off("subscription.updated", Kind.SUBSCRIPTION_UPDATED)
 def subscription_changed(event: Event, context: Context) -> Iterator[CommerceEvent]:
     # These happen more than once in a subscription's life.
     yield _subscription(event, context.kind)

@@ -14,19 +14,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 
-from linkrunner_webhooks.model import (
-    CommerceEvent,
-    Identity,
-    Item,
-    Kind,
-    Money,
-    OptionalId,
-    Payload,
-    Webhook,
-)
-from linkrunner_webhooks.provider import Context, Provider, epoch_ms, name, parse
-from linkrunner_webhooks.signatures import TimestampedHmac
-from linkrunner_webhooks.tokens import FirstPresent, StaticToken
+from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
+from linkrunner_webhooks.money import Money
+from linkrunner_webhooks.provider import Context, Provider
+from linkrunner_webhooks.reading import OptionalId, Payload, epoch_ms, name, parse
+from linkrunner_webhooks.signatures.hmacs import TimestampedHmac
+from linkrunner_webhooks.signatures.tokens import FirstPresent, StaticToken
 
 
 class Named(Payload):
@@ -204,7 +197,6 @@ class Body(Payload):
 @provider.on(
     "INITIAL_PURCHASE",
     Kind.SUBSCRIPTION_STARTED,
-    payload=Body,
     besides={Kind.TRIAL_STARTED: True, Kind.SUBSCRIPTION_GRANTED: False},
 )
 def initial_purchase(body: Body, context: Context) -> Iterator[CommerceEvent]:
@@ -213,12 +205,7 @@ def initial_purchase(body: Body, context: Context) -> Iterator[CommerceEvent]:
     yield body.event.bought(kind)
 
 
-@provider.on(
-    "RENEWAL",
-    Kind.SUBSCRIPTION_RENEWED,
-    Kind.TRIAL_CONVERTED,
-    payload=Body,
-)
+@provider.on("RENEWAL", Kind.SUBSCRIPTION_RENEWED, Kind.TRIAL_CONVERTED)
 def renewal(body: Body, context: Context) -> Iterator[CommerceEvent]:
     converted = body.event.is_trial_conversion
     kind = Kind.TRIAL_CONVERTED if converted else Kind.SUBSCRIPTION_RENEWED
@@ -226,10 +213,7 @@ def renewal(body: Body, context: Context) -> Iterator[CommerceEvent]:
 
 
 @provider.on(
-    "NON_RENEWING_PURCHASE",
-    Kind.PURCHASE_COMPLETED,
-    payload=Body,
-    besides={Kind.SUBSCRIPTION_GRANTED: False},
+    "NON_RENEWING_PURCHASE", Kind.PURCHASE_COMPLETED, besides={Kind.SUBSCRIPTION_GRANTED: False}
 )
 def non_renewing_purchase(body: Body, context: Context) -> Iterator[CommerceEvent]:
     # What you grant to a customer may come as a purchase of its own (unconfirmed).
@@ -240,7 +224,6 @@ def non_renewing_purchase(body: Body, context: Context) -> Iterator[CommerceEven
 @provider.on(
     "CANCELLATION",
     Kind.SUBSCRIPTION_CANCELLED,
-    payload=Body,
     besides={Kind.TRIAL_CANCELLED: True, Kind.PURCHASE_REFUNDED: True},
 )
 def cancellation(body: Body, context: Context) -> Iterator[CommerceEvent]:
@@ -256,16 +239,16 @@ def cancellation(body: Body, context: Context) -> Iterator[CommerceEvent]:
         yield event.happened(Kind.SUBSCRIPTION_CANCELLED)
 
 
-@provider.on("REFUND_REVERSED", Kind.REFUND_REVERSED, payload=Body)
+@provider.on("REFUND_REVERSED", Kind.REFUND_REVERSED)
 def refund_reversed(body: Body, context: Context) -> Iterator[CommerceEvent]:
     yield body.event.went_back(Kind.REFUND_REVERSED)
 
 
-@provider.on("BILLING_ISSUE", Kind.SUBSCRIPTION_BILLING_ISSUE, payload=Body)
-@provider.on("UNCANCELLATION", Kind.SUBSCRIPTION_REACTIVATED, payload=Body)
-@provider.on("EXPIRATION", Kind.SUBSCRIPTION_EXPIRED, payload=Body)
-@provider.on("PRODUCT_CHANGE", Kind.SUBSCRIPTION_PRODUCT_CHANGED, payload=Body)
-@provider.on("SUBSCRIPTION_PAUSED", Kind.SUBSCRIPTION_PAUSED, payload=Body)
-@provider.on("SUBSCRIPTION_EXTENDED", Kind.SUBSCRIPTION_EXTENDED, payload=Body)
+@provider.on("BILLING_ISSUE", Kind.SUBSCRIPTION_BILLING_ISSUE)
+@provider.on("UNCANCELLATION", Kind.SUBSCRIPTION_REACTIVATED)
+@provider.on("EXPIRATION", Kind.SUBSCRIPTION_EXPIRED)
+@provider.on("PRODUCT_CHANGE", Kind.SUBSCRIPTION_PRODUCT_CHANGED)
+@provider.on("SUBSCRIPTION_PAUSED", Kind.SUBSCRIPTION_PAUSED)
+@provider.on("SUBSCRIPTION_EXTENDED", Kind.SUBSCRIPTION_EXTENDED)
 def subscription_changed(body: Body, context: Context) -> Iterator[CommerceEvent]:
     yield body.event.happened(context.kind)

@@ -17,19 +17,11 @@ from typing import Generic, TypeVar
 from pydantic import Field
 
 from linkrunner_webhooks.errors import Untranslatable
-from linkrunner_webhooks.model import (
-    CommerceEvent,
-    Id,
-    Identity,
-    Kind,
-    Money,
-    OptionalId,
-    Payload,
-    Webhook,
-    known,
-)
-from linkrunner_webhooks.provider import Context, Options, Provider, iso_time, name, parse
-from linkrunner_webhooks.signatures import HmacBody
+from linkrunner_webhooks.model import CommerceEvent, Identity, Kind, Webhook
+from linkrunner_webhooks.money import Money
+from linkrunner_webhooks.provider import Context, Options, Provider
+from linkrunner_webhooks.reading import Id, OptionalId, Payload, iso_time, known, name, parse
+from linkrunner_webhooks.signatures.hmacs import HmacBody
 
 # That Square sends it is unconfirmed; without it everything counts as live.
 _ENVIRONMENT = "square-environment"
@@ -195,13 +187,12 @@ _NOT_COMPLETED = {Kind.PAYMENT_FAILED: True, Kind.CHECKOUT_CANCELLED: True}
 @provider.on(
     "payment.updated",
     Kind.PURCHASE_COMPLETED,
-    payload=Event[PaymentObject],
-    besides=_NOT_COMPLETED,
+    # payment.created reports the approval.
+    besides=_NOT_COMPLETED | {Kind.PURCHASE_INITIATED: False},
 )
 @provider.on(
     "payment.created",
     Kind.PURCHASE_COMPLETED,
-    payload=Event[PaymentObject],
     besides=_NOT_COMPLETED | {Kind.PURCHASE_INITIATED: True},
 )
 def payment_changed(event: Event[PaymentObject], context: Context) -> Iterator[CommerceEvent]:
@@ -224,7 +215,7 @@ class RefundObject(Payload):
     refund: Refund
 
 
-@provider.on("refund.updated", Kind.PURCHASE_REFUNDED, payload=Event[RefundObject])
+@provider.on("refund.updated", Kind.PURCHASE_REFUNDED)
 def refund_updated(event: Event[RefundObject], context: Context) -> Iterator[CommerceEvent]:
     refund = event.data.object.refund
     if refund.status == "COMPLETED":
@@ -268,7 +259,7 @@ class DisputeObject(Payload):
     dispute: Dispute
 
 
-@provider.on("dispute.created", Kind.DISPUTE_OPENED, payload=Event[DisputeObject])
+@provider.on("dispute.created", Kind.DISPUTE_OPENED)
 def dispute_created(event: Event[DisputeObject], context: Context) -> Iterator[CommerceEvent]:
     yield event.data.object.dispute.event(Kind.DISPUTE_OPENED)
 
@@ -276,14 +267,9 @@ def dispute_created(event: Event[DisputeObject], context: Context) -> Iterator[C
 _OUTCOMES = {"WON": Kind.DISPUTE_WON, "LOST": Kind.DISPUTE_LOST}
 
 
-@provider.on("dispute.state.updated", *_OUTCOMES.values(), payload=Event[DisputeObject])
+@provider.on("dispute.state.updated", *_OUTCOMES.values())
 # The older twin; whether anybody still gets it is unconfirmed.
-@provider.on(
-    "dispute.state.changed",
-    *_OUTCOMES.values(),
-    payload=Event[DisputeObject],
-    default=False,
-)
+@provider.off("dispute.state.changed", *_OUTCOMES.values())
 def dispute_decided(event: Event[DisputeObject], context: Context) -> Iterator[CommerceEvent]:
     dispute = event.data.object.dispute
     if dispute.state in _OUTCOMES:
@@ -314,11 +300,7 @@ class InvoiceObject(Payload):
     invoice: Invoice
 
 
-@provider.on(
-    "invoice.scheduled_charge_failed",
-    Kind.SUBSCRIPTION_PAYMENT_FAILED,
-    payload=Event[InvoiceObject],
-)
+@provider.on("invoice.scheduled_charge_failed", Kind.SUBSCRIPTION_PAYMENT_FAILED)
 def scheduled_charge_failed(
     event: Event[InvoiceObject], context: Context
 ) -> Iterator[CommerceEvent]:
@@ -350,7 +332,7 @@ class SubscriptionObject(Payload):
     subscription: Subscription
 
 
-@provider.on("subscription.created", Kind.SUBSCRIPTION_STARTED, payload=Event[SubscriptionObject])
+@provider.on("subscription.created", Kind.SUBSCRIPTION_STARTED)
 def subscription_created(
     event: Event[SubscriptionObject], context: Context
 ) -> Iterator[CommerceEvent]:
@@ -369,7 +351,6 @@ _SUBSCRIPTION_STATES = {
 @provider.on(
     "subscription.updated",
     *_SUBSCRIPTION_STATES.values(),
-    payload=Event[SubscriptionObject],
     # Every payment of the subscription changes it as well.
     besides={Kind.SUBSCRIPTION_UPDATED: False},
 )
@@ -393,12 +374,7 @@ class CustomerObject(Payload):
     customer: Customer
 
 
-@provider.on(
-    "customer.created",
-    Kind.CUSTOMER_CREATED,
-    payload=Event[CustomerObject],
-    default=False,
-)
+@provider.off("customer.created", Kind.CUSTOMER_CREATED)
 def customer_created(event: Event[CustomerObject], context: Context) -> Iterator[CommerceEvent]:
     customer = event.data.object.customer
     yield CommerceEvent(kind=Kind.CUSTOMER_CREATED, transactions=(customer.id,))

@@ -15,28 +15,20 @@ from typing import Generic, TypeVar
 from pydantic import Field
 
 from linkrunner_webhooks.errors import Untranslatable
-from linkrunner_webhooks.model import (
-    CommerceEvent,
+from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
+from linkrunner_webhooks.money import Money
+from linkrunner_webhooks.provider import Context, Options, Provider
+from linkrunner_webhooks.reading import (
     Id,
-    Identity,
-    Item,
-    Kind,
-    Money,
     OptionalId,
     Payload,
-    Webhook,
-    known,
-)
-from linkrunner_webhooks.provider import (
-    Context,
-    Options,
-    Provider,
     iso_time,
+    known,
     name,
     parse,
     unix_time,
 )
-from linkrunner_webhooks.signatures import TimestampedHmac
+from linkrunner_webhooks.signatures.hmacs import TimestampedHmac
 
 # https://docs.stripe.com/currencies: ISK keeps two decimals for compatibility, MGA is listed as having none.
 _EXPONENTS = {"ISK": 2, "MGA": 0}
@@ -230,7 +222,6 @@ class Session(Payload):
 @provider.on(
     "checkout.session.completed",
     Kind.PURCHASE_COMPLETED,
-    payload=Event[Session],
     besides={Kind.PURCHASE_INITIATED: True, Kind.SUBSCRIPTION_STARTED: False},
 )
 def session_completed(event: Event[Session], context: Context) -> Iterator[CommerceEvent]:
@@ -250,18 +241,14 @@ def session_completed(event: Event[Session], context: Context) -> Iterator[Comme
         yield session.purchase(context)
 
 
-@provider.on(
-    "checkout.session.async_payment_succeeded",
-    Kind.PURCHASE_COMPLETED,
-    payload=Event[Session],
-)
+@provider.on("checkout.session.async_payment_succeeded", Kind.PURCHASE_COMPLETED)
 def session_paid_later(event: Event[Session], context: Context) -> Iterator[CommerceEvent]:
     session = event.data.object
     if session.mode != "subscription":
         yield session.purchase(context)
 
 
-@provider.on("checkout.session.async_payment_failed", Kind.PAYMENT_FAILED, payload=Event[Session])
+@provider.on("checkout.session.async_payment_failed", Kind.PAYMENT_FAILED)
 def session_payment_failed(event: Event[Session], context: Context) -> Iterator[CommerceEvent]:
     session = event.data.object
     # invoice.payment_failed reports the first payment of a subscription.
@@ -270,7 +257,7 @@ def session_payment_failed(event: Event[Session], context: Context) -> Iterator[
         yield session.event(Kind.PAYMENT_FAILED, money)
 
 
-@provider.on("checkout.session.expired", Kind.CHECKOUT_ABANDONED, payload=Event[Session])
+@provider.on("checkout.session.expired", Kind.CHECKOUT_ABANDONED)
 def session_expired(event: Event[Session], context: Context) -> Iterator[CommerceEvent]:
     session = event.data.object
     # Nobody abandons a purchase where a card was to be saved.
@@ -313,12 +300,7 @@ class PaymentIntent(Payload):
         )
 
 
-@provider.on(
-    "payment_intent.succeeded",
-    Kind.PURCHASE_COMPLETED,
-    payload=Event[PaymentIntent],
-    default=False,
-)
+@provider.off("payment_intent.succeeded", Kind.PURCHASE_COMPLETED)
 def payment_succeeded(event: Event[PaymentIntent], context: Context) -> Iterator[CommerceEvent]:
     intent = event.data.object
     if not intent.invoiced:
@@ -326,25 +308,15 @@ def payment_succeeded(event: Event[PaymentIntent], context: Context) -> Iterator
         yield intent.event(Kind.PURCHASE_COMPLETED, money, intent.id)
 
 
-@provider.on("payment_intent.payment_failed", Kind.PAYMENT_FAILED, payload=Event[PaymentIntent])
+@provider.on("payment_intent.payment_failed", Kind.PAYMENT_FAILED)
 def payment_failed(event: Event[PaymentIntent], context: Context) -> Iterator[CommerceEvent]:
     intent = event.data.object
     # One event per attempt, so the intent is not the fact.
     yield intent.event(Kind.PAYMENT_FAILED, _money(intent.amount, intent.currency, context))
 
 
-@provider.on(
-    "payment_intent.created",
-    Kind.PURCHASE_INITIATED,
-    payload=Event[PaymentIntent],
-    default=False,
-)
-@provider.on(
-    "payment_intent.processing",
-    Kind.PURCHASE_INITIATED,
-    payload=Event[PaymentIntent],
-    default=False,
-)
+@provider.off("payment_intent.created", Kind.PURCHASE_INITIATED)
+@provider.off("payment_intent.processing", Kind.PURCHASE_INITIATED)
 def payment_initiated(event: Event[PaymentIntent], context: Context) -> Iterator[CommerceEvent]:
     intent = event.data.object
     if not intent.invoiced:
@@ -387,7 +359,7 @@ class Charge(Payload):
         )
 
 
-@provider.on("charge.succeeded", Kind.PURCHASE_COMPLETED, payload=Event[Charge], default=False)
+@provider.off("charge.succeeded", Kind.PURCHASE_COMPLETED)
 def charge_succeeded(event: Event[Charge], context: Context) -> Iterator[CommerceEvent]:
     charge = event.data.object
     # An authorisation that is not captured succeeds too, and no money has moved.
@@ -397,7 +369,7 @@ def charge_succeeded(event: Event[Charge], context: Context) -> Iterator[Commerc
         yield charge.event(Kind.PURCHASE_COMPLETED, money, charge.paid_by)
 
 
-@provider.on("charge.refunded", Kind.PURCHASE_REFUNDED, payload=Event[Charge])
+@provider.on("charge.refunded", Kind.PURCHASE_REFUNDED)
 def charge_refunded(event: Event[Charge], context: Context) -> Iterator[CommerceEvent]:
     charge = event.data.object
     # `amount_refunded` is the total of all refunds of the charge so far; each event is one more of them.
@@ -419,7 +391,7 @@ class Refund(Payload):
     metadata: Metadata | None = None
 
 
-@provider.on("refund.failed", Kind.REFUND_FAILED, payload=Event[Refund], default=False)
+@provider.off("refund.failed", Kind.REFUND_FAILED)
 def refund_failed(event: Event[Refund], context: Context) -> Iterator[CommerceEvent]:
     refund = event.data.object
     yield CommerceEvent(
@@ -452,18 +424,12 @@ def _disputed(event: Event[Dispute], kind: Kind, context: Context) -> CommerceEv
     )
 
 
-@provider.on("charge.dispute.created", Kind.DISPUTE_OPENED, payload=Event[Dispute])
+@provider.on("charge.dispute.created", Kind.DISPUTE_OPENED)
 def dispute_opened(event: Event[Dispute], context: Context) -> Iterator[CommerceEvent]:
     yield _disputed(event, Kind.DISPUTE_OPENED, context)
 
 
-@provider.on(
-    "charge.dispute.closed",
-    Kind.DISPUTE_WON,
-    Kind.DISPUTE_LOST,
-    Kind.DISPUTE_CLOSED,
-    payload=Event[Dispute],
-)
+@provider.on("charge.dispute.closed", Kind.DISPUTE_WON, Kind.DISPUTE_LOST, Kind.DISPUTE_CLOSED)
 def dispute_closed(event: Event[Dispute], context: Context) -> Iterator[CommerceEvent]:
     outcomes = {"won": Kind.DISPUTE_WON, "lost": Kind.DISPUTE_LOST}
     status = event.data.object.status or ""
@@ -604,8 +570,8 @@ _BILLING_REASONS = {
 _INVOICE_KINDS = (*_BILLING_REASONS.values(), Kind.INVOICE_PAID)
 
 
-@provider.on("invoice.paid", *_INVOICE_KINDS, payload=Event[Invoice])
-@provider.on("invoice.payment_succeeded", *_INVOICE_KINDS, payload=Event[Invoice], default=False)
+@provider.on("invoice.paid", *_INVOICE_KINDS)
+@provider.off("invoice.payment_succeeded", *_INVOICE_KINDS)
 def invoice_paid(event: Event[Invoice], context: Context) -> Iterator[CommerceEvent]:
     invoice = event.data.object
     # Trials and invoices covered by credit are "paid" with nothing; trial_started reports the trial.
@@ -614,7 +580,7 @@ def invoice_paid(event: Event[Invoice], context: Context) -> Iterator[CommerceEv
         yield invoice.event(kind, invoice.amount_paid, context, *invoice.transactions)
 
 
-@provider.on("invoice.payment_failed", Kind.SUBSCRIPTION_PAYMENT_FAILED, payload=Event[Invoice])
+@provider.on("invoice.payment_failed", Kind.SUBSCRIPTION_PAYMENT_FAILED)
 def invoice_payment_failed(event: Event[Invoice], context: Context) -> Iterator[CommerceEvent]:
     invoice = event.data.object
     # One event per attempt to collect.
@@ -654,10 +620,7 @@ def _by_id(items: Iterable[SubscriptionItem]) -> list[SubscriptionItem]:
 
 
 @provider.on(
-    "customer.subscription.created",
-    Kind.TRIAL_STARTED,
-    payload=Event[Subscription],
-    besides={Kind.SUBSCRIPTION_CREATED: False},
+    "customer.subscription.created", Kind.TRIAL_STARTED, besides={Kind.SUBSCRIPTION_CREATED: False}
 )
 def subscription_created(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
     subscription = event.data.object
@@ -672,7 +635,6 @@ def subscription_created(event: Event[Subscription], context: Context) -> Iterat
     Kind.SUBSCRIPTION_CANCEL_SCHEDULED,
     Kind.SUBSCRIPTION_PAUSED,
     Kind.SUBSCRIPTION_UPDATED,
-    payload=Event[Subscription],
 )
 def subscription_updated(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
     subscription, previous = event.data.object, event.data.previous
@@ -686,26 +648,15 @@ def subscription_updated(event: Event[Subscription], context: Context) -> Iterat
         yield subscription.event(Kind.SUBSCRIPTION_UPDATED)
 
 
-@provider.on(
-    "customer.subscription.trial_will_end",
-    Kind.TRIAL_ENDING,
-    payload=Event[Subscription],
-    default=False,
-)
-@provider.on("customer.subscription.paused", Kind.SUBSCRIPTION_PAUSED, payload=Event[Subscription])
-@provider.on(
-    "customer.subscription.resumed", Kind.SUBSCRIPTION_RESUMED, payload=Event[Subscription]
-)
+@provider.off("customer.subscription.trial_will_end", Kind.TRIAL_ENDING)
+@provider.on("customer.subscription.paused", Kind.SUBSCRIPTION_PAUSED)
+@provider.on("customer.subscription.resumed", Kind.SUBSCRIPTION_RESUMED)
 def subscription_changed(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
     # These happen more than once in a subscription's life.
     yield event.data.object.event(context.kind)
 
 
-@provider.on(
-    "customer.subscription.deleted",
-    Kind.SUBSCRIPTION_CANCELLED,
-    payload=Event[Subscription],
-)
+@provider.on("customer.subscription.deleted", Kind.SUBSCRIPTION_CANCELLED)
 def subscription_deleted(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
     subscription = event.data.object
     yield subscription.event(Kind.SUBSCRIPTION_CANCELLED, subscription.id)
@@ -715,6 +666,6 @@ class Customer(Payload):
     id: Id
 
 
-@provider.on("customer.created", Kind.CUSTOMER_CREATED, payload=Event[Customer], default=False)
+@provider.off("customer.created", Kind.CUSTOMER_CREATED)
 def customer_created(event: Event[Customer], context: Context) -> Iterator[CommerceEvent]:
     yield CommerceEvent(kind=Kind.CUSTOMER_CREATED, transactions=(event.data.object.id,))

@@ -21,11 +21,11 @@ from cryptography.x509 import Certificate
 from cryptography.x509.oid import AuthorityInformationAccessOID
 from cryptography.x509.verification import PolicyBuilder, Store
 
-from linkrunner_webhooks.errors import Unavailable
+from linkrunner_webhooks.errors import Reason, Unavailable
 from linkrunner_webhooks.model import Webhook
-from linkrunner_webhooks.signatures import Covers, with_headers
-from linkrunner_webhooks.trust import Trust, example_key, signed_by
-from linkrunner_webhooks.trust import signature as signature_of
+from linkrunner_webhooks.signatures.scheme import Covers, with_headers
+from linkrunner_webhooks.signatures.trust import Trust, example_key, signed_by
+from linkrunner_webhooks.signatures.trust import signature as signature_of
 
 Fetch = Callable[[str], bytes]
 
@@ -45,9 +45,9 @@ def fetch(url: str) -> bytes:
             answer = pool.request("GET", url, preload_content=False, redirect=False)
             content = answer.read(_MAX_FETCHED)
     except urllib3.exceptions.HTTPError:
-        raise Unavailable("the certificate cannot be fetched", reason="certificate") from None
+        raise Unavailable("the certificate cannot be fetched", reason=Reason.CERTIFICATE) from None
     if answer.status in (408, 429) or answer.status >= 500:
-        raise Unavailable("the certificate cannot be fetched", reason="certificate")
+        raise Unavailable("the certificate cannot be fetched", reason=Reason.CERTIFICATE)
     if answer.status != 200:
         raise LookupError("there is no such certificate")
     return bytes(content)

@@ -24,12 +24,17 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import Certificate
 
 from linkrunner_webhooks.model import Webhook
-from linkrunner_webhooks.signatures import Covers
-from linkrunner_webhooks.trust import Trust, derived_key, example_key, signature, signed_by
+from linkrunner_webhooks.signatures.scheme import Covers
+from linkrunner_webhooks.signatures.trust import (
+    Trust,
+    derived_key,
+    example_key,
+    signature,
+    signed_by,
+)
 
 _DAY = 24 * 3600
-# Others are a developer's own machine, which signs with a key of its own.
-_ENVIRONMENTS = ("Production", "Sandbox")
+Claims = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +44,20 @@ class SignedPayload:
     https://developer.apple.com/documentation/appstoreservernotifications/responsebodyv2
 
     The chain is leaf, intermediate and root: the root is pinned by its SHA-256 fingerprint, the other two are
-    recognised by an extension each. Signatures in the payload, under `nested`, are held to the same. Validity
-    is judged at the time of signing. A configured `<bundle id>/<app id>` pins the app id in production, too.
+    recognised by an extension each. Validity is judged at the time of signing. `part` finds the part of the
+    payload that says what it is about, or raises. Signatures in that part, under `nested`, are held to the
+    same, and must agree with it in the claims `agreeing`, as far as they name them. `meant` says whether the
+    part is about the one that was configured.
     """
 
     member: str
     root: str
     leaf_extension: str
     intermediate_extension: str
+    part: Callable[[Claims], Claims]
     nested: tuple[str, ...]
+    agreeing: tuple[str, ...]
+    meant: Callable[[Claims, str], bool]
     tolerance: int = 10 * _DAY
 
     title: ClassVar[str] = "signed payload (JWS, ES256) with a certificate chain to a pinned root"
@@ -59,10 +69,9 @@ class SignedPayload:
         # Within the bounds for the nested ones too: they lie in what was signed just now.
         if abs(now - _signed_at(payload)) > self.tolerance:
             return False
-        data = _data(payload)
-        nested = [self._verified(data[name], trust) for name in self._nested_in(data)]
-        bundle, _, app = trust.id.partition("/")
-        return _is_of_app(data, bundle, app) and all(_belongs_to(data, each) for each in nested)
+        part = self.part(payload)
+        nested = [self._verified(part[name], trust) for name in self._nested_in(part)]
+        return self.meant(part, trust.id) and all(self._agree(part, each) for each in nested)
 
     def unpack(self, body: bytes) -> bytes:
         """The payload of a verified body as JSON, with what is nested in it decoded as well.
@@ -74,8 +83,8 @@ class SignedPayload:
             if not isinstance(written, dict) or self.member not in written:
                 return body
             payload = _claims(written[self.member])
-            data = _data(payload)
-            data.update({name: _claims(data[name]) for name in self._nested_in(data)})
+            part = self.part(payload)
+            part.update({name: _claims(part[name]) for name in self._nested_in(part)})
             return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
         except (AttributeError, RecursionError, TypeError):
             raise ValueError("not a payload") from None
@@ -85,8 +94,8 @@ class SignedPayload:
         signed_at = {"signedDate": int(now * 1000)}
         try:
             payload = json.loads(webhook.body) | signed_at
-            data = _data(payload)
-            data.update({name: issue(data[name] | signed_at) for name in self._nested_in(data)})
+            part = self.part(payload)
+            part.update({name: issue(part[name] | signed_at) for name in self._nested_in(part)})
             body = json.dumps({self.member: issue(payload)}).encode()
         except (RecursionError, TypeError, ValueError):
             # Not a payload, so there is nothing to sign in it.
@@ -96,10 +105,13 @@ class SignedPayload:
     def example_secret(self, seed: str) -> str:
         return f"com.example.app {example_key(seed)}"
 
-    def _nested_in(self, data: Mapping[str, Any]) -> tuple[str, ...]:
-        return tuple(name for name in self.nested if data.get(name) is not None)
+    def _nested_in(self, part: Mapping[str, Any]) -> tuple[str, ...]:
+        return tuple(name for name in self.nested if part.get(name) is not None)
 
-    def _verified(self, token: str, trust: Trust) -> dict[str, Any]:
+    def _agree(self, part: Mapping[str, Any], nested: Mapping[str, Any]) -> bool:
+        return all(nested.get(name) in (None, part.get(name)) for name in self.agreeing)
+
+    def _verified(self, token: str, trust: Trust) -> Claims:
         """The claims of a token that this scheme trusts. Raises when it does not."""
         head, _, signature = _parts(token)
         signed = token.rpartition(".")[0]
@@ -164,40 +176,13 @@ class SignedPayload:
         return issue
 
 
-def _data(payload: dict[str, Any]) -> dict[str, Any]:
-    """The one part that says what it is about. Raises ValueError when there is none."""
-    for name in ("data", "appData", "summary", "externalPurchaseToken"):
-        if isinstance(data := payload.get(name), dict):
-            return data
-    raise ValueError("a notification about nothing")
-
-
-def _is_of_app(data: Mapping[str, Any], bundle: str, app: str) -> bool:
-    """Whether it is about the configured app, whose id is named in production only."""
-    environment = data.get("environment") or _implied_environment(data)
-    if data["bundleId"] != bundle or not bundle or environment not in _ENVIRONMENTS:
-        return False
-    return not app or environment == "Sandbox" or str(data["appAppleId"]) == app
-
-
-def _implied_environment(data: Mapping[str, Any]) -> str:
-    """Tokens of external purchases say it in their id."""
-    sandbox = str(data.get("externalPurchaseId") or "").startswith("SANDBOX")
-    return "Sandbox" if sandbox else "Production"
-
-
-def _belongs_to(data: Mapping[str, Any], nested: Mapping[str, Any]) -> bool:
-    """Whether what is nested is of the same app and environment; renewals do not name the app."""
-    return all(nested.get(name) in (None, data.get(name)) for name in ("bundleId", "environment"))
-
-
 def _parts(token: str) -> tuple[str, str, str]:
     """Header, claims and signature, still encoded. Raises ValueError."""
     header, claims, signature = token.split(".")
     return header, claims, signature
 
 
-def _claims(token: str) -> dict[str, Any]:
+def _claims(token: str) -> Claims:
     """What a token says, whoever signed it."""
     claims = json.loads(_unbase64url(_parts(token)[1]))
     if not isinstance(claims, dict):

@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any, ClassVar
 
 from linkrunner_webhooks.model import Webhook
-from linkrunner_webhooks.signatures import Covers, digest, equal, hex_key
+from linkrunner_webhooks.signatures.scheme import Covers, digest, equal, hex_key
 
 
 @dataclass(frozen=True, slots=True)

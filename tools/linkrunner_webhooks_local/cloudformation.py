@@ -16,7 +16,7 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from linkrunner_webhooks_local import template as templates
-from linkrunner_webhooks_local.aws import Aws
+from linkrunner_webhooks_local.embedded_aws import Aws
 from linkrunner_webhooks_local.project import TEMPLATE, LocalError
 from linkrunner_webhooks_local.template import Function
 
@@ -26,7 +26,7 @@ _PATIENCE: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class EventSource:
     """A queue that feeds a function, as it exists."""
 
     queue_url: str
@@ -54,13 +54,13 @@ class Stack:
         """How many seconds one invocation may take."""
         return self._function(function).timeout
 
-    def queue_source(self, function: str) -> Source:
+    def queue_source(self, function: str) -> EventSource:
         """The one queue this function is fed from."""
         sources = self._function(function).queue_sources
         if len(sources) != 1:
             raise LocalError(f"{function} needs exactly one event source of type SQS.")
         arn = self._value(sources[0].queue)
-        return Source(
+        return EventSource(
             queue_url=self._queue_url(arn),
             queue_arn=arn,
             batch_size=sources[0].batch_size,

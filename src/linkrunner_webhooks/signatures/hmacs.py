@@ -1,95 +1,23 @@
-"""Every way a provider proves that a webhook is its own, and the one place that judges it.
-
-A scheme is a value that a provider declares. `verify` fails closed: whatever goes wrong inside a scheme,
-for whatever header or body, is a BadSignature and nothing else.
-"""
+"""Schemes that sign with an HMAC: of the body, of time and body, of headers and body."""
 
 from __future__ import annotations
 
-import hmac
 import re
-from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, Protocol
+from base64 import b64decode
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
 
-from linkrunner_webhooks.errors import BadSignature, Unavailable
 from linkrunner_webhooks.model import Webhook
-
-Encoding = Literal["hex", "base64"]
-Algorithm = Literal["sha256", "sha512"]
-Covers = Literal["body", "values", "sender"]
-
-_ENCODERS: dict[str, Callable[[bytes], str]] = {
-    "hex": bytes.hex,
-    "base64": lambda digest: b64encode(digest).decode("ascii"),
-}
-
-
-class Scheme(Protocol):
-    """How one provider proves itself."""
-
-    @property
-    def title(self) -> str:
-        """The scheme in a few words, for the documentation."""
-
-    @property
-    def covers(self) -> Covers:
-        """What is proved: every byte of the body, only the values that count, or the sender alone."""
-
-    @property
-    def tolerance(self) -> int | None:
-        """How many seconds old a signature may be; None when it does not say when it was made."""
-
-    def matches(self, webhook: Webhook, secret: str, now: float) -> bool:
-        """Whether `secret` signed this very webhook, recently enough at `now` (unix seconds)."""
-
-    def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
-        """The webhook as the provider would send it; for samples and tests."""
-
-    def example_secret(self, seed: str) -> str:
-        """A secret of the right form, always the same for a seed; for samples and tests."""
-
-
-def verify(scheme: Scheme, webhook: Webhook, secrets: Sequence[str], now: float) -> None:
-    """Raise BadSignature unless one of the live secrets signed the webhook.
-
-    Raises Unavailable when that cannot be told now, because a certificate cannot be fetched.
-    """
-    for secret in secrets:
-        if _matches(scheme, webhook, secret, now):
-            return
-    raise BadSignature("no live signing secret of this source matches the request")
-
-
-def _matches(scheme: Scheme, webhook: Webhook, secret: str, now: float) -> bool:
-    # An empty key would make a signature that anybody can compute.
-    if not secret.strip():
-        return False
-    try:
-        return scheme.matches(webhook, secret, now)
-    except Unavailable:
-        raise
-    except Exception:  # noqa: BLE001 - a hostile header must not become a 500, a retry and an alarm
-        return False
-
-
-def digest(key: bytes, message: bytes, encoding: Encoding, algorithm: Algorithm = "sha256") -> str:
-    """The HMAC of a message as text."""
-    return _ENCODERS[encoding](hmac.digest(key, message, algorithm))
-
-
-def text_key(secret: str) -> bytes:
-    """The secret as it is written is the key."""
-    return secret.encode()
-
-
-def wordpress_key(secret: str) -> bytes:
-    """WordPress decodes these five entities, and only these, before it signs."""
-    entities = (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&#039;", "'"), ("&amp;", "&"))
-    for entity, character in entities:
-        secret = secret.replace(entity, character)
-    return secret.encode()
+from linkrunner_webhooks.signatures.scheme import (
+    Algorithm,
+    Covers,
+    Encoding,
+    digest,
+    equal,
+    text_key,
+    with_headers,
+)
 
 
 def standard_webhooks_keys(secret: str) -> tuple[bytes, ...]:
@@ -104,21 +32,6 @@ def standard_webhooks_keys(secret: str) -> tuple[bytes, ...]:
         decoded = b""
     # Nothing decodes to the empty key, which anybody can sign with.
     return (text_key(secret), decoded) if decoded else (text_key(secret),)
-
-
-def equal(expected: str, received: str) -> bool:
-    """Constant-time; never raises on text that is not ASCII."""
-    return hmac.compare_digest(expected.encode(), received.encode("utf-8", "replace"))
-
-
-def hex_key(secret: str) -> bytes:
-    """The secret is the key in hexadecimal. Raises ValueError."""
-    return bytes.fromhex(secret)
-
-
-def with_headers(webhook: Webhook, headers: Mapping[str, str]) -> Webhook:
-    """The webhook with some headers more."""
-    return replace(webhook, headers={**webhook.headers, **headers})
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,11 +18,10 @@ from itertools import islice
 from typing import IO, Any
 
 from linkrunner_webhooks.config import Config
-from linkrunner_webhooks.errors import MissingUser, Parked
-from linkrunner_webhooks.linkrunner import LinkrunnerEvent
-from linkrunner_webhooks.model import Money, Outcome
+from linkrunner_webhooks.envelope import open_message
+from linkrunner_webhooks.errors import Parked, Reason
 from linkrunner_webhooks.queues import typed, untyped
-from linkrunner_webhooks.translation import Planned, open_message, plan
+from linkrunner_webhooks.translation import Decision, UserOf, decide, parked
 
 # How long messages are held while they are looked at; after that they come back by themselves.
 _HOLD = 30 * 60
@@ -31,8 +30,6 @@ _READERS = 4
 _CLOSE = timedelta(seconds=2)
 _COUNTS = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
 _STORY = ("reason", "error", "attempts", "code_version", "parked_at")
-
-Payer = Callable[[Planned], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +44,7 @@ class Letter:
 
     @property
     def reason(self) -> str:
-        return self.attributes.get("reason", "crashed")
+        return self.attributes.get("reason", Reason.CRASHED.value)
 
     @property
     def source(self) -> str:
@@ -88,24 +85,6 @@ class Filter:
             and (self.since is None or letter.parked_at >= self.since)
             and (self.until is None or letter.parked_at <= self.until)
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forecast:
-    """What today's code would make of a letter, without sending anything.
-
-    `money` pairs the name of each event that reports some with how much.
-    """
-
-    outcome: Outcome
-    reason: str = "none"
-    detail: str = ""
-    events: tuple[LinkrunnerEvent, ...] = ()
-    money: tuple[tuple[str, Money], ...] = ()
-
-    @property
-    def would_park(self) -> bool:
-        return self.outcome is Outcome.PARKED
 
 
 class DeadLetters:
@@ -208,23 +187,12 @@ class Reading:
         self._letters.restore(line.rstrip("\n") for line in self._spool)
 
 
-def foresee(letter: Letter, config: Config, payer: Payer) -> Forecast:
-    """Run today's code and today's webhooks.toml over a letter. `payer` looks up who paid."""
+def foresee(letter: Letter, config: Config, user_of: UserOf) -> Decision:
+    """What today's code and today's webhooks.toml make of a letter. Sends nothing."""
     try:
-        opened = open_message(letter.text, config)
-        planned = plan(opened.webhook, opened.identity, opened.source)
-        try:
-            events = tuple(each.event(opened.source, payer(each)) for each in planned)
-        except MissingUser as error:
-            if opened.source.missing_user == "park":
-                raise
-            return Forecast(outcome=Outcome.IGNORED, reason="missing_user", detail=str(error))
+        return decide(open_message(letter.text, config), user_of)
     except Parked as error:
-        return Forecast(outcome=Outcome.PARKED, reason=error.code, detail=str(error))
-    if not events:
-        return Forecast(outcome=Outcome.IGNORED, reason="nothing_to_report")
-    money = tuple((each.event_name, each.money) for each in planned if each.money)
-    return Forecast(outcome=Outcome.CAPTURED, events=events, money=money)
+        return parked(error)
 
 
 def _letter(message: dict[str, Any]) -> Letter:

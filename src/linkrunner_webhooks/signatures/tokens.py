@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from linkrunner_webhooks.model import Webhook
-from linkrunner_webhooks.signatures import Covers, Scheme, equal, with_headers
+from linkrunner_webhooks.signatures.scheme import Covers, Scheme, equal, with_headers
 
 
 @dataclass(frozen=True, slots=True)

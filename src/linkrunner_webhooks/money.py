@@ -1,0 +1,83 @@
+"""Exact amounts. The only module that knows minor units, and how many decimals a currency has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+
+from linkrunner_webhooks.errors import Untranslatable
+
+# ISO 4217 currencies whose smallest unit is not a hundredth.
+_ZERO_DECIMAL = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
+_THREE_DECIMAL = "BHD IQD JOD KWD LYD OMR TND"
+_EXPONENTS = dict.fromkeys(_ZERO_DECIMAL.split(), 0) | dict.fromkeys(_THREE_DECIMAL.split(), 3)
+
+# Past this many digits a JSON number no longer carries an amount exactly.
+_MAX_DIGITS = 15
+
+Amount = str | int | Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """An exact amount in major units (19.99 means 19 dollars 99) and its ISO 4217 code, upper case."""
+
+    amount: Decimal
+    currency: str
+
+    def __post_init__(self) -> None:
+        if not (len(self.currency) == 3 and self.currency.isascii() and self.currency.isalpha()):
+            raise Untranslatable("currency is not a three-letter ISO 4217 code")
+        if not carried_exactly(self.amount):
+            raise Untranslatable("amount is not a finite number of at most 15 digits")
+        object.__setattr__(self, "currency", self.currency.upper())
+
+    @classmethod
+    def of(cls, amount: Amount | None, currency: str | None) -> Money:
+        """From major units: `Money.of("1499.00", "INR")`. Raises Untranslatable."""
+        if amount is None or not currency:
+            raise Untranslatable("the amount or its currency is missing")
+        try:
+            return cls(Decimal(amount), currency)
+        except InvalidOperation:
+            raise Untranslatable("amount is not a decimal number") from None
+
+    @classmethod
+    def from_minor(
+        cls,
+        amount: int | None,
+        currency: str | None,
+        exponents: Mapping[str, int] | None = None,
+    ) -> Money:
+        """From the smallest unit: `Money.from_minor(1999, "usd")` is 19.99 USD.
+
+        `exponents` holds a provider's exceptions from ISO 4217, as {code: decimals}. Raises Untranslatable.
+        """
+        if amount is None or not currency:
+            raise Untranslatable("the amount or its currency is missing")
+        code = currency.upper()
+        exponent = (exponents or {}).get(code, _EXPONENTS.get(code, 2))
+        return cls(Decimal(amount).scaleb(-exponent), code)
+
+    @classmethod
+    def maybe(cls, amount: Amount | None, currency: str | None) -> Money | None:
+        """Like `of`, but None when the amount or its currency is missing."""
+        return cls.of(amount, currency) if amount is not None and currency else None
+
+    @classmethod
+    def maybe_minor(cls, amount: int | None, currency: str | None) -> Money | None:
+        """Like `from_minor`, but None when the amount or its currency is missing."""
+        return cls.from_minor(amount, currency) if amount is not None and currency else None
+
+
+def carried_exactly(amount: Decimal) -> bool:
+    """Whether a JSON number can be exactly this amount: finite, and at most 15 digits."""
+    if not amount.is_finite():
+        return False
+    # Not normalize(): it rounds to the context's precision, and would call anything exact.
+    digits = amount.as_tuple().digits
+    significant = len(digits)
+    if significant > _MAX_DIGITS:
+        significant = len("".join(map(str, digits)).rstrip("0"))
+    return significant <= _MAX_DIGITS and abs(amount.adjusted()) <= _MAX_DIGITS

@@ -1,0 +1,145 @@
+"""What a provider module reads bodies with: fields, ids, times, and the few rules they share.
+
+Everything here is pure. Bad input raises Malformed (at the edge) or Untranslatable (in a mapper), and no
+message quotes a body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta, tzinfo
+from decimal import Decimal
+from typing import Annotated, Final, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from linkrunner_webhooks.errors import Malformed, Untranslatable
+from linkrunner_webhooks.model import MAX_QUANTITY, Webhook
+
+T = TypeVar("T")
+
+# What ends up in answers, logs and message attributes is bounded and printable, whoever wrote it.
+_MAX_NAME = 256
+
+# An old happening that is reported again was reported when it happened, and its claim is about to be
+# forgotten. So this is shorter than once.KEPT, the 35 days for which claims are kept.
+FRESH: Final = timedelta(days=30)
+
+# `transactions` of a happening that can repeat: every event of the provider is a fact of its own.
+EACH_TIME: Final = ()
+
+# The names under which merchants put their user id into free-form metadata, ours first.
+USER_KEYS: Final = ("linkrunner_user_id", "user_id", "userId", "app_user_id")
+
+
+class Payload(BaseModel):
+    """What a mapper reads of a provider's body: only the fields used, everything else ignored."""
+
+    # Built when first used: a webhook needs a few of its provider's models, a cold start none of the rest.
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
+
+
+P = TypeVar("P", bound=Payload)
+
+
+def _text(value: object) -> object:
+    """Ids are opaque text, whether the provider writes 42 or "42"; an expanded object stands for its id."""
+    # By exact type: this runs for every id of every line of an order.
+    if type(value) is dict:
+        value = value.get("id")
+    return str(value) if type(value) is int else value or None
+
+
+def _object(value: object) -> object:
+    return value if isinstance(value, Mapping) else {}
+
+
+# Longer than any provider's, and short enough for a key of the claims table.
+_IdText = Annotated[str, Field(max_length=255)]
+Id = Annotated[_IdText, BeforeValidator(_text)]
+OptionalId = Annotated[_IdText | None, BeforeValidator(_text)]
+
+# A number of pieces written as a decimal. Bounded before anybody makes it an integer: 1E+999999 is short to
+# write, and takes minutes.
+Pieces = Annotated[Decimal, Field(ge=0, le=MAX_QUANTITY)]
+
+# A part of the body that is an object, or is written as null, "", [] or 0 when it is left out.
+Part = Annotated[T, BeforeValidator(_object)]
+
+
+def known(*ids: str | None) -> tuple[str, ...]:
+    """The ids that there are, each once."""
+    return tuple(dict.fromkeys(id for id in ids if id))
+
+
+def first(*ids: str | None) -> str | None:
+    """The first id that there is."""
+    return next((id for id in ids if id), None)
+
+
+def present(value: T | None, what: str) -> T:
+    """The value. Raises Untranslatable naming `what` when the body lacks it."""
+    if value is None:
+        raise Untranslatable(f"the event does not contain {what}")
+    return value
+
+
+def homes(*places: str, keys: Iterable[str] = USER_KEYS) -> tuple[str, ...]:
+    """User-id paths: every key at every place, as `homes("data.metadata.{}")` writes them."""
+    return tuple(place.format(key) for place in places for key in keys)
+
+
+def parse(model: type[P], webhook: Webhook) -> P:
+    """Read the part of a signed body that identifies it. Raises Malformed, never quoting the body."""
+    try:
+        return model.model_validate(webhook.payload)
+    except ValidationError as error:
+        raise Malformed(describe(error)) from None
+
+
+def name(value: str | None, what: str) -> str:
+    """An identifier fit for answers, logs and message attributes. Raises Malformed naming `what`."""
+    if not value or len(value) > _MAX_NAME or not (value.isascii() and value.isprintable()):
+        raise Malformed(f"the {what} is missing or unusable")
+    return value
+
+
+def describe(error: ValidationError) -> str:
+    """Where a body disagrees with our model, without quoting it."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    places = (f"{'.'.join(map(str, item['loc'])) or 'body'}: {item['type']}" for item in found[:3])
+    return f"unexpected shape ({'; '.join(places)})"
+
+
+def unix_time(seconds: int | None) -> datetime | None:
+    """A moment in unix seconds. Raises Malformed for numbers that are none."""
+    try:
+        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, OSError, ValueError):
+        raise Malformed("the time of the event is not a time") from None
+
+
+def epoch_ms(milliseconds: int | None) -> datetime | None:
+    """A moment in unix milliseconds, to the second; None for numbers that are none."""
+    try:
+        return unix_time(None if milliseconds is None else milliseconds // 1000)
+    except Malformed:
+        return None
+
+
+def iso_time(value: object, zone: tzinfo | None = None) -> datetime | None:
+    """A moment in ISO 8601, in UTC; None for anything else: no payment is parked for want of a time.
+
+    `zone` is that of times that do not name theirs; without it these are none.
+    """
+    try:
+        moment = datetime.fromisoformat(value if isinstance(value, str) else "")
+        zoned = moment if moment.tzinfo else moment.replace(tzinfo=zone)
+        return zoned.astimezone(UTC) if zoned.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def lately(happened: datetime | None, reported: datetime | None) -> bool:
+    """Whether something happened at most FRESH before a report of it; true when a time is unknown."""
+    return happened is None or reported is None or reported - happened <= FRESH

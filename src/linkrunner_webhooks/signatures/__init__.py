@@ -1,0 +1,1 @@
+"""Every way a provider proves that a webhook is its own."""
