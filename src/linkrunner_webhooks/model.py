@@ -178,6 +178,14 @@ class Item:
     product_id: str | None = None
     unit_price: Decimal | None = None
 
+    @classmethod
+    def product(
+        cls, id: str | None, quantity: int | None = None, unit_price: Decimal | None = None
+    ) -> Item:
+        """A line of a catalogue without variants: one id is both. A quantity that is not said is one."""
+        pieces = 1 if quantity is None else quantity
+        return cls(content_id=id, product_id=id, quantity=pieces, unit_price=unit_price)
+
     def __post_init__(self) -> None:
         price = self.unit_price
         if not 0 <= self.quantity <= MAX_QUANTITY:

@@ -16,7 +16,17 @@ from typing import Generic, TypeVar
 from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
 from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.provider import Context, Provider
-from linkrunner_webhooks.reading import Id, OptionalId, Payload, iso_time, known, name, parse
+from linkrunner_webhooks.reading import (
+    EACH_TIME,
+    Id,
+    OptionalId,
+    Payload,
+    homes,
+    iso_time,
+    known,
+    name,
+    parse,
+)
 from linkrunner_webhooks.signatures.hmacs import HmacWithHeaders, standard_webhooks_keys
 
 _EVENT_ID = "webhook-id"
@@ -54,10 +64,7 @@ provider = Provider(
         "data.customer.external_id",
         "data.external_customer_id",  # checkouts
         "type == 'customer.created' && data.external_id",
-        "data.metadata.linkrunner_user_id",
-        "data.metadata.user_id",
-        "data.customer.metadata.linkrunner_user_id",
-        "data.customer.metadata.user_id",
+        *homes("data.metadata.{}", "data.customer.metadata.{}"),
         # Polar's own id, but not for refunds: they have nothing else, and it would hide the user who paid.
         "data.customer && data.customer_id",
     ),
@@ -104,8 +111,7 @@ class Order(Payload):
 
     @property
     def items(self) -> tuple[Item, ...]:
-        quantity = self.seats or self.units or 1
-        item = Item(content_id=self.product_id, product_id=self.product_id, quantity=quantity)
+        item = Item.product(self.product_id, self.seats or self.units or 1)
         return (item,) if self.product_id else ()
 
 
@@ -179,14 +185,12 @@ class Checkout(Payload):
     product_id: OptionalId = None
 
     def event(self, kind: Kind) -> CommerceEvent:
-        priced = self.total_amount is not None and self.currency is not None
-        item = Item(content_id=self.product_id, product_id=self.product_id)
         return CommerceEvent(
             kind=kind,
-            money=Money.from_minor(self.total_amount or 0, self.currency or "") if priced else None,
+            money=Money.maybe_minor(self.total_amount, self.currency),
             transactions=(self.id,),
             order_id=self.id,
-            items=(item,) if self.product_id else (),
+            items=(Item.product(self.product_id),) if self.product_id else (),
         )
 
 
@@ -213,7 +217,7 @@ class Subscription(Payload):
     cancel_at_period_end: bool | None = None
     product_id: OptionalId = None
 
-    def event(self, kind: Kind, *transactions: str) -> CommerceEvent:
+    def event(self, kind: Kind, transactions: tuple[str, ...]) -> CommerceEvent:
         return CommerceEvent(
             kind=kind,
             transactions=transactions,
@@ -226,26 +230,26 @@ class Subscription(Payload):
 def subscription_created(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
     # Without a trial it waits for its first payment, which order.paid reports.
     if event.data.status == "trialing":
-        yield event.data.event(Kind.TRIAL_STARTED, event.data.id)
+        yield event.data.event(Kind.TRIAL_STARTED, (event.data.id,))
 
 
 @provider.off("subscription.active", Kind.SUBSCRIPTION_STARTED, Kind.TRIAL_CONVERTED)
 def subscription_active(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
     # No amount: order.paid brings it. Once: a payment that is recovered makes it active again.
     kind = Kind.TRIAL_CONVERTED if event.data.trial_end else Kind.SUBSCRIPTION_STARTED
-    yield event.data.event(kind, event.data.id)
+    yield event.data.event(kind, (event.data.id,))
 
 
 @provider.on("subscription.canceled", Kind.SUBSCRIPTION_CANCEL_SCHEDULED)
 def subscription_canceled(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
     # What ends at once is revoked in the same moment.
     if event.data.cancel_at_period_end:
-        yield event.data.event(Kind.SUBSCRIPTION_CANCEL_SCHEDULED)
+        yield event.data.event(Kind.SUBSCRIPTION_CANCEL_SCHEDULED, EACH_TIME)
 
 
 @provider.on("subscription.revoked", Kind.SUBSCRIPTION_CANCELLED)
 def subscription_revoked(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
-    yield event.data.event(Kind.SUBSCRIPTION_CANCELLED, event.data.id)
+    yield event.data.event(Kind.SUBSCRIPTION_CANCELLED, (event.data.id,))
 
 
 @provider.on("subscription.past_due", Kind.SUBSCRIPTION_PAYMENT_FAILED)
@@ -253,8 +257,10 @@ def subscription_revoked(event: Event[Subscription], context: Context) -> Iterat
 @provider.on("subscription.paused", Kind.SUBSCRIPTION_PAUSED)
 @provider.on("subscription.resumed", Kind.SUBSCRIPTION_RESUMED)
 def subscription_changed(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
-    # These happen more than once in a subscription's life.
-    yield event.data.event(context.kind)
+    yield event.data.event(context.kind, EACH_TIME)
+
+
+# Customers
 
 
 class Customer(Payload):

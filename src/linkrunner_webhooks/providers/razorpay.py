@@ -11,13 +11,28 @@ to a subscription or an invoice, and is left to that.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Generic, TypeVar
+from dataclasses import replace
+from typing import Annotated, TypeVar
 
-from linkrunner_webhooks.errors import Untranslatable
+from pydantic import BeforeValidator
+
 from linkrunner_webhooks.model import CommerceEvent, Identity, Kind, Webhook
 from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.provider import Context, Provider
-from linkrunner_webhooks.reading import Id, OptionalId, Payload, known, name, parse, unix_time
+from linkrunner_webhooks.reading import (
+    EACH_TIME,
+    USER_KEYS,
+    Id,
+    OptionalId,
+    Payload,
+    first,
+    homes,
+    known,
+    name,
+    parse,
+    present,
+    unix_time,
+)
 from linkrunner_webhooks.signatures.hmacs import HmacBody
 
 _EVENT_ID = "x-razorpay-event-id"
@@ -38,9 +53,6 @@ def identify(webhook: Webhook) -> Identity:
     )
 
 
-_NOTES = ("linkrunner_user_id", "user_id", "userId", "customer_id")
-_ENTITIES = ("payment", "order", "subscription", "payment_link")
-
 provider = Provider(
     name="razorpay",
     title="Razorpay",
@@ -48,7 +60,13 @@ provider = Provider(
     signature=HmacBody(headers=("x-razorpay-signature",), encoding="hex"),
     identify=identify,
     headers=(_EVENT_ID,),
-    user_id=tuple(f"payload.{entity}.entity.notes.{key}" for entity in _ENTITIES for key in _NOTES),
+    user_id=homes(
+        *(
+            f"payload.{entity}.entity.notes.{{}}"
+            for entity in ("payment", "order", "subscription", "payment_link")
+        ),
+        keys=(*USER_KEYS, "customer_id"),
+    ),
     unique_ids=True,
     never={
         "refund.created": "refund.processed reports the same refund",
@@ -73,11 +91,15 @@ client.subscription.create({"plan_id": plan_id, ..., "notes": {"linkrunner_user_
 """,
 )
 
-T = TypeVar("T", bound=Payload)
+T = TypeVar("T")
 
 
-class Holder(Payload, Generic[T]):
-    entity: T
+def _entity(value: object) -> object:
+    return value.get("entity") if isinstance(value, dict) else value
+
+
+# Each part of the payload is an object that holds nothing but its entity.
+Held = Annotated[T | None, BeforeValidator(_entity)]
 
 
 class Payment(Payload):
@@ -104,6 +126,14 @@ class Subscription(Payload):
     plan_id: OptionalId = None
     paid_count: int | None = None
 
+    def event(self, kind: Kind, transactions: tuple[str, ...]) -> CommerceEvent:
+        return CommerceEvent(
+            kind=kind,
+            transactions=transactions,
+            subscription_id=self.id,
+            plan_id=self.plan_id,
+        )
+
 
 class Returned(Payload):
     """A refund or a dispute."""
@@ -121,66 +151,63 @@ class PaymentLink(Payload):
 
 
 class Entities(Payload):
-    payment: Holder[Payment] | None = None
-    order: Holder[Order] | None = None
-    subscription: Holder[Subscription] | None = None
-    refund: Holder[Returned] | None = None
-    dispute: Holder[Returned] | None = None
-    payment_link: Holder[PaymentLink] | None = None
+    payment: Held[Payment] = None
+    order: Held[Order] = None
+    subscription: Held[Subscription] = None
+    refund: Held[Returned] = None
+    dispute: Held[Returned] = None
+    payment_link: Held[PaymentLink] = None
 
 
 class Event(Payload):
     payload: Entities
 
     @property
-    def paid(self) -> Payment:
-        return _held(self.payload.payment)
+    def payment(self) -> Payment:
+        return present(self.payload.payment, "its payment")
+
+    @property
+    def subscription(self) -> Subscription:
+        return present(self.payload.subscription, "its subscription")
 
     @property
     def order_id(self) -> str | None:
-        payment = self.payload.payment
-        order = self.payload.order
+        payment, order = self.payload.payment, self.payload.order
         # The payment's is complete; some orders come without their prefix.
-        return (payment and payment.entity.order_id) or (order and order.entity.id) or None
+        return first(payment.order_id if payment else None, order.id if order else None)
 
     @property
     def total(self) -> Money:
         """What was paid for the order, perhaps in parts, of which the payment is the last."""
-        payment, order = self.paid, self.payload.order
-        paid, currency = (
-            (order.entity.amount_paid, order.entity.currency) if order else (None, None)
+        payment, order = self.payment, self.payload.order
+        if order is None or order.amount_paid is None:
+            return payment.money
+        return Money.from_minor(order.amount_paid, order.currency or payment.currency)
+
+    def event(self, kind: Kind, money: Money) -> CommerceEvent:
+        payment = self.payment
+        return CommerceEvent(
+            kind=kind,
+            money=money,
+            transactions=(payment.id,),
+            order_id=self.order_id or payment.id,
+            payment_method=payment.method,
         )
-        return Money.from_minor(
-            payment.amount if paid is None else paid, currency or payment.currency
-        )
 
 
-def _held(holder: Holder[T] | None) -> T:
-    if holder is None:
-        raise Untranslatable("the event does not contain what it is about")
-    return holder.entity
-
-
-def _payment(event: Event, kind: Kind, money: Money, *transactions: str) -> CommerceEvent:
-    return CommerceEvent(
-        kind=kind,
-        money=money,
-        transactions=transactions,
-        order_id=event.order_id or event.paid.id,
-        payment_method=event.paid.method,
-    )
+# Payments
 
 
 @provider.on("order.paid", Kind.PURCHASE_COMPLETED)
 def order_paid(event: Event, context: Context) -> Iterator[CommerceEvent]:
-    if not event.paid.invoice_id:
-        yield _payment(event, Kind.PURCHASE_COMPLETED, event.total, event.paid.id)
+    if not event.payment.invoice_id:
+        yield event.event(context.kind, event.total)
 
 
 @provider.off("payment_link.paid", Kind.PURCHASE_COMPLETED)
 @provider.off("invoice.paid", Kind.INVOICE_PAID)
 def paid_in_full(event: Event, context: Context) -> Iterator[CommerceEvent]:
-    yield _payment(event, context.kind, event.total, event.paid.id)
+    yield event.event(context.kind, event.total)
 
 
 @provider.off("payment.captured", Kind.PURCHASE_COMPLETED)
@@ -188,27 +215,25 @@ def paid_in_full(event: Event, context: Context) -> Iterator[CommerceEvent]:
 @provider.off("virtual_account.credited", Kind.PURCHASE_COMPLETED)
 @provider.off("payment.authorized", Kind.PURCHASE_INITIATED)
 @provider.off("payment_link.partially_paid", Kind.PURCHASE_PARTIALLY_PAID)
-def payment_changed(event: Event, context: Context) -> Iterator[CommerceEvent]:
-    yield _payment(event, context.kind, event.paid.money, event.paid.id)
-
-
+# Not final: the customer can try again within the same order.
 @provider.on("payment.failed", Kind.PAYMENT_FAILED)
-def payment_failed(event: Event, context: Context) -> Iterator[CommerceEvent]:
-    # Not final: the customer can try again within the same order.
-    yield _payment(event, Kind.PAYMENT_FAILED, event.paid.money, event.paid.id)
+def payment_changed(event: Event, context: Context) -> Iterator[CommerceEvent]:
+    yield event.event(context.kind, event.payment.money)
 
 
 @provider.off("payment_link.expired", Kind.CHECKOUT_ABANDONED)
 @provider.off("payment_link.cancelled", Kind.CHECKOUT_CANCELLED)
 def payment_link_ended(event: Event, context: Context) -> Iterator[CommerceEvent]:
-    link = _held(event.payload.payment_link)
-    priced = link.amount is not None and link.currency is not None
+    link = present(event.payload.payment_link, "its payment link")
     yield CommerceEvent(
         kind=context.kind,
-        money=Money.from_minor(link.amount or 0, link.currency or "") if priced else None,
+        money=Money.maybe_minor(link.amount, link.currency),
         transactions=(link.id,),
         order_id=event.order_id,
     )
+
+
+# Refunds and disputes
 
 
 @provider.on("refund.processed", Kind.PURCHASE_REFUNDED)
@@ -218,7 +243,7 @@ def payment_link_ended(event: Event, context: Context) -> Iterator[CommerceEvent
 @provider.on("payment.dispute.lost", Kind.DISPUTE_LOST)
 @provider.on("payment.dispute.closed", Kind.DISPUTE_CLOSED)
 def refunded_or_disputed(event: Event, context: Context) -> Iterator[CommerceEvent]:
-    returned = _held(event.payload.refund or event.payload.dispute)
+    returned = present(event.payload.refund or event.payload.dispute, "its refund or dispute")
     yield CommerceEvent(
         kind=context.kind,
         money=Money.from_minor(returned.amount, returned.currency),
@@ -228,18 +253,17 @@ def refunded_or_disputed(event: Event, context: Context) -> Iterator[CommerceEve
     )
 
 
+# Subscriptions
+
+
 @provider.on("subscription.charged", Kind.SUBSCRIPTION_STARTED, Kind.SUBSCRIPTION_RENEWED)
 def subscription_charged(event: Event, context: Context) -> Iterator[CommerceEvent]:
-    subscription, payment = _held(event.payload.subscription), event.paid
-    first = subscription.paid_count == 1
-    yield CommerceEvent(
-        kind=Kind.SUBSCRIPTION_STARTED if first else Kind.SUBSCRIPTION_RENEWED,
-        money=payment.money,
-        transactions=(payment.id,),
-        order_id=event.order_id or payment.id,
+    subscription, first_time = event.subscription, event.subscription.paid_count == 1
+    kind = Kind.SUBSCRIPTION_STARTED if first_time else Kind.SUBSCRIPTION_RENEWED
+    yield replace(
+        event.event(kind, event.payment.money),
         subscription_id=subscription.id,
         plan_id=subscription.plan_id,
-        payment_method=payment.method,
     )
 
 
@@ -248,7 +272,7 @@ def subscription_authenticated(event: Event, context: Context) -> Iterator[Comme
     # Without a payment it was only authorised, to be charged when its trial ends.
     trial = event.payload.payment is None
     kind = Kind.TRIAL_STARTED if trial else Kind.SUBSCRIPTION_AUTHENTICATED
-    yield _subscription(event, kind, _held(event.payload.subscription).id)
+    yield event.subscription.event(kind, (event.subscription.id,))
 
 
 @provider.on("subscription.activated", Kind.SUBSCRIPTION_STARTED)
@@ -256,7 +280,7 @@ def subscription_authenticated(event: Event, context: Context) -> Iterator[Comme
 @provider.on("subscription.completed", Kind.SUBSCRIPTION_COMPLETED)
 def subscription_began_or_ended(event: Event, context: Context) -> Iterator[CommerceEvent]:
     # No amount at the start: subscription.charged brings it.
-    yield _subscription(event, context.kind, _held(event.payload.subscription).id)
+    yield event.subscription.event(context.kind, (event.subscription.id,))
 
 
 @provider.on("subscription.pending", Kind.SUBSCRIPTION_PAYMENT_FAILED)
@@ -265,15 +289,4 @@ def subscription_began_or_ended(event: Event, context: Context) -> Iterator[Comm
 @provider.on("subscription.resumed", Kind.SUBSCRIPTION_RESUMED)
 @provider.off("subscription.updated", Kind.SUBSCRIPTION_UPDATED)
 def subscription_changed(event: Event, context: Context) -> Iterator[CommerceEvent]:
-    # These happen more than once in a subscription's life.
-    yield _subscription(event, context.kind)
-
-
-def _subscription(event: Event, kind: Kind, *transactions: str) -> CommerceEvent:
-    subscription = _held(event.payload.subscription)
-    return CommerceEvent(
-        kind=kind,
-        transactions=transactions,
-        subscription_id=subscription.id,
-        plan_id=subscription.plan_id,
-    )
+    yield event.subscription.event(context.kind, EACH_TIME)
