@@ -17,7 +17,7 @@ needs_certificates() {
         if grep -qw "$(basename "$module" .py)" <<<"$used"; then
             return 0
         fi
-    done < <(grep -lE 'linkrunner_webhooks\.(certificates|jws)' linkrunner_webhooks/providers/*.py)
+    done < <(grep -lE 'linkrunner_webhooks\.signatures\.(certificates|jws)' linkrunner_webhooks/providers/*.py)
     return 1
 }
 

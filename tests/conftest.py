@@ -6,7 +6,7 @@ import pytest
 from hypothesis import settings
 from tests.embedded import embedded_stack
 
-from linkrunner_webhooks_local.stack import Stack
+from linkrunner_webhooks_local.cloudformation import Stack
 
 # The same examples on every machine: a run that fails can be run again.
 settings.register_profile("repeatable", derandomize=True, deadline=None)

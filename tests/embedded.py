@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from linkrunner_webhooks_local.aws import embedded_aws
-from linkrunner_webhooks_local.stack import Stack, create
+from linkrunner_webhooks_local.cloudformation import Stack, create
+from linkrunner_webhooks_local.embedded_aws import embedded_aws
 
 Value = TypeVar("Value")
 

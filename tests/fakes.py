@@ -30,14 +30,14 @@ from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
-from linkrunner_webhooks import capture, deliver
-from linkrunner_webhooks.capture import CONNECTIONS, Linkrunner, Pace
+from linkrunner_webhooks import capture, deliver, schedule
+from linkrunner_webhooks.capture import CONNECTIONS, LinkrunnerClient, Pace
 from linkrunner_webhooks.config import Config
-from linkrunner_webhooks.deliver import Deliverer, Message
+from linkrunner_webhooks.dead_letters import DeadLetters
+from linkrunner_webhooks.deliver import Deliverer
 from linkrunner_webhooks.deliver_function import _HEADROOM, _message
 from linkrunner_webhooks.once import LEASE, Claims
-from linkrunner_webhooks.queues import DeliveryQueue, WebhookQueue
-from linkrunner_webhooks.redrive import DeadLetters
+from linkrunner_webhooks.queues import DeliveryQueue, Message, WebhookQueue
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks.secrets import Secret, ServerKey
 from linkrunner_webhooks_local import template
@@ -879,7 +879,7 @@ class World:
         """Its time is the time of the code under test, and what runs at once runs on its clock."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(capture, "time", self.clock)
-            patch.setattr(deliver, "random", self.jitter)
+            patch.setattr(schedule, "random", self.jitter)
             patch.setattr(deliver, "ThreadPoolExecutor", partial(SimPool, self.clock))
             yield
 
@@ -954,7 +954,7 @@ class Worker:
         secret = Secret(Gated(self.gate, world.secrets), "arn", clock=clock)
         pace = Pace(30 / COPIES * _HEADROOM, clock=clock, sleep=self.gate.sleep)
         pace._lock = SimLock(clock)  # type: ignore[assignment]
-        linkrunner = Linkrunner("https://linkrunner.test", ServerKey(secret), pace)
+        linkrunner = LinkrunnerClient("https://linkrunner.test", ServerKey(secret), pace)
         linkrunner._pool = GatedPool(self.gate, world.linkrunner)  # type: ignore[assignment]
         self._deliverer = Deliverer(
             config=world.config,

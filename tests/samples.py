@@ -16,7 +16,7 @@ from linkrunner_webhooks.model import Webhook
 from linkrunner_webhooks.provider import Provider
 from linkrunner_webhooks.receive import Receiver
 from linkrunner_webhooks.reports import Report
-from linkrunner_webhooks.signatures import Scheme
+from linkrunner_webhooks.signatures.scheme import Scheme
 
 EVENTS = Path(__file__).parent.parent / "events"
 SEED = "live_secret_0001"

@@ -13,10 +13,10 @@ from tests.samples import NOW, Desk, Sample, scheme_of
 
 from linkrunner_webhooks import providers
 from linkrunner_webhooks.config import Config
-from linkrunner_webhooks.envelope import unseal
+from linkrunner_webhooks.envelope import Opened, unseal
 from linkrunner_webhooks.errors import BadSignature, Untranslatable
 from linkrunner_webhooks.model import Webhook
-from linkrunner_webhooks.signatures import verify
+from linkrunner_webhooks.signatures.scheme import verify
 from linkrunner_webhooks.translation import plan
 
 Json = Any
@@ -249,7 +249,7 @@ def test_the_same_signature_on_other_values(values: Mapping[str, Json]) -> None:
     assert accepted(webhook)
     source = samples.everything_on(ADYEN)
     with pytest.raises(Untranslatable):
-        plan(webhook, ADYEN.identify(webhook), source)
+        plan(Opened(webhook, source, ADYEN.identify(webhook)))
 
 
 # ------------------------------------------------------------------------------- what is reported
@@ -263,7 +263,7 @@ def test_the_reason_is_not_said() -> None:
     desk = samples.desk(ADYEN)
     status, answer = desk.receive(sample.signed())
     (webhook,) = stored(desk)
-    events = plan(webhook, ADYEN.identify(webhook), samples.everything_on(ADYEN))
+    events = plan(Opened(webhook, samples.everything_on(ADYEN), ADYEN.identify(webhook)))
     assert status == 200
     assert reason not in f"{events} {answer} {desk.reports} {desk.stored[0][1]}"
 
@@ -284,7 +284,7 @@ def test_captures_of_parts(*, option: bool, code: str, wanted: set[str]) -> None
         references = {"pspReference": "PAY"}
     webhook = signed(item(eventCode=code, **references))
     source = samples.everything_on(ADYEN, partial_captures=option)
-    (event,) = plan(webhook, ADYEN.identify(webhook), source)
+    (event,) = plan(Opened(webhook, source, ADYEN.identify(webhook)))
     assert set(event.keys) == wanted
 
 
@@ -298,7 +298,7 @@ def test_manual_capture_by_switches() -> None:
     assert source is not None
 
     def names(webhook: Webhook) -> list[str]:
-        return [each.event_name for each in plan(webhook, ADYEN.identify(webhook), source)]
+        return [each.event_name for each in plan(Opened(webhook, source, ADYEN.identify(webhook)))]
 
     assert names(signed(item())) == []
     assert names(signed(item(success="false"))) == ["payment_failed"]
@@ -321,4 +321,4 @@ def test_money_is_not_guessed(code: str, values: Mapping[str, Json]) -> None:
     """An authentic item without its money or reference is parked."""
     webhook = signed(item(eventCode=code, **values))
     with pytest.raises(Untranslatable):
-        plan(webhook, ADYEN.identify(webhook), samples.everything_on(ADYEN))
+        plan(Opened(webhook, samples.everything_on(ADYEN), ADYEN.identify(webhook)))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests import samples
 
+from linkrunner_webhooks.envelope import Opened
 from linkrunner_webhooks.errors import Untranslatable
 from linkrunner_webhooks.translation import Planned, plan
 
@@ -17,7 +18,7 @@ def planned(event_type: str, place: tuple[str, ...], value: Any) -> tuple[Planne
     body = samples.replaced(sample.body, {place: value})
     webhook = samples.Sample(sample.provider, sample.headers, body).webhook()
     source = samples.everything_on(sample.provider)
-    return plan(webhook, source.provider.identify(webhook), source)
+    return plan(Opened(webhook, source, source.provider.identify(webhook)))
 
 
 TRANSACTION = ("data", "signedTransactionInfo")

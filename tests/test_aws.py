@@ -12,12 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
 
-from linkrunner_webhooks.aws import Queue, SecretsManager, reason
+from linkrunner_webhooks.aws import Patience, SecretsManagerClient, SqsClient, failure
 
 SECRET_KEY = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 ENVIRONMENT = {
@@ -26,7 +25,7 @@ ENVIRONMENT = {
     "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
     "AWS_SESSION_TOKEN": "a-token",
 }
-PATIENCE: dict[str, Any] = {"connect": 0.5, "read": 0.5, "attempts": 2}
+PATIENCE = Patience(connect=0.5, read=0.5, attempts=2)
 
 
 @dataclass
@@ -84,8 +83,8 @@ def service() -> Iterator[Service]:
         yield made
 
 
-def secrets(service: Service) -> SecretsManager:
-    return SecretsManager(ENVIRONMENT | {"AWS_ENDPOINT_URL": service.url}, **PATIENCE)
+def secrets(service: Service) -> SecretsManagerClient:
+    return SecretsManagerClient(ENVIRONMENT | {"AWS_ENDPOINT_URL": service.url}, PATIENCE)
 
 
 def signature(headers: dict[str, str], body: bytes, service: str) -> str:
@@ -131,7 +130,7 @@ def test_requests_are_signed(service: Service, name: str) -> None:
     """The signature is the one AWS computes; the session's token is signed along."""
     if name == "sqs":
         environment = ENVIRONMENT | {"AWS_ENDPOINT_URL": service.url}
-        queue = Queue("https://sqs.example.com/1/q", environment, **PATIENCE)
+        queue = SqsClient("https://sqs.example.com/1/q", environment, PATIENCE)
         queue.send_message(QueueUrl="https://sqs.example.com/1/q", MessageBody="ünï €")
     else:
         secrets(service).get_secret_value(SecretId="arn")
@@ -153,7 +152,7 @@ def test_a_passing_fault_is_tried_again(service: Service, status: int) -> None:
     service.script = [(status, b"")] * 2
     with pytest.raises(ClientError) as caught:
         secrets(service).get_secret_value(SecretId="arn")
-    assert reason(caught.value) == f"HTTP{status}"
+    assert failure(caught.value) == f"HTTP{status}"
     assert len(service.requests) == 4
     assert time.monotonic() - begun < 10
 
@@ -176,7 +175,7 @@ def test_a_refusal_has_its_code(service: Service, body: bytes, code: str) -> Non
     service.script = [(400, body)]
     with pytest.raises(ClientError) as caught:
         secrets(service).get_secret_value(SecretId="arn")
-    assert reason(caught.value) == code
+    assert failure(caught.value) == code
     assert "s3cret" not in str(caught.value)
     assert len(service.requests) == 1
 
@@ -206,11 +205,13 @@ def test_nobody_there() -> None:
 )
 def test_where_secrets_are(region: str, host: str) -> None:
     """The endpoint that the SDK has for the region."""
-    client = SecretsManager(ENVIRONMENT | {"AWS_REGION": region}, **PATIENCE)
+    client = SecretsManagerClient(ENVIRONMENT | {"AWS_REGION": region}, PATIENCE)
     assert client.endpoint == f"https://{host}"
 
 
 def test_where_queues_are() -> None:
     """A queue is where its URL says."""
     url = "https://sqs.eu-central-1.amazonaws.com/123456789012/webhooks"
-    assert Queue(url, ENVIRONMENT, **PATIENCE).endpoint == "https://sqs.eu-central-1.amazonaws.com"
+    assert (
+        SqsClient(url, ENVIRONMENT, PATIENCE).endpoint == "https://sqs.eu-central-1.amazonaws.com"
+    )

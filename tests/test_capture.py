@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from tests.embedded import eventually
 
 from linkrunner_webhooks import __version__, capture
-from linkrunner_webhooks.capture import Linkrunner, Pace, endpoint, judge, seconds
+from linkrunner_webhooks.capture import LinkrunnerClient, Pace, endpoint, judge, seconds
 from linkrunner_webhooks.errors import Refused, Unavailable
-from linkrunner_webhooks.linkrunner import LinkrunnerEvent
+from linkrunner_webhooks.event_body import LinkrunnerEvent
 from linkrunner_webhooks.secrets import MIN_AGE, Secret, ServerKey
-from linkrunner_webhooks_local.linkrunner import (
+from linkrunner_webhooks_local.embedded_linkrunner import (
     CAPTURE_PATH,
     Answer,
     EmbeddedLinkrunner,
@@ -72,7 +72,7 @@ class SecretsManager:
 class Client:
     """Our side of the API, with what it rests on within reach."""
 
-    linkrunner: Linkrunner
+    linkrunner: LinkrunnerClient
     secret: SecretsManager
     clock: Clock
 
@@ -90,7 +90,7 @@ class Client:
 def client(url: str, key: str = "key") -> Iterator[Client]:
     secret, clock = SecretsManager(key), Clock()
     keys = ServerKey(Secret(secret, "arn", clock=clock))
-    linkrunner = Linkrunner(url, keys, Pace(1e6, clock=clock, sleep=clock.sleep))
+    linkrunner = LinkrunnerClient(url, keys, Pace(1e6, clock=clock, sleep=clock.sleep))
     try:
         yield Client(linkrunner, secret, clock)
     finally:
@@ -689,7 +689,7 @@ def test_both_tries_take_their_turn(embedded: EmbeddedLinkrunner) -> None:
     key.current()
     secret.value = "key"
     clock.now += MIN_AGE + 1
-    linkrunner = Linkrunner(embedded.url, key, Pace(2, clock=clock, sleep=clock.sleep))
+    linkrunner = LinkrunnerClient(embedded.url, key, Pace(2, clock=clock, sleep=clock.sleep))
     linkrunner(EVENT)
     linkrunner(EVENT)
     linkrunner._pool.clear()

@@ -30,12 +30,18 @@ from tests import samples
 from tests.samples import NOW
 
 from linkrunner_webhooks import providers
-from linkrunner_webhooks.certificates import CertificateSignature, fetch, public_roots
 from linkrunner_webhooks.config import Config
-from linkrunner_webhooks.errors import BadSignature, Unavailable
+from linkrunner_webhooks.errors import BadSignature, Reason, Unavailable
 from linkrunner_webhooks.model import Webhook
-from linkrunner_webhooks.signatures import verify
-from linkrunner_webhooks.trust import Trust, derived_key, example_key, signature, signed_by
+from linkrunner_webhooks.signatures.certificates import CertificateSignature, fetch, public_roots
+from linkrunner_webhooks.signatures.scheme import verify
+from linkrunner_webhooks.signatures.trust import (
+    Trust,
+    derived_key,
+    example_key,
+    signature,
+    signed_by,
+)
 from linkrunner_webhooks_local.loopback import Request, Response, listen, serving, url_of
 
 WEBHOOK_ID: Final = "1CU48215WH606924A"
@@ -422,7 +428,7 @@ def test_another_key_than_the_certificates_is_refused() -> None:
 
 # ------------------------------------------------------------------------------- what cannot be fetched
 
-AWAY: Final = Unavailable("the certificate cannot be fetched", reason="certificate")
+AWAY: Final = Unavailable("the certificate cannot be fetched", reason=Reason.CERTIFICATE)
 
 
 @pytest.mark.parametrize("away", [URL, ISSUER])

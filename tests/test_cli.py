@@ -18,16 +18,17 @@ from linkrunner_webhooks.config import Source
 from linkrunner_webhooks.envelope import Envelope
 from linkrunner_webhooks.model import Webhook
 from linkrunner_webhooks.queues import typed
-from linkrunner_webhooks.signatures import verify
+from linkrunner_webhooks.signatures.scheme import verify
 from linkrunner_webhooks_cli import samples
 from linkrunner_webhooks_cli.dlq import ADVICE
 from linkrunner_webhooks_cli.main import main
+from linkrunner_webhooks_cli.samples import Setting
 from linkrunner_webhooks_cli.sources import pick_source
 from linkrunner_webhooks_local import state
+from linkrunner_webhooks_local.cloudformation import Stack
 from linkrunner_webhooks_local.development import LINKRUNNER_KEY, development_secret
-from linkrunner_webhooks_local.linkrunner import EmbeddedLinkrunner
+from linkrunner_webhooks_local.embedded_linkrunner import EmbeddedLinkrunner
 from linkrunner_webhooks_local.loopback import Request, Response, listen, serving, url_of
-from linkrunner_webhooks_local.stack import Stack
 from linkrunner_webhooks_local.state import LocalStack
 
 EVERY_SAMPLE = [(name, each) for name in providers.names() for each in providers.load(name).types]
@@ -258,7 +259,7 @@ def test_a_sample_takes_any_value() -> None:
     """--set reaches into objects and lists, and a place that is not there is an error."""
     of = source("stripe")
     sample = samples.load(of, "invoice.paid")
-    changed = samples.with_value(sample, "data.object.lines.data.0.quantity", 7)
+    changed = samples.with_value(sample, Setting("data.object.lines.data.0.quantity", 7))
     assert changed.body["data"]["object"]["lines"]["data"][0]["quantity"] == 7
     assert sample.body["data"]["object"]["lines"]["data"][0]["quantity"] != 7
     result = run(

@@ -15,24 +15,16 @@ from hypothesis import strategies as st
 from tests.fakes import FakeTable
 
 from linkrunner_webhooks import config
-from linkrunner_webhooks.deliver import (
-    FIRST_DELAY,
-    LAST_DELAY,
-    PATIENCE,
-    PAYER_TRIES,
-    SLOWEST,
-    Deliverer,
-    Message,
-    Once,
-    delay,
-)
+from linkrunner_webhooks.deliver import SLOWEST, Deliverer, Once
 from linkrunner_webhooks.envelope import Envelope
-from linkrunner_webhooks.errors import ConfigError, Refused, Unavailable
-from linkrunner_webhooks.linkrunner import LinkrunnerEvent
+from linkrunner_webhooks.errors import ConfigError, Reason, Refused, Unavailable
+from linkrunner_webhooks.event_body import LinkrunnerEvent
 from linkrunner_webhooks.model import CommerceEvent, Identity, Outcome, Webhook
 from linkrunner_webhooks.once import LEASE, Claims, Standing
 from linkrunner_webhooks.provider import Options, Provider
+from linkrunner_webhooks.queues import Message
 from linkrunner_webhooks.reports import Report
+from linkrunner_webhooks.schedule import FIRST_DELAY, PATIENCE, PAYER_TRIES, delay
 from linkrunner_webhooks_local import template
 from linkrunner_webhooks_local.project import TEMPLATE
 
@@ -100,7 +92,7 @@ class FakeQueue:
     delayed: dict[str, float] = field(default_factory=dict)
     failing: dict[str, BaseException] = field(default_factory=dict)
 
-    def park(self, message: Message, reason: str, error: str) -> None:
+    def park(self, message: Message, reason: Reason, error: str) -> None:
         if "park" in self.failing:
             raise self.failing["park"]
         self.parked.append((message.id, reason, error))
@@ -308,7 +300,7 @@ def refund(total: int, before: int = 0, **changes: Any) -> Message:
     )
 
 
-def down(reason: str = "unavailable", retry_after: float | None = None) -> Unavailable:
+def down(reason: Reason = Reason.UNAVAILABLE, retry_after: float | None = None) -> Unavailable:
     return Unavailable(f"scripted: {reason}", reason=reason, retry_after=retry_after)
 
 
@@ -380,7 +372,7 @@ def test_what_was_switched_off_is_ignored(world: World) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_only_a_person_can_help_is_parked(world: World, sent: Message, reason: str) -> None:
+def test_what_only_a_person_can_help_is_parked(world: World, sent: Message, reason: Reason) -> None:
     """Trying again would change nothing, so the message is put aside with its reason at once."""
     assert world.deliver(sent) == []
     [(id_, parked_for, error)] = world.queue.parked
@@ -424,9 +416,17 @@ def test_guests_are_dropped_where_the_operator_says_so(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "reason", ["rate_limited", "unavailable", "timeout", "network", "unauthorized", "no_key"]
+    "reason",
+    [
+        Reason.RATE_LIMITED,
+        Reason.UNAVAILABLE,
+        Reason.TIMEOUT,
+        Reason.NETWORK,
+        Reason.UNAUTHORIZED,
+        Reason.NO_KEY,
+    ],
 )
-def test_an_outage_keeps_the_message(world: World, reason: str) -> None:
+def test_an_outage_keeps_the_message(world: World, reason: Reason) -> None:
     """Whatever may pass keeps the message, gives the fact back and says when it comes again."""
     world.linkrunner.script = [down(reason)]
     sent = checkout()
@@ -448,7 +448,7 @@ def test_a_busy_fact_is_waited_for(world: World) -> None:
 
 def test_exactly_the_kept_are_listed(world: World) -> None:
     """The answer to Lambda names those that stay, and everything else is deleted."""
-    world.linkrunner.script = [None, down(), Refused("no"), down("busy"), None]
+    world.linkrunner.script = [None, down(), Refused("no"), down(Reason.BUSY), None]
     sent = [another(number) for number in range(5)]
     sent += [replace(checkout(), text="unreadable"), checkout(mode="setup"), sent[0]]
     assert world.deliver(*sent) == [sent[1].id, sent[3].id]
@@ -542,7 +542,7 @@ def test_a_refund_without_its_payment_rings_no_alarm() -> None:
 
 def test_a_refund_waits_while_payments_are_late(world: World) -> None:
     """In an outage its payment may still be waiting, so it is not parked before the schedule ends."""
-    world.linkrunner.script = [down("network")]
+    world.linkrunner.script = [down(Reason.NETWORK)]
     world.deliver(another(7))
     late = replace(refund(1000), receives=20)
     assert world.deliver(late) == [late.id]
@@ -659,7 +659,7 @@ def test_an_unexpected_error_in_capturing_keeps_the_message(world: World, error:
 
 def test_claims_that_cannot_be_made_keep_everything(world: World) -> None:
     """Without the table nothing is sent: what might have been captured before must not be again."""
-    world.claims.failing = {"claim": down("claims")}
+    world.claims.failing = {"claim": down(Reason.CLAIMS)}
     first, second = checkout(), another(2)
     assert world.deliver(first, second) == [first.id, second.id]
     assert world.outcomes == [("retrying", "claims")] * 2
@@ -677,7 +677,7 @@ def test_a_claim_that_crashes_keeps_the_message(world: World) -> None:
 
 def test_payers_that_cannot_be_looked_up_keep_the_message(world: World) -> None:
     """A refund is not parked as nobody's because the table was away."""
-    world.claims.failing = {"user_of": down("claims")}
+    world.claims.failing = {"user_of": down(Reason.CLAIMS)}
     sent = refund(1000)
     assert world.deliver(sent) == [sent.id]
     assert world.last == ("retrying", "claims")
@@ -686,8 +686,8 @@ def test_payers_that_cannot_be_looked_up_keep_the_message(world: World) -> None:
 
 def test_a_release_that_fails_leaves_a_lease(world: World) -> None:
     """Why the capture failed is what is told; the fact is free again when its lease has run out."""
-    world.linkrunner.script = [down("timeout")]
-    world.claims.failing = {"release": down("claims")}
+    world.linkrunner.script = [down(Reason.TIMEOUT)]
+    world.claims.failing = {"release": down(Reason.CLAIMS)}
     sent = checkout()
     assert world.deliver(sent) == [sent.id]
     assert world.last == ("retrying", "timeout")
@@ -700,7 +700,7 @@ def test_a_release_that_fails_leaves_a_lease(world: World) -> None:
 
 def test_a_captured_event_is_not_sent_again_for_want_of_a_record(world: World) -> None:
     """When only the record failed the message is done: trying again would count the sale twice."""
-    world.claims.failing = {"complete": down("claims")}
+    world.claims.failing = {"complete": down(Reason.CLAIMS)}
     assert world.deliver(checkout(), another(2)) == []
     assert world.outcomes == [("captured", "unrecorded")] * 2
     assert world.queue.delayed == {}
@@ -716,7 +716,7 @@ def test_a_record_that_crashes_does_not_send_again(world: World) -> None:
 
 def test_a_message_that_cannot_be_parked_is_kept(world: World) -> None:
     """Nothing is let go before the dead-letter queue has it."""
-    world.queue.failing = {"park": down("queue")}
+    world.queue.failing = {"park": down(Reason.QUEUE)}
     sent, good = replace(checkout(), text="unreadable"), checkout()
     assert world.deliver(sent, good) == [sent.id]
     assert world.outcomes == [("retrying", "queue"), ("captured", "none")]
@@ -725,7 +725,7 @@ def test_a_message_that_cannot_be_parked_is_kept(world: World) -> None:
 
 def test_an_exhausted_message_that_cannot_be_parked_is_kept(world: World) -> None:
     """The end of the schedule is no reason to lose it."""
-    world.queue.failing = {"park": down("queue")}
+    world.queue.failing = {"park": down(Reason.QUEUE)}
     world.linkrunner.script = [down()]
     sent = checkout(age=PATIENCE + 1)
     assert world.deliver(sent) == [sent.id]
@@ -734,7 +734,7 @@ def test_an_exhausted_message_that_cannot_be_parked_is_kept(world: World) -> Non
 
 def test_a_message_that_cannot_be_delayed_is_kept(world: World) -> None:
     """Without a delay it comes back when the queue thinks fit."""
-    world.queue.failing = {"delay": down("queue")}
+    world.queue.failing = {"delay": down(Reason.QUEUE)}
     world.linkrunner.script = [down()]
     first, second = checkout(), another(2)
     assert world.deliver(first, second) == [first.id]
@@ -745,9 +745,17 @@ def test_a_message_that_cannot_be_delayed_is_kept(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "reason", ["rate_limited", "timeout", "network", "unauthorized", "no_key", "claims"]
+    "reason",
+    [
+        Reason.RATE_LIMITED,
+        Reason.TIMEOUT,
+        Reason.NETWORK,
+        Reason.UNAUTHORIZED,
+        Reason.NO_KEY,
+        Reason.CLAIMS,
+    ],
 )
-def test_everybodys_trouble_spares_the_rest(world: World, reason: str) -> None:
+def test_everybodys_trouble_spares_the_rest(world: World, reason: Reason) -> None:
     """What the next message would meet as well hands it back untouched, with the same patience."""
     world.linkrunner.script = [None, down(reason, retry_after=120)]
     sent = [another(number) for number in range(4)]
@@ -757,7 +765,7 @@ def test_everybodys_trouble_spares_the_rest(world: World, reason: str) -> None:
     assert all(world.queue.delayed[each.id] >= 120 for each in sent[1:])
 
 
-@pytest.mark.parametrize("error", [down(), down("busy"), RuntimeError(), Refused("no")])
+@pytest.mark.parametrize("error", [down(), down(Reason.BUSY), RuntimeError(), Refused("no")])
 def test_one_messages_trouble_is_its_own(world: World, error: Exception) -> None:
     """An answer that may be about this event alone does not hold up the others."""
     world.linkrunner.script = [error]
@@ -767,7 +775,7 @@ def test_one_messages_trouble_is_its_own(world: World, error: Exception) -> None
 
 def test_what_is_handed_back_is_not_even_opened(world: World) -> None:
     """An unreadable message behind the trouble waits like the others."""
-    world.linkrunner.script = [down("timeout")]
+    world.linkrunner.script = [down(Reason.TIMEOUT)]
     sent = [checkout(), replace(checkout(), text="unreadable")]
     assert world.deliver(*sent) == [each.id for each in sent]
     assert world.queue.parked == []
@@ -793,24 +801,31 @@ def test_no_time_at_all(world: World) -> None:
 # ------------------------------------------------------------------------- the schedule
 
 
+LONGEST = Reason.NETWORK.nature.longest_wait
+
+
 @given(st.integers(-1, 2000))
 def test_backs_off(receives: int) -> None:
     """Each wait is at least as long as the one before, up to an hour, with some spread upwards."""
-    doubled = min(FIRST_DELAY * 2 ** (min(max(receives, 1), 40) - 1), LAST_DELAY)
-    assert doubled <= delay(receives) <= doubled * 1.25
-    assert delay(receives) <= LAST_DELAY * 1.25
+    doubled = min(FIRST_DELAY * 2 ** (min(max(receives, 1), 40) - 1), LONGEST)
+    assert doubled <= delay(receives, Reason.NETWORK) <= doubled * 1.25
+    assert delay(receives, Reason.NETWORK) <= LONGEST * 1.25
 
 
 @given(st.integers(1, 500), st.floats(0, 3600))
 def test_retry_after_is_a_promise(receives: int, retry_after: float) -> None:
     """Nobody comes back before they were asked to."""
-    assert retry_after <= delay(receives, retry_after) <= max(retry_after, LAST_DELAY) * 1.25
+    assert (
+        retry_after
+        <= delay(receives, Reason.NETWORK, retry_after)
+        <= max(retry_after, LONGEST) * 1.25
+    )
 
 
 def test_waits_are_spread() -> None:
     """A backlog does not come back as one wave."""
-    assert len({delay(5) for _ in range(20)}) > 10
-    assert len({delay(5, 60) for _ in range(20)}) > 10
+    assert len({delay(5, Reason.NETWORK) for _ in range(20)}) > 10
+    assert len({delay(5, Reason.NETWORK, 60) for _ in range(20)}) > 10
 
 
 QUEUE = template.load(TEMPLATE)["Resources"]["WebhookQueue"]["Properties"]
@@ -831,7 +846,7 @@ def _outage(world: World, error: Unavailable) -> tuple[float, int]:
 
 def test_an_outage_of_two_days_is_ridden_out(world: World) -> None:
     """A message is tried for more than two days, and then parked by us and not by SQS."""
-    age, tries = _outage(world, down("rate_limited"))
+    age, tries = _outage(world, down(Reason.RATE_LIMITED))
     assert 48 * HOUR < age < 72 * HOUR
     assert tries < MOST_RECEIVES / 2
     assert world.queue.parked[0][1] == "exhausted"
@@ -840,12 +855,14 @@ def test_an_outage_of_two_days_is_ridden_out(world: World) -> None:
 @pytest.mark.parametrize("retry_after", [0.0, 1.0, 60.0])
 def test_an_impatient_server_is_ridden_out(world: World, retry_after: float) -> None:
     """Retry-After says when to come back at the earliest; the schedule still spans two days."""
-    age, _ = _outage(world, down("rate_limited", retry_after))
+    age, _ = _outage(world, down(Reason.RATE_LIMITED, retry_after))
     assert age > 48 * HOUR
 
 
-@pytest.mark.parametrize("reason", ["unavailable", "timeout", "no_key", "claims", "internal"])
-def test_the_schedule_ends(world: World, reason: str) -> None:
+@pytest.mark.parametrize(
+    "reason", [Reason.UNAVAILABLE, Reason.TIMEOUT, Reason.NO_KEY, Reason.CLAIMS, Reason.INTERNAL]
+)
+def test_the_schedule_ends(world: World, reason: Reason) -> None:
     """What failed for longer than the schedule is parked and says why it failed last."""
     world.linkrunner.script = [down(reason)] * 2
     young, old = another(1, age=PATIENCE - 1), another(2, age=PATIENCE + 1)

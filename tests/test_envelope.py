@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 
 from linkrunner_webhooks import providers
 from linkrunner_webhooks.config import Config
-from linkrunner_webhooks.envelope import MAX_BYTES, Envelope, unseal
+from linkrunner_webhooks.envelope import MAX_BYTES, Envelope, open_message, unseal
 from linkrunner_webhooks.errors import Parked, TooLarge, Unreadable
 from linkrunner_webhooks.model import Webhook
-from linkrunner_webhooks.translation import open_message
 
 SHOPIFY = providers.load("shopify")
 STRIPE = providers.load("stripe")

@@ -48,9 +48,10 @@ from tests.test_deliver import (
     stripe,
 )
 
-from linkrunner_webhooks.deliver import FIRST_DELAY, PAYER_TRIES, Message
 from linkrunner_webhooks.envelope import Envelope, unseal
 from linkrunner_webhooks.once import LEASE
+from linkrunner_webhooks.queues import Message
+from linkrunner_webhooks.schedule import FIRST_DELAY, PAYER_TRIES
 
 Fact = tuple[str, str]
 Makes = Callable[[], Message]
@@ -476,7 +477,7 @@ def test_what_kills_every_worker_is_put_aside_by_the_queue() -> None:
     with simulated(_TABLES) as world:
         world.store(another(1), replace(checkout(), text="?"), another(2))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("linkrunner_webhooks.translation.unseal", _deadly)
+            patch.setattr("linkrunner_webhooks.envelope.unseal", _deadly)
             world.run(*eight_in_hand(world))
         assert set(world.captured) == {("paid", "pi_1"), ("paid", "pi_2")}
         assert world.dead.reasons == ["crashed"]

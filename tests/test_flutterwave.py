@@ -12,9 +12,10 @@ from tests import samples
 from tests.samples import NOW, Sample
 
 from linkrunner_webhooks import providers
+from linkrunner_webhooks.envelope import Opened
 from linkrunner_webhooks.errors import BadSignature, Malformed, Untranslatable
 from linkrunner_webhooks.model import Identity, Webhook
-from linkrunner_webhooks.signatures import verify
+from linkrunner_webhooks.signatures.scheme import verify
 from linkrunner_webhooks.translation import Planned, plan
 
 CASES = Path(__file__).parent / "providers" / "flutterwave"
@@ -47,7 +48,8 @@ def identity(webhook: Webhook) -> Identity:
 
 
 def planned(webhook: Webhook, **options: str) -> tuple[Planned, ...]:
-    return plan(webhook, identity(webhook), samples.everything_on(PROVIDER, **options))
+    source = samples.everything_on(PROVIDER, **options)
+    return plan(Opened(webhook, source, identity(webhook)))
 
 
 def test_v4_is_signed() -> None:

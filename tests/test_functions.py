@@ -23,8 +23,9 @@ from linkrunner_webhooks.errors import ConfigError
 from linkrunner_webhooks.model import Outcome, Webhook
 from linkrunner_webhooks.queues import untyped
 from linkrunner_webhooks.reports import Report
-from linkrunner_webhooks.signatures import TimestampedHmac
-from linkrunner_webhooks_local.linkrunner import (
+from linkrunner_webhooks.signatures.hmacs import TimestampedHmac
+from linkrunner_webhooks_local.cloudformation import Stack
+from linkrunner_webhooks_local.embedded_linkrunner import (
     Answer,
     EmbeddedLinkrunner,
     answer_lost,
@@ -37,7 +38,6 @@ from linkrunner_webhooks_local.linkrunner import (
 )
 from linkrunner_webhooks_local.poller import sqs_event
 from linkrunner_webhooks_local.project import ROOT
-from linkrunner_webhooks_local.stack import Stack
 
 SIGNING_SECRET = "whsec_0001"
 KEY = "server_key_0001"

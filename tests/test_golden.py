@@ -18,7 +18,8 @@ from tests import samples
 
 from linkrunner_webhooks import providers
 from linkrunner_webhooks.config import Config
-from linkrunner_webhooks.translation import open_message, plan
+from linkrunner_webhooks.envelope import open_message
+from linkrunner_webhooks.translation import plan
 
 ROOT = Path(__file__).parent / "providers"
 CASES = sorted(path for path in ROOT.glob("*/*") if path.is_dir())
@@ -54,7 +55,7 @@ def bodies(written: dict[str, Any], provider: str) -> list[dict[str, Any]]:
             "user_id": planned.user_id,
         }
         for each in opened
-        for planned in plan(each.webhook, each.identity, each.source)
+        for planned in plan(each)
     ]
 
 

@@ -27,9 +27,9 @@ from tests.samples import NOW, scheme_of
 
 from linkrunner_webhooks import providers
 from linkrunner_webhooks.errors import BadSignature, Malformed
-from linkrunner_webhooks.jws import SignedPayload
 from linkrunner_webhooks.model import Webhook
-from linkrunner_webhooks.signatures import verify
+from linkrunner_webhooks.signatures.jws import SignedPayload
+from linkrunner_webhooks.signatures.scheme import verify
 
 Json = Any
 DAY: Final = 24 * 3600

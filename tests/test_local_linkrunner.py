@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from linkrunner_webhooks_local.linkrunner import (
+from linkrunner_webhooks_local.embedded_linkrunner import (
     CAPTURE_PATH,
     Answer,
     EmbeddedLinkrunner,

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from tests.embedded import eventually
 
+from linkrunner_webhooks_local.cloudformation import EventSource
 from linkrunner_webhooks_local.poller import Deliver, Poller, failed_ids, sqs_event
 from linkrunner_webhooks_local.sandboxes import Sandboxes
-from linkrunner_webhooks_local.stack import Source
 
 ARN = "arn:aws:sqs:us-east-1:000000000000:webhooks"
 MESSAGE: dict[str, Any] = {
@@ -63,7 +63,7 @@ def poller(
 ) -> Poller:
     return Poller(
         sqs=queue,
-        source=Source("url", ARN, batch_size=batch_size, maximum_concurrency=2),
+        source=EventSource("url", ARN, batch_size=batch_size, maximum_concurrency=2),
         region="us-east-1",
         timeout=20,
         lent=Sandboxes(lambda: deliver).lent,
@@ -210,7 +210,9 @@ def test_runs_as_many_copies_as_the_template_says() -> None:
 
         return deliver
 
-    polling = Poller(queue, Source("url", ARN, 1, 2), "us-east-1", 20, Sandboxes(build).lent, print)
+    polling = Poller(
+        queue, EventSource("url", ARN, 1, 2), "us-east-1", 20, Sandboxes(build).lent, print
+    )
     with polling.running():
         meeting.wait(5)
         meeting.abort()

@@ -25,15 +25,15 @@ from tests.embedded import embedded_stack, empty, eventually
 from linkrunner_webhooks.model import Outcome
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks_local import state, template
-from linkrunner_webhooks_local.aws import Aws, embedded_aws
+from linkrunner_webhooks_local.cloudformation import STACK_NAME, Stack, create
 from linkrunner_webhooks_local.console import Console
-from linkrunner_webhooks_local.linkrunner import Arrival
+from linkrunner_webhooks_local.embedded_aws import Aws, embedded_aws
+from linkrunner_webhooks_local.embedded_linkrunner import Arrival
 from linkrunner_webhooks_local.loopback import listen
 from linkrunner_webhooks_local.poller import Deliver, Poller
 from linkrunner_webhooks_local.project import ROOT, TEMPLATE, LocalError
 from linkrunner_webhooks_local.sandboxes import Sandboxes
 from linkrunner_webhooks_local.settings import Settings
-from linkrunner_webhooks_local.stack import STACK_NAME, Stack, create
 from linkrunner_webhooks_local.state import LocalStack
 
 

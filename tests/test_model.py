@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from linkrunner_webhooks.errors import Untranslatable
-from linkrunner_webhooks.model import Flow, Id, Item, Kind, Money, OptionalId, Webhook
+from linkrunner_webhooks.model import Flow, Item, Kind, Webhook
+from linkrunner_webhooks.money import Money
+from linkrunner_webhooks.reading import Id, OptionalId
 from linkrunner_webhooks.rendering import number
 
 # https://www.iso.org/iso-4217-currency-codes.html, each with its number of decimals.

@@ -26,7 +26,7 @@ from tests.fakes import FakeTable, Item
 
 from linkrunner_webhooks.errors import Unavailable
 from linkrunner_webhooks.once import KEPT, LEASE, TROUBLE, Claims, Standing
-from linkrunner_webhooks_local.stack import Stack
+from linkrunner_webhooks_local.cloudformation import Stack
 
 OURS, DONE, BUSY = Standing.OURS, Standing.DONE, Standing.BUSY
 

@@ -42,7 +42,7 @@ from tests.test_deliver import (
     stripe,
 )
 
-from linkrunner_webhooks.deliver import Message
+from linkrunner_webhooks.queues import Message
 
 Fact = tuple[str, str]
 Note = Callable[[str, object], None]

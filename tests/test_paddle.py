@@ -7,7 +7,7 @@ from tests import samples
 
 from linkrunner_webhooks.errors import Malformed, Untranslatable
 from linkrunner_webhooks.model import Webhook
-from linkrunner_webhooks.signatures import verify
+from linkrunner_webhooks.signatures.scheme import verify
 
 TRANSACTION = "transaction.completed"
 

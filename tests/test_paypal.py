@@ -10,7 +10,7 @@ from tests import samples
 from linkrunner_webhooks import providers
 from linkrunner_webhooks.errors import Malformed, Untranslatable
 from linkrunner_webhooks.model import CommerceEvent, Webhook
-from linkrunner_webhooks.signatures import verify
+from linkrunner_webhooks.signatures.scheme import verify
 
 PAYPAL = providers.load("paypal")
 CERTS = "paypal.com/v1/notifications/certs/CERT-1"

@@ -13,7 +13,8 @@ from tests import samples
 from linkrunner_webhooks.errors import BadSignature, Malformed, Untranslatable
 from linkrunner_webhooks.model import Webhook
 from linkrunner_webhooks.providers import load
-from linkrunner_webhooks.signatures import HmacWithHeaders, standard_webhooks_keys, verify
+from linkrunner_webhooks.signatures.hmacs import HmacWithHeaders, standard_webhooks_keys
+from linkrunner_webhooks.signatures.scheme import verify
 
 # What standardwebhooks 1.1.0 (PyPI) makes of this secret, id, time and body.
 SECRET = "whsec_bGlua3J1bm5lci1zdGFuZGFyZC13ZWJob29rLWtleSE="

@@ -19,12 +19,11 @@ from hypothesis import strategies as st
 from tests.embedded import embedded_stack, empty
 
 from linkrunner_webhooks import __version__
-from linkrunner_webhooks.deliver import Message
 from linkrunner_webhooks.envelope import MAX_BYTES
-from linkrunner_webhooks.errors import NotStored, Unavailable
-from linkrunner_webhooks.queues import DeliveryQueue, WebhookQueue, typed, untyped
+from linkrunner_webhooks.errors import NotStored, Reason, Unavailable
+from linkrunner_webhooks.queues import DeliveryQueue, Message, WebhookQueue, typed, untyped
+from linkrunner_webhooks_local.cloudformation import Stack
 from linkrunner_webhooks_local.poller import sqs_event
-from linkrunner_webhooks_local.stack import Stack
 
 NOW = 1_800_000_000.75
 ATTRIBUTES = {"source": "stripe", "event_type": "charge.refunded", "event_id": "evt_1"}
@@ -114,7 +113,7 @@ def test_the_largest_envelope_can_be_stored_and_parked(stack: Stack, sqs: Any) -
     largest = dict.fromkeys(ATTRIBUTES, "x" * 256)
     WebhookQueue(sqs, url(stack)).store("x" * MAX_BYTES, largest)
     [found] = received(sqs, url(stack))
-    delivery_queue(sqs, stack).park(as_message(found), "untranslatable", "\u20ac" * 10_000)
+    delivery_queue(sqs, stack).park(as_message(found), Reason.UNTRANSLATABLE, "\u20ac" * 10_000)
     [parked] = received(sqs, dead_letter_url(stack))
     size = len(parked["Body"]) + sum(
         len(name.encode()) + len(value["DataType"]) + len(value["StringValue"].encode())
@@ -219,7 +218,7 @@ def test_a_parked_message_tells_its_story(stack: Stack, sqs: Any) -> None:
     """The dead-letter queue has the text untouched, what was known before, and why it is there."""
     WebhookQueue(sqs, url(stack)).store("text", ATTRIBUTES)
     [found] = received(sqs, url(stack))
-    delivery_queue(sqs, stack).park(as_message(found), "missing_user", "no user id")
+    delivery_queue(sqs, stack).park(as_message(found), Reason.MISSING_USER, "no user id")
     [parked] = received(sqs, dead_letter_url(stack))
     assert parked["Body"] == "text"
     assert untyped(parked["MessageAttributes"]) == ATTRIBUTES | {
@@ -235,7 +234,7 @@ def test_the_original_is_left_to_the_caller(stack: Stack, sqs: Any) -> None:
     """Parking copies; Lambda deletes the original when the batch is answered."""
     WebhookQueue(sqs, url(stack)).store("text", ATTRIBUTES)
     [found] = received(sqs, url(stack))
-    delivery_queue(sqs, stack).park(as_message(found), "refused", "no")
+    delivery_queue(sqs, stack).park(as_message(found), Reason.REFUSED, "no")
     assert counted(sqs, url(stack)) == (0, 1)
 
 
@@ -244,7 +243,9 @@ def test_a_message_parked_again_tells_its_last_story() -> None:
     fake = FakeSqs()
     before = {**ATTRIBUTES, "reason": "missing_user", "error": "old", "attempts": "1"}
     message = Message("m1", "r1", "text", before, receives=3, sent_at=NOW)
-    DeliveryQueue(fake, "queue", "dead letters", clock=lambda: NOW).park(message, "refused", "new")
+    DeliveryQueue(fake, "queue", "dead letters", clock=lambda: NOW).park(
+        message, Reason.REFUSED, "new"
+    )
     [(_, arguments)] = fake.asked
     assert arguments["QueueUrl"] == "dead letters"
     story = untyped(arguments["MessageAttributes"])
@@ -256,7 +257,7 @@ def test_a_message_parked_again_tells_its_last_story() -> None:
 def test_a_long_error_is_cut() -> None:
     """An error that goes on and on does not cost the message its place."""
     fake = FakeSqs()
-    DeliveryQueue(fake, "queue", "dead letters").park(MESSAGE, "untranslatable", "x" * 5000)
+    DeliveryQueue(fake, "queue", "dead letters").park(MESSAGE, Reason.UNTRANSLATABLE, "x" * 5000)
     [(_, arguments)] = fake.asked
     assert len(untyped(arguments["MessageAttributes"])["error"]) == 512
 
@@ -286,7 +287,7 @@ def test_a_webhook_that_cannot_be_stored(error: Exception) -> None:
 @pytest.mark.parametrize(
     "use",
     [
-        lambda queue: queue.park(MESSAGE, "refused", "no"),
+        lambda queue: queue.park(MESSAGE, Reason.REFUSED, "no"),
         lambda queue: queue.delay(MESSAGE, 5),
     ],
     ids=["park", "delay"],
@@ -307,4 +308,4 @@ def test_a_missing_queue_is_told(stack: Stack, sqs: Any) -> None:
     with pytest.raises(NotStored, match=r"NonExistentQueue|QueueDoesNotExist"):
         WebhookQueue(sqs, nowhere).store("text", ATTRIBUTES)
     with pytest.raises(Unavailable, match=r"NonExistentQueue|QueueDoesNotExist"):
-        DeliveryQueue(sqs, nowhere, nowhere).park(MESSAGE, "refused", "no")
+        DeliveryQueue(sqs, nowhere, nowhere).park(MESSAGE, Reason.REFUSED, "no")

@@ -14,7 +14,7 @@ from tests.samples import NOW, SEED, Desk, Sample, Secrets
 from linkrunner_webhooks import providers
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.envelope import MAX_BYTES, unseal
-from linkrunner_webhooks.errors import NotStored, Unavailable
+from linkrunner_webhooks.errors import NotStored, Reason, Unavailable
 from linkrunner_webhooks.model import Outcome, Webhook
 from linkrunner_webhooks.secrets import MAX_AGE, MIN_AGE
 
@@ -312,7 +312,7 @@ class NoSecrets:
     """Secrets Manager out of order."""
 
     def of(self, *_: object) -> tuple[str, ...]:
-        raise Unavailable(f"cannot read secret {SECRET_ARN}", reason="secret")
+        raise Unavailable(f"cannot read secret {SECRET_ARN}", reason=Reason.SECRET)
 
 
 def test_without_secrets_manager_the_provider_tries_again() -> None:

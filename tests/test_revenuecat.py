@@ -10,7 +10,7 @@ from tests.samples import NOW
 
 from linkrunner_webhooks.errors import BadSignature
 from linkrunner_webhooks.model import Webhook
-from linkrunner_webhooks.signatures import verify
+from linkrunner_webhooks.signatures.scheme import verify
 
 SIGNATURE = "x-revenuecat-webhook-signature"
 SECRET = "signing_secret_0001"

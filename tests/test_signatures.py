@@ -15,14 +15,9 @@ from tests.samples import scheme_of
 from linkrunner_webhooks import providers
 from linkrunner_webhooks.errors import BadSignature
 from linkrunner_webhooks.model import Webhook
-from linkrunner_webhooks.signatures import (
-    HmacBody,
-    HmacWithHeaders,
-    Scheme,
-    TimestampedHmac,
-    verify,
-)
-from linkrunner_webhooks.tokens import BasicAuth
+from linkrunner_webhooks.signatures.hmacs import HmacBody, HmacWithHeaders, TimestampedHmac
+from linkrunner_webhooks.signatures.scheme import Scheme, verify
+from linkrunner_webhooks.signatures.tokens import BasicAuth
 
 STRIPE = scheme_of(providers.load("stripe"))
 SHOPIFY = scheme_of(providers.load("shopify"))

@@ -13,7 +13,7 @@ from linkrunner_webhooks import providers
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.errors import BadSignature, ConfigError, Malformed, Untranslatable
 from linkrunner_webhooks.model import CommerceEvent, Webhook
-from linkrunner_webhooks.signatures import verify
+from linkrunner_webhooks.signatures.scheme import verify
 
 SQUARE = providers.load("square")
 URL = "https://hooks.example.com/webhooks/square"

@@ -26,11 +26,12 @@ from tests.samples import NOW, Desk, Sample, Secrets, live_secret
 
 from linkrunner_webhooks import providers
 from linkrunner_webhooks.config import Config
-from linkrunner_webhooks.deliver import Deliverer, Message
-from linkrunner_webhooks.linkrunner import LinkrunnerEvent
+from linkrunner_webhooks.deliver import Deliverer
+from linkrunner_webhooks.event_body import LinkrunnerEvent
 from linkrunner_webhooks.model import Flow, Kind
 from linkrunner_webhooks.once import Claims
 from linkrunner_webhooks.provider import Provider
+from linkrunner_webhooks.queues import Message
 
 ROOT = Path(__file__).parent / "providers"
 USER = "user_42"

@@ -514,11 +514,15 @@ ALARMS: dict[str, tuple[set[str], str, float]] = {
     ),
     "LinkrunnerKeyUnauthorized": ({"retrying/unauthorized", "retrying/no_key"}, ">", 0),
     "ReceiveErrors": ({"Errors of ReceiveFunction", "Throttles of ReceiveFunction"}, ">", 0),
-    "WebhooksNotStored": ({f"rejected/{NotStored.code}", "rejected/internal"}, ">", 0),
-    "DeliverErrors": ({"Errors of DeliverFunction", "retrying/internal"}, ">", 0),
-    "SignatureFailures": ({f"rejected/{BadSignature.code}"}, ">=", 10),
-    "UnknownSources": ({f"rejected/{UnknownSource.code}"}, ">=", 10),
-    "WebhooksTooLarge": ({f"rejected/{TooLarge.code}"}, ">", 0),
+    "WebhooksNotStored": ({f"rejected/{NotStored.reason}", "rejected/internal"}, ">", 0),
+    "DeliverErrors": (
+        {"Errors of DeliverFunction", "retrying/internal", "captured/unrecorded"},
+        ">",
+        0,
+    ),
+    "SignatureFailures": ({f"rejected/{BadSignature.reason}"}, ">=", 10),
+    "UnknownSources": ({f"rejected/{UnknownSource.reason}"}, ">=", 10),
+    "WebhooksTooLarge": ({f"rejected/{TooLarge.reason}"}, ">", 0),
 }
 COMPARISONS = {"GreaterThanThreshold": ">", "GreaterThanOrEqualToThreshold": ">="}
 

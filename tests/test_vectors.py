@@ -13,7 +13,7 @@ import pytest
 from linkrunner_webhooks import providers
 from linkrunner_webhooks.errors import BadSignature
 from linkrunner_webhooks.model import Webhook
-from linkrunner_webhooks.signatures import Scheme, verify
+from linkrunner_webhooks.signatures.scheme import Scheme, verify
 
 ROOT = Path(__file__).parent / "providers"
 every_provider = pytest.mark.parametrize("name", providers.names())

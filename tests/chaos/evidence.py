@@ -12,7 +12,7 @@ from tests.chaos.judge import Capture, History
 from tests.chaos.unreliable import Treated
 
 from linkrunner_webhooks.queues import untyped
-from linkrunner_webhooks_local.stack import Stack
+from linkrunner_webhooks_local.cloudformation import Stack
 
 
 def history(

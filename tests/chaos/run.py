@@ -24,7 +24,7 @@ from tests.chaos.unreliable import Unreliable
 from tests.chaos.worker import Orders
 from tests.embedded import embedded_stack
 
-from linkrunner_webhooks_local.stack import Stack
+from linkrunner_webhooks_local.cloudformation import Stack
 
 # Seconds a message stays invisible: less than a batch can take, so that it comes back while still in hand.
 VISIBILITY = 3

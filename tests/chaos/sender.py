@@ -23,7 +23,7 @@ from linkrunner_webhooks.queues import WebhookQueue
 from linkrunner_webhooks.receive import Receiver
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks.secrets import Secret, SigningSecrets
-from linkrunner_webhooks_local.aws import Aws
+from linkrunner_webhooks_local.embedded_aws import Aws
 
 # Senders at once.
 _SENDERS = 4

@@ -11,7 +11,7 @@ from typing import Final
 
 from tests.chaos.faults import ATTEMPT
 
-from linkrunner_webhooks_local.linkrunner import (
+from linkrunner_webhooks_local.embedded_linkrunner import (
     Answer,
     Arrival,
     EmbeddedLinkrunner,

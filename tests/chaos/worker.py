@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -24,17 +24,18 @@ from tests.chaos.faults import SPEED, Attempts, Dice, Faulty, FaultyPool
 from tests.chaos.journal import Journal
 
 from linkrunner_webhooks import config, deliver_function, providers
-from linkrunner_webhooks.capture import CONNECTIONS, Linkrunner, Pace
-from linkrunner_webhooks.deliver import Deliverer, Message
-from linkrunner_webhooks.model import CommerceEvent, Kind, Payload
+from linkrunner_webhooks.capture import CONNECTIONS, LinkrunnerClient, Pace
+from linkrunner_webhooks.deliver import Deliverer
+from linkrunner_webhooks.model import CommerceEvent
 from linkrunner_webhooks.once import LEASE, Claims, Standing
 from linkrunner_webhooks.provider import Context
-from linkrunner_webhooks.queues import DeliveryQueue
+from linkrunner_webhooks.queues import DeliveryQueue, Message
+from linkrunner_webhooks.reading import Payload
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks.secrets import Secret, ServerKey
-from linkrunner_webhooks_local.aws import Aws
+from linkrunner_webhooks_local.cloudformation import EventSource
+from linkrunner_webhooks_local.embedded_aws import Aws
 from linkrunner_webhooks_local.poller import Deliver, Poller
-from linkrunner_webhooks_local.stack import Source
 
 # Seconds no message waits longer than, whatever the schedule says: a run has no hours.
 _LONGEST = 3.0
@@ -109,7 +110,7 @@ def build(orders: Orders, journal: Journal, dice: Dice) -> Deliver:
         clock=lambda: time.monotonic() * SPEED,
     )
     rate = float(environment["REQUESTS_PER_SECOND"]) / orders.workers * deliver_function._HEADROOM
-    linkrunner = Linkrunner(environment["LINKRUNNER_BASE_URL"], ServerKey(secret), Pace(rate))
+    linkrunner = LinkrunnerClient(environment["LINKRUNNER_BASE_URL"], ServerKey(secret), Pace(rate))
     pool = FaultyPool(linkrunner._pool, dice, journal, orders.name, attempts)
     linkrunner._pool = cast("urllib3.PoolManager", pool)
     deliverer = Deliverer(
@@ -166,7 +167,7 @@ def poller(orders: Orders, journal: Journal, dice: Dice) -> Poller:
     aws = Aws(orders.endpoint_url)
     return Poller(
         sqs=Faulty(aws.client("sqs"), dice),
-        source=Source(orders.environment["WEBHOOK_QUEUE_URL"], orders.queue_arn, _BATCH, 1),
+        source=EventSource(orders.environment["WEBHOOK_QUEUE_URL"], orders.queue_arn, _BATCH, 1),
         region=aws.region,
         timeout=120.0,
         lent=lent,
@@ -186,8 +187,8 @@ def main() -> None:
     orders = Orders.read(sys.argv[1])
     journal = Journal(Path(orders.journal))
     dice = Dice(f"{orders.name} {orders.seed}", orders.until, journal)
-    register = providers.load("stripe").on
-    register(CRASHING_TYPE, Kind.PURCHASE_INITIATED, payload=Payload)(crash)
+    types = providers.load("stripe").types
+    types[CRASHING_TYPE] = replace(types[CRASHING_TYPE], translate=crash)
     polling = poller(orders, journal, dice)
     while True:
         try:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count, islice
@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from linkrunner_webhooks.config import Config
+from linkrunner_webhooks.dead_letters import DeadLetters, Filter, Letter, foresee
 from linkrunner_webhooks.envelope import Envelope
-from linkrunner_webhooks.model import Money, Outcome, Webhook
+from linkrunner_webhooks.model import Outcome, Webhook
+from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.queues import typed
-from linkrunner_webhooks.redrive import DeadLetters, Filter, Letter, foresee
-from linkrunner_webhooks.translation import Planned
 
 NOW = datetime.now(UTC)
 CONFIG = Config({"stripe": {}, "guests": {"provider": "stripe", "missing_user": "drop"}})
@@ -47,7 +47,7 @@ def letter(body: str, **attributes: str) -> Letter:
     return Letter(id="m1", handle="r1", text=body, attributes=attributes, sent_at=NOW)
 
 
-def nobody(planned: Planned) -> str | None:
+def nobody(keys: Sequence[str]) -> str | None:
     return None
 
 
@@ -91,13 +91,25 @@ def test_who_paid_is_asked_for_what_follows() -> None:
     refund = {"id": "evt_2", "type": "charge.refunded", "data": {"object": charge}}
     asked: list[tuple[str, ...]] = []
 
-    def payer(planned: Planned) -> str:
-        asked.append(planned.follows)
+    def payer(keys: Sequence[str]) -> str:
+        asked.append(tuple(keys))
         return "user_7"
 
     forecast = foresee(letter(text(refund)), CONFIG, payer)
     assert [event.user_id for event in forecast.events] == ["user_7"]
-    assert asked == [("stripe|payment|pi_1", "stripe|payment|ch_1")]
+    assert asked == [("stripe|refund|ch_1:500", "stripe|payment|pi_1", "stripe|payment|ch_1")]
+
+
+def test_what_was_captured_meanwhile_is_foretold_like_deliver_would() -> None:
+    """A letter without a user, whose fact was captured by another report, is that user's: no parking."""
+    known = {"stripe|payment|pi_1": "user_7"}
+
+    def user_of(keys: Sequence[str]) -> str | None:
+        return next((known[key] for key in keys if key in known), None)
+
+    forecast = foresee(letter(session(client_reference_id=None)), CONFIG, user_of)
+    assert (forecast.outcome, forecast.would_park) == (Outcome.CAPTURED, False)
+    assert [event.user_id for event in forecast.events] == ["user_7"]
 
 
 # ------------------------------------------------------------------------- filters
