@@ -35,7 +35,7 @@ def acme() -> Provider:
         title="Acme",
         docs="https://docs.acme.example",
         signature=StaticToken("x-acme-token"),
-        identify=lambda webhook: Identity("evt_1", "order.paid"),
+        identify=lambda _: Identity("evt_1", "order.paid"),
         user_id=("user_id",),
         never={"order.updated": "it repeats the order"},
     )

@@ -1,11 +1,11 @@
 """PayPal REST webhooks. https://developer.paypal.com/api/rest/webhooks/ (the older IPN is another product)
 
-Signed with PayPal's own key over an id that only the merchant knows, and a checksum of the body. Amounts are
-text in major units. The payments of Orders v2 are `captures`, those of subscriptions v1 `sales`; both shapes
+PayPal signs, with its own key, an id that only the merchant knows and a checksum of the body. Amounts are
+text in major units. The payments of Orders v2 are `captures`, those of subscriptions v1 `sales`. Both shapes
 come under either name, so both are read everywhere. The type is in capitals.
 
 Which type reports the money: `PAYMENT.CAPTURE.COMPLETED`, and `PAYMENT.SALE.COMPLETED` for subscriptions.
-A completed order is the same captures again, and shares their ids.
+A completed order repeats its captures and shares their ids.
 """
 
 from __future__ import annotations
@@ -21,14 +21,17 @@ from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webho
 from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.provider import Context, Provider
 from linkrunner_webhooks.reading import (
+    EACH_TIME,
     Id,
     OptionalId,
     Payload,
     Pieces,
+    first,
     iso_time,
     known,
     name,
     parse,
+    present,
 )
 from linkrunner_webhooks.signatures.certificates import CertificateSignature
 
@@ -45,7 +48,7 @@ class Head(Payload):
 
 
 def identify(webhook: Webhook) -> Identity:
-    """Nothing in a body says sandbox for sure, but a sandbox's certificate lies with the sandbox."""
+    """No body says sandbox for sure, but the certificate of the sandbox lies on a sandbox host."""
     head = parse(Head, webhook)
     return Identity(
         event_id=name(head.id, "event id"),
@@ -111,12 +114,9 @@ class Amount(Payload):
 
     @property
     def money(self) -> Money:
-        amount = self.total if self.value is None else self.value
-        currency = self.currency_code or self.currency
-        if amount is None or currency is None:
-            raise Untranslatable("the resource has no amount or no currency")
-        # What goes back is negative in some v1 shapes (unconfirmed).
-        return Money.of(abs(amount), currency)
+        amount = present(self.total if self.value is None else self.value, "its amount")
+        # Some v1 shapes write a refund as a negative amount (unconfirmed).
+        return Money.of(abs(amount), self.currency_code or self.currency)
 
 
 def _money(*amounts: Amount | None) -> Money:
@@ -154,7 +154,7 @@ class Transaction(Payload):
     id: Id
     status: str | None = None
     amount: Amount | None = None
-    # Of a refund; beside this refund's own amount it has the total of all so far, which is not read.
+    # In a refund. It also has the total of all refunds so far, which is not read.
     seller_payable_breakdown: Breakdown | None = None
     billing_agreement_id: OptionalId = None
     parent_payment: OptionalId = None
@@ -185,21 +185,21 @@ class Transaction(Payload):
     @property
     def order_id(self) -> str | None:
         orders = (self.related.order_id, self.linked(_ORDERS), self.parent_payment)
-        return next(iter(known(*orders, self.invoice_id, self.invoice_number)), None)
+        return first(*orders, self.invoice_id, self.invoice_number)
 
     def linked(self, kinds: tuple[str, ...]) -> str | None:
         """The id at the end of a link to a resource of these kinds."""
         found = (_LINKED.fullmatch(link.href or "") for link in self.links or ())
         return next((match[2] for match in found if match and match[1] in kinds), None)
 
-    def event(self, kind: Kind, *follows: str) -> CommerceEvent:
+    def event(self, kind: Kind, follows: tuple[str, ...] = ()) -> CommerceEvent:
         return CommerceEvent(
             kind=kind,
             money=self.money,
             transactions=(self.id,),
             follows=follows,
             occurred_at=iso_time(self.update_time or self.create_time),
-            order_id=self.order_id or next(iter(follows), self.id),
+            order_id=first(self.order_id, *follows, self.id),
             subscription_id=self.billing_agreement_id,
         )
 
@@ -208,16 +208,16 @@ class Transaction(Payload):
 @provider.on("PAYMENT.CAPTURE.DENIED", Kind.PAYMENT_FAILED)
 @provider.on("PAYMENT.CAPTURE.DECLINED", Kind.PAYMENT_FAILED)
 def captured(event: Event[Transaction], context: Context) -> Iterator[CommerceEvent]:
-    # Another attempt is another capture, so a refused one that comes under both names is one failure.
+    # Another attempt is another capture, so a failure that comes under both names is one failure.
     yield event.resource.event(context.kind)
 
 
 @provider.off("PAYMENT.CAPTURE.PENDING", Kind.PURCHASE_INITIATED)
 def capture_pending(event: Event[Transaction], context: Context) -> Iterator[CommerceEvent]:
     capture = event.resource
-    # An approved order was initiated already.
+    # CHECKOUT.ORDER.APPROVED has initiated the same order already.
     initiated = known(capture.related.order_id or capture.linked(_ORDERS), capture.id)
-    yield replace(capture.event(Kind.PURCHASE_INITIATED), transactions=initiated)
+    yield replace(capture.event(context.kind), transactions=initiated)
 
 
 @provider.on("PAYMENT.CAPTURE.REFUNDED", Kind.PURCHASE_REFUNDED)
@@ -226,16 +226,16 @@ def capture_pending(event: Event[Transaction], context: Context) -> Iterator[Com
 @provider.on("PAYMENT.SALE.REVERSED", Kind.PURCHASE_REVERSED)
 def refunded(event: Event[Transaction], context: Context) -> Iterator[CommerceEvent]:
     refund = event.resource
-    # What a reversal reports may be the sale itself once more, which names no other payment.
+    # A reversal may contain the sale itself, which names no other payment.
     itself = refund.id if context.kind is Kind.PURCHASE_REVERSED else None
-    yield refund.event(context.kind, *known(*refund.paid_by, itself))
+    yield refund.event(context.kind, known(*refund.paid_by, itself))
 
 
 @provider.on("PAYMENT.SALE.COMPLETED", Kind.SUBSCRIPTION_RENEWED, Kind.PURCHASE_COMPLETED)
 def sold(event: Event[Transaction], context: Context) -> Iterator[CommerceEvent]:
     sale = event.resource
-    # Nothing in a sale says which of the subscription's payments it is: the start is what
-    # BILLING.SUBSCRIPTION.ACTIVATED reports.
+    # A sale does not say which payment of the subscription it is. BILLING.SUBSCRIPTION.ACTIVATED reports the
+    # start.
     subscribed = sale.billing_agreement_id is not None
     yield sale.event(Kind.SUBSCRIPTION_RENEWED if subscribed else Kind.PURCHASE_COMPLETED)
 
@@ -250,12 +250,8 @@ class OrderItem(Payload):
 
     @property
     def item(self) -> Item:
-        return Item(
-            content_id=self.sku,
-            product_id=self.sku,
-            quantity=int(self.quantity or 1),
-            unit_price=self.unit_amount.value if self.unit_amount else None,
-        )
+        price = self.unit_amount.value if self.unit_amount else None
+        return Item.product(self.sku, int(self.quantity or 1), price)
 
 
 class Payments(Payload):
@@ -280,7 +276,7 @@ class PurchaseUnit(Payload):
         for capture in self.captures:
             if capture.status not in _UNPAID:
                 event = capture.event(Kind.PURCHASE_COMPLETED)
-                # Of several captures none says which of the items it paid.
+                # With several captures, none says which items it paid.
                 yield replace(event, items=self.contents if len(self.captures) == 1 else ())
 
 
@@ -317,7 +313,7 @@ def _sum(amounts: Iterable[Money]) -> Money:
 def order_approved(event: Event[Order], context: Context) -> Iterator[CommerceEvent]:
     order = event.resource
     yield CommerceEvent(
-        kind=Kind.PURCHASE_INITIATED,
+        kind=context.kind,
         money=order.money,
         transactions=(order.id,),
         occurred_at=iso_time(order.update_time or order.create_time),
@@ -329,7 +325,7 @@ def order_approved(event: Event[Order], context: Context) -> Iterator[CommerceEv
 @provider.off("CHECKOUT.ORDER.COMPLETED", Kind.PURCHASE_COMPLETED)
 def order_completed(event: Event[Order], context: Context) -> Iterator[CommerceEvent]:
     order = event.resource
-    # Each capture for itself: their own events report them so, and one sum could not be told from its parts.
+    # One event for each capture, as the captures' own events report them. A sum would count a second time.
     if not any(unit.captures for unit in order.units):
         raise Untranslatable("the order does not contain its captures")
     for unit in order.units:
@@ -366,10 +362,9 @@ class Subscription(Payload):
         cycles = self.billing.cycle_executions or ()
         return any(cycle.tenure_type == "TRIAL" for cycle in cycles)
 
-    def event(self, kind: Kind, *transactions: str, money: Money | None = None) -> CommerceEvent:
+    def event(self, kind: Kind, transactions: tuple[str, ...]) -> CommerceEvent:
         return CommerceEvent(
             kind=kind,
-            money=money,
             transactions=transactions,
             subscription_id=self.id,
             plan_id=self.plan_id,
@@ -379,32 +374,32 @@ class Subscription(Payload):
 @provider.on("BILLING.SUBSCRIPTION.ACTIVATED", Kind.SUBSCRIPTION_STARTED, Kind.TRIAL_STARTED)
 def subscription_activated(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
     subscription = event.resource
-    # No amount: PAYMENT.SALE.COMPLETED brings it. It comes again when a suspended one goes on (unconfirmed).
+    # No amount: PAYMENT.SALE.COMPLETED brings it. The type comes again when a subscription is resumed
+    # (unconfirmed).
     kind = Kind.TRIAL_STARTED if subscription.has_trial else Kind.SUBSCRIPTION_STARTED
-    yield subscription.event(kind, subscription.id)
+    yield subscription.event(kind, (subscription.id,))
 
 
 @provider.on("BILLING.SUBSCRIPTION.CANCELLED", Kind.SUBSCRIPTION_CANCELLED)
 @provider.on("BILLING.SUBSCRIPTION.EXPIRED", Kind.SUBSCRIPTION_EXPIRED)
 def subscription_ended(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
-    yield event.resource.event(context.kind, event.resource.id)
+    yield event.resource.event(context.kind, (event.resource.id,))
 
 
 @provider.on("BILLING.SUBSCRIPTION.SUSPENDED", Kind.SUBSCRIPTION_PAUSED)
 @provider.off("BILLING.SUBSCRIPTION.UPDATED", Kind.SUBSCRIPTION_UPDATED)
 def subscription_changed(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
-    # These happen more than once in a subscription's life.
-    yield event.resource.event(context.kind)
+    yield event.resource.event(context.kind, EACH_TIME)
 
 
 @provider.on("BILLING.SUBSCRIPTION.PAYMENT.FAILED", Kind.SUBSCRIPTION_PAYMENT_FAILED)
 def subscription_payment_failed(
     event: Event[Subscription], context: Context
 ) -> Iterator[CommerceEvent]:
-    # One event per attempt to collect. That the body has the amount is unconfirmed.
+    # PayPal sends one event for each attempt to collect. That the body has the amount is unconfirmed.
     failed = event.resource.billing.last_failed_payment
     money = failed.amount.money if failed and failed.amount else None
-    yield event.resource.event(Kind.SUBSCRIPTION_PAYMENT_FAILED, money=money)
+    yield replace(event.resource.event(context.kind, EACH_TIME), money=money)
 
 
 # Disputes
@@ -415,7 +410,7 @@ class Disputed(Payload):
 
 
 class Dispute(Payload):
-    """The names of its fields are unconfirmed, so only its id is insisted on."""
+    """The field names are unconfirmed, so only the id is required."""
 
     dispute_id: Id
     dispute_amount: Amount | None = None
@@ -432,5 +427,5 @@ def disputed(event: Event[Dispute], context: Context) -> Iterator[CommerceEvent]
         money=dispute.dispute_amount.money if dispute.dispute_amount else None,
         transactions=(dispute.dispute_id,),
         follows=paid_by,
-        order_id=next(iter(paid_by), None),
+        order_id=first(*paid_by),
     )

@@ -1,32 +1,39 @@
 """Square webhooks. https://developer.squareup.com/docs/webhooks/overview
 
-The signature covers the URL as it is registered with Square, which nothing in a request tells for sure: it
-is configured. The object lies under its own name in `data.object`, almost all of its fields can be missing
-or null, and amounts are integers in the smallest unit.
+The signature covers the URL as it is registered with Square. No request states that URL for sure, so it is
+configured. The object lies under its own name in `data.object`. Almost all of its fields can be missing or
+null. Amounts are integers in the smallest unit.
 
-Which type reports the money: `payment.updated`, again at every later change of the payment. A body is read
-as the state that it is, and what was reported before is a duplicate, also of `payment.created`.
+Which type reports the money: `payment.updated`, again at every later change of the payment. Every body is
+read as the present state, so a later body, or one of `payment.created`, repeats facts and is a duplicate.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Generic, TypeVar
 
 from pydantic import Field
 
-from linkrunner_webhooks.errors import Untranslatable
 from linkrunner_webhooks.model import CommerceEvent, Identity, Kind, Webhook
 from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.provider import Context, Options, Provider
-from linkrunner_webhooks.reading import Id, OptionalId, Payload, iso_time, known, name, parse
+from linkrunner_webhooks.reading import (
+    EACH_TIME,
+    Id,
+    OptionalId,
+    Payload,
+    iso_time,
+    known,
+    lately,
+    name,
+    parse,
+    present,
+)
 from linkrunner_webhooks.signatures.hmacs import HmacBody
 
-# That Square sends it is unconfirmed; without it everything counts as live.
+# Unconfirmed. Without this header a webhook counts as live.
 _ENVIRONMENT = "square-environment"
-# What was paid longer ago than this was reported then, and the note of that is about to be forgotten.
-_FRESH = timedelta(days=30)
 
 
 class Head(Payload):
@@ -73,7 +80,7 @@ provider = Provider(
     user_id=(
         "data.object.payment.reference_id",
         "data.object.customer.reference_id",
-        # Square's own id of the customer: all there is where a merchant cannot write one.
+        # Square's own customer id, for merchants who cannot write one of their own.
         "data.object.payment.customer_id",
         "data.object.subscription.customer_id",
         "data.object.invoice.primary_recipient.customer_id",
@@ -102,7 +109,7 @@ client.payments.create(source_id=token, idempotency_key=key, amount_money=money,
 """,
 )
 
-T = TypeVar("T", bound=Payload)
+T = TypeVar("T")
 
 
 class Data(Payload, Generic[T]):
@@ -110,6 +117,8 @@ class Data(Payload, Generic[T]):
 
 
 class Event(Payload, Generic[T]):
+    """`object` holds one member, which is named after what it is."""
+
     data: Data[T]
     created_at: str | None = None
 
@@ -120,9 +129,7 @@ class MoneyObject(Payload):
 
     @property
     def money(self) -> Money | None:
-        if self.amount is None or not self.currency:
-            return None
-        return Money.from_minor(self.amount, self.currency)
+        return Money.maybe_minor(self.amount, self.currency)
 
 
 def _money(*amounts: MoneyObject | None) -> Money | None:
@@ -131,11 +138,9 @@ def _money(*amounts: MoneyObject | None) -> Money | None:
 
 
 def _moved(kind: Kind, *amounts: MoneyObject | None) -> Money | None:
-    """The first amount there is; what reports that money moved has to have one."""
+    """The first amount there is; an event that reports money moved must have one."""
     money = _money(*amounts)
-    if money is None and kind.flow:
-        raise Untranslatable("the object has no amount or no currency")
-    return money
+    return present(money, "its amount") if kind.flow else money
 
 
 # Payments
@@ -155,15 +160,10 @@ class Payment(Payload):
     def refunded(self) -> bool:
         return bool(self.refunded_money and self.refunded_money.amount)
 
-    def lately(self, reported_at: str | None) -> bool:
-        """Whether it was made not long before this report of it."""
-        made, reported = iso_time(self.created_at), iso_time(reported_at)
-        return made is None or reported is None or reported - made <= _FRESH
-
     def event(self, kind: Kind) -> CommerceEvent:
         return CommerceEvent(
             kind=kind,
-            # The total has the tip in it.
+            # The total includes the tip.
             money=_moved(kind, self.total_money, self.amount_money),
             transactions=(self.id,),
             order_id=self.order_id or self.id,
@@ -198,9 +198,13 @@ _NOT_COMPLETED = {Kind.PAYMENT_FAILED: True, Kind.CHECKOUT_CANCELLED: True}
 def payment_changed(event: Event[PaymentObject], context: Context) -> Iterator[CommerceEvent]:
     payment = event.data.object.payment
     kind = _PAYMENT_STATES.get(payment.status or "")
-    # A refunded payment stays completed: what it was is reported, and refund.updated reports the refund.
-    if kind and not payment.refunded and payment.lately(event.created_at):
+    recent = lately(iso_time(payment.created_at), iso_time(event.created_at))
+    # A refunded payment stays completed. Its payment was reported, and refund.updated reports the refund.
+    if kind and not payment.refunded and recent:
         yield payment.event(kind)
+
+
+# Refunds and disputes
 
 
 class Refund(Payload):
@@ -220,8 +224,8 @@ def refund_updated(event: Event[RefundObject], context: Context) -> Iterator[Com
     refund = event.data.object.refund
     if refund.status == "COMPLETED":
         yield CommerceEvent(
-            kind=Kind.PURCHASE_REFUNDED,
-            money=_moved(Kind.PURCHASE_REFUNDED, refund.amount_money),
+            kind=context.kind,
+            money=_moved(context.kind, refund.amount_money),
             transactions=(refund.id,),
             follows=known(refund.payment_id),
             order_id=refund.order_id or refund.payment_id,
@@ -242,9 +246,7 @@ class Dispute(Payload):
     disputed_payment: DisputedPayment | None = None
 
     def event(self, kind: Kind) -> CommerceEvent:
-        dispute_id = self.id or self.dispute_id
-        if dispute_id is None:
-            raise Untranslatable("the dispute has no id")
+        dispute_id = present(self.id or self.dispute_id, "the id of its dispute")
         paid_by = self.disputed_payment.payment_id if self.disputed_payment else None
         return CommerceEvent(
             kind=kind,
@@ -261,14 +263,14 @@ class DisputeObject(Payload):
 
 @provider.on("dispute.created", Kind.DISPUTE_OPENED)
 def dispute_created(event: Event[DisputeObject], context: Context) -> Iterator[CommerceEvent]:
-    yield event.data.object.dispute.event(Kind.DISPUTE_OPENED)
+    yield event.data.object.dispute.event(context.kind)
 
 
 _OUTCOMES = {"WON": Kind.DISPUTE_WON, "LOST": Kind.DISPUTE_LOST}
 
 
 @provider.on("dispute.state.updated", *_OUTCOMES.values())
-# The older twin; whether anybody still gets it is unconfirmed.
+# The older name of the type (unconfirmed).
 @provider.off("dispute.state.changed", *_OUTCOMES.values())
 def dispute_decided(event: Event[DisputeObject], context: Context) -> Iterator[CommerceEvent]:
     dispute = event.data.object.dispute
@@ -276,7 +278,7 @@ def dispute_decided(event: Event[DisputeObject], context: Context) -> Iterator[C
         yield dispute.event(_OUTCOMES[dispute.state])
 
 
-# Invoices, subscriptions and customers
+# Invoices
 
 
 class PaymentRequest(Payload):
@@ -291,7 +293,7 @@ class Invoice(Payload):
 
     @property
     def due(self) -> Money | None:
-        """Of several requests it is not said which one could not be charged."""
+        """None for several requests: the body does not say which one could not be charged."""
         requests = self.payment_requests or ()
         return _money(requests[0].computed_amount_money) if len(requests) == 1 else None
 
@@ -305,13 +307,17 @@ def scheduled_charge_failed(
     event: Event[InvoiceObject], context: Context
 ) -> Iterator[CommerceEvent]:
     invoice = event.data.object.invoice
-    # One event per attempt to collect.
     yield CommerceEvent(
-        kind=Kind.SUBSCRIPTION_PAYMENT_FAILED,
+        kind=context.kind,
         money=invoice.due,
+        # Square sends one event for each attempt to collect.
+        transactions=EACH_TIME,
         order_id=invoice.order_id or invoice.id,
         subscription_id=invoice.subscription_id,
     )
+
+
+# Subscriptions
 
 
 class Subscription(Payload):
@@ -319,7 +325,7 @@ class Subscription(Payload):
     status: str | None = None
     plan_variation_id: OptionalId = None
 
-    def event(self, kind: Kind, *transactions: str) -> CommerceEvent:
+    def event(self, kind: Kind, transactions: tuple[str, ...]) -> CommerceEvent:
         return CommerceEvent(
             kind=kind,
             transactions=transactions,
@@ -338,7 +344,7 @@ def subscription_created(
 ) -> Iterator[CommerceEvent]:
     # No amount: payment.updated brings it.
     subscription = event.data.object.subscription
-    yield subscription.event(Kind.SUBSCRIPTION_STARTED, subscription.id)
+    yield subscription.event(context.kind, (subscription.id,))
 
 
 _SUBSCRIPTION_STATES = {
@@ -361,9 +367,12 @@ def subscription_updated(
     kind = _SUBSCRIPTION_STATES.get(subscription.status or "")
     if kind:
         # Each state once: the body is sent again at every change.
-        yield subscription.event(kind, subscription.id)
+        yield subscription.event(kind, (subscription.id,))
     else:
-        yield subscription.event(Kind.SUBSCRIPTION_UPDATED)
+        yield subscription.event(Kind.SUBSCRIPTION_UPDATED, EACH_TIME)
+
+
+# Customers
 
 
 class Customer(Payload):
@@ -377,4 +386,4 @@ class CustomerObject(Payload):
 @provider.off("customer.created", Kind.CUSTOMER_CREATED)
 def customer_created(event: Event[CustomerObject], context: Context) -> Iterator[CommerceEvent]:
     customer = event.data.object.customer
-    yield CommerceEvent(kind=Kind.CUSTOMER_CREATED, transactions=(customer.id,))
+    yield CommerceEvent(kind=context.kind, transactions=(customer.id,))
