@@ -1,32 +1,40 @@
 """Cashfree Payment Gateway webhooks. https://www.cashfree.com/docs/api-reference/payments/latest/payments/webhooks
 
-Amounts are JSON numbers in major units. The event id is a header, and only since version 2025-01-01. What of
-subscriptions stands where is unconfirmed, so their parts are read wherever they are.
+Amounts are JSON numbers in major units. The event id is a header, and only since version 2025-01-01. The
+places of a subscription's fields are unconfirmed, so its parts are read wherever they stand.
 
 Which type reports the money: `PAYMENT_SUCCESS_WEBHOOK`, and `SUBSCRIPTION_PAYMENT_SUCCESS` for subscriptions.
-An order can have several payment attempts, of which one succeeds; a refund may name the order alone.
+An order can have several payment attempts, of which one succeeds. A refund may name only the order.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from decimal import Decimal
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import model_validator
 
-from linkrunner_webhooks.errors import Untranslatable
 from linkrunner_webhooks.model import CommerceEvent, Identity, Kind, Webhook
 from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.provider import Context, Provider
-from linkrunner_webhooks.reading import Id, OptionalId, Payload, iso_time, name, parse
+from linkrunner_webhooks.reading import (
+    EACH_TIME,
+    Id,
+    OptionalId,
+    Part,
+    Payload,
+    homes,
+    iso_time,
+    name,
+    parse,
+    present,
+)
 from linkrunner_webhooks.signatures.hmacs import HmacWithHeaders
 
 _EVENT_ID = "x-idempotency-key"
-
-
-def _object(value: object) -> object:
-    return value if isinstance(value, Mapping) else {}
 
 
 class Names(Payload):
@@ -37,8 +45,8 @@ class Names(Payload):
 
 
 class Subject(Payload):
-    payment: Annotated[Names, BeforeValidator(_object)] = Names()
-    refund: Annotated[Names, BeforeValidator(_object)] = Names()
+    payment: Part[Names] = Names()
+    refund: Part[Names] = Names()
 
     @property
     def named(self) -> tuple[str | None, ...]:
@@ -50,20 +58,20 @@ class Subject(Payload):
 
 
 class Head(Payload):
-    """A new endpoint is tried with any JSON."""
+    """Cashfree tests a new endpoint with any JSON."""
 
     type: OptionalId = None
     event_time: object = None
-    data: Annotated[Subject, BeforeValidator(_object)] = Subject()
+    data: Part[Subject] = Subject()
 
     @model_validator(mode="before")
     @classmethod
     def any_json(cls, value: object) -> object:
-        return _object(value)
+        return value if isinstance(value, Mapping) else {}
 
 
 def identify(webhook: Webhook) -> Identity:
-    """A trial of the endpoint has no type we know, and is ignored."""
+    """The test of a new endpoint has no known type and is ignored."""
     head = parse(Head, webhook)
     named = ":".join(part for part in (head.type, *head.data.named) if part)
     composed = named if head.data.named else webhook.digest
@@ -75,12 +83,28 @@ def identify(webhook: Webhook) -> Identity:
     )
 
 
-_ID, _PHONE, _LONG = "to_string(customer_id)", "to_string(customer_phone)", "length('0000000')"
-# Some shops take the phone number for the id, with the country's prefix or without it.
-_CUSTOMER = (
-    f"data.customer_details | !(ends_with({_PHONE}, {_ID}) && length({_ID}) >= {_LONG}"
-    f" || ends_with({_ID}, {_PHONE}) && length({_PHONE}) >= {_LONG}) && customer_id"
-)
+# Shorter ones are no phone numbers.
+_PHONE_DIGITS = 7
+
+
+def without_phone_as_id(webhook: Webhook) -> tuple[Webhook, ...]:
+    """Some shops use the phone number as the customer id, with or without the country's prefix: it goes."""
+    try:
+        body = json.loads(webhook.body)
+        customer = body["data"]["customer_details"]
+        if not _same_number(str(customer["customer_id"]), str(customer["customer_phone"])):
+            return (webhook,)
+        del customer["customer_id"]
+    except (KeyError, RecursionError, TypeError, ValueError):
+        # There is no customer with both.
+        return (webhook,)
+    return (replace(webhook, body=json.dumps(body).encode()),)
+
+
+def _same_number(id: str, phone: str) -> bool:
+    shorter, longer = sorted((id, phone), key=len)
+    return len(shorter) >= _PHONE_DIGITS and longer.endswith(shorter)
+
 
 provider = Provider(
     name="cashfree",
@@ -94,11 +118,11 @@ provider = Provider(
         tolerance=24 * 3600,
     ),
     identify=identify,
+    unpack=without_phone_as_id,
     headers=(_EVENT_ID,),
     user_id=(
-        "data.order.order_tags.linkrunner_user_id",
-        "data.order.order_tags.user_id",
-        _CUSTOMER,
+        *homes("data.order.order_tags.{}"),
+        "data.customer_details.customer_id",
         "data.link_notes.user_id",
     ),
     never={
@@ -134,26 +158,20 @@ class Event(Payload, Generic[T]):
 
 
 def _ids(cf_id: str | None, **own: str | None) -> tuple[str, ...]:
-    """Cashfree's id, and the merchant's own ones, which might be the number of another one of Cashfree's."""
+    """Cashfree's id, and the merchant's own with a prefix: they may equal another id of Cashfree's."""
     named = (f"{what}:{id}" for what, id in own.items() if id)
     return (cf_id, *named) if cf_id else tuple(named)
 
 
 def _within(parent: str | None, id: str | None) -> str | None:
-    """What the merchant numbers within an order or a subscription; others may have the same numbers."""
+    """An id that the merchant numbers within an order or a subscription, so that it is unique."""
     return f"{parent}:{id}" if parent and id else id
 
 
-def _each_time(ids: tuple[str, ...], context: Context) -> tuple[str, ...]:
-    """For what happens again and again to the same thing, each time at a time of its own."""
+def _dated(ids: tuple[str, ...], context: Context) -> tuple[str, ...]:
+    """The ids with the time of the event, for happenings that repeat at one payment or subscription."""
     at = context.identity.occurred_at
-    return tuple(f"{id}:{at.isoformat()}" for id in ids) if at else ()
-
-
-def _money(amount: Decimal | None, currency: str | None) -> Money:
-    if amount is None or currency is None:
-        raise Untranslatable("the event has no amount or no currency")
-    return Money.of(amount, currency)
+    return tuple(f"{id}:{at.isoformat()}" for id in ids) if at else EACH_TIME
 
 
 # Payments
@@ -165,7 +183,7 @@ class Order(Payload):
 
 
 class Payment(Payload):
-    """What was paid, after offers; the order has what was asked."""
+    """The amount is what was paid, after offers. The order has the price before offers."""
 
     cf_payment_id: Id
     payment_amount: Decimal | None = None
@@ -176,13 +194,15 @@ class Payment(Payload):
 
 class Paid(Payload):
     payment: Payment
-    order: Annotated[Order, BeforeValidator(_object)] = Order()
+    order: Part[Order] = Order()
 
-    def event(self, kind: Kind, *transactions: str) -> CommerceEvent:
+    def event(self, kind: Kind, transactions: tuple[str, ...]) -> CommerceEvent:
         payment, order = self.payment, self.order
         return CommerceEvent(
             kind=kind,
-            money=_money(payment.payment_amount, payment.payment_currency or order.order_currency),
+            money=Money.of(
+                payment.payment_amount, payment.payment_currency or order.order_currency
+            ),
             transactions=transactions,
             occurred_at=iso_time(payment.payment_time),
             order_id=order.order_id or payment.cf_payment_id,
@@ -192,16 +212,19 @@ class Paid(Payload):
 
 @provider.on("PAYMENT_SUCCESS_WEBHOOK", Kind.PURCHASE_COMPLETED)
 def payment_succeeded(event: Event[Paid], context: Context) -> Iterator[CommerceEvent]:
-    # The order too: it is paid once, and a refund may name nothing else.
+    # The order id as well: an order is paid once, and a refund may name nothing else.
     paid = event.data
-    yield paid.event(context.kind, *_ids(paid.payment.cf_payment_id, order=paid.order.order_id))
+    yield paid.event(context.kind, _ids(paid.payment.cf_payment_id, order=paid.order.order_id))
 
 
 @provider.on("PAYMENT_FAILED_WEBHOOK", Kind.PAYMENT_FAILED)
 @provider.on("PAYMENT_USER_DROPPED_WEBHOOK", Kind.CHECKOUT_ABANDONED)
 def payment_attempt_ended(event: Event[Paid], context: Context) -> Iterator[CommerceEvent]:
-    # Not final: each is one attempt to pay the order.
-    yield event.data.event(context.kind, event.data.payment.cf_payment_id)
+    # Each event is one attempt to pay the order, and none is final.
+    yield event.data.event(context.kind, (event.data.payment.cf_payment_id,))
+
+
+# Refunds and disputes
 
 
 class Refund(Payload):
@@ -232,7 +255,7 @@ def refunded(event: Event[Refunded], context: Context) -> Iterator[CommerceEvent
     if refund.done:
         yield CommerceEvent(
             kind=context.kind,
-            money=_money(refund.refund_amount, refund.refund_currency),
+            money=Money.of(refund.refund_amount, refund.refund_currency),
             transactions=refund.transactions,
             follows=_ids(refund.cf_payment_id, order=refund.order_id),
             order_id=refund.order_id or refund.cf_payment_id,
@@ -262,18 +285,17 @@ class DisputedOrder(Payload):
 
 
 class Disputed(Payload):
-    """Where things are is unconfirmed; an amount that is not found is left out."""
+    """The places of the fields are unconfirmed. An amount that is not found is left out."""
 
     dispute: Dispute
-    order_details: Annotated[DisputedOrder, BeforeValidator(_object)] = DisputedOrder()
+    order_details: Part[DisputedOrder] = DisputedOrder()
 
     def event(self, kind: Kind) -> CommerceEvent:
         dispute, order = self.dispute, self.order_details
         currency = order.payment_currency or order.order_currency
-        priced = dispute.dispute_amount is not None and currency is not None
         return CommerceEvent(
             kind=kind,
-            money=_money(dispute.dispute_amount, currency) if priced else None,
+            money=Money.maybe(dispute.dispute_amount, currency),
             transactions=(dispute.dispute_id,),
             follows=_ids(order.cf_payment_id, order=order.order_id),
             order_id=order.order_id or order.cf_payment_id,
@@ -302,7 +324,7 @@ def _said(part: object) -> dict[Any, object]:
 
 
 class Subscribed(Payload):
-    """All there is about a subscription, whichever part of the body it stands in."""
+    """A subscription's fields, whichever part of the body they stand in."""
 
     subscription_id: OptionalId = None
     cf_subscription_id: OptionalId = None
@@ -313,7 +335,7 @@ class Subscribed(Payload):
     def flat(cls, value: object) -> object:
         if not isinstance(value, Mapping):
             return value
-        # Nothing else of the mandate: it names the payment that authorised it, not the one reported.
+        # Only the status of the mandate. Its other ids name the payment that authorised it.
         mandate = _said(value.get("authorization_details"))
         found: dict[Any, object] = {"authorization_status": mandate.get("authorization_status")}
         for part in _PARTS:
@@ -322,10 +344,7 @@ class Subscribed(Payload):
 
     @property
     def named(self) -> str:
-        named = self.subscription_id or self.cf_subscription_id
-        if named is None:
-            raise Untranslatable("the event does not name its subscription")
-        return named
+        return present(self.subscription_id or self.cf_subscription_id, "its subscription")
 
 
 class Changed(Subscribed):
@@ -355,7 +374,7 @@ def subscription_changed(event: Event[Changed], context: Context) -> Iterator[Co
         once = (changed.named,)
         yield CommerceEvent(
             kind=kind,
-            transactions=_each_time(once, context) if kind in _REPEATED else once,
+            transactions=_dated(once, context) if kind in _REPEATED else once,
             subscription_id=changed.named,
             plan_id=changed.plan_id,
         )
@@ -372,7 +391,7 @@ class Authorised(Subscribed):
 
 @provider.off("SUBSCRIPTION_AUTH_STATUS", Kind.TRIAL_STARTED)
 def subscription_authorised(event: Event[Authorised], context: Context) -> Iterator[CommerceEvent]:
-    # Nothing says whether a trial follows: whoever switches it on knows.
+    # The body does not say whether a trial follows. The operator who switches the type on knows.
     authorised = event.data
     if authorised.done:
         yield CommerceEvent(
@@ -394,10 +413,10 @@ class Charge(Subscribed):
     def ids(self) -> tuple[str, ...]:
         return _ids(self.cf_payment_id, payment=_within(self.subscription_id, self.payment_id))
 
-    def event(self, kind: Kind, *transactions: str) -> CommerceEvent:
+    def event(self, kind: Kind, transactions: tuple[str, ...]) -> CommerceEvent:
         return CommerceEvent(
             kind=kind,
-            money=_money(self.payment_amount, self.payment_currency),
+            money=Money.of(self.payment_amount, self.payment_currency),
             transactions=transactions,
             order_id=self.payment_id or self.cf_payment_id,
             subscription_id=self.named,
@@ -407,14 +426,13 @@ class Charge(Subscribed):
 
 @provider.on("SUBSCRIPTION_PAYMENT_SUCCESS", Kind.SUBSCRIPTION_RENEWED)
 def subscription_charged(event: Event[Charge], context: Context) -> Iterator[CommerceEvent]:
-    yield event.data.event(context.kind, *event.data.ids)
+    yield event.data.event(context.kind, event.data.ids)
 
 
 @provider.on("SUBSCRIPTION_PAYMENT_FAILED", Kind.SUBSCRIPTION_PAYMENT_FAILED)
 @provider.on("SUBSCRIPTION_PAYMENT_CANCELLED", Kind.SUBSCRIPTION_PAYMENT_FAILED)
 def subscription_charge_failed(event: Event[Charge], context: Context) -> Iterator[CommerceEvent]:
-    # One payment can fail again and again.
-    yield event.data.event(context.kind, *_each_time(event.data.ids, context))
+    yield event.data.event(context.kind, _dated(event.data.ids, context))
 
 
 class SubscriptionRefund(Subscribed, Refund):
@@ -434,7 +452,7 @@ def subscription_refunded(
     if refund.done:
         yield CommerceEvent(
             kind=context.kind,
-            money=_money(refund.refund_amount, refund.refund_currency),
+            money=Money.of(refund.refund_amount, refund.refund_currency),
             transactions=refund.transactions,
             follows=_ids(
                 refund.cf_payment_id,

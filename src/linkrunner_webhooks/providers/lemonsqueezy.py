@@ -1,11 +1,12 @@
 """Lemon Squeezy webhooks. https://docs.lemonsqueezy.com/help/webhooks/event-types
 
-JSON:API documents; the type and the checkout's custom data are in the signed `meta`. There is no event id:
-the object and the time of its change stand for it. Amounts are integers in the smallest unit.
+Bodies are JSON:API documents. The type and the checkout's custom data are in the signed `meta`. There is no
+event id: the object and the time of its change stand for it. Amounts are integers in the smallest unit.
 
-Which type reports the money: `order_created`, and `subscription_payment_success` for what a subscription is
-charged later. Both report the first payment of a subscription, and share no id. So the order reports it until
-`subscription_variants` says which orders are subscriptions; then the subscription does. Refunds likewise.
+Which type reports the money: `order_created`, and `subscription_payment_success` for the later charges of a
+subscription. Both report the first payment of a subscription, and they share no id. So the order reports it,
+until `subscription_variants` says which orders are subscriptions; then the subscription reports it. The same
+holds for refunds.
 """
 
 from __future__ import annotations
@@ -13,11 +14,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
-from linkrunner_webhooks.errors import Untranslatable
 from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
 from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.provider import Context, Options, Provider
-from linkrunner_webhooks.reading import Id, OptionalId, Payload, iso_time, name, parse
+from linkrunner_webhooks.reading import (
+    EACH_TIME,
+    USER_KEYS,
+    Id,
+    OptionalId,
+    Payload,
+    homes,
+    iso_time,
+    name,
+    parse,
+)
 from linkrunner_webhooks.signatures.hmacs import HmacBody
 
 
@@ -44,7 +54,7 @@ class Head(Payload):
 
 
 def identify(webhook: Webhook) -> Identity:
-    """`meta.webhook_id` is left alone: it may be the endpoint's (unconfirmed). A retry repeats the body."""
+    """`meta.webhook_id` is not read: it may be the endpoint's id (unconfirmed). A retry repeats the body."""
     head = parse(Head, webhook)
     data = head.data or Changed()
     change = data.attributes or Change()
@@ -75,11 +85,8 @@ provider = Provider(
     signature=HmacBody(headers=("x-signature",), encoding="hex"),
     identify=identify,
     user_id=(
-        "meta.custom_data.linkrunner_user_id",
-        "meta.custom_data.user_id",
-        "meta.custom_data.userId",
-        "meta.custom_data.customer_id",
-        # Lemon Squeezy's own id; where a refund has nothing else, it would hide the user who paid.
+        *homes("meta.custom_data.{}", keys=(*USER_KEYS, "customer_id")),
+        # Lemon Squeezy's own customer id. In a refund it would hide the user who paid.
         "!contains(meta.event_name, 'refunded') && data.attributes.customer_id",
     ),
     options=LemonSqueezyOptions,
@@ -123,24 +130,22 @@ class Event(Payload, Generic[T]):
 
 
 class Paid(Payload):
-    """What an order and an invoice of a subscription have in common; `total` is with taxes."""
+    """The fields that an order and a subscription's invoice share; `total` includes taxes."""
 
     total: int | None = None
     currency: str | None = None
     refunded: bool | None = None
-    # The total of all refunds so far; older bodies only say that there was one.
+    # The total of all refunds so far. Older bodies only have `refunded`.
     refunded_amount: int | None = None
     refunded_at: str | None = None
 
     def money(self, amount: int | None) -> Money:
-        if amount is None or self.currency is None:
-            raise Untranslatable("the object has no amount or no currency")
-        # That currencies without cents have none here either is unconfirmed.
+        # Unconfirmed for currencies without decimals.
         return Money.from_minor(amount, self.currency)
 
     @property
     def refund(self) -> int | None:
-        """Nothing when the body says so; None when it does not say."""
+        """The refunded total: 0 when the body denies a refund, None when it does not say."""
         if self.refunded_amount:
             return self.refunded_amount
         if self.refunded:
@@ -150,7 +155,7 @@ class Paid(Payload):
     def refunding(
         self, transaction: str, order_id: str, subscription_id: str | None
     ) -> CommerceEvent:
-        # Once for each payment: of a second refund only the sum of both is known.
+        # Once for each payment: after a second refund the body has only the sum of both.
         return CommerceEvent(
             kind=Kind.PURCHASE_REFUNDED,
             money=self.money(self.refund),
@@ -166,7 +171,7 @@ class Paid(Payload):
 
 
 class OrderItem(Payload):
-    """Of an order only the first one is told. Whether its price is in the order's currency is not."""
+    """The body contains only the order's first item. The currency of its price is unconfirmed."""
 
     product_id: OptionalId = None
     variant_id: OptionalId = None
@@ -182,7 +187,7 @@ class Order(Paid):
         return self.first_order_item or OrderItem()
 
     def paid(self, context: Context) -> bool:
-        # Trials begin with an order of nothing, and only who lists subscriptions can tell that from a gift.
+        # A trial begins with an order of zero. Only a list of subscriptions tells it from a gift.
         free = self.total == 0 and not context.options.subscription_variants
         return not free and self.status not in {"pending", "failed"}
 
@@ -220,11 +225,11 @@ def order_refunded(event: Event[Order], context: Context) -> Iterator[CommerceEv
 
 
 def _order(id: str) -> str:
-    """Orders and invoices are numbered each on their own."""
+    """Orders and invoices have ids of their own, which can be equal."""
     return f"order:{id}"
 
 
-# What subscriptions are charged
+# Payments of subscriptions
 
 
 class Invoice(Paid):
@@ -235,7 +240,7 @@ class Invoice(Paid):
     def of_an_order(self, context: Context) -> bool:
         return self.billing_reason == "initial" and not context.options.subscription_variants
 
-    def event(self, kind: Kind, id: str, *transactions: str) -> CommerceEvent:
+    def event(self, kind: Kind, id: str, transactions: tuple[str, ...]) -> CommerceEvent:
         return CommerceEvent(
             kind=kind,
             money=self.money(self.total),
@@ -256,16 +261,16 @@ _REASONS = {
 @provider.on("subscription_payment_success", *_REASONS.values())
 def payment_success(event: Event[Invoice], context: Context) -> Iterator[CommerceEvent]:
     id, invoice = event.data.id, event.data.attributes
-    # The invoice of a trial is about nothing; subscription_created reports the trial.
+    # A trial's invoice has a total of zero; subscription_created reports the trial.
     if invoice.total != 0 and not invoice.of_an_order(context):
         kind = _REASONS.get(invoice.billing_reason or "", Kind.SUBSCRIPTION_RENEWED)
-        yield invoice.event(kind, id, _invoice(id))
+        yield invoice.event(kind, id, (_invoice(id),))
 
 
 @provider.on("subscription_payment_failed", Kind.SUBSCRIPTION_PAYMENT_FAILED)
 def payment_failed(event: Event[Invoice], context: Context) -> Iterator[CommerceEvent]:
-    # One event per attempt; a plan change that cannot be paid is one, too.
-    yield event.data.attributes.event(Kind.SUBSCRIPTION_PAYMENT_FAILED, event.data.id)
+    # Lemon Squeezy sends one event for each attempt, also for a plan change that cannot be paid.
+    yield event.data.attributes.event(context.kind, event.data.id, EACH_TIME)
 
 
 @provider.on("subscription_payment_refunded", Kind.PURCHASE_REFUNDED)
@@ -285,17 +290,16 @@ def _invoice(id: str) -> str:
 class Subscription(Payload):
     status: str | None = None
     variant_id: OptionalId = None
-    # Part of a key, and bounded like one.
+    # Part of a key, so its length is bounded like one.
     updated_at: OptionalId = None
 
-
-def _subscription(event: Event[Subscription], kind: Kind, *transactions: str) -> CommerceEvent:
-    return CommerceEvent(
-        kind=kind,
-        transactions=transactions,
-        subscription_id=event.data.id,
-        plan_id=event.data.attributes.variant_id,
-    )
+    def event(self, kind: Kind, id: str, transactions: tuple[str, ...]) -> CommerceEvent:
+        return CommerceEvent(
+            kind=kind,
+            transactions=transactions,
+            subscription_id=id,
+            plan_id=self.variant_id,
+        )
 
 
 @provider.on("subscription_created", Kind.TRIAL_STARTED, Kind.SUBSCRIPTION_STARTED)
@@ -303,12 +307,12 @@ def subscription_created(event: Event[Subscription], context: Context) -> Iterat
     # No amount: the order or the first invoice brings it.
     trial = event.data.attributes.status == "on_trial"
     kind = Kind.TRIAL_STARTED if trial else Kind.SUBSCRIPTION_STARTED
-    yield _subscription(event, kind, event.data.id)
+    yield event.data.attributes.event(kind, event.data.id, (event.data.id,))
 
 
 @provider.on("subscription_expired", Kind.SUBSCRIPTION_CANCELLED)
 def subscription_expired(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
-    yield _subscription(event, Kind.SUBSCRIPTION_CANCELLED, event.data.id)
+    yield event.data.attributes.event(context.kind, event.data.id, (event.data.id,))
 
 
 @provider.on("subscription_cancelled", Kind.SUBSCRIPTION_CANCEL_SCHEDULED)
@@ -316,14 +320,14 @@ def subscription_expired(event: Event[Subscription], context: Context) -> Iterat
 @provider.on("subscription_paused", Kind.SUBSCRIPTION_PAUSED)
 @provider.on("subscription_unpaused", Kind.SUBSCRIPTION_RESUMED)
 def subscription_changed(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
-    # These happen more than once in a subscription's life. Cancelled ones run until what is paid for ends.
-    yield _subscription(event, context.kind)
+    # A cancelled subscription runs until the end of the paid period.
+    yield event.data.attributes.event(context.kind, event.data.id, EACH_TIME)
 
 
 @provider.off("subscription_updated", Kind.SUBSCRIPTION_UPDATED)
 @provider.off("subscription_plan_changed", Kind.SUBSCRIPTION_UPDATED)
 def subscription_updated(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
-    # A change of plan comes as both, and one change has one time.
-    changed_at = event.data.attributes.updated_at
-    change = (f"{event.data.id}:{changed_at}",) if changed_at else ()
-    yield _subscription(event, Kind.SUBSCRIPTION_UPDATED, *change)
+    # A change of plan comes as both types, and both have the time of the change.
+    id, subscription = event.data.id, event.data.attributes
+    change = (f"{id}:{subscription.updated_at}",) if subscription.updated_at else EACH_TIME
+    yield subscription.event(context.kind, id, change)
