@@ -1,15 +1,17 @@
 """WooCommerce webhooks. https://woocommerce.com/document/webhooks/ and class WC_Webhook in its source
 
-The sender is the merchant's own site. There is no event id, and payment, fulfilment, cancellation and refunds
-all arrive as `order.updated`, again at every later change of the order. So a body is read as the state
-that it is: everything it says has happened is reported, and what was reported before is a duplicate.
+The sender is the merchant's own site. There is no event id.
+
+Which type reports the money: `order.updated`, as everything else that happens to an order, again at every
+later change of it. So every body is read as the present state: each happening that it lists is reported, and
+one that was reported before is a duplicate.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, timedelta
+from datetime import UTC
 from decimal import Decimal
 from typing import Annotated, Literal
 
@@ -18,16 +20,22 @@ from pydantic import BeforeValidator
 from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
 from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.provider import Context, Options, Provider
-from linkrunner_webhooks.reading import Id, OptionalId, Payload, Pieces, iso_time, name, parse
+from linkrunner_webhooks.reading import (
+    Id,
+    OptionalId,
+    Payload,
+    Pieces,
+    iso_time,
+    lately,
+    name,
+    parse,
+)
 from linkrunner_webhooks.signatures.hmacs import HmacBody
 
 _TOPIC = "x-wc-webhook-topic"
 _DELIVERY = "x-wc-webhook-delivery-id"
 _SIGNATURE = "x-wc-webhook-signature"
 _PING = re.compile(rb"webhook_id=[0-9]{1,20}")
-# An order is reported again whenever somebody touches it, for years; what was paid longer ago than this was
-# reported when it was paid, and the note of that is about to be forgotten.
-_FRESH = timedelta(days=30)
 
 
 class Head(Payload):
@@ -35,7 +43,7 @@ class Head(Payload):
 
 
 def identify(webhook: Webhook) -> Identity:
-    """The delivery id finds a delivery in the shop's log; deliveries of one second share it."""
+    """The delivery id finds a delivery in the shop's log. Deliveries of one second share it."""
     head = parse(Head, webhook)
     return Identity(
         event_id=name(webhook.headers.get(_DELIVERY) or webhook.digest, "delivery id"),
@@ -46,7 +54,7 @@ def identify(webhook: Webhook) -> Identity:
 
 
 def pinged(webhook: Webhook) -> bool:
-    """Saving a webhook posts its id as an unsigned form, and the admin wants a 200."""
+    """WooCommerce posts the id of a saved webhook as an unsigned form, and the admin page needs a 200."""
     return _SIGNATURE not in webhook.headers and bool(_PING.fullmatch(webhook.body.strip()))
 
 
@@ -78,10 +86,10 @@ provider = Provider(
     headers=(_TOPIC, _DELIVERY),
     user_id=(
         "meta_data[?key=='linkrunner_user_id'].value | [0]",
-        # Some sites send an object where others send a list.
+        # Some sites send an object in place of the list.
         "values(meta_data)[?key=='linkrunner_user_id'].value | [0]",
         "line_items[].meta_data[] | [?key=='linkrunner_user_id'].value | [0]",
-        # Guests have the number 0.
+        # A guest has the id 0.
         "customer_id != `0` && customer_id != '0' && customer_id",
         # customer.created: the body is the customer.
         "username && id",
@@ -106,6 +114,9 @@ add_action('woocommerce_checkout_create_order', function ($order) {
 ```
 """,
 )
+
+
+# Orders
 
 
 def _listed(value: object) -> object:
@@ -133,20 +144,15 @@ class Line(Payload):
         return Item(
             content_id=self.sku if context.options.content_id == "sku" else by_id,
             product_id=self.product_id,
-            # Plugins sell half kilos; a content is counted in pieces.
+            # Plugins sell half kilos, but Linkrunner's quantity is in pieces.
             quantity=max(1, int(self.quantity)),
             unit_price=_priced(self.price),
         )
 
 
 def _priced(price: Decimal | None) -> Decimal | None:
-    """PHP writes floats as they are: 0.30000000000000004."""
+    """PHP writes floats in full: 0.30000000000000004."""
     return price and round(price, 6)
-
-
-def _lately(happened_at: str | None, modified_at: str | None) -> bool:
-    happened, modified = iso_time(happened_at, UTC), iso_time(modified_at, UTC)
-    return happened is None or modified is None or modified - happened <= _FRESH
 
 
 class Coupon(Payload):
@@ -184,8 +190,12 @@ class Order(Payload):
         return at_work and bool(self.date_paid_gmt or context.options.processing_is_paid)
 
     def lately(self, date: str | None) -> bool:
-        """Whether it happened, at that date or else with the order, not long before this change."""
-        return _lately(date or self.date_created_gmt, self.date_modified_gmt)
+        """Whether it happened, at that date or else with the order, not long before this change.
+
+        An order is reported again at every change, for years.
+        """
+        happened = iso_time(date or self.date_created_gmt, UTC)
+        return lately(happened, iso_time(self.date_modified_gmt, UTC))
 
     def event(self, kind: Kind, context: Context, at: str | None = None) -> CommerceEvent:
         coupons = (line.code for line in self.coupon_lines or ())
@@ -249,14 +259,7 @@ def order_updated(order: Order, context: Context) -> Iterator[CommerceEvent]:
         yield order.refunded(refund)
 
 
-class Customer(Payload):
-    id: Id
-    username: str
-
-
-@provider.off("customer.created", Kind.CUSTOMER_CREATED)
-def customer_created(customer: Customer, context: Context) -> Iterator[CommerceEvent]:
-    yield CommerceEvent(kind=Kind.CUSTOMER_CREATED, transactions=(customer.id,))
+# Subscriptions
 
 
 class Subscription(Payload):
@@ -273,8 +276,10 @@ class Subscription(Payload):
         """What its state means; every renewal leaves it active, for years after it started."""
         kind = _SUBSCRIPTION_STATES.get(self.status)
         started = kind is Kind.SUBSCRIPTION_STARTED
-        fresh = _lately(self.date_created_gmt, self.date_modified_gmt)
-        return kind if fresh or not started else None
+        created, modified = (
+            iso_time(date, UTC) for date in (self.date_created_gmt, self.date_modified_gmt)
+        )
+        return kind if lately(created, modified) or not started else None
 
 
 _SUBSCRIPTION_STATES = {
@@ -297,3 +302,16 @@ def subscription_changed(subscription: Subscription, context: Context) -> Iterat
             transactions=(subscription.id,),
             subscription_id=subscription.id,
         )
+
+
+# Customers
+
+
+class Customer(Payload):
+    id: Id
+    username: str
+
+
+@provider.off("customer.created", Kind.CUSTOMER_CREATED)
+def customer_created(customer: Customer, context: Context) -> Iterator[CommerceEvent]:
+    yield CommerceEvent(kind=context.kind, transactions=(customer.id,))
