@@ -1,7 +1,7 @@
 """Shopify webhooks. https://shopify.dev/docs/apps/build/webhooks
 
-The body is the bare REST resource; topic, shop and ids come in headers, which the signature does not cover:
-what decides whether something was counted already is taken from the body. Amounts are text in major units.
+The body is the bare REST resource. Topic, shop and ids come in headers, which the signature does not cover,
+so the ids of facts are taken from the body. Amounts are text in major units.
 
 Which topic reports the money: `orders/paid`. `orders/create` is the same order before (or without) payment,
 for shops that live on cash on delivery; call it `purchase_completed` there and the two count once.
@@ -10,6 +10,7 @@ for shops that live on cash on delivery; call it `purchase_completed` there and 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from hashlib import sha256
 from typing import ClassVar, Literal, Self
@@ -20,7 +21,17 @@ from linkrunner_webhooks.errors import Untranslatable
 from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
 from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.provider import Context, Options, Provider
-from linkrunner_webhooks.reading import Id, OptionalId, Payload, iso_time, known, name, parse
+from linkrunner_webhooks.reading import (
+    EACH_TIME,
+    Id,
+    OptionalId,
+    Payload,
+    first,
+    iso_time,
+    known,
+    name,
+    parse,
+)
 from linkrunner_webhooks.signatures.hmacs import HmacBody
 
 # Two header families: today's, and that of the newer "Events" product.
@@ -55,9 +66,8 @@ class Head(Payload):
 
     @property
     def resource_id(self) -> str | None:
-        return (
-            self.admin_graphql_api_id or self.id or (self.order_edit and self.order_edit.id) or None
-        )
+        edit = self.order_edit.id if self.order_edit else None
+        return first(self.admin_graphql_api_id, self.id, edit)
 
     @property
     def is_test(self) -> bool:
@@ -86,7 +96,7 @@ def _shopify_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 class ShopifyOptions(Options):
-    """`money`: report the shop's currency (`shop`) or the one the customer paid in (`presentment`)."""
+    """`money`: report the shop's currency (`shop`) or the currency the customer paid in (`presentment`)."""
 
     money: Literal["shop", "presentment"] = "shop"
 
@@ -146,7 +156,7 @@ def _exact(id: str, graphql_id: str | None) -> str:
 
 
 class Resource(Payload):
-    """A REST resource. Topics are not signed: its GraphQL id keeps one from passing for another."""
+    """A REST resource. Topics are not signed, so its GraphQL id must name the resource of the topic."""
 
     resource: ClassVar[str]
 
@@ -165,6 +175,9 @@ class Resource(Payload):
         return _exact(self.id, self.admin_graphql_api_id)
 
 
+# Amounts and lines
+
+
 class Amount(Payload):
     amount: Decimal
     currency_code: str
@@ -179,7 +192,7 @@ class AmountSet(Payload):
         return self.presentment_money if presentment else self.shop_money
 
     def within(self, currency: str) -> Decimal | None:
-        """The amount in that currency: one event never mixes the two sides of the exchange."""
+        """The amount in that currency. One event never mixes shop and presentment money."""
         for side in (self.shop_money, self.presentment_money):
             if side and side.currency_code == currency:
                 return side.amount
@@ -221,6 +234,9 @@ class Discount(Payload):
     code: str | None = None
 
 
+# Checkouts
+
+
 class Checkout(Resource):
     """Also what an order and a checkout have in common."""
 
@@ -235,7 +251,7 @@ class Checkout(Resource):
     discount_codes: tuple[Discount, ...] | None = None
 
     def money(self, context: Context) -> Money:
-        """Amount and currency from the same side of the exchange, always."""
+        """Amount and currency, both in shop money or both in presentment money."""
         picked = self.total_price_set and self.total_price_set.pick(context)
         if picked:
             return Money.of(picked.amount, picked.currency_code)
@@ -251,6 +267,29 @@ class Checkout(Resource):
     def coupon(self) -> str | None:
         return ",".join(code.code for code in self.discount_codes or () if code.code) or None
 
+    def event(self, context: Context, transactions: tuple[str, ...]) -> CommerceEvent:
+        money = self.money(context)
+        return CommerceEvent(
+            kind=context.kind,
+            money=money,
+            transactions=transactions,
+            items=self.items(money),
+            coupon=self.coupon,
+        )
+
+
+@provider.on("checkouts/create", Kind.CHECKOUT_STARTED)
+def checkout_created(checkout: Checkout, context: Context) -> Iterator[CommerceEvent]:
+    yield checkout.event(context, (checkout.id,))
+
+
+@provider.off("checkouts/update", Kind.CHECKOUT_UPDATED)
+def checkout_updated(checkout: Checkout, context: Context) -> Iterator[CommerceEvent]:
+    yield checkout.event(context, (f"{checkout.id}:{checkout.updated_at}",))
+
+
+# Orders
+
 
 class Order(Checkout):
     resource = "Order"
@@ -260,16 +299,11 @@ class Order(Checkout):
     # Only a checkout has one, and a checkout may come without a GraphQL id.
     abandoned_checkout_url: None = None
 
-    def event(self, context: Context, *transactions: str) -> CommerceEvent:
-        money = self.money(context)
-        return CommerceEvent(
-            kind=context.kind,
-            money=money,
-            transactions=transactions or (self.exact_id,),
+    def event(self, context: Context, transactions: tuple[str, ...]) -> CommerceEvent:
+        return replace(
+            super().event(context, transactions),
             order_id=self.exact_id,
-            items=self.items(money),
             payment_method=",".join(self.payment_gateway_names or ()) or self.gateway,
-            coupon=self.coupon,
         )
 
 
@@ -278,14 +312,13 @@ class Order(Checkout):
 @provider.on("orders/cancelled", Kind.ORDER_CANCELLED)
 @provider.on("orders/fulfilled", Kind.ORDER_FULFILLED)
 def order_changed(order: Order, context: Context) -> Iterator[CommerceEvent]:
-    # No look at financial_status: test deliveries lie about it, and the topic is what says "paid".
-    yield order.event(context)
+    # The topic says that an order is paid. financial_status is not read: test deliveries have wrong values.
+    yield order.event(context, (order.exact_id,))
 
 
 @provider.off("orders/partially_fulfilled", Kind.ORDER_PARTIALLY_FULFILLED)
 def order_partially_fulfilled(order: Order, context: Context) -> Iterator[CommerceEvent]:
-    moment = f"{order.exact_id}:{order.updated_at}"
-    yield order.event(context, moment)
+    yield order.event(context, (f"{order.exact_id}:{order.updated_at}",))
 
 
 class OrderEdit(Payload):
@@ -301,11 +334,14 @@ class OrderEdited(Payload):
 def order_edited(edited: OrderEdited, context: Context) -> Iterator[CommerceEvent]:
     edit = edited.order_edit
     yield CommerceEvent(
-        kind=Kind.ORDER_EDITED,
+        kind=context.kind,
         transactions=(edit.id,),
         follows=(edit.order_id,),
         order_id=edit.order_id,
     )
+
+
+# Payments
 
 
 class Transaction(Resource):
@@ -324,7 +360,7 @@ def payment_captured(paid: Transaction, context: Context) -> Iterator[CommerceEv
     # Authorisations, voids and refunds are transactions too.
     if paid.kind in ("capture", "sale") and paid.status == "success":
         yield CommerceEvent(
-            kind=Kind.PAYMENT_CAPTURED,
+            kind=context.kind,
             money=Money.of(paid.amount, paid.currency),
             # One order can be captured in parts, so the order is not the fact.
             transactions=(paid.id,),
@@ -332,6 +368,9 @@ def payment_captured(paid: Transaction, context: Context) -> Iterator[CommerceEv
             order_id=paid.order_id,
             payment_method=paid.gateway,
         )
+
+
+# Refunds
 
 
 class RefundLine(Payload):
@@ -348,7 +387,7 @@ class Refund(Resource):
     refund_line_items: tuple[RefundLine, ...] | None = None
 
     def money(self, context: Context) -> Money | None:
-        """What was paid back. A restock without a transaction paid back nothing, whatever its lines cost."""
+        """The amount paid back. A restock without a transaction paid nothing back."""
         paid = [
             part
             for part in self.transactions or ()
@@ -371,7 +410,7 @@ def refund_created(refund: Refund, context: Context) -> Iterator[CommerceEvent]:
     money = refund.money(context)
     currency = money.currency if money else None
     yield CommerceEvent(
-        kind=Kind.PURCHASE_REFUNDED,
+        kind=context.kind,
         money=money,
         transactions=(refund.exact_id,),
         follows=(refund.order_id,),
@@ -384,25 +423,7 @@ def refund_created(refund: Refund, context: Context) -> Iterator[CommerceEvent]:
     )
 
 
-def _checkout(checkout: Checkout, context: Context, transaction: str) -> CommerceEvent:
-    money = checkout.money(context)
-    return CommerceEvent(
-        kind=context.kind,
-        money=money,
-        transactions=(transaction,),
-        items=checkout.items(money),
-        coupon=checkout.coupon,
-    )
-
-
-@provider.on("checkouts/create", Kind.CHECKOUT_STARTED)
-def checkout_created(checkout: Checkout, context: Context) -> Iterator[CommerceEvent]:
-    yield _checkout(checkout, context, checkout.id)
-
-
-@provider.off("checkouts/update", Kind.CHECKOUT_UPDATED)
-def checkout_updated(checkout: Checkout, context: Context) -> Iterator[CommerceEvent]:
-    yield _checkout(checkout, context, f"{checkout.id}:{checkout.updated_at}")
+# Carts
 
 
 class CartLine(Line):
@@ -434,11 +455,11 @@ class Cart(Resource):
         """A cart has no total and no currency of its own; its lines have both."""
         sets = [line.line_price_set for line in self.line_items or ()]
         prices = [each and each.pick(context) for each in sets]
-        known = [price for price in prices if price]
-        currencies = {price.currency_code for price in known}
-        if len(known) < len(prices) or len(currencies) != 1:
+        priced = [price for price in prices if price]
+        currencies = {price.currency_code for price in priced}
+        if len(priced) < len(prices) or len(currencies) != 1:
             return None
-        return Money.of(sum((price.amount for price in known), Decimal(0)), *currencies)
+        return Money.of(sum((price.amount for price in priced), Decimal(0)), *currencies)
 
 
 @provider.off("carts/create", Kind.CART_ADDED)
@@ -449,11 +470,14 @@ def cart_changed(cart: Cart, context: Context) -> Iterator[CommerceEvent]:
         money = cart.money(context)
         currency = money.currency if money else None
         yield CommerceEvent(
-            kind=Kind.CART_ADDED,
+            kind=context.kind,
             money=money,
             transactions=(cart.state,),
             items=tuple(line.item(currency, currency) for line in cart.line_items),
         )
+
+
+# Customers
 
 
 class Customer(Resource):
@@ -462,7 +486,10 @@ class Customer(Resource):
 
 @provider.off("customers/create", Kind.CUSTOMER_CREATED)
 def customer_created(customer: Customer, context: Context) -> Iterator[CommerceEvent]:
-    yield CommerceEvent(kind=Kind.CUSTOMER_CREATED, transactions=(customer.id,))
+    yield CommerceEvent(kind=context.kind, transactions=(customer.id,))
+
+
+# Subscriptions
 
 
 class Contract(Resource):
@@ -471,7 +498,7 @@ class Contract(Resource):
     origin_order_id: OptionalId = None
     admin_graphql_api_origin_order_id: OptionalId = None
 
-    def event(self, context: Context, *transactions: str) -> CommerceEvent:
+    def event(self, context: Context, transactions: tuple[str, ...]) -> CommerceEvent:
         ordered, exact = self.origin_order_id, self.admin_graphql_api_origin_order_id
         return CommerceEvent(
             kind=context.kind,
@@ -486,15 +513,14 @@ class Contract(Resource):
 @provider.on("subscription_contracts/expire", Kind.SUBSCRIPTION_EXPIRED)
 def contract_began_or_ended(contract: Contract, context: Context) -> Iterator[CommerceEvent]:
     # No amount at the start: the order of the first period reports it.
-    yield contract.event(context, contract.exact_id)
+    yield contract.event(context, (contract.exact_id,))
 
 
 @provider.on("subscription_contracts/pause", Kind.SUBSCRIPTION_PAUSED)
 @provider.on("subscription_contracts/activate", Kind.SUBSCRIPTION_RESUMED)
 @provider.on("subscription_contracts/fail", Kind.SUBSCRIPTION_FAILED)
 def contract_changed(contract: Contract, context: Context) -> Iterator[CommerceEvent]:
-    # These happen more than once in a contract's life.
-    yield contract.event(context)
+    yield contract.event(context, EACH_TIME)
 
 
 class BillingAttempt(Resource):
