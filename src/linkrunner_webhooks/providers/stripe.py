@@ -1,27 +1,30 @@
 """Stripe snapshot events. https://docs.stripe.com/webhooks and https://docs.stripe.com/api/events/types
 
-Bodies are rendered with the API version pinned on the endpoint, so fields that moved in 2025-03-31 are read
-in both places. Amounts are integers in the smallest unit. Any id may arrive as the expanded object.
+The endpoint's pinned API version decides the shape of a body, so fields that moved in 2025-03-31 are read in
+both places. Amounts are integers in the smallest unit. Any id may arrive as the expanded object.
 
 Which type reports the money: Checkout sessions in mode `payment`, and `invoice.paid` for everything that is
-invoiced. The other reports of the same money are off, and share its transaction ids where the body has them.
+invoiced. The other reports of the same money are off. They share its transaction ids where the body has them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 from pydantic import Field
 
-from linkrunner_webhooks.errors import Untranslatable
 from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
 from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.provider import Context, Options, Provider
 from linkrunner_webhooks.reading import (
+    EACH_TIME,
     Id,
     OptionalId,
     Payload,
+    first,
+    homes,
     iso_time,
     known,
     name,
@@ -42,9 +45,9 @@ class Head(Payload):
 
 
 def identify(webhook: Webhook) -> Identity:
-    """Thin events (`v2.core.event`) have an id and a type too; no type of theirs is forwarded.
+    """Thin events (`v2.core.event`) have an id and a type too, and none of their types is forwarded.
 
-    Their time is written out, that of snapshot events is in unix seconds.
+    A thin event writes its time in ISO 8601, a snapshot event in unix seconds.
     """
     head = parse(Head, webhook)
     created = head.created
@@ -65,14 +68,6 @@ class StripeOptions(Options):
     minor_units: dict[str, int] = Field(default_factory=dict)
 
 
-_METADATA_KEYS = ("linkrunner_user_id", "user_id", "userId", "app_user_id")
-_METADATA_HOMES = (
-    "data.object.metadata.{}",
-    "data.object.parent.subscription_details.metadata.{}",
-    "data.object.subscription_details.metadata.{}",
-    "data.object.lines.data[].metadata.{} | [0]",
-)
-
 provider = Provider(
     name="stripe",
     title="Stripe",
@@ -81,7 +76,12 @@ provider = Provider(
     identify=identify,
     user_id=(
         "data.object.client_reference_id",
-        *(home.format(key) for home in _METADATA_HOMES for key in _METADATA_KEYS),
+        *homes(
+            "data.object.metadata.{}",
+            "data.object.parent.subscription_details.metadata.{}",
+            "data.object.subscription_details.metadata.{}",
+            "data.object.lines.data[].metadata.{} | [0]",
+        ),
     ),
     options=StripeOptions,
     unique_ids=True,
@@ -171,18 +171,21 @@ class Metadata(Payload):
 
 
 def _money(amount: int | None, currency: str | None, context: Context) -> Money:
-    if amount is None or currency is None:
-        raise Untranslatable("the object has no amount or no currency")
-    return Money.from_minor(amount, currency, _EXPONENTS | context.options.minor_units)
+    return Money.from_minor(amount, currency, _exponents(context))
+
+
+def _exponents(context: Context) -> dict[str, int]:
+    minor_units: dict[str, int] = context.options.minor_units
+    return _EXPONENTS | minor_units
 
 
 def _order(metadata: Metadata | None, *ids: str | None) -> str | None:
     """The merchant's own order id where the metadata has one, else the first of Stripe's."""
-    return (metadata and metadata.order_id) or next(iter(known(*ids)), None)
+    return first(metadata.order_id if metadata else None, *ids)
 
 
 def _only(methods: tuple[str, ...] | None) -> str | None:
-    """The list holds what was allowed; only a list of one says what was used."""
+    """The list names allowed methods; with one entry, it is the method used."""
     return methods[0] if methods and len(methods) == 1 else None
 
 
@@ -201,22 +204,24 @@ class Session(Payload):
     metadata: Metadata | None = None
     payment_method_types: tuple[str, ...] | None = None
 
-    def event(self, kind: Kind, money: Money | None, *transactions: str) -> CommerceEvent:
+    def event(
+        self, kind: Kind, transactions: tuple[str, ...], money: Money | None
+    ) -> CommerceEvent:
         return CommerceEvent(
             kind=kind,
             money=money,
-            transactions=transactions or (self.id,),
+            transactions=transactions,
             order_id=_order(self.metadata, self.payment_intent, self.id),
             subscription_id=self.subscription,
             payment_method=_only(self.payment_method_types),
         )
 
     def purchase(self, context: Context) -> CommerceEvent:
-        # A session that makes an invoice is reported by invoice.paid as well, which no longer names the
-        # payment intent: both ids are needed to see that it is one payment.
+        # invoice.paid reports the same payment when the session makes an invoice, and no longer names the
+        # payment intent. So the session claims both ids.
         paid_by = known(self.payment_intent, self.invoice)
         money = _money(self.amount_total, self.currency, context)
-        return self.event(Kind.PURCHASE_COMPLETED, money, *paid_by)
+        return self.event(Kind.PURCHASE_COMPLETED, paid_by or (self.id,), money)
 
 
 @provider.on(
@@ -230,13 +235,13 @@ def session_completed(event: Event[Session], context: Context) -> Iterator[Comme
         return
     if session.mode == "subscription":
         # invoice.paid brings the money of the first period.
-        yield session.event(Kind.SUBSCRIPTION_STARTED, None, session.subscription or session.id)
+        started = (session.subscription or session.id,)
+        yield session.event(Kind.SUBSCRIPTION_STARTED, started, None)
     elif session.payment_status == "unpaid":
         money = _money(session.amount_total, session.currency, context)
-        # The payment intent as well: payment_intent.processing reports the same.
-        yield session.event(
-            Kind.PURCHASE_INITIATED, money, *known(session.id, session.payment_intent)
-        )
+        # payment_intent.processing reports the same by the intent.
+        initiated = known(session.id, session.payment_intent)
+        yield session.event(Kind.PURCHASE_INITIATED, initiated, money)
     else:
         yield session.purchase(context)
 
@@ -254,17 +259,17 @@ def session_payment_failed(event: Event[Session], context: Context) -> Iterator[
     # invoice.payment_failed reports the first payment of a subscription.
     if session.mode != "subscription":
         money = _money(session.amount_total, session.currency, context)
-        yield session.event(Kind.PAYMENT_FAILED, money)
+        yield session.event(context.kind, (session.id,), money)
 
 
 @provider.on("checkout.session.expired", Kind.CHECKOUT_ABANDONED)
 def session_expired(event: Event[Session], context: Context) -> Iterator[CommerceEvent]:
     session = event.data.object
-    # Nobody abandons a purchase where a card was to be saved.
+    # A session that only saves a card is no purchase.
     if session.mode != "setup":
-        priced = session.amount_total is not None and session.currency is not None
-        money = _money(session.amount_total, session.currency, context) if priced else None
-        yield session.event(Kind.CHECKOUT_ABANDONED, money)
+        exponents = _exponents(context)
+        money = Money.maybe_minor(session.amount_total, session.currency, exponents)
+        yield session.event(context.kind, (session.id,), money)
 
 
 # Payments outside Checkout and Invoicing
@@ -290,7 +295,7 @@ class PaymentIntent(Payload):
         reference = (self.payment_details and self.payment_details.order_reference) or ""
         return bool(self.invoice) or reference.startswith("in_")
 
-    def event(self, kind: Kind, money: Money, *transactions: str) -> CommerceEvent:
+    def event(self, kind: Kind, transactions: tuple[str, ...], money: Money) -> CommerceEvent:
         return CommerceEvent(
             kind=kind,
             money=money,
@@ -305,14 +310,15 @@ def payment_succeeded(event: Event[PaymentIntent], context: Context) -> Iterator
     intent = event.data.object
     if not intent.invoiced:
         money = _money(intent.amount_received, intent.currency, context)
-        yield intent.event(Kind.PURCHASE_COMPLETED, money, intent.id)
+        yield intent.event(context.kind, (intent.id,), money)
 
 
 @provider.on("payment_intent.payment_failed", Kind.PAYMENT_FAILED)
 def payment_failed(event: Event[PaymentIntent], context: Context) -> Iterator[CommerceEvent]:
     intent = event.data.object
-    # One event per attempt, so the intent is not the fact.
-    yield intent.event(Kind.PAYMENT_FAILED, _money(intent.amount, intent.currency, context))
+    # Stripe sends one event for each attempt to pay, so the intent is not the fact.
+    money = _money(intent.amount, intent.currency, context)
+    yield intent.event(context.kind, EACH_TIME, money)
 
 
 @provider.off("payment_intent.created", Kind.PURCHASE_INITIATED)
@@ -321,7 +327,7 @@ def payment_initiated(event: Event[PaymentIntent], context: Context) -> Iterator
     intent = event.data.object
     if not intent.invoiced:
         money = _money(intent.amount, intent.currency, context)
-        yield intent.event(Kind.PURCHASE_INITIATED, money, intent.id)
+        yield intent.event(context.kind, (intent.id,), money)
 
 
 class PaymentMethodDetails(Payload):
@@ -344,42 +350,42 @@ class Charge(Payload):
     def paid_by(self) -> tuple[str, ...]:
         return known(self.payment_intent, self.invoice, self.id)
 
-    def event(
-        self, kind: Kind, money: Money, transactions: tuple[str, ...], *follows: str
-    ) -> CommerceEvent:
+    def event(self, kind: Kind, transactions: tuple[str, ...], money: Money) -> CommerceEvent:
+        method = self.payment_method_details
         return CommerceEvent(
             kind=kind,
             money=money,
             transactions=transactions,
-            follows=follows,
             order_id=_order(self.metadata, self.payment_intent, self.id),
-            payment_method=self.payment_method_details.type
-            if self.payment_method_details
-            else None,
+            payment_method=method.type if method else None,
         )
 
 
 @provider.off("charge.succeeded", Kind.PURCHASE_COMPLETED)
 def charge_succeeded(event: Event[Charge], context: Context) -> Iterator[CommerceEvent]:
     charge = event.data.object
-    # An authorisation that is not captured succeeds too, and no money has moved.
+    # An authorisation that is not captured succeeds as well, and moves no money.
     if charge.captured and not charge.invoice:
         amount = charge.amount if charge.amount_captured is None else charge.amount_captured
         money = _money(amount, charge.currency, context)
-        yield charge.event(Kind.PURCHASE_COMPLETED, money, charge.paid_by)
+        yield charge.event(context.kind, charge.paid_by, money)
 
 
 @provider.on("charge.refunded", Kind.PURCHASE_REFUNDED)
 def charge_refunded(event: Event[Charge], context: Context) -> Iterator[CommerceEvent]:
     charge = event.data.object
-    # `amount_refunded` is the total of all refunds of the charge so far; each event is one more of them.
+    # `amount_refunded` is the total of all refunds of the charge so far. Each event adds one refund.
     refunded = charge.amount_refunded - (event.data.previous.amount_refunded or 0)
-    # An authorisation that is released is refunded too, and no money had moved.
+    # A released authorisation is refunded as well, and no money had moved.
     if refunded > 0 and charge.captured:
-        # Old API versions embed the refunds and new ones do not: the running total is in both.
+        # Old API versions embed the refunds, new ones do not. The running total is in both.
         transaction = f"{charge.id}:{charge.amount_refunded}"
         money = _money(refunded, charge.currency, context)
-        yield charge.event(Kind.PURCHASE_REFUNDED, money, (transaction,), *charge.paid_by)
+        refund = charge.event(context.kind, (transaction,), money)
+        yield replace(refund, follows=charge.paid_by)
+
+
+# Refunds and disputes
 
 
 class Refund(Payload):
@@ -390,57 +396,42 @@ class Refund(Payload):
     payment_intent: OptionalId = None
     metadata: Metadata | None = None
 
+    def event(self, kind: Kind, context: Context) -> CommerceEvent:
+        return CommerceEvent(
+            kind=kind,
+            money=_money(self.amount, self.currency, context),
+            transactions=(self.id,),
+            follows=known(self.payment_intent, self.charge),
+            order_id=_order(self.metadata, self.payment_intent, self.charge),
+        )
+
 
 @provider.off("refund.failed", Kind.REFUND_FAILED)
 def refund_failed(event: Event[Refund], context: Context) -> Iterator[CommerceEvent]:
-    refund = event.data.object
-    yield CommerceEvent(
-        kind=Kind.REFUND_FAILED,
-        money=_money(refund.amount, refund.currency, context),
-        transactions=(refund.id,),
-        follows=known(refund.payment_intent, refund.charge),
-        order_id=_order(refund.metadata, refund.payment_intent, refund.charge),
-    )
+    yield event.data.object.event(context.kind, context)
 
 
-class Dispute(Payload):
-    id: Id
-    amount: int | None = None
-    currency: str | None = None
-    charge: OptionalId = None
-    payment_intent: OptionalId = None
+class Dispute(Refund):
     status: str | None = None
-    metadata: Metadata | None = None
-
-
-def _disputed(event: Event[Dispute], kind: Kind, context: Context) -> CommerceEvent:
-    dispute = event.data.object
-    return CommerceEvent(
-        kind=kind,
-        money=_money(dispute.amount, dispute.currency, context),
-        transactions=(dispute.id,),
-        follows=known(dispute.payment_intent, dispute.charge),
-        order_id=_order(dispute.metadata, dispute.payment_intent, dispute.charge),
-    )
 
 
 @provider.on("charge.dispute.created", Kind.DISPUTE_OPENED)
 def dispute_opened(event: Event[Dispute], context: Context) -> Iterator[CommerceEvent]:
-    yield _disputed(event, Kind.DISPUTE_OPENED, context)
+    yield event.data.object.event(context.kind, context)
 
 
 @provider.on("charge.dispute.closed", Kind.DISPUTE_WON, Kind.DISPUTE_LOST, Kind.DISPUTE_CLOSED)
 def dispute_closed(event: Event[Dispute], context: Context) -> Iterator[CommerceEvent]:
     outcomes = {"won": Kind.DISPUTE_WON, "lost": Kind.DISPUTE_LOST}
-    status = event.data.object.status or ""
-    yield _disputed(event, outcomes.get(status, Kind.DISPUTE_CLOSED), context)
+    dispute = event.data.object
+    yield dispute.event(outcomes.get(dispute.status or "", Kind.DISPUTE_CLOSED), context)
 
 
-# Invoices and subscriptions
+# Invoices
 
 
 class PriceDetails(Payload):
-    price: OptionalId = None
+    id: OptionalId = Field(default=None, validation_alias="price")
     product: OptionalId = None
 
 
@@ -458,36 +449,26 @@ class Line(Payload):
     plan: Price | None = None
 
     @property
+    def prices(self) -> tuple[Price | PriceDetails, ...]:
+        """Wherever the API version writes the price, the newest place first."""
+        details = self.pricing.price_details if self.pricing else None
+        return tuple(price for price in (details, self.price, self.plan) if price)
+
+    @property
     def product_id(self) -> str | None:
-        details = self.pricing and self.pricing.price_details
-        return (
-            (details and details.product)
-            or (self.price and self.price.product)
-            or (self.plan and self.plan.product)
-            or None
-        )
+        return first(*(price.product for price in self.prices))
 
     @property
     def plan_id(self) -> str | None:
-        details = self.pricing and self.pricing.price_details
-        return (
-            (details and details.price)
-            or (self.price and self.price.id)
-            or (self.plan and self.plan.id)
-            or None
-        )
+        return first(*(price.id for price in self.prices))
 
     def item(self, product_id: str, currency: str | None, context: Context) -> Item:
         quantity = self.quantity or 1
         # In whole smallest units: a rounded quotient times the quantity can be the total again.
         price, rest = divmod(self.amount, quantity)
-        return Item(
-            content_id=product_id,
-            product_id=product_id,
-            quantity=quantity,
-            # A line total that does not divide evenly says nothing exact about one piece.
-            unit_price=None if rest else _money(price, currency, context).amount,
-        )
+        # A line total that does not divide evenly says nothing exact about one piece.
+        unit_price = None if rest else _money(price, currency, context).amount
+        return Item.product(product_id, quantity, unit_price)
 
 
 class Lines(Payload):
@@ -529,18 +510,18 @@ class Invoice(Payload):
 
     @property
     def subscription_id(self) -> str | None:
-        details = self.parent and self.parent.subscription_details
-        return (details and details.subscription) or self.subscription
+        details = self.parent.subscription_details if self.parent else None
+        return first(details.subscription if details else None, self.subscription)
 
     @property
     def transactions(self) -> tuple[str, ...]:
-        """The invoice, and what paid it where the API version still names it: a dispute may know no more."""
+        """The invoice and, where the API version names it, its payment: a dispute may name nothing else."""
         payments = self.payments.data if self.payments else ()
         intents = (paid.payment.payment_intent for paid in payments if paid.payment)
         return known(self.id, self.payment_intent, self.charge, *intents)
 
     def event(
-        self, kind: Kind, amount: int | None, context: Context, *transactions: str
+        self, kind: Kind, transactions: tuple[str, ...], amount: int | None, context: Context
     ) -> CommerceEvent:
         return CommerceEvent(
             kind=kind,
@@ -548,7 +529,7 @@ class Invoice(Payload):
             transactions=transactions,
             order_id=self.id,
             subscription_id=self.subscription_id,
-            plan_id=next((line.plan_id for line in self.charged if line.plan_id), None),
+            plan_id=first(*(line.plan_id for line in self.charged)),
             items=tuple(
                 line.item(line.product_id, self.currency, context)
                 for line in self.charged
@@ -558,7 +539,7 @@ class Invoice(Payload):
 
     @property
     def charged(self) -> tuple[Line, ...]:
-        """Prorations list credits for what was paid before, and often first: those are no contents."""
+        """The lines without credits: prorations list credits, often first, and those are no contents."""
         return tuple(line for line in (self.lines or Lines()).data if line.amount >= 0)
 
 
@@ -574,17 +555,20 @@ _INVOICE_KINDS = (*_BILLING_REASONS.values(), Kind.INVOICE_PAID)
 @provider.off("invoice.payment_succeeded", *_INVOICE_KINDS)
 def invoice_paid(event: Event[Invoice], context: Context) -> Iterator[CommerceEvent]:
     invoice = event.data.object
-    # Trials and invoices covered by credit are "paid" with nothing; trial_started reports the trial.
+    # Trials and invoices covered by credit are paid with an amount of zero. trial_started reports the trial.
     if invoice.amount_paid != 0:
         kind = _BILLING_REASONS.get(invoice.billing_reason or "", Kind.INVOICE_PAID)
-        yield invoice.event(kind, invoice.amount_paid, context, *invoice.transactions)
+        yield invoice.event(kind, invoice.transactions, invoice.amount_paid, context)
 
 
 @provider.on("invoice.payment_failed", Kind.SUBSCRIPTION_PAYMENT_FAILED)
 def invoice_payment_failed(event: Event[Invoice], context: Context) -> Iterator[CommerceEvent]:
     invoice = event.data.object
-    # One event per attempt to collect.
-    yield invoice.event(Kind.SUBSCRIPTION_PAYMENT_FAILED, invoice.amount_due, context)
+    # Stripe sends one event for each attempt to collect.
+    yield invoice.event(context.kind, EACH_TIME, invoice.amount_due, context)
+
+
+# Subscriptions
 
 
 class Subscription(Payload):
@@ -594,12 +578,12 @@ class Subscription(Payload):
     pause_collection: object = None
     items: SubscriptionItems | None = None
 
-    def event(self, kind: Kind, *transactions: str) -> CommerceEvent:
+    def event(self, kind: Kind, transactions: tuple[str, ...]) -> CommerceEvent:
         return CommerceEvent(
             kind=kind,
             transactions=transactions,
             subscription_id=self.id,
-            plan_id=next((item.price_id for item in self.listed if item.price_id), None),
+            plan_id=first(*(item.price_id for item in self.listed)),
         )
 
     @property
@@ -626,7 +610,7 @@ def subscription_created(event: Event[Subscription], context: Context) -> Iterat
     subscription = event.data.object
     trialing = subscription.status == "trialing"
     kind = Kind.TRIAL_STARTED if trialing else Kind.SUBSCRIPTION_CREATED
-    yield subscription.event(kind, subscription.id)
+    yield subscription.event(kind, (subscription.id,))
 
 
 @provider.on(
@@ -639,27 +623,29 @@ def subscription_created(event: Event[Subscription], context: Context) -> Iterat
 def subscription_updated(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
     subscription, previous = event.data.object, event.data.previous
     if previous.was("status", "trialing") and subscription.status == "active":
-        yield subscription.event(Kind.TRIAL_CONVERTED, subscription.id)
+        yield subscription.event(Kind.TRIAL_CONVERTED, (subscription.id,))
     if previous.was("cancel_at_period_end", False) and subscription.cancel_at_period_end:
-        yield subscription.event(Kind.SUBSCRIPTION_CANCEL_SCHEDULED)
+        yield subscription.event(Kind.SUBSCRIPTION_CANCEL_SCHEDULED, EACH_TIME)
     if previous.was("pause_collection", None) and subscription.pause_collection:
-        yield subscription.event(Kind.SUBSCRIPTION_PAUSED)
+        yield subscription.event(Kind.SUBSCRIPTION_PAUSED, EACH_TIME)
     if previous.items is not None and subscription.repriced(previous.items):
-        yield subscription.event(Kind.SUBSCRIPTION_UPDATED)
+        yield subscription.event(Kind.SUBSCRIPTION_UPDATED, EACH_TIME)
 
 
 @provider.off("customer.subscription.trial_will_end", Kind.TRIAL_ENDING)
 @provider.on("customer.subscription.paused", Kind.SUBSCRIPTION_PAUSED)
 @provider.on("customer.subscription.resumed", Kind.SUBSCRIPTION_RESUMED)
 def subscription_changed(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
-    # These happen more than once in a subscription's life.
-    yield event.data.object.event(context.kind)
+    yield event.data.object.event(context.kind, EACH_TIME)
 
 
 @provider.on("customer.subscription.deleted", Kind.SUBSCRIPTION_CANCELLED)
 def subscription_deleted(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
     subscription = event.data.object
-    yield subscription.event(Kind.SUBSCRIPTION_CANCELLED, subscription.id)
+    yield subscription.event(context.kind, (subscription.id,))
+
+
+# Customers
 
 
 class Customer(Payload):
@@ -668,4 +654,4 @@ class Customer(Payload):
 
 @provider.off("customer.created", Kind.CUSTOMER_CREATED)
 def customer_created(event: Event[Customer], context: Context) -> Iterator[CommerceEvent]:
-    yield CommerceEvent(kind=Kind.CUSTOMER_CREATED, transactions=(event.data.object.id,))
+    yield CommerceEvent(kind=context.kind, transactions=(event.data.object.id,))
