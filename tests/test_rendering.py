@@ -35,7 +35,8 @@ def render(
     identity: Identity = IDENTITY,
     **table: Any,
 ) -> dict[str, Any]:
-    webhook = Webhook("stripe", {}, json.dumps(payload).encode())
+    webhook = Webhook("stripe", {}, b"")
+    vars(webhook)["payload"] = payload
     data = event_data(event, kind or event.kind, Opened(webhook, source(**table), identity))
     assert json.loads(json.dumps(data, allow_nan=False)) is not None
     return data

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from linkrunner_webhooks import lean_start  # noqa: F401 - as in Lambda
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.envelope import Opened
 from linkrunner_webhooks.model import Webhook

@@ -11,7 +11,7 @@ import zlib
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any
+from typing import Any, NamedTuple
 
 from linkrunner_webhooks.config import Config, Source
 from linkrunner_webhooks.errors import Malformed, TooLarge, Unreadable, Unroutable, Untranslatable
@@ -51,8 +51,7 @@ class Envelope:
         return json.dumps(content | encode(self.webhook.body), separators=(",", ":"))
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """A verified webhook, with what today's code and configuration know of it."""
 
     webhook: Webhook

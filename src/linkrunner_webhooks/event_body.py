@@ -45,9 +45,17 @@ class EventData:
     occurred_at: str | None = None
     test: bool | None = None
 
-    def present(self) -> dict[str, Any]:
-        """The fields that are known: an unknown field is absent from the request, never null."""
-        return {name: value for name in FIELDS if (value := getattr(self, name)) is not None}
+    def present(self, targets: Mapping[str, str | None]) -> dict[str, Any]:
+        """The known fields under their names, or those of `targets`, where None drops one.
+
+        An unknown field is absent from the request, never null.
+        """
+        return {
+            target: value
+            for name in FIELDS
+            if (value := getattr(self, name)) is not None
+            and (target := targets.get(name, name)) is not None
+        }
 
 
 FIELDS: Final = tuple(field.name for field in fields(EventData))

@@ -12,7 +12,7 @@ from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
 from hashlib import sha256
-from typing import Any
+from typing import Any, Self
 
 from pydantic_core import from_json
 
@@ -58,22 +58,53 @@ class Identity:
     test: bool = False
 
 
+class Flow(StrEnum):
+    """The kinds of money. Reports of one payment share a flow and a transaction, whatever they are called."""
+
+    PAYMENT = "payment"
+    REFUND = "refund"
+    REFUND_REVERSAL = "refund_reversal"
+    DISPUTE = "dispute"
+
+
+# `has_worth` of refunds, reversals and disputes.
+_BACK = False
+
+
 class Kind(StrEnum):
-    """What happened. The value is the default Linkrunner event name."""
+    """What happened. The value is the default Linkrunner event name.
+
+    `flow` says which way money moved when the kind reports an amount, None when no money moved. `has_worth`
+    says whether an ad network may take the amount for the worth of the event: not for money on its way back.
+    """
+
+    flow: Flow | None
+    has_worth: bool
+
+    def __new__(cls, name: str, flow: Flow | None = None, worth: bool = True) -> Self:
+        """A member is its name; the rest comes along."""
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.flow = flow
+        member.has_worth = worth
+        return member
+
+    # Kinds are keys everywhere, and Enum's own hash is a slow one.
+    __hash__ = str.__hash__
 
     PURCHASE_INITIATED = "purchase_initiated"
-    PURCHASE_COMPLETED = "purchase_completed"
+    PURCHASE_COMPLETED = "purchase_completed", Flow.PAYMENT
     PURCHASE_PARTIALLY_PAID = "purchase_partially_paid"
     PURCHASE_CANCELLED = "purchase_cancelled"
-    PURCHASE_REFUNDED = "purchase_refunded"
-    PURCHASE_REVERSED = "purchase_reversed"
+    PURCHASE_REFUNDED = "purchase_refunded", Flow.REFUND, _BACK
+    PURCHASE_REVERSED = "purchase_reversed", Flow.REFUND, _BACK
     PAYMENT_CAPTURED = "payment_captured"
     PAYMENT_FAILED = "payment_failed"
     PAYMENT_EXPIRED = "payment_expired"
-    REFUND_FAILED = "refund_failed"
-    REFUND_REVERSED = "refund_reversed"
+    REFUND_FAILED = "refund_failed", None, _BACK
+    REFUND_REVERSED = "refund_reversed", Flow.REFUND_REVERSAL, _BACK
     INVOICE_ISSUED = "invoice_issued"
-    INVOICE_PAID = "invoice_paid"
+    INVOICE_PAID = "invoice_paid", Flow.PAYMENT
     CART_ADDED = "cart_added"
     CHECKOUT_STARTED = "checkout_started"
     CHECKOUT_UPDATED = "checkout_updated"
@@ -85,17 +116,17 @@ class Kind(StrEnum):
     ORDER_EDITED = "order_edited"
     CUSTOMER_CREATED = "customer_created"
     TRIAL_STARTED = "trial_started"
-    TRIAL_CONVERTED = "trial_converted"
+    TRIAL_CONVERTED = "trial_converted", Flow.PAYMENT
     TRIAL_ENDING = "trial_ending"
     TRIAL_CANCELLED = "trial_cancelled"
     SUBSCRIPTION_CREATED = "subscription_created"
     SUBSCRIPTION_AUTHENTICATED = "subscription_authenticated"
     SUBSCRIPTION_GRANTED = "subscription_granted"
-    SUBSCRIPTION_STARTED = "subscription_started"
-    SUBSCRIPTION_RENEWED = "subscription_renewed"
-    SUBSCRIPTION_UPDATED = "subscription_updated"
-    SUBSCRIPTION_PRODUCT_CHANGED = "subscription_product_changed"
-    SUBSCRIPTION_OFFER_REDEEMED = "subscription_offer_redeemed"
+    SUBSCRIPTION_STARTED = "subscription_started", Flow.PAYMENT
+    SUBSCRIPTION_RENEWED = "subscription_renewed", Flow.PAYMENT
+    SUBSCRIPTION_UPDATED = "subscription_updated", Flow.PAYMENT
+    SUBSCRIPTION_PRODUCT_CHANGED = "subscription_product_changed", Flow.PAYMENT
+    SUBSCRIPTION_OFFER_REDEEMED = "subscription_offer_redeemed", Flow.PAYMENT
     SUBSCRIPTION_EXTENDED = "subscription_extended"
     SUBSCRIPTION_PAYMENT_FAILED = "subscription_payment_failed"
     SUBSCRIPTION_BILLING_ISSUE = "subscription_billing_issue"
@@ -110,60 +141,12 @@ class Kind(StrEnum):
     SUBSCRIPTION_COMPLETED = "subscription_completed"
     SUBSCRIPTION_EXPIRED = "subscription_expired"
     SUBSCRIPTION_FAILED = "subscription_failed"
-    DISPUTE_WARNING = "dispute_warning"
-    DISPUTE_OPENED = "dispute_opened"
-    DISPUTE_WON = "dispute_won"
-    DISPUTE_LOST = "dispute_lost"
-    DISPUTE_CLOSED = "dispute_closed"
+    DISPUTE_WARNING = "dispute_warning", None, _BACK
+    DISPUTE_OPENED = "dispute_opened", Flow.DISPUTE, _BACK
+    DISPUTE_WON = "dispute_won", None, _BACK
+    DISPUTE_LOST = "dispute_lost", None, _BACK
+    DISPUTE_CLOSED = "dispute_closed", None, _BACK
 
-    @property
-    def flow(self) -> Flow | None:
-        """Which way money moved when this kind reports an amount; None when none did."""
-        return _FLOWS.get(self)
-
-    @property
-    def has_worth(self) -> bool:
-        """Whether an ad network may take the amount for what the event is worth: not on the way back."""
-        return self not in _ON_THE_WAY_BACK
-
-
-class Flow(StrEnum):
-    """The kinds of money. Reports of one payment share a flow and a transaction, whatever they are called."""
-
-    PAYMENT = "payment"
-    REFUND = "refund"
-    REFUND_REVERSAL = "refund_reversal"
-    DISPUTE = "dispute"
-
-
-_FLOWS = {
-    Kind.PURCHASE_COMPLETED: Flow.PAYMENT,
-    Kind.INVOICE_PAID: Flow.PAYMENT,
-    Kind.SUBSCRIPTION_STARTED: Flow.PAYMENT,
-    Kind.SUBSCRIPTION_RENEWED: Flow.PAYMENT,
-    Kind.SUBSCRIPTION_UPDATED: Flow.PAYMENT,
-    Kind.SUBSCRIPTION_PRODUCT_CHANGED: Flow.PAYMENT,
-    Kind.SUBSCRIPTION_OFFER_REDEEMED: Flow.PAYMENT,
-    Kind.TRIAL_CONVERTED: Flow.PAYMENT,
-    Kind.PURCHASE_REFUNDED: Flow.REFUND,
-    Kind.PURCHASE_REVERSED: Flow.REFUND,
-    Kind.REFUND_REVERSED: Flow.REFUND_REVERSAL,
-    Kind.DISPUTE_OPENED: Flow.DISPUTE,
-}
-
-_ON_THE_WAY_BACK = frozenset(
-    {
-        Kind.PURCHASE_REFUNDED,
-        Kind.PURCHASE_REVERSED,
-        Kind.REFUND_FAILED,
-        Kind.REFUND_REVERSED,
-        Kind.DISPUTE_WARNING,
-        Kind.DISPUTE_OPENED,
-        Kind.DISPUTE_WON,
-        Kind.DISPUTE_LOST,
-        Kind.DISPUTE_CLOSED,
-    }
-)
 
 # More pieces than anybody buys.
 MAX_QUANTITY = 10**9

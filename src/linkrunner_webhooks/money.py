@@ -66,18 +66,25 @@ class Money:
         return cls.of(amount, currency) if amount is not None and currency else None
 
     @classmethod
-    def maybe_minor(cls, amount: int | None, currency: str | None) -> Money | None:
+    def maybe_minor(
+        cls,
+        amount: int | None,
+        currency: str | None,
+        exponents: Mapping[str, int] | None = None,
+    ) -> Money | None:
         """Like `from_minor`, but None when the amount or its currency is missing."""
-        return cls.from_minor(amount, currency) if amount is not None and currency else None
+        if amount is None or not currency:
+            return None
+        return cls.from_minor(amount, currency, exponents)
 
 
 def carried_exactly(amount: Decimal) -> bool:
     """Whether a JSON number can be exactly this amount: finite, and at most 15 digits."""
-    if not amount.is_finite():
+    if not amount.is_finite() or abs(amount.adjusted()) > _MAX_DIGITS:
         return False
+    # Most amounts are short, and this is quicker than to count digits.
+    if len(str(amount)) <= _MAX_DIGITS:
+        return True
     # Not normalize(): it rounds to the context's precision, and would call anything exact.
-    digits = amount.as_tuple().digits
-    significant = len(digits)
-    if significant > _MAX_DIGITS:
-        significant = len("".join(map(str, digits)).rstrip("0"))
-    return significant <= _MAX_DIGITS and abs(amount.adjusted()) <= _MAX_DIGITS
+    digits = "".join(map(str, amount.as_tuple().digits))
+    return len(digits.rstrip("0")) <= _MAX_DIGITS

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from inspect import signature
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ConfigDict, ValidationError
 
@@ -35,8 +35,7 @@ class Options(Payload):
         return {name: (field.examples or [])[0] for name, field in fields if field.is_required()}
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """What a translator knows besides the payload.
 
     `kind` is what the event's type means (the first of its kinds), so that one translator can serve types

@@ -28,12 +28,8 @@ _MAX_NUMBER = 2**63
 def event_data(event: CommerceEvent, kind: Kind, opened: Opened) -> dict[str, Any]:
     """The renamed and pruned `event_data`, with the operator's own fields."""
     source = opened.source
-    kept = {
-        target: value
-        for key, value in _allowed(event, kind, opened).present().items()
-        if (target := source.fields.get(key, key)) is not None
-    }
-    return kept | _extra(source, opened.webhook.payload)
+    kept = _allowed(event, kind, opened).present(source.fields)
+    return kept | _extra(source, opened.webhook.payload) if source.extra else kept
 
 
 def _allowed(event: CommerceEvent, kind: Kind, opened: Opened) -> EventData:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from linkrunner_webhooks.config import Source
 from linkrunner_webhooks.envelope import Opened
@@ -19,8 +18,7 @@ from linkrunner_webhooks.users import find_user
 UserOf = Callable[[Sequence[str]], str | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(NamedTuple):
     """One event to capture. `keys` name the economic fact; `user_id` is None when the body has none.
 
     `follows` are the keys of the payment whose user this event belongs to in that case. `money` is what the
@@ -49,8 +47,7 @@ class Planned:
         return f"{paths}, and no payment it follows was captured here" if self.follows else paths
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(NamedTuple):
     """What a webhook becomes, given who is known: CAPTURED stands for its events, to be captured once.
 
     `may_change` says that a payment which is still on its way can name the missing user.

@@ -13,9 +13,12 @@ from linkrunner_webhooks import providers as registry
 from linkrunner_webhooks.config import Source
 from linkrunner_webhooks.provider import EventType, Provider
 from linkrunner_webhooks_cli.output import say, write_json, write_table, write_text
-from linkrunner_webhooks_cli.sources import config_option, load_provider, read_config
-
-json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+from linkrunner_webhooks_cli.sources import (
+    config_option,
+    json_option,
+    load_provider,
+    read_config,
+)
 
 
 @click.command()

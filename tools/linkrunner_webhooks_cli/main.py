@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from linkrunner_webhooks import __version__
+from linkrunner_webhooks_cli.add import add
 from linkrunner_webhooks_cli.catalogue import check, providers
 from linkrunner_webhooks_cli.dlq import dlq
 from linkrunner_webhooks_cli.doctor import doctor
@@ -24,5 +25,5 @@ def main() -> None:
     """
 
 
-for _command in (providers, check, translate, send, dlq, doctor):
+for _command in (providers, add, check, translate, send, dlq, doctor):
     main.add_command(_command)

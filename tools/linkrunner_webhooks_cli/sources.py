@@ -23,6 +23,9 @@ source_option = click.option(
 )
 
 
+json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+
+
 def read_config(path: Path | None) -> Config:
     """The given file, the one WEBHOOKS_TOML names, or the packaged one."""
     named = path or os.environ.get("WEBHOOKS_TOML")
