@@ -71,8 +71,8 @@ build: setup ## Build the deployable package into .aws-sam/build
 	@$(BIN)/linkrunner-webhooks check
 	@UV="$(abspath $(UV))" $(SAM) build --template template.yaml
 
-docs: .venv/.ready ## Write docs/providers.md from the registry
-	@$(BIN)/python -m linkrunner_webhooks_cli.reference > docs/providers.md
+docs: .venv/.ready ## Rewrite the generated parts of README.md and docs/
+	@$(BIN)/python -m linkrunner_webhooks_cli.reference
 
 golden: .venv/.ready ## Rewrite the expected files of the golden cases; review the diff
 	@GOLDEN=write $(BIN)/python -m pytest -q tests/test_golden.py

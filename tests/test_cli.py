@@ -90,6 +90,13 @@ def test_providers_lists_what_is_registered() -> None:
         assert list(each["events"]) == list(providers.load(each["name"]).types)
 
 
+def test_providers_names_the_page_of_one() -> None:
+    """Set-up and checkout code are on the provider's page, and both forms of the answer say where it is."""
+    page = "docs/providers/apple.md"
+    assert page in run("providers", "apple").stdout
+    assert json.loads(run("providers", "apple", "--json").stdout)["page"] == page
+
+
 def test_check_accepts_the_packaged_file() -> None:
     """What we ship is valid and gives no warning."""
     result = run("check")

@@ -90,8 +90,7 @@ class Provider:
     this provider's accounts, so that two sources fed by one account still count a sale once. `never` holds
     types that must not be forwarded, each with the reason an operator who tries is given. `handshake`
     recognises an unsigned greeting that must be answered 200 and means nothing. `caution` is what an operator
-    who switches the provider on has to know. `setup` (how to point the provider here) and `user_snippet` (how
-    to hand over the user id) are for docs/providers.md.
+    who switches the provider on has to know. What to click and to write stands in docs/providers/<name>.md.
     """
 
     name: str
@@ -108,8 +107,6 @@ class Provider:
     acknowledgement: str = ""
     never: Mapping[str, str] = field(default_factory=dict)
     caution: str = ""
-    setup: str = field(default="", repr=False)
-    user_snippet: str = field(default="", repr=False)
     types: dict[str, EventType] = field(default_factory=dict, repr=False)
 
     def on(

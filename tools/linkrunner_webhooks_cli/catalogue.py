@@ -13,6 +13,7 @@ from linkrunner_webhooks import providers as registry
 from linkrunner_webhooks.config import Source
 from linkrunner_webhooks.provider import EventType, Provider
 from linkrunner_webhooks_cli.output import say, write_json, write_table, write_text
+from linkrunner_webhooks_cli.provider_page import page_of
 from linkrunner_webhooks_cli.sources import (
     config_option,
     json_option,
@@ -52,6 +53,7 @@ def providers(name: str | None, as_json: bool) -> None:
     write_text("\nUser id, the first usable of:")
     for expression in provider.user_id:
         write_text(f"  {expression}")
+    write_text(f"\nSet-up, checkout code and pitfalls: {page_of(name)}")
 
 
 def _row(provider: Provider) -> tuple[str, ...]:
@@ -64,6 +66,7 @@ def _described(provider: Provider) -> dict[str, Any]:
         "name": provider.name,
         "title": provider.title,
         "docs": provider.docs,
+        "page": page_of(provider.name),
         "user_id": list(provider.user_id),
         "events": {
             each.name: {kind.value: on for kind, on in each.switches.items()}
@@ -72,11 +75,10 @@ def _described(provider: Provider) -> dict[str, Any]:
     }
 
 
-def becomes(event_type: EventType, mark: str = "") -> str:
-    """The kinds a type becomes, each between `mark`s, with those that are off by default."""
+def becomes(event_type: EventType) -> str:
+    """The kinds a type becomes, with those that are off by default."""
     return ", ".join(
-        f"{mark}{kind.value}{mark}" + ("" if on else " (off)")
-        for kind, on in event_type.switches.items()
+        kind.value + ("" if on else " (off)") for kind, on in event_type.switches.items()
     )
 
 

@@ -118,17 +118,6 @@ provider = Provider(
 Adyen signs amounts and references, and not the user id. With gift cards one order is paid in several
 AUTHORISATIONs, each reported with its part; ORDER_CLOSED reports the whole, so switch on one of them only.
 """,
-    setup="""\
-Customer Area → Developers → Webhooks → Standard webhook, method JSON, and generate an HMAC key: it is the
-secret, in hexadecimal as shown. Under *Additional settings* switch on the shopper reference and the payment
-metadata, or no user is named. Test and live have keys of their own.
-""",
-    user_snippet="""\
-```python
-adyen.checkout.payments_api.sessions({
-    "reference": order_id, "shopperReference": user_id, "metadata": {"linkrunner_user_id": user_id}, ...})
-```
-""",
 )
 
 

@@ -138,20 +138,6 @@ provider = Provider(
 The same charges are reported by RevenueCat, Adapty and Superwall: switch on one of them only, or revenue
 counts twice. Prices are what Apple names, which it says are not for accounting.
 """,
-    setup="""\
-App Store Connect → your app → App Information → App Store Server Notifications: the same URL for production
-and sandbox, version 2. There is no secret: put `<bundle id>/<Apple ID of the app>`, like
-`com.example.app/1234567890`, into WebhookSecrets, so that notifications of other apps are turned away. To try
-it with a root of your own, put `<bundle id> <base64 of its DER key>` there: it is then trusted in place of
-Apple's.
-""",
-    user_snippet="""\
-`appAccountToken` must be a UUID, and comes back in lower case: sign users up with one.
-
-```swift
-try await product.purchase(options: [.appAccountToken(UUID(uuidString: userId)!)])
-```
-""",
 )
 
 

@@ -132,22 +132,6 @@ provider = Provider(
         "DISPUTE_UPDATED": "it changes nothing that is reported",
     },
     caution="It signs with the client secret of your API keys, which can refund and pay out.",
-    setup="""\
-Developers → Webhooks → Add webhook endpoint, version 2025-01-01, with the events above that are on;
-subscriptions have a tab of their own. The secret is the client secret of your API keys, which belongs into
-WebhookSecrets and nowhere else; with several active keys the oldest signs (unconfirmed), so put all of them
-there. Nothing in a webhook says whether it is of the
-sandbox, which has a dashboard and keys of its own: give it a source of its own, or none. Webhooks of
-subscriptions name no customer id; they are parked unless `user_id` finds yours, for instance in
-`data.subscription_details.subscription_id || data.subscription_id` when you name subscriptions so.
-""",
-    user_snippet="""\
-```python
-CreateOrderRequest(order_id=order_id, order_amount=259.90, order_currency="INR",
-    customer_details=CustomerDetails(customer_id=user_id, customer_phone=phone),  # no phone number as the id
-    order_tags={"linkrunner_user_id": user_id})
-```
-""",
 )
 
 T = TypeVar("T", bound=Payload)

@@ -68,23 +68,6 @@ provider = Provider(
         "omnichannel_subscription_created": _ELSEWHERE,
         "omnichannel_transaction_created": _ELSEWHERE,
     },
-    setup="""\
-Settings → Configure Chargebee → API Keys and Webhooks → Webhooks → Add Webhook, *Protect webhook URL with
-basic authentication*, with a user name and a long random password of your own; put `user:password` into
-WebhookSecrets. This is weaker than a signature: it does not protect the body, and whoever learns the
-password can make events up. Use it nowhere else, and an https URL only. Test sites have webhooks of their
-own and nothing in a body says so: give a test site a source of its own, or none. *Test Webhook* sends an
-invented event that counts.
-""",
-    user_snippet="""\
-```python
-chargebee_client.Customer.create({"id": user_id, ...})    # or, if Chargebee's ids are not yours:
-chargebee_client.Customer.create({"meta_data": {"linkrunner_user_id": user_id}, ...})
-```
-
-Without `meta_data` the customer's id is taken for your user id. If it is not, name your own paths as
-`user_id` in webhooks.toml, and leave `content.customer.id` out.
-""",
 )
 
 T = TypeVar("T")

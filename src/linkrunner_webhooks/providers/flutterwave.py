@@ -106,23 +106,6 @@ provider = Provider(
     never={
         "transfer.completed": "it is your own money that goes out",
     },
-    setup="""\
-Settings → Webhooks: the URL, and a long random *secret hash* of your own, which goes into WebhookSecrets;
-switch webhook retries on. v4 signs with the secret hash. v3 only sends it along, which is weaker: it does
-not protect the body, and whoever learns the secret hash can make payments up. With v3, use the hash nowhere
-else, send it to https URLs only, change it when somebody leaves, and deliver nothing before
-`GET /v3/transactions/<id>/verify` has confirmed the payment; or move to v4. Test mode has settings of its
-own: leave its URL empty, or give it a source of its own.
-""",
-    user_snippet="""\
-```js
-FlutterwaveCheckout({ tx_ref, amount, currency, meta: { linkrunner_user_id: userId }, ... })   // v3
-await post('/charges', { reference, amount, currency, meta: { linkrunner_user_id: userId }, ... })   // v4
-```
-
-Without it, the id that Flutterwave gives a customer is taken; name your own paths as `user_id` in
-webhooks.toml, and leave `data.customer.id` out, if your app does not know that one.
-""",
 )
 
 

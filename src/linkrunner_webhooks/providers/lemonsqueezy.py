@@ -97,24 +97,6 @@ provider = Provider(
         "Of several refunds of one payment only the first is reported:"
         " Lemon Squeezy tells how much was refunded in all, not how much each time."
     ),
-    setup="""\
-Settings → Webhooks → +, with a signing secret of your own (6 to 40 characters) and the events above that are
-on. Test mode has webhooks of its own, and says so. A failed delivery is repeated for some two minutes only;
-resend it from the dashboard after that.
-
-A new subscription sends `order_created` and `subscription_payment_success` for the same money, and nothing in
-them says so. As long as `subscription_variants` is empty, every order is a purchase, and subscriptions report
-what comes after their first payment: nothing is counted twice, whatever you sell. To have
-`subscription_started` with its amount in place of `purchase_completed`, list the ids of *all* your
-subscription variants; an order of one of them is then left to its subscription. Leave `order_created` on
-either way.
-""",
-    user_snippet="""\
-```javascript
-await createCheckout(storeId, variantId, { checkoutData: { custom: { linkrunner_user_id: userId } } });
-// or in a link: https://shop.lemonsqueezy.com/checkout/buy/...?checkout[custom][linkrunner_user_id]=user_42
-```
-""",
 )
 
 T = TypeVar("T", bound=Payload)

@@ -67,18 +67,6 @@ provider = Provider(
         "subscription.imported": "it reports a migration and nothing that a customer did",
         "customer.imported": "it reports a migration and nothing that a customer did",
     },
-    setup="""\
-Developer tools → Notifications → New destination, type *Webhook*, usage *Platform*, with the events above
-that are on. The secret key (`pdl_ntfset_...`) is shown when you edit the destination. Sandbox is an account
-of its own, and nothing in a webhook says which it came from: give it a source of its own, or none. The alerts
-of Paddle Classic are turned away.
-""",
-    user_snippet="""\
-```javascript
-Paddle.Checkout.open({ items: [{ priceId, quantity: 1 }], customData: { linkrunner_user_id: userId } });
-// a subscription keeps the customData of the checkout that made it; refunds find the user who paid
-```
-""",
 )
 
 T = TypeVar("T", bound=Payload)

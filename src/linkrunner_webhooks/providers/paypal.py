@@ -82,19 +82,6 @@ provider = Provider(
     },
     caution="PayPal signs a checksum of the body (CRC-32) and not the body itself, so what protects the "
     "amounts is that the webhook id is known to nobody else: treat it like a secret.",
-    setup="""\
-Developer Dashboard → Apps & Credentials → your live REST app → Webhooks → Add webhook, with the events above
-that are on. The signing secret is the *webhook id* that the list shows then. Sandbox apps have webhooks and
-ids of their own. The Webhooks Simulator signs for no real webhook, so its events are turned away: pay in the
-sandbox instead. Only events of the same REST app arrive. To try it with a key of your own, put
-`<webhook id> <base64 of the DER key>` there: that key is then trusted in place of PayPal's.
-""",
-    user_snippet="""\
-```python
-{"intent": "CAPTURE", "purchase_units": [{"custom_id": user_id, "amount": ...}]}    # POST /v2/checkout/orders
-{"plan_id": plan_id, "custom_id": user_id}                                 # POST /v1/billing/subscriptions
-```
-""",
 )
 
 T = TypeVar("T", bound=Payload)

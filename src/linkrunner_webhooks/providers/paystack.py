@@ -137,22 +137,6 @@ provider = Provider(
         "transfer.success": "it is money that you pay out",
     },
     caution="It signs with the secret key of your account, which can move money.",
-    setup="""\
-Dashboard → Settings → API Keys & Webhooks → Webhook URL, one for live and one for test mode. There is no
-webhook secret: Paystack signs with the account's secret key (`sk_live_...`). Whoever has it can refund and
-pay out, so put it into WebhookSecrets and nowhere else. When you roll the key, have both there until the last
-retry (72 hours) is over. Test mode signs with `sk_test_...`; such webhooks are dropped unless `test_events`
-is on. Payments that a subscription makes by itself have no metadata of yours: set it on the customer, too, or
-they are for the customer code (`CUS_...`).
-""",
-    user_snippet="""\
-```python
-paystack.post("/transaction/initialize", json={"email": email, "amount": 259900,
-    "metadata": {"linkrunner_user_id": user_id}})
-# Subscriptions: their later payments know the customer only.
-paystack.put(f"/customer/{customer_code}", json={"metadata": {"linkrunner_user_id": user_id}})
-```
-""",
 )
 
 

@@ -76,16 +76,6 @@ provider = Provider(
         "subscription.cycled": "it comes before the money, also when the payment then fails",
         "subscription.updated": "it comes with every other event of a subscription",
     },
-    setup="""\
-Settings → Webhooks → Add Endpoint, format *Raw*, with the events above that are on. Copy the secret as it is
-shown. Sandbox has endpoints of its own, and nothing in a webhook says which it came from: give it a source of
-its own, or none.
-""",
-    user_snippet="""\
-```typescript
-await polar.checkouts.create({ products: [productId], externalCustomerId: userId });
-```
-""",
 )
 
 T = TypeVar("T", bound=Payload)

@@ -77,18 +77,6 @@ provider = Provider(
 Payments of an invoice or a subscription are left out of order.paid, because subscription.charged reports the
 latter. If you bill with Razorpay Invoices, switch invoice.paid on.
 """,
-    setup="""\
-Dashboard → Account & Settings → Webhooks → Add new webhook, with the events above that are on. Choose a
-secret: without one Razorpay does not sign, and unsigned webhooks are turned away. Test and live mode have
-webhooks of their own; nothing in a webhook says which it came from, so give test mode a source of its own, or
-none.
-""",
-    user_snippet="""\
-```python
-client.order.create({"amount": 149900, "currency": "INR", "notes": {"linkrunner_user_id": user_id}})
-client.subscription.create({"plan_id": plan_id, ..., "notes": {"linkrunner_user_id": user_id}})
-```
-""",
 )
 
 T = TypeVar("T")

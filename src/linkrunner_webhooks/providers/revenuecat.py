@@ -77,22 +77,6 @@ Linkrunner has an integration with RevenueCat of its own, and the stores send we
 them beside this source (the native integration, or apple, google or stripe sources of the same app) every
 purchase counts twice: choose one.
 """,
-    setup="""\
-Project → Integrations → Webhooks → Add new configuration. Switch on that webhooks are signed, and put the
-signing secret into WebhookSecrets; the Authorization value must then not be there as well: it would
-be enough alone. Where signing cannot be switched on, type a long random Authorization value and put that into
-WebhookSecrets, exactly as typed. This is weaker: it does not protect the body, and whoever learns it can make
-events up. Keep it as secret as a password, use it nowhere else, and send it to https URLs only.
-""",
-    user_snippet="""\
-```swift
-Purchases.shared.logIn(userId)   // your own user id, before the first purchase
-```
-
-or, where the app user id has to be another one,
-`Purchases.shared.attribution.setAttributes(["linkrunner_user_id": userId])`, and
-`user_id = ["event.subscriber_attributes.linkrunner_user_id.value"]` in webhooks.toml.
-""",
 )
 
 

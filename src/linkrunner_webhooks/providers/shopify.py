@@ -133,19 +133,6 @@ provider = Provider(
         "shop/redact": "privacy requests are answered and never forwarded",
         "orders/updated": "orders/paid, orders/cancelled and refunds/create report what changed",
     },
-    setup="""\
-Settings → Notifications → Webhooks, format JSON; the secret is shown on that page. Or the subscriptions of
-your app; the secret is then the app's client secret, and the three privacy topics may point here, too.
-""",
-    user_snippet="""\
-```js
-await fetch('/cart/update.js', { method: 'POST', headers: { 'Content-Type': 'application/json' },
-  body: JSON.stringify({ attributes: { linkrunner_user_id: userId } }) });
-```
-
-or, with the Storefront API,
-`cartAttributesUpdate(cartId, attributes: [{ key: "linkrunner_user_id", value: userId }])`.
-""",
 )
 
 

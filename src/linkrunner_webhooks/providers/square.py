@@ -95,18 +95,6 @@ provider = Provider(
         "its payment",
         "refund.created": "nothing is refunded yet: refund.updated reports it when it is",
     },
-    setup="""\
-Developer Console → your application → Webhooks → Subscriptions → Add subscription, with the events above that
-are on. Put the notification URL into webhooks.toml exactly as it is registered there (scheme, host, stage,
-trailing slash): it is signed, and a URL that differs in one byte verifies nothing. The secret is the
-subscription's *signature key*, as it is written. Two subscriptions with one URL have two keys: give both.
-Sandbox and production have subscriptions of their own.
-""",
-    user_snippet="""\
-```python
-client.payments.create(source_id=token, idempotency_key=key, amount_money=money, reference_id=user_id)
-```
-""",
 )
 
 T = TypeVar("T")

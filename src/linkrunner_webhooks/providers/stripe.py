@@ -93,19 +93,6 @@ provider = Provider(
         "charge.dispute.funds_withdrawn": "charge.dispute.created reports the same money",
         "charge.dispute.funds_reinstated": "charge.dispute.closed reports the same money",
     },
-    setup="""\
-Developers → Webhooks → Add endpoint (or Workbench → Event destinations), snapshot events, with the types
-above that are on. The signing secret (`whsec_...`) is shown on the endpoint's page. Test mode has endpoints
-of its own.
-""",
-    user_snippet="""\
-```python
-stripe.checkout.Session.create(mode="payment", client_reference_id=user_id, ...,
-    payment_intent_data={"metadata": {"linkrunner_user_id": user_id}})    # failed payments and refunds
-stripe.checkout.Session.create(mode="subscription", client_reference_id=user_id, ...,
-    subscription_data={"metadata": {"linkrunner_user_id": user_id}})      # invoices carry it from there
-```
-""",
 )
 
 T = TypeVar("T", bound=Payload)

@@ -99,20 +99,6 @@ provider = Provider(
 Orders list their refunds without dates. One that is edited more than 35 days after a refund was reported
 reports it again, and so does an old order that is edited first after this source was switched on.
 """,
-    setup="""\
-WooCommerce → Settings → Advanced → Webhooks → Add webhook, twice: topics *Order created* and *Order updated*,
-API version *WP REST API Integration v3*, a secret of your own (never an empty one). A failed delivery is not
-sent again, and seven in a row disable the webhook.
-""",
-    user_snippet="""\
-```php
-add_action('woocommerce_checkout_create_order', function ($order) {
-    if (!empty($_COOKIE['linkrunner_user_id'])) {
-        $order->update_meta_data('linkrunner_user_id', sanitize_text_field($_COOKIE['linkrunner_user_id']));
-    }
-});
-```
-""",
 )
 
 
