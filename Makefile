@@ -13,7 +13,7 @@ UV := $(BIN)/uv
 SAM := .venvs/sam/bin/sam
 INSTALL := pip install --quiet --require-hashes --no-deps
 
-.PHONY: help setup run test chaos bench check build docs lock golden clean
+.PHONY: help setup run test chaos bench check build docs provider lock golden clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -73,6 +73,10 @@ build: setup ## Build the deployable package into .aws-sam/build
 
 docs: .venv/.ready ## Rewrite the generated parts of README.md and docs/
 	@$(BIN)/python -m linkrunner_webhooks_cli.reference
+
+provider: .venv/.ready ## Start a new provider that passes every test (NAME=acme, perhaps TITLE="Acme Pay")
+	@test -n "$(NAME)" || { echo "Give the provider's name: make provider NAME=acme" >&2; exit 2; }
+	@$(BIN)/python -m linkrunner_webhooks_cli.new_provider "$(NAME)" $(if $(TITLE),--title "$(TITLE)")
 
 golden: .venv/.ready ## Rewrite the expected files of the golden cases; review the diff
 	@GOLDEN=write $(BIN)/python -m pytest -q tests/test_golden.py

@@ -97,10 +97,7 @@ def test_every_event_is_explained() -> None:
 def test_the_events_page_names_events_that_exist() -> None:
     """What it calls by a name like an event's is an event, a field or a reason."""
     named = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)`", written(EVENTS)))
-    assert (
-        named - {kind.value for kind in Kind} - set(FIELDS) - {"item_price"}
-        == set()
-    )
+    assert named - {kind.value for kind in Kind} - set(FIELDS) - {"item_price"} == set()
 
 
 def test_every_field_is_explained() -> None:

@@ -132,7 +132,10 @@ class Provider:
                 raise ValueError(f'{self.name}: the event type "{name}" is declared twice')
             if not kinds:
                 raise ValueError(f'{self.name}: the event type "{name}" needs a kind')
+            stacked = [each for each in self.types.values() if each.translate is translate]
             self.types[name] = EventType(name, kinds, besides, forwarded, translate)
+            # Decorators run from the last to the first. Lists of types are in the order of the file.
+            self.types.update({each.name: self.types.pop(each.name) for each in stacked})
             return translate
 
         return register
