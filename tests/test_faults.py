@@ -31,7 +31,7 @@ from tests.fakes import (
     eight_in_hand,
     simulated,
 )
-from tests.test_deliver import (
+from tests.messages import (
     CHARGE,
     INTENT,
     NEW_INVOICE,

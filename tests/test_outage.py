@@ -29,7 +29,7 @@ from tests.fakes import (
     eight_in_hand,
     simulated,
 )
-from tests.test_deliver import (
+from tests.messages import (
     NEW_INVOICE,
     ORDER,
     SHOPIFY_REFUND,
