@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fakes import HOUR, MOST_RECEIVES, NOW, FakeTable
 from tests.messages import (
     CHARGE,
     INTENT,
@@ -26,6 +25,7 @@ from tests.messages import (
     shopify,
     stripe,
 )
+from tests.simulation.queue import HOUR, MOST_RECEIVES, NOW, FakeTable
 from tests.world import FakeLinkrunner, World
 
 from linkrunner_webhooks import config

@@ -16,21 +16,6 @@ from random import Random
 from typing import Any
 
 import pytest
-from tests.fakes import (
-    DOWN,
-    HOUR,
-    LIMITED_FOR_LONG,
-    NOW,
-    UP,
-    VISIBILITY,
-    Killed,
-    Mood,
-    Trouble,
-    Worker,
-    World,
-    eight_in_hand,
-    simulated,
-)
 from tests.messages import (
     CHARGE,
     INTENT,
@@ -46,6 +31,21 @@ from tests.messages import (
     refund,
     shopify,
     stripe,
+)
+from tests.simulation.queue import (
+    DOWN,
+    HOUR,
+    LIMITED_FOR_LONG,
+    NOW,
+    UP,
+    VISIBILITY,
+    Killed,
+    Mood,
+    Trouble,
+    Worker,
+    World,
+    eight_in_hand,
+    simulated,
 )
 
 from linkrunner_webhooks.deliver import FIRST_DELAY, PAYER_TRIES, Message

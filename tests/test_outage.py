@@ -12,7 +12,19 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 import pytest
-from tests.fakes import (
+from tests.messages import (
+    NEW_INVOICE,
+    ORDER,
+    SHOPIFY_REFUND,
+    TABLES,
+    USER,
+    another,
+    checkout,
+    refund,
+    shopify,
+    stripe,
+)
+from tests.simulation.queue import (
     DOWN,
     HANGS,
     HOUR,
@@ -28,18 +40,6 @@ from tests.fakes import (
     World,
     eight_in_hand,
     simulated,
-)
-from tests.messages import (
-    NEW_INVOICE,
-    ORDER,
-    SHOPIFY_REFUND,
-    TABLES,
-    USER,
-    another,
-    checkout,
-    refund,
-    shopify,
-    stripe,
 )
 
 from linkrunner_webhooks.deliver import Message

@@ -1,0 +1,1 @@
+"""AWS and Linkrunner in memory, on a simulated clock."""
