@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tests.simulation.queue import NOW
+from tests.simulation.clock import NOW
 
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.deliver import Message

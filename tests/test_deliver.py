@@ -25,7 +25,9 @@ from tests.messages import (
     shopify,
     stripe,
 )
-from tests.simulation.queue import HOUR, MOST_RECEIVES, NOW, FakeTable
+from tests.simulation.clock import HOUR, NOW
+from tests.simulation.deployment import MOST_RECEIVES
+from tests.simulation.table import FakeTable
 from tests.world import FakeLinkrunner, World
 
 from linkrunner_webhooks import config

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 from tests import samples
 from tests.samples import NOW, Desk, Sample, Secrets, live_secret
-from tests.simulation.queue import FakeTable
+from tests.simulation.table import FakeTable
 
 from linkrunner_webhooks import providers
 from linkrunner_webhooks.config import Config

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.messages import TABLES
-from tests.simulation.queue import NOW
+from tests.simulation.clock import NOW
 
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.deliver import Deliverer, Message, Once
