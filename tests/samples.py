@@ -1,27 +1,35 @@
-"""Sample webhooks from events/, signed, and a receiver over fakes."""
+"""Sample webhooks from events/: signed, changed, received over fakes, and what they become."""
 
 from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import pytest
+
 from linkrunner_webhooks import providers
 from linkrunner_webhooks.config import Config, Source
+from linkrunner_webhooks.envelope import Opened
+from linkrunner_webhooks.errors import BadSignature
 from linkrunner_webhooks.model import Webhook
 from linkrunner_webhooks.provider import Provider
 from linkrunner_webhooks.receive import Receiver
 from linkrunner_webhooks.reports import Report
-from linkrunner_webhooks.signatures.scheme import Scheme
+from linkrunner_webhooks.signatures.scheme import Scheme, verify
+from linkrunner_webhooks.translation import Planned, plan
 
 EVENTS = Path(__file__).parent.parent / "events"
 SEED = "live_secret_0001"
 OLD_SEED = "live_secret_0000"
 NOW = 1795000010.0
+
+# Sent along with a signature, but its only value is fixed in our code.
+_NOT_LOOKED_AT = frozenset({"paypal-auth-algo"})
 
 Json: TypeAlias = Any
 Place = tuple[str | int, ...]
@@ -30,6 +38,10 @@ Place = tuple[str | int, ...]
 def registered() -> tuple[tuple[str, str], ...]:
     """Every event type of every provider."""
     return tuple((name, each) for name in providers.names() for each in providers.load(name).types)
+
+
+every_provider = pytest.mark.parametrize("name", providers.names())
+every_type = pytest.mark.parametrize(("name", "event_type"), registered())
 
 
 @dataclass(frozen=True)
@@ -55,14 +67,27 @@ class Sample:
         secret = scheme.example_secret(SEED) if secret is None else secret
         return scheme.sign(self.webhook(body), secret, now)
 
+    def changed(self, values: Mapping[Place, Json]) -> Sample:
+        """The same webhook with other values at some places of its body."""
+        return Sample(self.provider, self.headers, replaced(self.body, values))
+
     @property
     def signature_headers(self) -> frozenset[str]:
-        """The headers that signing it adds."""
-        return frozenset(self.signed().headers) - frozenset(self.headers)
+        """The headers that signing it adds and that a verdict depends on."""
+        return frozenset(self.signed().headers) - frozenset(self.headers) - _NOT_LOOKED_AT
 
     def leaves(self) -> Iterator[tuple[Place, str]]:
         """Every text in the body, with where it is."""
         return _leaves(self.body, ())
+
+
+def accepts(scheme: Scheme, webhook: Webhook, *secrets: str, now: float = NOW) -> bool:
+    """Whether the webhook verifies with these secrets. Raises what is no verdict."""
+    try:
+        verify(scheme, webhook, secrets, now)
+    except BadSignature:
+        return False
+    return True
 
 
 def scheme_of(provider: Provider) -> Scheme:
@@ -78,6 +103,12 @@ def live_secret(provider: Provider) -> str:
 def old_secret(provider: Provider) -> str:
     """The one before it, which is still valid."""
     return scheme_of(provider).example_secret(OLD_SEED)
+
+
+def refused(webhook: Webhook) -> bool:
+    """Whether a webhook of a source named after its provider verifies with neither of its live secrets."""
+    provider = providers.load(webhook.source)
+    return not accepts(scheme_of(provider), webhook, live_secret(provider), old_secret(provider))
 
 
 @cache
@@ -132,6 +163,24 @@ def everything_on(provider: Provider, **options: Json) -> Source:
     source = Config(tables(provider, **options)).source(provider.name)
     assert source is not None
     return source
+
+
+@cache
+def source_of(name: str) -> Source:
+    """A source that forwards everything the provider can report."""
+    return everything_on(providers.load(name))
+
+
+def planned(webhook: Webhook, source: Source | None = None) -> tuple[Planned, ...]:
+    """What a verified webhook becomes, when everything is switched on unless the source says otherwise."""
+    source = source or source_of(webhook.source)
+    return plan(Opened(webhook, source, source.provider.identify(webhook)))
+
+
+def bodies(events: Sequence[Planned]) -> str:
+    """What would be sent, as text. Raises ValueError when it is not JSON."""
+    sent = [[each.event_name, dict(each.event_data), each.user_id] for each in events]
+    return json.dumps(sent, allow_nan=False, ensure_ascii=False)
 
 
 @dataclass

@@ -7,18 +7,14 @@ from typing import Any
 import pytest
 from tests import samples
 
-from linkrunner_webhooks.envelope import Opened
 from linkrunner_webhooks.errors import Untranslatable
-from linkrunner_webhooks.translation import Planned, plan
+from linkrunner_webhooks.translation import Planned
 
 
 def planned(event_type: str, place: tuple[str, ...], value: Any) -> tuple[Planned, ...]:
     """The sample of a type with another value at one place."""
     sample = samples.load("apple", event_type)
-    body = samples.replaced(sample.body, {place: value})
-    webhook = samples.Sample(sample.provider, sample.headers, body).webhook()
-    source = samples.everything_on(sample.provider)
-    return plan(Opened(webhook, source, source.provider.identify(webhook)))
+    return samples.planned(sample.changed({place: value}).webhook())
 
 
 TRANSACTION = ("data", "signedTransactionInfo")

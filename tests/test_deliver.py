@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from itertools import permutations
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fakes import FakeTable
+from tests.messages import (
+    CHARGE,
+    INTENT,
+    NEW_INVOICE,
+    OLD_INVOICE,
+    ORDER,
+    SHOPIFY_REFUND,
+    USER,
+    another,
+    checkout,
+    refund,
+    shopify,
+    stripe,
+)
+from tests.simulation.clock import HOUR, NOW
+from tests.simulation.deployment import MOST_RECEIVES
+from tests.simulation.table import FakeTable
+from tests.world import FakeLinkrunner, World
 
 from linkrunner_webhooks import config
-from linkrunner_webhooks.deliver import SLOWEST, Deliverer, Once
-from linkrunner_webhooks.envelope import Envelope
+from linkrunner_webhooks.deliver import SLOWEST
 from linkrunner_webhooks.errors import ConfigError, Reason, Refused, Unavailable
 from linkrunner_webhooks.event_body import LinkrunnerEvent
 from linkrunner_webhooks.model import CommerceEvent, Identity, Outcome, Webhook
-from linkrunner_webhooks.once import LEASE, Claims, Standing
+from linkrunner_webhooks.once import LEASE, Claims
 from linkrunner_webhooks.provider import Options, Provider
 from linkrunner_webhooks.queues import Message
 from linkrunner_webhooks.reports import Report
@@ -28,279 +43,15 @@ from linkrunner_webhooks.schedule import FIRST_DELAY, PATIENCE, PAYER_TRIES, del
 from linkrunner_webhooks_local import template
 from linkrunner_webhooks_local.project import TEMPLATE
 
-NOW = 1_800_000_000.0
-HOUR = 3600.0
-
-# ------------------------------------------------------------------------- the world around it
-
-
-@dataclass
-class FakeOnce:
-    """Claims in memory. `failing` holds what a method raises instead of working."""
-
-    clock: Callable[[], float]
-    leases: dict[str, tuple[str, float]] = field(default_factory=dict)
-    done: dict[str, str] = field(default_factory=dict)
-    failing: dict[str, BaseException] = field(default_factory=dict)
-    troubled: bool = False
-    _lock: threading.RLock = field(default_factory=threading.RLock)
-
-    def claim(self, keys: Sequence[str], owner: str) -> Standing:
-        self._fail("claim")
-        with self._lock:
-            if users := [self.done[key] for key in keys if key in self.done]:
-                self.done |= {key: users[0] for key in keys if key not in self.done}
-                return Standing.DONE
-            if any(self.leases.get(key, ("", 0.0))[1] > self.clock() for key in keys):
-                return Standing.BUSY
-            self.leases |= dict.fromkeys(keys, (owner, self.clock() + LEASE))
-            return Standing.OURS
-
-    def complete(self, keys: Sequence[str], user_id: str) -> None:
-        self._fail("complete")
-        self.done |= dict.fromkeys(keys, user_id)
-
-    def release(self, keys: Sequence[str], owner: str) -> None:
-        self._fail("release")
-        with self._lock:
-            for key in keys:
-                if self.leases.get(key, ("", 0.0))[0] == owner:
-                    del self.leases[key]
-
-    def user_of(self, keys: Sequence[str]) -> str | None:
-        self._fail("user_of")
-        return next((self.done[key] for key in keys if key in self.done), None)
-
-    def note_trouble(self) -> None:
-        self._fail("note_trouble")
-        self.troubled = True
-
-    def in_trouble(self) -> bool:
-        self._fail("in_trouble")
-        return self.troubled
-
-    def _fail(self, method: str) -> None:
-        if method in self.failing:
-            raise self.failing[method]
-
-
-@dataclass
-class FakeQueue:
-    """What became of the messages: parked with a reason, or delayed by seconds."""
-
-    parked: list[tuple[str, str, str]] = field(default_factory=list)
-    delayed: dict[str, float] = field(default_factory=dict)
-    failing: dict[str, BaseException] = field(default_factory=dict)
-
-    def park(self, message: Message, reason: Reason, error: str) -> None:
-        if "park" in self.failing:
-            raise self.failing["park"]
-        self.parked.append((message.id, reason, error))
-
-    def delay(self, message: Message, seconds: float) -> None:
-        if "delay" in self.failing:
-            raise self.failing["delay"]
-        self.delayed[message.id] = seconds
-
-
-@dataclass
-class FakeLinkrunner:
-    """Captures, or does what the script says for the next requests: None is captured as well."""
-
-    script: list[BaseException | None] = field(default_factory=list)
-    requests: list[LinkrunnerEvent] = field(default_factory=list)
-    events: list[LinkrunnerEvent] = field(default_factory=list)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def __call__(self, event: LinkrunnerEvent) -> None:
-        with self._lock:
-            self.requests.append(event)
-            error = self.script.pop(0) if self.script else None
-        if error is not None:
-            raise error
-        self.events.append(event)
-
-    @property
-    def amounts(self) -> dict[str, list[Any]]:
-        """What moved, by the way it moved: purchases and renewals are both payments."""
-        moved: dict[str, list[Any]] = {"paid": [], "refunded": []}
-        for event in self.events:
-            if "amount" in event.event_data:
-                way = "refunded" if event.event_name == "purchase_refunded" else "paid"
-                moved[way].append(event.event_data["amount"])
-        return {way: sorted(amounts) for way, amounts in moved.items()}
-
-
-TABLES: dict[str, dict[str, Any]] = {
-    "stripe": {
-        "events": {
-            "payment_intent.succeeded": True,
-            "charge.succeeded": True,
-            "invoice.payment_succeeded": True,
-        }
-    },
-    "shopify": {"events": {"orders/create": "purchase_completed"}},
-    "shopify_eu": {
-        "provider": "shopify",
-        "events": {"orders/create": "purchase_completed"},
-    },
-    "guests": {"provider": "stripe", "missing_user": "drop"},
-}
-
-
-class World:
-    """A deliverer and everything it rests on."""
-
-    def __init__(self, once: Once | None = None) -> None:
-        self.now = NOW
-        self.config = config.Config(TABLES)
-        self.linkrunner = FakeLinkrunner()
-        self.claims = FakeOnce(lambda: self.now)
-        self.once: Once = once or self.claims
-        self.queue = FakeQueue()
-        self.reports: list[Report] = []
-
-    @property
-    def deliverer(self) -> Deliverer:
-        return Deliverer(
-            config=self.config,
-            capture=self.linkrunner,
-            once=self.once,
-            queue=self.queue,
-            now=lambda: self.now,
-            observe=self.reports.append,
-            sleep=lambda _: None,
-        )
-
-    def deliver(
-        self, *messages: Message, remaining: Callable[[], float] = lambda: 100.0
-    ) -> list[str]:
-        return self.deliverer.deliver(messages, remaining)
-
-    @property
-    def outcomes(self) -> list[tuple[str, str]]:
-        return [(report.outcome.value, report.reason) for report in self.reports]
-
-    @property
-    def last(self) -> tuple[str, str]:
-        return self.outcomes[-1]
-
 
 @pytest.fixture
 def world() -> World:
+    """A deliverer over fakes."""
     return World()
 
 
-_ids = iter(range(1, 1_000_000))
-
-
-def message(
-    source: str,
-    body: Mapping[str, Any],
-    headers: Mapping[str, str] | None = None,
-    *,
-    receives: int = 1,
-    age: float = 0.0,
-) -> Message:
-    """A message as receive would have stored it."""
-    loaded = config.Config(TABLES).source(source)
-    assert loaded is not None
-    webhook = Webhook(source, headers or {}, json.dumps(body).encode())
-    identity = loaded.provider.identify(webhook)
-    number = next(_ids)
-    return Message(
-        id=f"m{number}",
-        handle=f"r{number}",
-        text=Envelope(webhook, NOW - age).seal(loaded.provider),
-        attributes={
-            "source": source,
-            "event_type": identity.event_type,
-            "event_id": identity.event_id,
-        },
-        receives=receives,
-        sent_at=NOW - age,
-    )
-
-
-def stripe(
-    event_type: str,
-    resource: Mapping[str, Any],
-    previous: Mapping[str, Any] | None = None,
-    *,
-    source: str = "stripe",
-    **changes: Any,
-) -> Message:
-    """A Stripe event; each call is another event, as each delivery of another endpoint is."""
-    body = {
-        "id": f"evt_{next(_ids)}",
-        "type": event_type,
-        "created": 1_799_999_000,
-        "livemode": True,
-        "data": {"object": resource} | ({"previous_attributes": previous} if previous else {}),
-    }
-    return message(source, body, **changes)
-
-
-def shopify(topic: str, body: Mapping[str, Any], source: str = "shopify") -> Message:
-    headers = {
-        "x-shopify-topic": topic,
-        "x-shopify-shop-domain": f"{source}.myshopify.com",
-        "x-shopify-api-version": "2026-07",
-        "x-shopify-webhook-id": f"w-{next(_ids)}",
-        "x-shopify-event-id": f"e-{next(_ids)}",
-    }
-    return message(source, body, headers)
-
-
-USER: dict[str, Any] = {"metadata": {"user_id": "user_42"}}
-SESSION: dict[str, Any] = {
-    "id": "cs_1",
-    "mode": "payment",
-    "payment_status": "paid",
-    "amount_total": 2599,
-    "currency": "usd",
-    "client_reference_id": "user_42",
-    "payment_intent": "pi_1",
-}
-INTENT: dict[str, Any] = {"id": "pi_1", "amount": 2599, "amount_received": 2599, "currency": "usd"}
-CHARGE: dict[str, Any] = {
-    "id": "ch_1",
-    "amount": 2599,
-    "amount_captured": 2599,
-    "captured": True,
-    "currency": "usd",
-    "payment_intent": "pi_1",
-}
-ORDER: dict[str, Any] = {
-    "id": 1001,
-    "admin_graphql_api_id": "gid://shopify/Order/1001",
-    "total_price": "59.90",
-    "currency": "EUR",
-    "customer": {"id": 42},
-}
-
-
-def checkout(**changes: Any) -> Message:
-    """A paid checkout session: the plainest message there is. Changes of the session come first."""
-    own = {key: changes.pop(key) for key in ("receives", "age", "source") if key in changes}
-    return stripe("checkout.session.completed", SESSION | changes, **own)
-
-
-def another(number: int, **changes: Any) -> Message:
-    """The checkout of another payment."""
-    return checkout(id=f"cs_{number}", payment_intent=f"pi_{number}", **changes)
-
-
-def refund(total: int, before: int = 0, **changes: Any) -> Message:
-    """A refund that brings the charge's total to `total`."""
-    return stripe(
-        "charge.refunded",
-        CHARGE | {"amount_refunded": total} | changes,
-        {"amount_refunded": before},
-    )
-
-
 def down(reason: Reason = Reason.UNAVAILABLE, retry_after: float | None = None) -> Unavailable:
+    """The error of a service that cannot be used now."""
     return Unavailable(f"scripted: {reason}", reason=reason, retry_after=retry_after)
 
 
@@ -564,13 +315,10 @@ def test_a_refund_that_would_be_dropped_waits_for_its_payment(world: World) -> N
 
 def test_a_shop_refund_belongs_to_who_ordered(world: World) -> None:
     """Another source of the same provider knows the payment just as well."""
-    body = {"id": 5, "order_id": 1001, "transactions": [_paid_back("9.90")]}
-    world.deliver(shopify("orders/paid", ORDER), shopify("refunds/create", body, "shopify_eu"))
+    world.deliver(
+        shopify("orders/paid", ORDER), shopify("refunds/create", SHOPIFY_REFUND, "shopify_eu")
+    )
     assert [event.user_id for event in world.linkrunner.events] == ["42", "42"]
-
-
-def _paid_back(amount: str) -> dict[str, Any]:
-    return {"id": 1, "kind": "refund", "status": "success", "amount": amount, "currency": "EUR"}
 
 
 def test_a_captured_payment_needs_no_user_twice(world: World) -> None:
@@ -828,10 +576,6 @@ def test_waits_are_spread() -> None:
     assert len({delay(5, Reason.NETWORK, 60) for _ in range(20)}) > 10
 
 
-QUEUE = template.load(TEMPLATE)["Resources"]["WebhookQueue"]["Properties"]
-MOST_RECEIVES = int(QUEUE["RedrivePolicy"]["maxReceiveCount"])
-
-
 def _outage(world: World, error: Unavailable) -> tuple[float, int]:
     """The age at which a message is parked and how often it was tried by then."""
     receives, sent = 0, checkout()
@@ -973,21 +717,6 @@ STRIPE_PAYMENT: Reports = [
     lambda: stripe("charge.succeeded", CHARGE | USER),
     lambda: refund(1000, **USER),
 ]
-INVOICE: dict[str, Any] = {
-    "id": "in_1",
-    "amount_paid": 990,
-    "currency": "eur",
-    "billing_reason": "subscription_cycle",
-}
-OLD_INVOICE = INVOICE | {
-    "subscription": "sub_1",
-    "payment_intent": "pi_9",
-    "subscription_details": USER,
-}
-NEW_INVOICE = INVOICE | {
-    "parent": {"subscription_details": {"subscription": "sub_1"} | USER},
-}
-SHOPIFY_REFUND: dict[str, Any] = {"id": 5, "order_id": 1001, "transactions": [_paid_back("9.90")]}
 SHOPIFY_ORDER: Reports = [
     lambda: shopify("orders/create", ORDER),
     lambda: shopify("orders/paid", ORDER),

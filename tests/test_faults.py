@@ -16,22 +16,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from tests.fakes import (
-    DOWN,
-    HOUR,
-    LIMITED_FOR_LONG,
-    NOW,
-    UP,
-    VISIBILITY,
-    Killed,
-    Mood,
-    Trouble,
-    Worker,
-    World,
-    eight_in_hand,
-    simulated,
-)
-from tests.test_deliver import (
+from tests.messages import (
     CHARGE,
     INTENT,
     NEW_INVOICE,
@@ -47,6 +32,12 @@ from tests.test_deliver import (
     shopify,
     stripe,
 )
+from tests.simulation.clock import HOUR, NOW
+from tests.simulation.cloud import Cloud, simulated
+from tests.simulation.deployment import VISIBILITY
+from tests.simulation.gate import Killed, Trouble
+from tests.simulation.linkrunner import DOWN, LIMITED_FOR_LONG, UP, Mood
+from tests.simulation.worker import Worker, eight_in_hand
 
 from linkrunner_webhooks.envelope import Envelope, unseal
 from linkrunner_webhooks.once import LEASE
@@ -153,59 +144,59 @@ CASES: Mapping[str, Case] = {
 
 
 @contextmanager
-def begun(case: Case) -> Iterator[World]:
-    """A world in which the message waits and everything before it is done."""
-    with simulated(_TABLES) as world:
+def begun(case: Case) -> Iterator[Cloud]:
+    """A cloud in which the message waits and everything before it is done."""
+    with simulated(_TABLES) as cloud:
         for each in case.before:
-            world.store(each())
-            world.run(Worker(world))
-        world.clock.now = NOW + HOUR
-        world.linkrunner.moods = [(world.clock.now, case.mood), (world.clock.now + case.lasts, UP)]
-        world.store(case.message(), at=world.clock.now - case.age)
-        yield world
+            cloud.store(each())
+            cloud.run(Worker(cloud))
+        cloud.clock.now = NOW + HOUR
+        cloud.linkrunner.moods = [(cloud.clock.now, case.mood), (cloud.clock.now + case.lasts, UP)]
+        cloud.store(case.message(), at=cloud.clock.now - case.age)
+        yield cloud
 
 
-def polls(world: World, worker: Worker, count: int, patience: float = 2 * HOUR) -> None:
+def polls(cloud: Cloud, worker: Worker, count: int, patience: float = 2 * HOUR) -> None:
     """Poll so often, each time when something is due; a worker that dies polls no more."""
     with suppress(Killed):
         for _ in range(count):
-            wait = max(world.queue.next_at() - world.clock.now, 0.0)
+            wait = max(cloud.queue.next_at() - cloud.clock.now, 0.0)
             if wait <= patience:
-                world.clock.sleep(wait)
+                cloud.clock.sleep(wait)
                 worker.poll()
 
 
 def calls_of(case: Case) -> list[str]:
     """The external calls of an undisturbed delivery."""
-    with begun(case) as world:
-        worker = Worker(world)
-        polls(world, worker, case.polls)
+    with begun(case) as cloud:
+        worker = Worker(cloud)
+        polls(cloud, worker, case.polls)
         return worker.gate.calls
 
 
-def disturbed(case: Case, at: int, trouble: Trouble) -> World:
+def disturbed(case: Case, at: int, trouble: Trouble) -> Cloud:
     """What became of it after one call met trouble and a healthy worker came after."""
-    with begun(case) as world:
-        worker = Worker(world, trouble=_once(at, trouble))
-        world.clock.spawn(partial(polls, world, worker, case.polls))
-        world.clock.run()
+    with begun(case) as cloud:
+        worker = Worker(cloud, trouble=_once(at, trouble))
+        cloud.clock.spawn(partial(polls, cloud, worker, case.polls))
+        cloud.clock.run()
         made = len(worker.gate.calls)
-        world.run(Worker(world))
+        cloud.run(Worker(cloud))
         assert worker.gate.died_at is None or len(worker.gate.calls) == made
-        return world
+        return cloud
 
 
 def _once(at: int, trouble: Trouble) -> Callable[[int, str], Trouble | None]:
     return lambda number, _call: trouble if number == at else None
 
 
-def _report_again(world: World, reports: Sequence[Makes]) -> None:
+def _report_again(cloud: Cloud, reports: Sequence[Makes]) -> None:
     """Other reports of what was captured, a lease later."""
-    world.clock.now += LEASE
-    with world.ruling():
+    cloud.clock.now += LEASE
+    with cloud.ruling():
         for each in reports:
-            world.store(each())
-            world.run(Worker(world))
+            cloud.store(each())
+            cloud.run(Worker(cloud))
 
 
 def unavoidable(call: str, trouble: Trouble) -> bool:
@@ -222,16 +213,16 @@ def test_every_call_of_a_delivery(case: Case, trouble: Trouble) -> None:
     for at, call in enumerate(calls_of(case)):
         if call == "post" and trouble is Trouble.REPEATED:
             continue  # requests to Linkrunner are never repeated behind our back
-        world = disturbed(case, at, trouble)
+        cloud = disturbed(case, at, trouble)
         what = f"call {at}: {call} {trouble.value}"
-        world.assert_nothing_left()
-        _report_again(world, case.after)
-        assert set(world.captured) == case.facts, what
-        extra = sum(world.captured.values()) - len(case.facts)
+        cloud.assert_nothing_left()
+        _report_again(cloud, case.after)
+        assert set(cloud.captured) == case.facts, what
+        extra = sum(cloud.captured.values()) - len(case.facts)
         assert extra <= unavoidable(call, trouble), what
-        assert set(world.dead.reasons) == ({case.parked} if case.parked else set()), what
+        assert set(cloud.dead.reasons) == ({case.parked} if case.parked else set()), what
         # A copy is parked before the original is let go; what is parked twice is redriven once.
-        assert len(world.dead.reasons) <= 1 + (call in ("park", "delete")), what
+        assert len(cloud.dead.reasons) <= 1 + (call in ("park", "delete")), what
 
 
 def test_every_kind_of_call_was_disturbed() -> None:
@@ -247,9 +238,9 @@ def test_every_kind_of_call_was_disturbed() -> None:
 def test_nothing_waits_for_longer_than_it_must(case: Case, trouble: Trouble) -> None:
     """A worker's death costs a visibility timeout; any other trouble a lease and the try after it."""
     for at, call in enumerate(calls_of(case)):
-        world = disturbed(case, at, trouble)
+        cloud = disturbed(case, at, trouble)
         limit = VISIBILITY if _hidden(call, trouble) else LEASE * 2.25
-        waited = world.clock.now - (NOW + HOUR)
+        waited = cloud.clock.now - (NOW + HOUR)
         assert waited <= limit + case.waits + SLACK, f"call {at}: {call} {trouble.value}"
 
 
@@ -265,26 +256,26 @@ def test_a_dead_worker_holds_up_a_twin_for_a_lease(twin: Makes, trouble: Trouble
     """Another report of the same payment waits until the lease has run out, and one delay more at most."""
     case = CASES["two-keys"]
     for at, call in enumerate(calls_of(case)):
-        with begun(case) as world:
-            worker = Worker(world, trouble=_once(at, trouble))
-            world.clock.spawn(partial(polls, world, worker, 1))
-            world.clock.run()
-            died_at = world.clock.now
-            world.store(twin())
+        with begun(case) as cloud:
+            worker = Worker(cloud, trouble=_once(at, trouble))
+            cloud.clock.spawn(partial(polls, cloud, worker, 1))
+            cloud.clock.run()
+            died_at = cloud.clock.now
+            cloud.store(twin())
             settled: list[float] = []
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(world.queue, "delete", _noting(world, settled))
-                world.run(Worker(world))
+                patch.setattr(cloud.queue, "delete", _noting(cloud, settled))
+                cloud.run(Worker(cloud))
             assert settled[0] - died_at <= LEASE * 2.25, f"call {at}: {call}"
-            world.assert_nothing_left()
-            world.assert_once({PAID})
+            cloud.assert_nothing_left()
+            cloud.assert_once({PAID})
 
 
-def _noting(world: World, settled: list[float]) -> Callable[[str], None]:
-    delete = world.queue.delete
+def _noting(cloud: Cloud, settled: list[float]) -> Callable[[str], None]:
+    delete = cloud.queue.delete
 
     def noted(handle: str) -> None:
-        settled.append(world.clock.now)
+        settled.append(cloud.clock.now)
         delete(handle)
 
     return noted
@@ -292,9 +283,9 @@ def _noting(world: World, settled: list[float]) -> Callable[[str], None]:
 
 def test_the_dead_make_no_calls() -> None:
     """A worker that is dead stays dead, whatever its code still tries."""
-    with begun(CASES["one-key"]) as world:
+    with begun(CASES["one-key"]) as cloud:
         worker = Worker(
-            world, trouble=lambda _, call: Trouble.DIES_AFTER if call == "post" else None
+            cloud, trouble=lambda _, call: Trouble.DIES_AFTER if call == "post" else None
         )
         with pytest.raises(Killed):
             worker.poll()
@@ -313,41 +304,41 @@ def points_of(case: Case) -> range:
     return range(2 * len(calls_of(case)))
 
 
-def _again(world: World) -> None:
+def _again(cloud: Cloud) -> None:
     """SQS delivers what is in flight once more."""
-    for stored in world.queue.messages.values():
-        world.queue.show(stored, world.clock.now)
+    for stored in cloud.queue.messages.values():
+        cloud.queue.show(stored, cloud.clock.now)
 
 
-def _twin(world: World) -> None:
-    world.store(_intent())
+def _twin(cloud: Cloud) -> None:
+    cloud.store(_intent())
 
 
-def _both(world: World) -> None:
-    _again(world)
-    _twin(world)
+def _both(cloud: Cloud) -> None:
+    _again(cloud)
+    _twin(cloud)
 
 
 def meeting(
-    case: Case, at: int, arrives: Callable[[World], None], away: float
-) -> tuple[World, list[str]]:
+    case: Case, at: int, arrives: Callable[[Cloud], None], away: float
+) -> tuple[Cloud, list[str]]:
     """Worker A stops at a point of its delivery while B works, and goes on after so many seconds."""
-    with begun(case) as world:
+    with begun(case) as cloud:
 
         def meet(point: int, _call: str) -> None:
             if point == at:
-                arrives(world)
-                stopped_at = world.clock.now
-                second = Worker(world)
-                work = second.work if away > LEASE else lambda: polls(world, second, 4, away / 8)
-                world.clock.join([world.clock.spawn(work)])
-                world.clock.sleep(stopped_at + away - world.clock.now)
+                arrives(cloud)
+                stopped_at = cloud.clock.now
+                second = Worker(cloud)
+                work = second.work if away > LEASE else lambda: polls(cloud, second, 4, away / 8)
+                cloud.clock.join([cloud.clock.spawn(work)])
+                cloud.clock.sleep(stopped_at + away - cloud.clock.now)
 
-        first = Worker(world, meet=meet)
-        world.clock.spawn(lambda: polls(world, first, case.polls))
-        world.clock.run()
-        world.run(Worker(world))
-        return world, first.gate.calls
+        first = Worker(cloud, meet=meet)
+        cloud.clock.spawn(lambda: polls(cloud, first, case.polls))
+        cloud.clock.run()
+        cloud.run(Worker(cloud))
+        return cloud, first.gate.calls
 
 
 MEETINGS = ["one-key", "two-keys", "captured-before", "last-key-known", "down-at-first", "refund"]
@@ -355,27 +346,27 @@ MEETINGS = ["one-key", "two-keys", "captured-before", "last-key-known", "down-at
 
 @pytest.mark.parametrize("arrives", [_again, _twin, _both])
 @pytest.mark.parametrize("case", [CASES[name] for name in MEETINGS], ids=MEETINGS)
-def test_two_workers_meet(case: Case, arrives: Callable[[World], None]) -> None:
+def test_two_workers_meet(case: Case, arrives: Callable[[Cloud], None]) -> None:
     """Wherever A pauses while B has the same message or a twin of it, the payment is captured once."""
     for at in points_of(case):
-        world, calls = meeting(case, at, arrives, away=40.0)
-        world.assert_nothing_left()
-        assert dict(world.captured) == dict.fromkeys(case.facts, 1), (at, calls)
-        assert world.dead.reasons == []
+        cloud, calls = meeting(case, at, arrives, away=40.0)
+        cloud.assert_nothing_left()
+        assert dict(cloud.captured) == dict.fromkeys(case.facts, 1), (at, calls)
+        assert cloud.dead.reasons == []
 
 
 @pytest.mark.parametrize("arrives", [_again, _twin, _both])
 @pytest.mark.parametrize("case", [CASES[name] for name in MEETINGS], ids=MEETINGS)
-def test_a_worker_that_froze(case: Case, arrives: Callable[[World], None]) -> None:
+def test_a_worker_that_froze(case: Case, arrives: Callable[[Cloud], None]) -> None:
     """Frozen past its timeout A ends; only what it left between the answer and the note counts twice."""
     for at in points_of(case):
-        world, calls = meeting(case, at, arrives, away=2 * VISIBILITY)
-        world.assert_nothing_left()
-        assert set(world.captured) == case.facts
-        extra = sum(world.captured.values()) - len(case.facts)
+        cloud, calls = meeting(case, at, arrives, away=2 * VISIBILITY)
+        cloud.assert_nothing_left()
+        assert set(cloud.captured) == case.facts
+        extra = sum(cloud.captured.values()) - len(case.facts)
         between = at % 2 == 1 if calls[at // 2] == "post" else calls[at // 2] == "note"
         assert extra <= between, (at, calls)
-        assert world.dead.reasons == []
+        assert cloud.dead.reasons == []
 
 
 # ------------------------------------------------------------------------- one fact, every report
@@ -431,15 +422,15 @@ def test_every_report_at_once(fact: tuple[Sequence[Makes], tuple[float, float]],
     dice = Random(seed)
     messages = [make() for make in reports for _ in range(2)]
     dice.shuffle(messages)
-    with simulated(_TABLES, seed) as world:
+    with simulated(_TABLES, seed) as cloud:
         # Whoever arrives at a call waits for its turn, which is drawn by lot.
-        meet = lambda _point, _call: world.clock.sleep(dice.choice((0.0, 0.0, 0.001)))  # noqa: E731
-        world.queue.echo = lambda: dice.uniform(0, 9) if dice.random() < 0.3 else None
-        world.store(*messages)
-        world.run(*eight_in_hand(world, meet=meet))
-        world.assert_nothing_left()
-        assert world.dead.reasons == []
-    bodies = [each.body for each in world.linkrunner.captures]
+        meet = lambda _point, _call: cloud.clock.sleep(dice.choice((0.0, 0.0, 0.001)))  # noqa: E731
+        cloud.queue.echo = lambda: dice.uniform(0, 9) if dice.random() < 0.3 else None
+        cloud.store(*messages)
+        cloud.run(*eight_in_hand(cloud, meet=meet))
+        cloud.assert_nothing_left()
+        assert cloud.dead.reasons == []
+    bodies = [each.body for each in cloud.linkrunner.captures]
     amounts = [
         (body["event_name"] == "purchase_refunded", body["event_data"]["amount"])
         for body in bodies
@@ -455,32 +446,32 @@ def test_every_report_at_once(fact: tuple[Sequence[Makes], tuple[float, float]],
 @pytest.mark.parametrize("begins", range(0, 66, 6))
 def test_a_table_that_stops_answering_in_the_middle(begins: int) -> None:
     """When every call of the table hangs from some moment on, for ten minutes, no sale is counted twice."""
-    with simulated(_TABLES) as world:
-        world.linkrunner.downlink = lambda: 9.5
-        world.store(*(another(number) for number in range(60)))
+    with simulated(_TABLES) as cloud:
+        cloud.linkrunner.downlink = lambda: 9.5
+        cloud.store(*(another(number) for number in range(60)))
 
         def trouble(_number: int, call: str) -> Trouble | None:
-            away = NOW + begins <= world.clock.now < NOW + 600
+            away = NOW + begins <= cloud.clock.now < NOW + 600
             return Trouble.HANGS if away and call in ("claim", "note", "release") else None
 
-        workers = eight_in_hand(world, trouble=trouble)
-        world.run(*workers)
+        workers = eight_in_hand(cloud, trouble=trouble)
+        cloud.run(*workers)
         assert [worker.died_at for worker in workers] == [[]] * len(workers)
-        world.assert_nothing_left()
-        assert set(world.captured.values()) == {1}
-        assert len(world.captured) == 60
-        assert world.dead.reasons == []
+        cloud.assert_nothing_left()
+        assert set(cloud.captured.values()) == {1}
+        assert len(cloud.captured) == 60
+        assert cloud.dead.reasons == []
 
 
 def test_what_kills_every_worker_is_put_aside_by_the_queue() -> None:
     """A message that no worker survives ends in the dead-letter queue; what came with it is delivered."""
-    with simulated(_TABLES) as world:
-        world.store(another(1), replace(checkout(), text="?"), another(2))
+    with simulated(_TABLES) as cloud:
+        cloud.store(another(1), replace(checkout(), text="?"), another(2))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("linkrunner_webhooks.envelope.unseal", _deadly)
-            world.run(*eight_in_hand(world))
-        assert set(world.captured) == {("paid", "pi_1"), ("paid", "pi_2")}
-        assert world.dead.reasons == ["crashed"]
+            cloud.run(*eight_in_hand(cloud))
+        assert set(cloud.captured) == {("paid", "pi_1"), ("paid", "pi_2")}
+        assert cloud.dead.reasons == ["crashed"]
 
 
 def _deadly(text: str) -> Envelope:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests import samples
-from tests.test_stories import World, told
+from tests.stories import Pipeline, told
 
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.errors import Malformed, Untranslatable
@@ -20,14 +20,14 @@ STARTED = ("order_created", "subscription_created", "subscription_payment_succes
 REFUNDED = ("order_refunded_without_a_user", "subscription_payment_refunded_first")
 
 
-def captured(cases: Sequence[str], variants: Sequence[Any]) -> World:
+def captured(cases: Sequence[str], variants: Sequence[Any]) -> Pipeline:
     """What is captured of these golden cases, sent twice, with these variants listed."""
     provider = load(NAME)
     config = Config(samples.tables(provider, subscription_variants=list(variants)))
-    world = World(provider, config)
-    world.deliver([told(NAME, case) for case in (*cases, *cases)])
-    assert world.parked == []
-    return world
+    pipeline = Pipeline(provider, config)
+    pipeline.deliver([told(NAME, case) for case in (*cases, *cases)])
+    assert pipeline.parked == []
+    return pipeline
 
 
 @pytest.mark.parametrize("order", list(permutations(STARTED)))
@@ -43,24 +43,24 @@ def test_a_subscription_starts_once(
     order: Sequence[str], variants: Sequence[Any], name: str
 ) -> None:
     """Its first payment is the order's, or its own when its variant is listed; never both."""
-    world = captured(order, variants)
-    assert world.money() == {"payment": ["25.99 USD"]}
-    assert world.besides() == ["subscription_started"]
-    assert [each.event_name for each in world.captured if "amount" in each.event_data] == [name]
+    pipeline = captured(order, variants)
+    assert pipeline.money() == {"payment": ["25.99 USD"]}
+    assert pipeline.besides() == ["subscription_started"]
+    assert [each.event_name for each in pipeline.captured if "amount" in each.event_data] == [name]
 
 
 @pytest.mark.parametrize("variants", [(), (488120,)])
 def test_a_first_payment_is_refunded_once(variants: Sequence[Any]) -> None:
     """The report that brought the payment brings its refund, for the user who paid."""
-    world = captured((*STARTED, *REFUNDED), variants)
-    assert world.money() == {"payment": ["25.99 USD"], "refund": ["25.99 USD"]}
-    assert {each.user_id for each in world.captured} == {"user_42"}
+    pipeline = captured((*STARTED, *REFUNDED), variants)
+    assert pipeline.money() == {"payment": ["25.99 USD"], "refund": ["25.99 USD"]}
+    assert {each.user_id for each in pipeline.captured} == {"user_42"}
 
 
 def test_other_orders_are_purchases_beside_listed_subscriptions() -> None:
     """A shop that sells both counts both."""
-    world = captured(("order_created_of_another_variant", STARTED[-1]), (488120,))
-    assert world.money() == {"payment": ["25.99 USD", "25.99 USD"]}
+    pipeline = captured(("order_created_of_another_variant", STARTED[-1]), (488120,))
+    assert pipeline.money() == {"payment": ["25.99 USD", "25.99 USD"]}
 
 
 def test_a_second_refund_in_part_is_not_counted_as_the_sum() -> None:
@@ -106,12 +106,8 @@ def test_an_object_that_cannot_be_named_is_known_by_its_body() -> None:
 def test_a_shape_without_its_money_is_parked(event_type: str, key: str) -> None:
     """No amount is invented."""
     sample = samples.load(NAME, event_type)
-    body = samples.replaced(sample.body, {("data", "attributes", key): None})
-    webhook = samples.Sample(sample.provider, sample.headers, body).webhook()
     with pytest.raises(Untranslatable):
-        sample.provider.translate(
-            webhook, sample.provider.identify(webhook), sample.provider.options()
-        )
+        samples.planned(sample.changed({("data", "attributes", key): None}).webhook())
 
 
 @pytest.mark.parametrize("event_type", ["order_refunded", "subscription_payment_refunded"])
@@ -121,9 +117,6 @@ def test_a_refund_that_does_not_say_how_much_is_parked(event_type: str) -> None:
     unsaid: dict[samples.Place, None] = {
         ("data", "attributes", key): None for key in ("refunded", "refunded_amount")
     }
-    webhook = samples.Sample(
-        sample.provider, sample.headers, samples.replaced(sample.body, unsaid)
-    ).webhook()
-    options = sample.provider.options.model_validate({"subscription_variants": ("1",)})
+    source = samples.everything_on(sample.provider, subscription_variants=["1"])
     with pytest.raises(Untranslatable):
-        sample.provider.translate(webhook, sample.provider.identify(webhook), options)
+        samples.planned(sample.changed(unsaid).webhook(), source)

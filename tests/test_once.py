@@ -22,7 +22,7 @@ from botocore.exceptions import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.embedded import embedded_stack
-from tests.fakes import FakeTable, Item
+from tests.simulation.table import FakeTable, Item
 
 from linkrunner_webhooks.errors import Unavailable
 from linkrunner_webhooks.once import KEPT, LEASE, TROUBLE, Claims, Standing

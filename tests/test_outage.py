@@ -12,24 +12,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 import pytest
-from tests.fakes import (
-    DOWN,
-    HANGS,
-    HOUR,
-    LIMITED,
-    LIMITED_FOR_LONG,
-    MOST_RECEIVES,
-    NOW,
-    REFUSED,
-    UP,
-    Mood,
-    Trouble,
-    Worker,
-    World,
-    eight_in_hand,
-    simulated,
-)
-from tests.test_deliver import (
+from tests.messages import (
     NEW_INVOICE,
     ORDER,
     SHOPIFY_REFUND,
@@ -41,6 +24,12 @@ from tests.test_deliver import (
     shopify,
     stripe,
 )
+from tests.simulation.clock import HOUR, NOW
+from tests.simulation.cloud import Cloud, simulated
+from tests.simulation.deployment import MOST_RECEIVES
+from tests.simulation.gate import Trouble
+from tests.simulation.linkrunner import DOWN, HANGS, LIMITED, LIMITED_FOR_LONG, REFUSED, UP, Mood
+from tests.simulation.worker import Worker, eight_in_hand
 
 from linkrunner_webhooks.queues import Message
 
@@ -121,10 +110,10 @@ def traffic(count: int, sorts: Sequence[Callable[[Traffic, int], None]]) -> Traf
     return made
 
 
-def arrive(world: World, messages: Iterable[Message], hours: float, dice: Random) -> None:
+def arrive(cloud: Cloud, messages: Iterable[Message], hours: float, dice: Random) -> None:
     """The messages arrive at random over so many hours from now."""
     for message in messages:
-        world.store(message, at=world.clock.now + dice.uniform(0, hours * HOUR))
+        cloud.store(message, at=cloud.clock.now + dice.uniform(0, hours * HOUR))
 
 
 # ------------------------------------------------------------------------- outages
@@ -153,29 +142,29 @@ def most_requests(messages: int, hours: float, wait: float) -> float:
 def test_two_days_of_outage(name: str, record_property: Note) -> None:
     """Nothing is parked, Linkrunner is not pestered, and after recovery all is captured within 90 minutes."""
     sent = traffic(COUNTS.get(name, 500), SALES)
-    with simulated(TABLES) as world:
-        recovery = world.clock.now + 48 * HOUR
-        world.linkrunner.moods = [(world.clock.now, OUTAGES[name]), (recovery, UP)]
-        world.secrets.right_at = recovery if name == "unauthorized" else 0.0
-        arrive(world, sent.messages, 48, Random(1))
-        workers = eight_in_hand(world) if name in AT_ONCE else [Worker(world)]
-        world.run(*workers)
-        world.assert_nothing_left()
-        assert world.dead.messages == {}
-        assert set(world.captured) == sent.facts
-        assert set(world.captured.values()) == {1}
-        captured_at = [each.at for each in world.linkrunner.captures]
+    with simulated(TABLES) as cloud:
+        recovery = cloud.clock.now + 48 * HOUR
+        cloud.linkrunner.moods = [(cloud.clock.now, OUTAGES[name]), (recovery, UP)]
+        cloud.secrets.right_at = recovery if name == "unauthorized" else 0.0
+        arrive(cloud, sent.messages, 48, Random(1))
+        workers = eight_in_hand(cloud) if name in AT_ONCE else [Worker(cloud)]
+        cloud.run(*workers)
+        cloud.assert_nothing_left()
+        assert cloud.dead.messages == {}
+        assert set(cloud.captured) == sent.facts
+        assert set(cloud.captured.values()) == {1}
+        captured_at = [each.at for each in cloud.linkrunner.captures]
         assert recovery <= min(captured_at)
         assert max(captured_at) <= recovery + 1.5 * HOUR
-        assert world.queue.most_receives <= MOST_RECEIVES / 2
-        during = sum(at < recovery for at in world.linkrunner.requests)
+        assert cloud.queue.most_receives <= MOST_RECEIVES / 2
+        during = sum(at < recovery for at in cloud.linkrunner.requests)
         record_property("requests", during)
-        record_property("receives", world.queue.receives / len(sent.messages))
-        record_property("most_receives", world.queue.most_receives)
+        record_property("receives", cloud.queue.receives / len(sent.messages))
+        record_property("most_receives", cloud.queue.most_receives)
         record_property("recovered", (max(captured_at) - recovery) / 60)
         wait = LONGEST_WAITS.get(name, 3600.0)
         assert during <= most_requests(len(sent.messages), 24, wait)
-        assert busiest_second(world.linkrunner.requests) <= 30
+        assert busiest_second(cloud.linkrunner.requests) <= 30
         assert not any(worker.died_at for worker in workers)
 
 
@@ -183,38 +172,38 @@ def test_a_refund_in_an_outage_waits_for_its_payment() -> None:
     """A refund that names no user, as Shopify's do, is not parked because its payment is held up."""
     sent = Traffic()
     _refunded_order(sent, 1001)
-    with simulated(TABLES) as world:
-        world.linkrunner.moods = [(NOW, DOWN), (NOW + 12 * HOUR, UP)]
-        world.store(*sent.messages, at=NOW)
-        world.store(*sent.late, at=NOW + 2 * HOUR)
-        world.run(*eight_in_hand(world))
-        assert world.dead.reasons == []
-        assert set(world.captured) == sent.facts
+    with simulated(TABLES) as cloud:
+        cloud.linkrunner.moods = [(NOW, DOWN), (NOW + 12 * HOUR, UP)]
+        cloud.store(*sent.messages, at=NOW)
+        cloud.store(*sent.late, at=NOW + 2 * HOUR)
+        cloud.run(*eight_in_hand(cloud))
+        assert cloud.dead.reasons == []
+        assert set(cloud.captured) == sent.facts
 
 
 @pytest.mark.parametrize("name", ["refused", "500", "429"])
 def test_longer_than_the_schedule(name: str) -> None:
     """After 60 hours everything is parked as exhausted with why, and a redrive captures it all once."""
     sent = traffic(60, SALES)
-    with simulated(TABLES) as world:
+    with simulated(TABLES) as cloud:
         recovery = NOW + 70 * HOUR
-        world.linkrunner.moods = [(NOW, OUTAGES[name]), (recovery, UP)]
-        arrive(world, sent.messages, 6, Random(2))
-        world.run(Worker(world))
-        assert world.clock.now <= recovery
-        assert world.dead.reasons == ["exhausted"] * len(sent.messages)
-        assert world.captured == {}
-        errors = [each.attributes["error"]["StringValue"] for each in world.dead.messages.values()]
+        cloud.linkrunner.moods = [(NOW, OUTAGES[name]), (recovery, UP)]
+        arrive(cloud, sent.messages, 6, Random(2))
+        cloud.run(Worker(cloud))
+        assert cloud.clock.now <= recovery
+        assert cloud.dead.reasons == ["exhausted"] * len(sent.messages)
+        assert cloud.captured == {}
+        errors = [each.attributes["error"]["StringValue"] for each in cloud.dead.messages.values()]
         assert all("still failing after 60 hours" in error for error in errors)
-        world.clock.now = recovery
-        with world.letters.reading() as reading:
+        cloud.clock.now = recovery
+        with cloud.letters.reading() as reading:
             for letter in reading:
-                world.letters.redrive(letter)
-        world.run(Worker(world))
-        world.assert_nothing_left()
-        assert world.dead.messages == {}
-        assert set(world.captured) == sent.facts
-        assert set(world.captured.values()) == {1}
+                cloud.letters.redrive(letter)
+        cloud.run(Worker(cloud))
+        cloud.assert_nothing_left()
+        assert cloud.dead.messages == {}
+        assert set(cloud.captured) == sent.facts
+        assert set(cloud.captured.values()) == {1}
 
 
 # ------------------------------------------------------------------------- a flash sale
@@ -227,13 +216,13 @@ def _rush(count: int) -> Iterable[tuple[Message, float]]:
         yield replace(sale, text=sale.text.replace("@", str(number))), NOW + 10 * number / count
 
 
-def _takes_its_time(world: World, dice: Random) -> Callable[[int, str], None]:
+def _takes_its_time(cloud: Cloud, dice: Random) -> Callable[[int, str], None]:
     """The clock moves on by what a call of AWS's services takes."""
     takes = {"claim": 0.005, "note": 0.005, "receive": 0.010, "delete": 0.015, "secret": 0.020}
 
     def meet(point: int, call: str) -> None:
         if point % 2 == 0 and call in takes:
-            world.clock.sleep(takes[call] * dice.uniform(0.5, 2.0))
+            cloud.clock.sleep(takes[call] * dice.uniform(0.5, 2.0))
 
     return meet
 
@@ -248,42 +237,42 @@ def busiest_second(moments: Sequence[float]) -> int:
     return most
 
 
-def rush(count: int, spread: float, note: Note) -> World:
+def rush(count: int, spread: float, note: Note) -> Cloud:
     """Sell so much; the ways of two requests to Linkrunner differ by up to `spread` seconds."""
     dice = Random(3)
-    with simulated(TABLES) as world:
-        world.linkrunner.uplink = lambda: dice.uniform(0, spread)
-        world.linkrunner.downlink = lambda: dice.uniform(0.05, 0.2 - spread)
+    with simulated(TABLES) as cloud:
+        cloud.linkrunner.uplink = lambda: dice.uniform(0, spread)
+        cloud.linkrunner.downlink = lambda: dice.uniform(0.05, 0.2 - spread)
         for message, at in _rush(count):
-            world.store(message, at=at)
-        world.run(*eight_in_hand(world, meet=_takes_its_time(world, dice)))
-    world.assert_nothing_left()
-    assert world.dead.messages == {}
-    assert len(world.captured) == sum(world.captured.values()) == count
-    assert busiest_second(world.linkrunner.requests) <= 30
-    note("rate", rate(world))
-    note("limited", limited(world))
-    note("busiest_seen", busiest_second(world.linkrunner.arrivals))
-    note("most_receives", world.queue.most_receives)
-    return world
+            cloud.store(message, at=at)
+        cloud.run(*eight_in_hand(cloud, meet=_takes_its_time(cloud, dice)))
+    cloud.assert_nothing_left()
+    assert cloud.dead.messages == {}
+    assert len(cloud.captured) == sum(cloud.captured.values()) == count
+    assert busiest_second(cloud.linkrunner.requests) <= 30
+    note("rate", rate(cloud))
+    note("limited", limited(cloud))
+    note("busiest_seen", busiest_second(cloud.linkrunner.arrivals))
+    note("most_receives", cloud.queue.most_receives)
+    return cloud
 
 
-def rate(world: World) -> float:
+def rate(cloud: Cloud) -> float:
     """Captures a second from the first sale to the last capture."""
-    captures = world.linkrunner.captures
+    captures = cloud.linkrunner.captures
     return len(captures) / (captures[-1].at - NOW)
 
 
-def limited(world: World) -> float:
+def limited(cloud: Cloud) -> float:
     """The share of requests that the limiter turned away."""
-    return world.linkrunner.limited / len(world.linkrunner.requests)
+    return cloud.linkrunner.limited / len(cloud.linkrunner.requests)
 
 
 def test_a_flash_sale(record_property: Note) -> None:
     """The queue drains at nine tenths of the limit and more, and next to nothing is turned away."""
-    world = rush(20_000, 0.02, record_property)
-    assert rate(world) >= 0.9 * 30
-    assert limited(world) < 0.01
+    cloud = rush(20_000, 0.02, record_property)
+    assert rate(cloud) >= 0.9 * 30
+    assert limited(cloud) < 0.01
 
 
 @pytest.mark.parametrize(("spread", "share", "refused"), [(0.04, 0.85, 0.01), (0.15, 0.55, 0.05)])
@@ -291,10 +280,10 @@ def test_a_flash_sale_over_an_unsteady_network(
     spread: float, share: float, refused: float, record_property: Note
 ) -> None:
     """Requests that are late by more than our headroom cost some speed, and nothing else."""
-    world = rush(2_000, spread, record_property)
-    assert rate(world) >= share * 30
-    assert limited(world) < refused
-    assert world.queue.most_receives <= 2
+    cloud = rush(2_000, spread, record_property)
+    assert rate(cloud) >= share * 30
+    assert limited(cloud) < refused
+    assert cloud.queue.most_receives <= 2
 
 
 # ------------------------------------------------------------------------- everything at once
@@ -304,13 +293,13 @@ def test_a_flash_sale_over_an_unsteady_network(
 class Chaos:
     """One call in twenty goes wrong and one in three hundred is its worker's last, until it heals."""
 
-    world: World
+    cloud: Cloud
     dice: Random
     until: float
     seen: int = 0
 
     def __call__(self, _number: int, _call: str) -> Trouble | None:
-        if self.world.clock.now >= self.until:
+        if self.cloud.clock.now >= self.until:
             return None
         luck = self.dice.random()
         self.seen += luck < 0.05
@@ -324,27 +313,27 @@ class Chaos:
 def test_everything_fails_at_random(seed: int, record_property: Note) -> None:
     """A thousand webhooks, repeated and in disorder, over failing parts and dying workers: all once."""
     dice, sent = Random(seed), traffic(1000, EVERYTHING)
-    with simulated(TABLES, seed) as world:
+    with simulated(TABLES, seed) as cloud:
         healed = NOW + 8 * HOUR
-        chaos = Chaos(world, dice, healed)
-        world.queue.echo = lambda: dice.uniform(0, 60) if dice.random() < 0.1 else None
-        world.linkrunner.moods = [(NOW + dice.uniform(0, 4) * HOUR, Mood(status=503))]
-        world.linkrunner.moods.append((world.linkrunner.moods[0][0] + HOUR, UP))
+        chaos = Chaos(cloud, dice, healed)
+        cloud.queue.echo = lambda: dice.uniform(0, 60) if dice.random() < 0.1 else None
+        cloud.linkrunner.moods = [(NOW + dice.uniform(0, 4) * HOUR, Mood(status=503))]
+        cloud.linkrunner.moods.append((cloud.linkrunner.moods[0][0] + HOUR, UP))
         copies = [each for each in sent.messages for _ in range(dice.choice((1, 1, 2, 3)))]
         dice.shuffle(copies)
-        arrive(world, copies, 4, dice)
+        arrive(cloud, copies, 4, dice)
         late = [each for each in sent.late for _ in range(dice.choice((1, 2)))]
         for each in late:
-            world.store(each, at=healed + HOUR * dice.uniform(1, 2))
-        workers = eight_in_hand(world, trouble=chaos)
-        world.run(*workers)
-        world.assert_nothing_left()
-        world.assert_once(sent.facts)
-        names = [each.attributes["event_id"] for each in world.dead.messages.values()]
+            cloud.store(each, at=healed + HOUR * dice.uniform(1, 2))
+        workers = eight_in_hand(cloud, trouble=chaos)
+        cloud.run(*workers)
+        cloud.assert_nothing_left()
+        cloud.assert_once(sent.facts)
+        names = [each.attributes["event_id"] for each in cloud.dead.messages.values()]
         assert {name["StringValue"] for name in names} == sent.parked
-        assert set(world.dead.reasons) == {"missing_user", "untranslatable"}
+        assert set(cloud.dead.reasons) == {"missing_user", "untranslatable"}
         amounts = [
-            json.dumps(each.body["event_data"].get("amount")) for each in world.linkrunner.captures
+            json.dumps(each.body["event_data"].get("amount")) for each in cloud.linkrunner.captures
         ]
         assert set(amounts) <= {"25.99", "9.9", "10", "59.9"}
         deaths = sum(len(worker.died_at) for worker in workers)
@@ -352,5 +341,5 @@ def test_everything_fails_at_random(seed: int, record_property: Note) -> None:
         assert deaths > 20
         record_property("troubles", chaos.seen)
         record_property("deaths", deaths)
-        record_property("twice", sum(world.captured.values()) - len(sent.facts))
-        record_property("most_receives", world.queue.most_receives)
+        record_property("twice", sum(cloud.captured.values()) - len(sent.facts))
+        record_property("most_receives", cloud.queue.most_receives)

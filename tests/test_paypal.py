@@ -18,13 +18,11 @@ CERTS = "paypal.com/v1/notifications/certs/CERT-1"
 
 def translated(event_type: str, *changes: tuple[str, Any]) -> tuple[CommerceEvent, ...]:
     """What the sample of a type means with other values at some dotted places."""
-    sample = samples.load("paypal", event_type)
     places = {
         tuple(int(key) if key.isdigit() else key for key in path.split(".")): value
         for path, value in changes
     }
-    body = samples.replaced(sample.body, places)
-    webhook = samples.Sample(PAYPAL, sample.headers, body).webhook()
+    webhook = samples.load("paypal", event_type).changed(places).webhook()
     return PAYPAL.translate(webhook, PAYPAL.identify(webhook), PAYPAL.options())
 
 
@@ -49,9 +47,8 @@ def test_the_sandbox_is_known_by_its_certificate(url: str | None, test: bool) ->
 @pytest.mark.parametrize("value", [None, "", 7, "ünïcödé"])
 def test_an_event_has_an_id_and_a_type(key: str, value: Any) -> None:
     sample = samples.load("paypal", "PAYMENT.CAPTURE.COMPLETED")
-    body = samples.replaced(sample.body, {(key,): value})
     with pytest.raises(Malformed):
-        PAYPAL.identify(samples.Sample(PAYPAL, {}, body).webhook())
+        PAYPAL.identify(sample.changed({(key,): value}).webhook())
 
 
 @pytest.mark.parametrize(

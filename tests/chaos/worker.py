@@ -22,8 +22,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tests.chaos.facts import CRASHING_TYPE
 from tests.chaos.faults import SPEED, Attempts, Dice, Faulty, FaultyPool
 from tests.chaos.journal import Journal
+from tests.simulation.deployment import HEADROOM, message_of
 
-from linkrunner_webhooks import config, deliver_function, providers
+from linkrunner_webhooks import config, providers
 from linkrunner_webhooks.capture import CONNECTIONS, LinkrunnerClient, Pace
 from linkrunner_webhooks.deliver import Deliverer
 from linkrunner_webhooks.model import CommerceEvent
@@ -109,7 +110,7 @@ def build(orders: Orders, journal: Journal, dice: Dice) -> Deliver:
         environment["LINKRUNNER_KEY_SECRET_ARN"],
         clock=lambda: time.monotonic() * SPEED,
     )
-    rate = float(environment["REQUESTS_PER_SECOND"]) / orders.workers * deliver_function._HEADROOM
+    rate = float(environment["REQUESTS_PER_SECOND"]) / orders.workers * HEADROOM
     linkrunner = LinkrunnerClient(environment["LINKRUNNER_BASE_URL"], ServerKey(secret), Pace(rate))
     pool = FaultyPool(linkrunner._pool, dice, journal, orders.name, attempts)
     linkrunner._pool = cast("urllib3.PoolManager", pool)
@@ -135,7 +136,7 @@ def build(orders: Orders, journal: Journal, dice: Dice) -> Deliver:
     )
 
     def deliver(event: dict[str, Any], remaining: Callable[[], float]) -> dict[str, Any]:
-        messages = [deliver_function._message(record) for record in event["Records"]]
+        messages = [message_of(record) for record in event["Records"]]
         kept = deliverer.deliver(messages, remaining)
         return {"batchItemFailures": [{"itemIdentifier": id} for id in kept]}
 

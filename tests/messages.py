@@ -1,0 +1,164 @@
+"""Messages as receive stores them: Stripe's and Shopify's reports of one payment, and of what follows it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tests.simulation.clock import NOW
+
+from linkrunner_webhooks.config import Config
+from linkrunner_webhooks.envelope import Envelope
+from linkrunner_webhooks.model import Webhook
+from linkrunner_webhooks.queues import Message
+
+TABLES: dict[str, dict[str, Any]] = {
+    "stripe": {
+        "events": {
+            "payment_intent.succeeded": True,
+            "charge.succeeded": True,
+            "invoice.payment_succeeded": True,
+        }
+    },
+    "shopify": {"events": {"orders/create": "purchase_completed"}},
+    "shopify_eu": {
+        "provider": "shopify",
+        "events": {"orders/create": "purchase_completed"},
+    },
+    "guests": {"provider": "stripe", "missing_user": "drop"},
+}
+
+# ------------------------------------------------------------------------- what the bodies are about
+
+USER: dict[str, Any] = {"metadata": {"user_id": "user_42"}}
+SESSION: dict[str, Any] = {
+    "id": "cs_1",
+    "mode": "payment",
+    "payment_status": "paid",
+    "amount_total": 2599,
+    "currency": "usd",
+    "client_reference_id": "user_42",
+    "payment_intent": "pi_1",
+}
+INTENT: dict[str, Any] = {"id": "pi_1", "amount": 2599, "amount_received": 2599, "currency": "usd"}
+CHARGE: dict[str, Any] = {
+    "id": "ch_1",
+    "amount": 2599,
+    "amount_captured": 2599,
+    "captured": True,
+    "currency": "usd",
+    "payment_intent": "pi_1",
+}
+ORDER: dict[str, Any] = {
+    "id": 1001,
+    "admin_graphql_api_id": "gid://shopify/Order/1001",
+    "total_price": "59.90",
+    "currency": "EUR",
+    "customer": {"id": 42},
+}
+INVOICE: dict[str, Any] = {
+    "id": "in_1",
+    "amount_paid": 990,
+    "currency": "eur",
+    "billing_reason": "subscription_cycle",
+}
+OLD_INVOICE = INVOICE | {
+    "subscription": "sub_1",
+    "payment_intent": "pi_9",
+    "subscription_details": USER,
+}
+NEW_INVOICE = INVOICE | {
+    "parent": {"subscription_details": {"subscription": "sub_1"} | USER},
+}
+SHOPIFY_REFUND: dict[str, Any] = {
+    "id": 5,
+    "order_id": 1001,
+    "transactions": [
+        {"id": 1, "kind": "refund", "status": "success", "amount": "9.90", "currency": "EUR"}
+    ],
+}
+
+# ------------------------------------------------------------------------- messages
+
+_ids = itertools.count(1)
+
+
+def message(
+    source: str,
+    body: Mapping[str, Any],
+    headers: Mapping[str, str] | None = None,
+    *,
+    receives: int = 1,
+    age: float = 0.0,
+) -> Message:
+    """A message as receive would have stored it."""
+    loaded = Config(TABLES).source(source)
+    assert loaded is not None
+    webhook = Webhook(source, headers or {}, json.dumps(body).encode())
+    identity = loaded.provider.identify(webhook)
+    number = next(_ids)
+    return Message(
+        id=f"m{number}",
+        handle=f"r{number}",
+        text=Envelope(webhook, NOW - age).seal(loaded.provider),
+        attributes={
+            "source": source,
+            "event_type": identity.event_type,
+            "event_id": identity.event_id,
+        },
+        receives=receives,
+        sent_at=NOW - age,
+    )
+
+
+def stripe(
+    event_type: str,
+    resource: Mapping[str, Any],
+    previous: Mapping[str, Any] | None = None,
+    *,
+    source: str = "stripe",
+    **changes: Any,
+) -> Message:
+    """A Stripe event; each call is another event, as each delivery of another endpoint is."""
+    body = {
+        "id": f"evt_{next(_ids)}",
+        "type": event_type,
+        "created": 1_799_999_000,
+        "livemode": True,
+        "data": {"object": resource} | ({"previous_attributes": previous} if previous else {}),
+    }
+    return message(source, body, **changes)
+
+
+def shopify(topic: str, body: Mapping[str, Any], source: str = "shopify") -> Message:
+    """A Shopify event; each call is another event."""
+    headers = {
+        "x-shopify-topic": topic,
+        "x-shopify-shop-domain": f"{source}.myshopify.com",
+        "x-shopify-api-version": "2026-07",
+        "x-shopify-webhook-id": f"w-{next(_ids)}",
+        "x-shopify-event-id": f"e-{next(_ids)}",
+    }
+    return message(source, body, headers)
+
+
+def checkout(**changes: Any) -> Message:
+    """A paid checkout session: the plainest message there is. Changes of the session come first."""
+    own = {key: changes.pop(key) for key in ("receives", "age", "source") if key in changes}
+    return stripe("checkout.session.completed", SESSION | changes, **own)
+
+
+def another(number: int, **changes: Any) -> Message:
+    """The checkout of another payment."""
+    return checkout(id=f"cs_{number}", payment_intent=f"pi_{number}", **changes)
+
+
+def refund(total: int, before: int = 0, **changes: Any) -> Message:
+    """A refund that brings the charge's total to `total`."""
+    return stripe(
+        "charge.refunded",
+        CHARGE | {"amount_refunded": total} | changes,
+        {"amount_refunded": before},
+    )

@@ -1,0 +1,139 @@
+"""Linkrunner as its client sees it: how it is for a while, and what it took."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.simulation.clock import SimClock
+from urllib3.connection import HTTPConnection
+from urllib3.connectionpool import HTTPConnectionPool
+from urllib3.exceptions import NewConnectionError, ReadTimeoutError
+
+# Seconds until our client stops waiting for an answer.
+CLIENT_TIMEOUT = 10.0
+
+_POOL = HTTPConnectionPool("linkrunner.test")
+_CONNECTION = HTTPConnection("linkrunner.test")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What urllib3 returns."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def drain_conn(self) -> None:
+        """The body says nothing we read."""
+
+
+def refused() -> NewConnectionError:
+    """Nobody listens."""
+    return NewConnectionError(_CONNECTION, "refused")
+
+
+def timed_out(url: str) -> ReadTimeoutError:
+    """The request was sent, and no answer came."""
+    return ReadTimeoutError(_POOL, url, "timed out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mood:
+    """How Linkrunner is for a while. `takes_it`: whatever it answers, the event was taken."""
+
+    status: int = 200
+    retry_after: str | None = None
+    refuses: bool = False
+    hangs: bool = False
+    takes_it: bool = False
+
+
+UP = Mood()
+REFUSED = Mood(refuses=True)
+DOWN = Mood(status=500)
+LIMITED = Mood(status=429)
+LIMITED_FOR_LONG = Mood(status=429, retry_after="1800")
+HANGS = Mood(hangs=True)
+LOSES_ANSWERS = Mood(hangs=True, takes_it=True)
+
+
+@dataclass(frozen=True)
+class Captured:
+    """An event that Linkrunner took."""
+
+    at: float
+    body: Mapping[str, Any]
+
+    @property
+    def fact(self) -> tuple[str, str]:
+        """What it reports: payments of one order are one fact, whatever they are called."""
+        data = self.body["event_data"]
+        about = data.get("order_id") or data.get("subscription_id") or data["provider_event_id"]
+        name = str(self.body["event_name"])
+        return (name if name == "purchase_refunded" or "amount" not in data else "paid", str(about))
+
+
+class SimLinkrunner:
+    """The far end of capture-event, as the urllib3 pool that leads there.
+
+    `moods` holds from when on it is how. A request takes `uplink` seconds to arrive and its answer
+    `downlink` more. More than `per_second` arrivals within a second are answered 429.
+    """
+
+    def __init__(self, clock: SimClock) -> None:
+        self.moods: list[tuple[float, Mood]] = []
+        self.key = "right"
+        self.headers: dict[str, str] = {}
+        self.captures: list[Captured] = []
+        self.requests: list[float] = []
+        self.arrivals: list[float] = []
+        self.limited = 0
+        self.per_second: int | None = 30
+        self.uplink: Callable[[], float] = lambda: 0.0
+        self.downlink: Callable[[], float] = lambda: 0.05
+        self.taken: Callable[[Captured], None] = lambda _: None
+        self._clock = clock
+        self._lately: deque[float] = deque()
+
+    def request(self, method: str, url: str, **arguments: Any) -> Answer:
+        assert (method, url) == ("POST", "https://linkrunner.test/api/v1/capture-event")
+        self.requests.append(self._clock.now)
+        if self.mood.refuses:
+            raise refused()
+        self._clock.sleep(self.uplink())
+        self.arrivals.append(self._clock.now)
+        mood = self._mood_for(arguments["headers"]["linkrunner-key"])
+        if (mood.status < 300 and not mood.hangs) or mood.takes_it:
+            self._take(json.loads(arguments["body"]))
+        if mood.hangs:
+            self._clock.sleep(CLIENT_TIMEOUT)
+            raise timed_out(url)
+        self._clock.sleep(self.downlink())
+        return Answer(mood.status, {"retry-after": mood.retry_after} if mood.retry_after else {})
+
+    @property
+    def mood(self) -> Mood:
+        begun = [mood for since, mood in self.moods if since <= self._clock.now]
+        return begun[-1] if begun else UP
+
+    def _mood_for(self, key: str) -> Mood:
+        if self._too_many():
+            self.limited += 1
+            return LIMITED
+        return self.mood if key == self.key else Mood(status=401)
+
+    def _too_many(self) -> bool:
+        now = self._clock.now
+        while self._lately and self._lately[0] <= now - 1:
+            self._lately.popleft()
+        self._lately.append(now)
+        return self.per_second is not None and len(self._lately) > self.per_second
+
+    def _take(self, body: Mapping[str, Any]) -> None:
+        captured = Captured(self._clock.now, body)
+        self.captures.append(captured)
+        self.taken(captured)

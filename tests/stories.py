@@ -1,0 +1,121 @@
+"""Stories: a purchase told by golden cases, and a pipeline of receive and deliver that is told it.
+
+tests/providers/<provider>/stories.json holds a list of
+    {"story": "...", "cases": [...], "money": {"payment": ["25.99 EUR"]}, "besides": ["subscription_started"]}
+where `cases` are golden cases of that provider (or {"case": ..., "set": {"dotted.path": value}}), `money` is
+what has moved by its flow, and `besides` names the events without money when everything is switched on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from tests.samples import NOW, Desk, Sample, Secrets, live_secret
+from tests.simulation.table import FakeTable
+
+from linkrunner_webhooks import providers
+from linkrunner_webhooks.config import Config
+from linkrunner_webhooks.deliver import Deliverer
+from linkrunner_webhooks.event_body import LinkrunnerEvent
+from linkrunner_webhooks.model import Kind
+from linkrunner_webhooks.once import Claims
+from linkrunner_webhooks.provider import Provider
+from linkrunner_webhooks.queues import Message
+
+ROOT = Path(__file__).parent / "providers"
+
+Story = Mapping[str, Any]
+
+
+def stories() -> Iterator[tuple[str, str]]:
+    """Every provider and story, by name."""
+    for name in providers.names():
+        for story in read(name):
+            yield name, story["story"]
+
+
+def read(name: str) -> list[Story]:
+    """The stories of a provider."""
+    path = ROOT / name / "stories.json"
+    return list(json.loads(path.read_text("utf-8"))) if path.is_file() else []
+
+
+def told(name: str, entry: str | Mapping[str, Any]) -> Sample:
+    """One report of a story, unsigned."""
+    case = entry if isinstance(entry, str) else entry["case"]
+    written = json.loads((ROOT / name / case / "input.json").read_text("utf-8"))
+    changes = {} if isinstance(entry, str) else entry.get("set", {})
+    places = {
+        tuple(int(key) if key.isdigit() else key for key in path.split(".")): value
+        for path, value in changes.items()
+    }
+    return Sample(providers.load(name), written["headers"], written["body"]).changed(places)
+
+
+@dataclass
+class Pipeline:
+    """Receive, the queue, deliver and Linkrunner in memory: what was captured and what was parked."""
+
+    provider: Provider
+    config: Config
+    captured: list[LinkrunnerEvent] = field(default_factory=list)
+    parked: list[tuple[str, str]] = field(default_factory=list)
+
+    def capture(self, event: LinkrunnerEvent) -> None:
+        self.captured.append(event)
+
+    def park(self, message: Message, reason: str, error: str) -> None:
+        self.parked.append((message.attributes["event_type"], f"{reason}: {error}"))
+
+    def delay(self, message: Message, seconds: float) -> None:
+        pass
+
+    def messages(self, sent: Sequence[Sample]) -> list[Message]:
+        desk = Desk(self.config, Secrets({self.provider.name: (live_secret(self.provider),)}))
+        for sample in sent:
+            status, answer = desk.receive(sample.signed())
+            assert status == 200, answer
+        return [
+            Message(str(number), str(number), text, attributes, 1, NOW)
+            for number, (text, attributes) in enumerate(desk.stored)
+        ]
+
+    def deliver(self, sent: Sequence[Sample]) -> None:
+        """Everything once, and what was not ready again until it is done."""
+        deliverer = Deliverer(
+            config=self.config,
+            capture=self.capture,
+            once=Claims(FakeTable(), "claims", clock=lambda: NOW),
+            queue=self,
+            now=lambda: NOW,
+            observe=lambda _: None,
+        )
+        messages = self.messages(sent)
+        for _ in range(5):
+            kept = set(deliverer.deliver(messages, lambda: 900.0))
+            messages = [
+                replace(each, receives=each.receives + 1) for each in messages if each.id in kept
+            ]
+        assert messages == []
+
+    def money(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = defaultdict(list)
+        for event in self.captured:
+            flow = Kind(event.event_name).flow
+            if flow and "amount" in event.event_data:
+                found[flow.value].append(_written(event.event_data))
+        return {flow: sorted(amounts) for flow, amounts in found.items()}
+
+    def besides(self) -> list[str]:
+        without = (event for event in self.captured if "amount" not in event.event_data)
+        return sorted(event.event_name for event in without)
+
+
+def _written(data: Mapping[str, Any]) -> str:
+    return f"{Decimal(str(data['amount'])):f} {data['currency']}"

@@ -1,0 +1,153 @@
+"""A deliverer and everything it rests on, in memory: what it did with each message can be looked up."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.messages import TABLES
+from tests.simulation.clock import NOW
+
+from linkrunner_webhooks.config import Config
+from linkrunner_webhooks.deliver import Deliverer, Once
+from linkrunner_webhooks.event_body import LinkrunnerEvent
+from linkrunner_webhooks.once import LEASE, Standing
+from linkrunner_webhooks.queues import Message
+from linkrunner_webhooks.reports import Report
+
+
+@dataclass
+class FakeOnce:
+    """Claims in memory. `failing` holds what a method raises instead of working."""
+
+    clock: Callable[[], float]
+    leases: dict[str, tuple[str, float]] = field(default_factory=dict)
+    done: dict[str, str] = field(default_factory=dict)
+    failing: dict[str, BaseException] = field(default_factory=dict)
+    troubled: bool = False
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def claim(self, keys: Sequence[str], owner: str) -> Standing:
+        self._fail("claim")
+        with self._lock:
+            if users := [self.done[key] for key in keys if key in self.done]:
+                self.done |= {key: users[0] for key in keys if key not in self.done}
+                return Standing.DONE
+            if any(self.leases.get(key, ("", 0.0))[1] > self.clock() for key in keys):
+                return Standing.BUSY
+            self.leases |= dict.fromkeys(keys, (owner, self.clock() + LEASE))
+            return Standing.OURS
+
+    def complete(self, keys: Sequence[str], user_id: str) -> None:
+        self._fail("complete")
+        self.done |= dict.fromkeys(keys, user_id)
+
+    def release(self, keys: Sequence[str], owner: str) -> None:
+        self._fail("release")
+        with self._lock:
+            for key in keys:
+                if self.leases.get(key, ("", 0.0))[0] == owner:
+                    del self.leases[key]
+
+    def user_of(self, keys: Sequence[str]) -> str | None:
+        self._fail("user_of")
+        return next((self.done[key] for key in keys if key in self.done), None)
+
+    def note_trouble(self) -> None:
+        self._fail("note_trouble")
+        self.troubled = True
+
+    def in_trouble(self) -> bool:
+        self._fail("in_trouble")
+        return self.troubled
+
+    def _fail(self, method: str) -> None:
+        if method in self.failing:
+            raise self.failing[method]
+
+
+@dataclass
+class FakeQueue:
+    """What became of the messages: parked with a reason, or delayed by seconds."""
+
+    parked: list[tuple[str, str, str]] = field(default_factory=list)
+    delayed: dict[str, float] = field(default_factory=dict)
+    failing: dict[str, BaseException] = field(default_factory=dict)
+
+    def park(self, message: Message, reason: str, error: str) -> None:
+        if "park" in self.failing:
+            raise self.failing["park"]
+        self.parked.append((message.id, reason, error))
+
+    def delay(self, message: Message, seconds: float) -> None:
+        if "delay" in self.failing:
+            raise self.failing["delay"]
+        self.delayed[message.id] = seconds
+
+
+@dataclass
+class FakeLinkrunner:
+    """Captures, or does what the script says for the next requests: None is captured as well."""
+
+    script: list[BaseException | None] = field(default_factory=list)
+    requests: list[LinkrunnerEvent] = field(default_factory=list)
+    events: list[LinkrunnerEvent] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, event: LinkrunnerEvent) -> None:
+        with self._lock:
+            self.requests.append(event)
+            error = self.script.pop(0) if self.script else None
+        if error is not None:
+            raise error
+        self.events.append(event)
+
+    @property
+    def amounts(self) -> dict[str, list[Any]]:
+        """What moved, by the way it moved: purchases and renewals are both payments."""
+        moved: dict[str, list[Any]] = {"paid": [], "refunded": []}
+        for event in self.events:
+            if "amount" in event.event_data:
+                way = "refunded" if event.event_name == "purchase_refunded" else "paid"
+                moved[way].append(event.event_data["amount"])
+        return {way: sorted(amounts) for way, amounts in moved.items()}
+
+
+class World:
+    """A deliverer and everything it rests on."""
+
+    def __init__(self, once: Once | None = None) -> None:
+        self.now = NOW
+        self.config = Config(TABLES)
+        self.linkrunner = FakeLinkrunner()
+        self.claims = FakeOnce(lambda: self.now)
+        self.once: Once = once or self.claims
+        self.queue = FakeQueue()
+        self.reports: list[Report] = []
+
+    @property
+    def deliverer(self) -> Deliverer:
+        return Deliverer(
+            config=self.config,
+            capture=self.linkrunner,
+            once=self.once,
+            queue=self.queue,
+            now=lambda: self.now,
+            observe=self.reports.append,
+            sleep=lambda _: None,
+        )
+
+    def deliver(
+        self, *messages: Message, remaining: Callable[[], float] = lambda: 100.0
+    ) -> list[str]:
+        return self.deliverer.deliver(messages, remaining)
+
+    @property
+    def outcomes(self) -> list[tuple[str, str]]:
+        return [(report.outcome.value, report.reason) for report in self.reports]
+
+    @property
+    def last(self) -> tuple[str, str]:
+        return self.outcomes[-1]
