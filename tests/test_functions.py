@@ -465,11 +465,13 @@ OBSERVE = """
 import json, sys
 from linkrunner_webhooks.model import Outcome
 from linkrunner_webhooks.reports import Report
+from linkrunner_webhooks.errors import Reason
 from linkrunner_webhooks.telemetry import observe
 
 for line in sys.stdin:
     fields = json.loads(line)
     fields["outcome"] = Outcome(fields["outcome"])
+    fields["reason"] = Reason(fields.get("reason", "none"))
     fields["event_names"] = tuple(fields.get("event_names", ()))
     observe(Report(**fields))
 """

@@ -286,7 +286,7 @@ def test_emulator_stops_with_the_block() -> None:
 def test_emulator_dies_with_its_parent() -> None:
     """A parent that is killed without a chance to clean up leaves no orphan behind."""
     program = (
-        "from linkrunner_webhooks_local.aws import embedded_aws\n"
+        "from linkrunner_webhooks_local.embedded_aws import embedded_aws\n"
         "with embedded_aws() as aws: print(aws.endpoint_url, flush=True); input()"
     )
     with subprocess.Popen(

@@ -425,7 +425,7 @@ _VERIFY = """
 import json, sys
 from linkrunner_webhooks import providers
 from linkrunner_webhooks.model import Webhook
-from linkrunner_webhooks.signatures import verify
+from linkrunner_webhooks.signatures.scheme import verify
 body, secret = sys.stdin.read().splitlines()
 provider = providers.load("apple")
 verify(provider.scheme(provider.options()), Webhook("app", {}, body.encode()), [secret], float(sys.argv[1]))

@@ -54,10 +54,6 @@ def _object(value: object) -> object:
     return value if isinstance(value, Mapping) else {}
 
 
-def _or_empty(value: object) -> object:
-    return {} if value is None else value
-
-
 # Longer than any provider's, and short enough for a key of the claims table.
 _IdText = Annotated[str, Field(max_length=255)]
 Id = Annotated[_IdText, BeforeValidator(_text)]
@@ -69,14 +65,6 @@ Pieces = Annotated[Decimal, Field(ge=0, le=MAX_QUANTITY)]
 
 # A part of the body that is an object, or is written as null, "", [] or 0 when it is left out.
 Part = Annotated[T, BeforeValidator(_object)]
-
-# A part of the body that is an object, or is null or absent: then it is empty. Anything else is an error.
-# It is declared without a default (`lines: OrEmpty[Lines]`): a default would build its model at import.
-OrEmpty = Annotated[
-    T,
-    BeforeValidator(_or_empty),
-    Field(default_factory=dict, validate_default=True),
-]
 
 
 def known(*ids: str | None) -> tuple[str, ...]:

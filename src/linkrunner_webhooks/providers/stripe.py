@@ -176,7 +176,7 @@ def _only(methods: tuple[str, ...] | None) -> str | None:
     return methods[0] if methods and len(methods) == 1 else None
 
 
-# Checkout
+# Checkouts
 
 
 class Session(Payload):
@@ -358,6 +358,9 @@ def charge_succeeded(event: Event[Charge], context: Context) -> Iterator[Commerc
         yield charge.event(context.kind, charge.paid_by, money)
 
 
+# Refunds and disputes
+
+
 @provider.on("charge.refunded", Kind.PURCHASE_REFUNDED)
 def charge_refunded(event: Event[Charge], context: Context) -> Iterator[CommerceEvent]:
     charge = event.data.object
@@ -370,9 +373,6 @@ def charge_refunded(event: Event[Charge], context: Context) -> Iterator[Commerce
         money = _money(refunded, charge.currency, context)
         refund = charge.event(context.kind, (transaction,), money)
         yield replace(refund, follows=charge.paid_by)
-
-
-# Refunds and disputes
 
 
 class Refund(Payload):

@@ -259,7 +259,7 @@ class Subscription(Payload):
 
     @property
     def kind(self) -> Kind | None:
-        """What its state means; every renewal leaves it active, for years after it started."""
+        """The meaning of its state. Every renewal leaves it active, for years after it started."""
         kind = _SUBSCRIPTION_STATES.get(self.status)
         started = kind is Kind.SUBSCRIPTION_STARTED
         created, modified = (
