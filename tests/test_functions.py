@@ -245,7 +245,7 @@ def test_a_message_without_attributes(functions: Functions) -> None:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capture, "_TIMEOUT", urllib3.Timeout(connect=2, read=0.05))
+    monkeypatch.setattr(capture, "_TIMEOUT", urllib3.Timeout(connect=2, read=0.2))
 
 
 TROUBLE: dict[str, Callable[[], Answer]] = {

@@ -1,8 +1,7 @@
 """The two AWS calls that a webhook waits for, without the SDK's clients.
 
-Building those is what a cold start would spend most of its time on (docs/decisions.md has the figures).
-Signing is botocore's, connections and retries are urllib3's; errors are the SDK's, so that callers need not
-know.
+A cold start would spend most of its time on building those (docs/decisions.md has the figures). botocore
+signs, urllib3 connects and retries, and the errors are the SDK's, so that callers see no difference.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ Environment = Mapping[str, str]
 
 
 class Credentials(NamedTuple):
-    """What Lambda puts into the environment of a function, valid as long as the function runs."""
+    """Lambda's credentials in the environment of a function, valid as long as the function runs."""
 
     access_key: str
     secret_key: str
@@ -37,7 +36,7 @@ class Credentials(NamedTuple):
 
 
 class Patience(NamedTuple):
-    """How long a call may take: timeouts in seconds, and how often it is tried in all."""
+    """The limits of a call: timeouts in seconds, and the number of attempts in all."""
 
     connect: float
     read: float
@@ -54,13 +53,13 @@ class JsonClient:
         self._signer = SigV4Auth(Credentials.of(environment), service, region(environment))
         self._pool = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=patience.connect, read=patience.read),
-            # Sending twice is harmless here: what is stored twice is recognised later.
+            # A repeated request is harmless here: deliver recognises a webhook that is stored twice.
             retries=urllib3.Retry(
                 patience.attempts - 1,
                 status_forcelist=(429, 500, 502, 503, 504),
                 allowed_methods=None,
                 raise_on_status=False,
-                # However long AWS asks us to wait, the provider waits for us.
+                # The provider waits for our answer, so a Retry-After of AWS is ignored.
                 respect_retry_after_header=False,
             ),
         )
@@ -107,14 +106,14 @@ class SqsClient(JsonClient):
 
 
 def failure(error: BotoCoreError | ClientError) -> str:
-    """The short name of what AWS, or the way to it, did wrong."""
+    """The short name of an error of AWS, or of the way to it."""
     if isinstance(error, ClientError):
         return str(error.response.get("Error", {}).get("Code", "ClientError"))
     return type(error).__name__
 
 
 def region(environment: Environment) -> str:
-    """Where a function runs, as Lambda or a developer's machine says it."""
+    """The region of a function, as Lambda or a developer's machine names it."""
     return environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION", "")
 
 

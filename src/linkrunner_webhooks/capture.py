@@ -1,4 +1,4 @@
-"""POST /api/v1/capture-event, and what each answer means for the event.
+"""POST /api/v1/capture-event, and the meaning of each answer for the event.
 
 https://docs.linkrunner.io/api-reference/event-capture
 """
@@ -24,14 +24,15 @@ from linkrunner_webhooks.secrets import ServerKey
 
 _PATH = "/api/v1/capture-event"
 _TIMEOUT = urllib3.Timeout(connect=3.0, read=10.0)
-# Only these say that the event itself is wrong. Everything else may pass: a bad key, a bad URL, a bad day.
+# Only these statuses say that the event itself is wrong. All others can pass with time: a wrong key, a wrong
+# URL, an outage.
 _REFUSALS = frozenset({400, 413, 422})
 _MAX_RETRY_AFTER = 3600.0
 # The limit counts requests in a second.
 _LIMIT_WINDOW = 1.0
-# When Linkrunner took an event so many seconds ago, a 429 is about this second and not about the day.
+# If Linkrunner captured an event within these seconds, a 429 is about the current second only.
 _LATELY = 5.0
-# Requests that may be waiting for their answers at once.
+# Requests in progress at once.
 CONNECTIONS = 8
 
 
@@ -42,7 +43,7 @@ class Capture(Protocol):
 
 
 class Pace:
-    """Spaces calls evenly, so that all workers together stay under Linkrunner's limit."""
+    """Spaces calls evenly, so that all workers together stay below Linkrunner's limit."""
 
     def __init__(
         self,
@@ -58,7 +59,7 @@ class Pace:
         self._lock = Lock()
 
     def wait(self) -> None:
-        """Return when it is this caller's turn; at no time sooner than the interval after the last."""
+        """Return when it is this caller's turn, at the earliest one interval after the last call."""
         with self._lock:
             early = self._next - self._clock()
             if early > 0:
@@ -66,7 +67,7 @@ class Pace:
             self._next = self._clock() + self._interval
 
     def rest(self, seconds: float) -> None:
-        """Nobody's turn comes before so many seconds from now."""
+        """No call is let through for so many seconds."""
         with self._lock:
             self._next = max(self._next, self._clock() + seconds)
 
@@ -145,8 +146,8 @@ class LinkrunnerClient:
         except HTTPError as error:
             message = f"no connection to Linkrunner: {type(error).__name__}"
             raise Unavailable(message, reason=Reason.NETWORK) from None
-        # The status is the answer. The body is read only so that the connection can be used again, and
-        # breaks off, hangs or is nonsense without making us send a captured event once more.
+        # Only the status counts. The body is read so that the connection can be used again. A body that
+        # breaks off, hangs or is nonsense must not make us send a captured event again.
         response.drain_conn()
         return response
 
@@ -161,7 +162,7 @@ def judge(status: int, retry_after: str | None = None, content_type: str | None 
     if status == 201:
         return
     if 200 <= status < 300:
-        # A parked domain and a login page are content with everything that is posted to them.
+        # A parked domain or a login page answers 200 to everything that is posted to it.
         if "text/html" not in (content_type or ""):
             return
         message = f"a web page answered {status}; check LinkrunnerBaseUrl"

@@ -1,4 +1,4 @@
-"""webhooks.toml: which sources exist, what of theirs is forwarded, under which names and for which user.
+"""webhooks.toml: the sources, their forwarded events and event names, their user-id paths.
 
 Errors name the file, the table and the key, and suggest the nearest valid name.
 """
@@ -43,7 +43,7 @@ class Table(BaseModel):
 
 
 class Naming(NamedTuple):
-    """What an event of a kind is called, and what it then is.
+    """The name of an event, and the kind that the name makes it.
 
     An operator who names an event like one of our kinds means that kind: `"orders/create" =
     "purchase_completed"` promotes a created order to revenue, so that it counts once with `orders/paid`.
@@ -82,7 +82,7 @@ class Source:
 
     @property
     def scope(self) -> str:
-        """Whose ids: two sources of a provider with unique ids can report the same transaction."""
+        """The owner of transaction ids: sources of a provider with unique ids can report one transaction."""
         return self.provider.name if self.provider.unique_ids else self.name
 
 
@@ -124,7 +124,7 @@ def load(path: Path = DEFAULT_PATH) -> Config:
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Turns one written table into a Source; knows where it is, for the error messages."""
+    """Turns one written table into a Source. Its place is part of the error messages."""
 
     path: str
     name: str
@@ -231,7 +231,7 @@ class _Reader:
             raise self.error(".events", f'"{event_type}": an event name is 1 to 100 characters')
 
     def fields(self, table: Table) -> dict[str, str | None]:
-        """What event_data fields are called; None drops one. Two things under one name is an error."""
+        """The renamed fields of event_data; None drops a field. Two fields under one name are an error."""
         for key in table.fields:
             if key not in FIELDS:
                 hint = suggest(key, FIELDS)
@@ -247,7 +247,7 @@ class _Reader:
 
 def suggest(name: str, valid: Iterable[str]) -> str:
     """`; did you mean "..."?`, or every valid name when none is near."""
-    # Only a mistake needs it, and no cold start.
+    # Imported on demand: only a mistake needs it, and a cold start does not.
     from difflib import get_close_matches  # noqa: PLC0415
 
     valid = sorted(valid)

@@ -1,7 +1,7 @@
 """The operator's side of the dead-letter queue: read it, foresee what would happen, move, discard.
 
-Moving is send, then delete: at every moment a message is in at least one queue, and what ends up in both is
-counted once by the claims. (AWS's own message-move tasks cannot filter, and run at a pace of their own.)
+A move sends first and deletes then, so a message is in at least one queue at every moment. The claims count a
+message once that ends up in both. (AWS's own message-move tasks cannot filter, and have a fixed pace.)
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from linkrunner_webhooks.errors import Parked, Reason
 from linkrunner_webhooks.queues import typed, untyped
 from linkrunner_webhooks.translation import Decision, UserOf, decide, parked
 
-# How long messages are held while they are looked at; after that they come back by themselves.
+# Seconds that messages are hidden while they are read. After that SQS shows them again.
 _HOLD = 30 * 60
-# Receives under way at once: the answer takes longer than the look.
+# Parallel receives: an answer takes longer than its evaluation.
 _READERS = 4
 _CLOSE = timedelta(seconds=2)
 _COUNTS = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
@@ -34,7 +34,7 @@ _STORY = ("reason", "error", "attempts", "code_version", "parked_at")
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """One parked message. What SQS moved here itself, after a crash, has no reason of ours."""
+    """One parked message. A message that SQS moved here itself, after crashes, has no reason attribute."""
 
     id: str
     handle: str
@@ -114,9 +114,10 @@ class DeadLetters:
 
     @contextmanager
     def reading(self) -> Iterator[Reading]:
-        """Look through the queue as it is now; what is not moved or discarded is visible again afterwards.
+        """Read the queue as it is now. Letters that are not moved or discarded are visible again afterwards.
 
-        What arrives meanwhile is left alone: otherwise moving what parks again at once would never end.
+        Messages that arrive meanwhile are left alone. Otherwise a redrive of messages that park again would
+        never end.
         """
         with ExitStack() as closing:
             reading = Reading(self, closing.enter_context(_spool()), self._now())
@@ -143,7 +144,7 @@ class DeadLetters:
             self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
 
     def redrive(self, letter: Letter) -> None:
-        """Put a letter back into the queue it came from, without the story of its last stay."""
+        """Put a letter back into the queue it came from, without the attributes of its parking."""
         attributes = {key: value for key, value in letter.attributes.items() if key not in _STORY}
         self._client.send_message(
             QueueUrl=self._back_to, MessageBody=letter.text, MessageAttributes=typed(attributes)
@@ -155,7 +156,7 @@ class DeadLetters:
 
 
 class Reading:
-    """One pass over the queue, in constant memory: receipts of what stays wait in a file."""
+    """One pass over the queue, in constant memory: the receipts of letters that stay are in a file."""
 
     def __init__(self, letters: DeadLetters, spool: IO[str], began: datetime) -> None:
         self._letters = letters
@@ -188,7 +189,7 @@ class Reading:
 
 
 def foresee(letter: Letter, config: Config, user_of: UserOf) -> Decision:
-    """What today's code and today's webhooks.toml make of a letter. Sends nothing."""
+    """The decision of today's code and today's webhooks.toml on a letter. Sends nothing."""
     try:
         return decide(open_message(letter.text, config), user_of)
     except Parked as error:

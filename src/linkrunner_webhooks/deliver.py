@@ -1,7 +1,7 @@
-"""From the queue to Linkrunner: translate, find the user, render, claim, capture - or say why not.
+"""From the queue to Linkrunner: translate, find the user, render, claim, capture, or give the reason why not.
 
 A message is done when every event of it is captured, now or before. Otherwise it stays in the queue with a
-growing delay, or is parked with its reason when only a person can help.
+growing delay, or it is parked with the reason when only a person can help.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ class Once(Protocol):
 
 
 class Queue(Protocol):
-    """What happens to messages. Every method raises Unavailable."""
+    """The operations on messages. Every method raises Unavailable."""
 
     def park(self, message: Message, reason: Reason, error: str) -> None: ...
     def delay(self, message: Message, seconds: float) -> None: ...
 
 
 class Captured(Enum):
-    """How capturing one event went."""
+    """The result of one capture."""
 
     NOW = "now"
     BEFORE = "before"
@@ -70,7 +70,7 @@ class Captured(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What became of a message in this run; `kept` is why it stays in the queue."""
+    """The result for a message in this run; `kept` is the reason why it stays in the queue."""
 
     report: Report
     kept: Unavailable | None = None
@@ -78,7 +78,7 @@ class Settled:
 
 @dataclass(slots=True)
 class Run:
-    """One batch under way. Its first trouble that is everybody's spares the rest of it the attempt."""
+    """One batch in progress. After the first shared trouble the rest of the batch is not tried."""
 
     remaining: Callable[[], float]
     trouble: Unavailable | None = None
@@ -86,9 +86,9 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deliverer:
-    """What delivering needs. `now` is unix seconds; `observe` is told about every message.
+    """Delivery, with all that it needs. `now` is unix seconds; `observe` gets a report of every message.
 
-    `workers` messages are in hand at once, so that waiting for answers does not hold up the pace.
+    `workers` messages are processed at once, so that waiting for answers does not slow the pace.
     """
 
     config: Config
@@ -137,7 +137,7 @@ class Deliverer:
                 self.once.note_trouble()
 
     def _settle(self, message: Message, trouble: Unavailable | None) -> Settled:
-        """Deliver, park or delay one message; nothing it does can take the rest of the batch along."""
+        """Deliver, park or delay one message. No error of one message affects the rest of the batch."""
         report = _report(message)
         if trouble is not None:
             return self._delay(message, report, trouble)
@@ -190,9 +190,9 @@ class Deliverer:
         return Captured.NOW if self._record(keys, event.user_id) else Captured.UNRECORDED
 
     def _record(self, keys: Sequence[str], user_id: str) -> bool:
-        """Note that it was captured, with patience: what is not noted can be captured again by a twin.
+        """Record the capture, with retries: another report of an unrecorded fact would be captured again.
 
-        But never by this message: to try that again would capture it twice for certain.
+        The message itself is done in any case: another try would capture the event twice for certain.
         """
         for pause in (*RECORD_PAUSES, None):
             try:
@@ -209,7 +209,7 @@ class Deliverer:
         try:
             yield
         except BaseException:
-            # The lease runs out by itself; why the capture failed is the better story.
+            # The lease runs out by itself, and the error of the capture is the one to report.
             with suppress(Exception):
                 self.once.release(keys, owner)
             raise
@@ -237,7 +237,7 @@ class Deliverer:
 
     def _delay(self, message: Message, report: Report, error: Unavailable) -> Settled:
         seconds = delay(message.receives, error.reason, error.retry_after)
-        # Without it the visibility timeout brings the message back, only later.
+        # If this fails, the visibility timeout brings the message back, only later.
         with suppress(Exception):
             self.queue.delay(message, seconds)
         detail = f"{error}; next try in {seconds:.0f} s"
@@ -268,7 +268,7 @@ def _identified(report: Report, opened: Opened) -> Report:
 
 
 def _captured(report: Report, results: Sequence[tuple[LinkrunnerEvent, Captured]]) -> Report:
-    """One event captured now makes the message captured; it names those, or else the duplicates."""
+    """Captured, if one event was captured now. The report names those events, or else the duplicates."""
     fresh = [event.event_name for event, how in results if how is not Captured.BEFORE]
     unrecorded = any(how is Captured.UNRECORDED for _, how in results)
     return replace(

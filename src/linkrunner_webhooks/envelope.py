@@ -1,7 +1,7 @@
-"""A verified webhook as it lies in a queue: the raw body and the headers that carry identity.
+"""A verified webhook as a queue message: the raw body and the headers that carry identity.
 
-Text in ASCII JSON, so that a person can read it in the console and SQS accepts every character; compressed
-when it would not fit, never truncated.
+The text is ASCII JSON, so that a person can read it in the console and SQS accepts every character. It is
+compressed when it would not fit, and never truncated.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from linkrunner_webhooks.provider import Provider
 
 # SQS takes 1 MiB of body and attributes together; the attributes of a parked message need their share.
 MAX_BYTES = 1024 * 1024 - 8 * 1024
-# More than API Gateway and Lambda let in: what claims to inflate further is not ours.
+# API Gateway and Lambda accept less. A message that claims to inflate further is not ours.
 _MAX_BODY = 16 * 1024 * 1024
 
 
@@ -68,7 +68,7 @@ def open_message(text: str, config: Config) -> Opened:
     try:
         return Opened(webhook, source, source.provider.identify(webhook))
     except Malformed as error:
-        # It was identified at the edge, so a mapper of another version is at fault and not the sender.
+        # The edge identified it, so a mapper of another version is at fault, not the sender.
         raise Untranslatable(str(error)) from None
 
 

@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as one tree, and the reasons that reports give.
+"""All errors as one tree, and the reasons that reports give.
 
 WebhookError
 ├── Rejected              the sender's fault; answered 4xx, never stored
@@ -30,7 +30,7 @@ from typing import ClassVar, Self
 
 @dataclass(frozen=True, slots=True)
 class Nature:
-    """What follows from a reason.
+    """The consequences of a reason.
 
     `shared`: the cause is not this message, so the next message would fail as well.
     `outage`: payments wait because of it, so a refund can arrive before its payment.

@@ -1,4 +1,4 @@
-"""What Linkrunner's capture-event takes. https://docs.linkrunner.io/api-reference/event-capture
+"""The body of Linkrunner's capture-event. https://docs.linkrunner.io/api-reference/event-capture
 
 `event_data` is an allow-list: a field that is not declared here cannot be sent, whatever a provider adds.
 """
@@ -20,10 +20,10 @@ class Content(TypedDict):
     item_price: NotRequired[Number]
 
 
-# Not frozen: making a frozen one takes twice as long, and nobody keeps one.
+# Not frozen: a frozen one takes twice as long to make, and nobody keeps it.
 @dataclass(slots=True, kw_only=True)
 class EventData:
-    """Everything that may ever be sent about an event, besides the operator's own fields."""
+    """All fields that can be sent about an event, besides the operator's own."""
 
     amount: Number | None = None
     currency: str | None = None

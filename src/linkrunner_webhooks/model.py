@@ -1,4 +1,4 @@
-"""The words everything else is written in: what arrives, what it means, what became of it.
+"""The types of the domain: a webhook, its meaning, its outcome.
 
 Values only. Nothing here reads the environment, the clock or the network.
 """
@@ -38,7 +38,7 @@ class Webhook:
 
     @cached_property
     def digest(self) -> str:
-        """What stands for a delivery whose provider gives it no id: a retry has the same body."""
+        """Identifies a delivery whose provider gives it no id: a retry repeats the body."""
         return sha256(self.body).hexdigest()
 
 
@@ -72,7 +72,7 @@ _BACK = False
 
 
 class Kind(StrEnum):
-    """What happened. The value is the default Linkrunner event name.
+    """A kind of happening. The value is the default Linkrunner event name.
 
     `flow` says which way money moved when the kind reports an amount, None when no money moved. `has_worth`
     says whether an ad network may take the amount for the worth of the event: not for money on its way back.
@@ -89,7 +89,7 @@ class Kind(StrEnum):
         member.has_worth = worth
         return member
 
-    # Kinds are keys everywhere, and Enum's own hash is a slow one.
+    # Kinds are dictionary keys on the hot path, and Enum's own hash is slow.
     __hash__ = str.__hash__
 
     PURCHASE_INITIATED = "purchase_initiated"
@@ -148,7 +148,7 @@ class Kind(StrEnum):
     DISPUTE_CLOSED = "dispute_closed", None, _BACK
 
 
-# More pieces than anybody buys.
+# Larger quantities are mistakes.
 MAX_QUANTITY = 10**9
 
 
@@ -179,7 +179,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommerceEvent:
-    """What happened, in no provider's dialect.
+    """A happening, free of any provider's dialect.
 
     `money` is what the event is about: revenue when its kind has a flow, otherwise only its worth.
     `transactions` are the provider's ids of the one economic fact behind this event. Two events of the same
@@ -203,7 +203,7 @@ class CommerceEvent:
 
 
 class Outcome(StrEnum):
-    """What became of a webhook: a value, a metric dimension and a log field."""
+    """The result for a webhook: a value, a metric dimension and a log field."""
 
     QUEUED = "queued"
     IGNORED = "ignored"

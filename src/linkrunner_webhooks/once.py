@@ -4,10 +4,10 @@ A claim is a lease with an owner. It is released when the work fails, runs out w
 kept as done for 35 days when it succeeded: longer than a message can live in the queues (14 days each) and
 longer than any provider repeats itself.
 
-What was captured also remembers for whom: a refund often names no user, but the payment it follows did.
+A done claim stores the user: a refund often names no user, but its payment did.
 
-A fact can have several keys, because no single report of it names all its ids. Whoever holds one of them done
-is a duplicate, and teaches the others.
+A fact can have several keys, because no single report of it names all its ids. If one key is done, the event
+is a duplicate; its other keys are stored as done.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from linkrunner_webhooks.errors import Reason, Unavailable
 
-# Longer than a capture whose every step is at its slowest; who is killed holds up a twin for no longer.
+# Seconds: longer than the slowest capture. A killed worker delays another report of its fact for so long.
 LEASE = 120
 KEPT = 35 * 24 * 3600
-# How long after a failure a payment may still be on its way: longer than the longest delay of a message.
+# Seconds after a failure in which a payment can still be on its way: longer than the longest delay.
 TROUBLE = 2 * 3600
 _TROUBLE_KEY = "trouble"
 _NOTE_EVERY = 60
 
 
 class Standing(Enum):
-    """What a claim found."""
+    """The result of a claim."""
 
     OURS = "ours"
     DONE = "done"
@@ -40,7 +40,7 @@ class Standing(Enum):
 
 
 class _InTheWay(Exception):
-    """Another record holds the key; `state` is what it says."""
+    """Another record holds the key; `state` is the state of that record."""
 
     def __init__(self, state: str) -> None:
         super().__init__(state)
@@ -66,7 +66,7 @@ class Claims:
 
     def claim(self, keys: Iterable[str], owner: str) -> Standing:
         """Take every key, or none: OURS to work on, DONE before, or BUSY in another worker's hands."""
-        # In one order everywhere, so that two workers never hold half each.
+        # The same order everywhere, so that two workers never hold half of the keys each.
         ordered = sorted(set(keys))
         taken: list[str] = []
         try:
@@ -85,19 +85,19 @@ class Claims:
         return Standing.OURS
 
     def complete(self, keys: Iterable[str], user_id: str) -> None:
-        """The fact is captured for that user, whoever holds a lease on it by now."""
+        """The fact is captured for that user, even if another worker holds a lease on it by now."""
         expires_at = int(self._clock()) + KEPT
         for key in keys:
             done = _item(key, "done", "", expires_at, expires_at) | {"user_id": {"S": user_id}}
             self._call("put_item", Item=done)
 
     def user_of(self, keys: Iterable[str]) -> str | None:
-        """The user of a captured fact with any of these keys: whose refund it is, for instance."""
+        """The user of a captured fact with any of these keys: for a refund, the user who paid."""
         found = (self._get(key).get("user_id", {}).get("S") for key in keys)
         return next((user_id for user_id in found if user_id), None)
 
     def note_trouble(self) -> None:
-        """Linkrunner is out of reach, so payments come late; noted once a minute, for all workers."""
+        """Note for all workers, once a minute, that Linkrunner is out of reach and payments come late."""
         now = int(self._clock())
         if now - self._noted_at >= _NOTE_EVERY:
             until = now + TROUBLE
@@ -105,12 +105,12 @@ class Claims:
             self._noted_at = now
 
     def in_trouble(self) -> bool:
-        """Whether a payment that is not here may still be waiting somewhere."""
+        """Whether an unknown payment may still wait in the queue."""
         noted = self._get(_TROUBLE_KEY)
         return int(noted.get("until", {}).get("N", 0)) > self._clock()
 
     def release(self, keys: Iterable[str], owner: str) -> None:
-        """Give the keys back, unless somebody else has taken them over."""
+        """Release the keys, except those that another worker has taken over."""
         for key in keys:
             with suppress(_InTheWay):
                 self._call(
@@ -122,9 +122,9 @@ class Claims:
                 )
 
     def _learn(self, done: str, keys: list[str], taken: list[str], owner: str) -> Standing:
-        """The other keys name the same fact, so what reports them later must be a duplicate too.
+        """Store the other keys of a done fact as done, so that later reports by those keys are duplicates.
 
-        BUSY while one of them is in other hands: then there is still something to learn.
+        BUSY while another worker holds one of them: then the message is tried again.
         """
         user_id = self.user_of([done]) or ""
         others = [key for key in keys if key != done]

@@ -1,4 +1,4 @@
-"""What a provider declares: how it signs, how its events are named, and what each of them means.
+"""The declaration of a provider: its signature, the identity of its webhooks, the meaning of its types.
 
 A `Provider` is filled while its module is imported and only read afterwards. The registered event types
 are the supported list: configuration, documentation and tests read it from here.
@@ -24,7 +24,7 @@ Translator = Callable[[P, "Context"], Iterable[CommerceEvent]]
 
 
 class Options(Payload):
-    """What an operator can choose about one provider, as keys of its table in webhooks.toml."""
+    """An operator's choices for one provider, as keys of its table in webhooks.toml."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,7 +36,7 @@ class Options(Payload):
 
 
 class Context(NamedTuple):
-    """What a translator knows besides the payload.
+    """A translator's knowledge besides the payload.
 
     `kind` is what the event's type means (the first of its kinds), so that one translator can serve types
     that differ in nothing else. `options` is the provider's own Options class.
@@ -141,7 +141,7 @@ class Provider:
         return register
 
     def scheme(self, options: Options) -> Scheme:
-        """How a source with these options is signed."""
+        """The signature scheme of a source with these options."""
         return self.signature(options) if callable(self.signature) else self.signature
 
     @property
@@ -152,7 +152,7 @@ class Provider:
     def translate(
         self, webhook: Webhook, identity: Identity, options: Options
     ) -> tuple[CommerceEvent, ...]:
-        """What a verified webhook means: none, one or several events. Raises Untranslatable only."""
+        """The meaning of a verified webhook: none, one or several events. Raises only Untranslatable."""
         event_type = self.types.get(identity.event_type)
         if event_type is None:
             raise Untranslatable(f"no mapper for {self.title} events of this type")
@@ -161,14 +161,14 @@ class Provider:
             context = Context(identity, event_type.kinds[0], options)
             events = tuple(event_type.translate(payload, context))
         except Malformed as error:
-            # It was identified at the edge, so it is not the sender who has to change something.
+            # The edge identified it, so the sender is not at fault.
             raise Untranslatable(str(error)) from None
         except WebhookError:
             raise
         except ValidationError as error:
             raise Untranslatable(describe(error)) from None
         except Exception as error:
-            # A mapper's bug must park the webhook, not poison the queue. Its text may quote the body.
+            # A bug of a mapper parks the webhook. The error may quote the body, so only its type is told.
             raise Untranslatable(f"the mapper failed with {type(error).__name__}") from error
         for event in events:
             if event.kind not in event_type.switches:

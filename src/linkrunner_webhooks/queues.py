@@ -1,4 +1,4 @@
-"""The SQS side: storing verified webhooks, delaying them, parking them with a story attached."""
+"""The SQS side: store verified webhooks, delay messages, park them with the reason as attributes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class WebhookQueue:
 
 
 class DeliveryQueue:
-    """What deliver does to the messages it was given."""
+    """The operations of deliver on its messages."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class DeliveryQueue:
             )
 
     def park(self, message: Message, reason: Reason, error: str) -> None:
-        """A copy with the reason goes to the dead-letter queue; the caller lets the original go."""
+        """Send a copy with the reason to the dead-letter queue. The caller then deletes the original."""
         story = {
             "reason": reason.value,
             "error": error[:_MAX_ERROR],

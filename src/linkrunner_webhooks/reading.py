@@ -1,4 +1,4 @@
-"""What a provider module reads bodies with: fields, ids, times, and the few rules they share.
+"""The vocabulary for reading bodies: fields, ids, times, and the rules that all providers share.
 
 Everything here is pure. Bad input raises Malformed (at the edge) or Untranslatable (in a mapper), and no
 message quotes a body.
@@ -18,11 +18,11 @@ from linkrunner_webhooks.model import MAX_QUANTITY, Webhook
 
 T = TypeVar("T")
 
-# What ends up in answers, logs and message attributes is bounded and printable, whoever wrote it.
+# Names go into answers, logs and message attributes, so they are bounded and printable.
 _MAX_NAME = 256
 
-# An old happening that is reported again was reported when it happened, and its claim is about to be
-# forgotten. So this is shorter than once.KEPT, the 35 days for which claims are kept.
+# A happening that is older than this was reported in its time, and its claim may be forgotten soon. So this is
+# shorter than once.KEPT, the 35 days for which claims are kept.
 FRESH: Final = timedelta(days=30)
 
 # `transactions` of a happening that can repeat: every event of the provider is a fact of its own.
@@ -33,9 +33,9 @@ USER_KEYS: Final = ("linkrunner_user_id", "user_id", "userId", "app_user_id")
 
 
 class Payload(BaseModel):
-    """What a mapper reads of a provider's body: only the fields used, everything else ignored."""
+    """The fields of a body that a mapper uses. All other fields are ignored."""
 
-    # Built when first used: a webhook needs a few of its provider's models, a cold start none of the rest.
+    # Built at first use: a webhook needs a few of its provider's models, and a cold start needs no others.
     model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 

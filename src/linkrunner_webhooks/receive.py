@@ -1,6 +1,6 @@
 """The edge: find the source, verify the raw bytes, identify, drop what nobody wants, store, answer.
 
-Depends on nothing but the signing secrets and the queue: a provider's patience must not depend on Linkrunner.
+It depends only on the signing secrets and the queue: an answer to a provider must not wait for Linkrunner.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receiver:
-    """What receiving needs. `now` is unix seconds; `observe` is told about every request."""
+    """The edge, with all that it needs. `now` is unix seconds; `observe` gets a report of every event."""
 
     config: Config
     secrets: SigningSecrets
@@ -55,7 +55,7 @@ class Receiver:
             source = self._source(webhook.source)
             reports = self._receive(webhook, source)
         except NotStored as error:
-            # Why not names resources of ours, which are no business of strangers.
+            # The detail names resources of ours, so a stranger does not get it.
             reports = [_rejected(source, error.reason, str(error))]
             answer = _answer(error.status, {"error": error.reason.value, "message": "try again"})
         except Rejected as error:
@@ -78,7 +78,7 @@ class Receiver:
         return source
 
     def _receive(self, webhook: Webhook, source: Source) -> list[Report]:
-        """One report for every event in the request. What is stored twice is recognised later."""
+        """One report for every event in the request. Deliver recognises an event that is stored twice."""
         provider = source.provider
         if provider.handshake(webhook):
             return [_report(Outcome.IGNORED, source, Reason.HANDSHAKE)]
@@ -86,7 +86,7 @@ class Receiver:
             self._verify(webhook, source)
         except Unavailable as error:
             raise NotStored(str(error)) from None
-        # All of them before the first is stored: a request is turned away whole.
+        # All events are identified before the first is stored, so that a request is refused as a whole.
         opened = [
             Opened(each, source, provider.identify(each)) for each in provider.unpack(webhook)
         ]
@@ -103,7 +103,7 @@ class Receiver:
         return _report(Outcome.QUEUED, source, Reason.NONE, identity)
 
     def _verify(self, webhook: Webhook, source: Source) -> None:
-        """With the secrets at hand; once more with fresh ones, because they may just have been rotated."""
+        """Verify with the cached secrets, then with fresh ones: they may just have been rotated."""
         known = self.secrets.of(source.name)
         try:
             if not known:
@@ -134,7 +134,7 @@ def _body(event: Mapping[str, Any]) -> bytes:
 
 
 def attributes(source: str, identity: Identity) -> dict[str, str]:
-    """What an operator reads of a message without opening its body."""
+    """Message attributes, which an operator can read without opening the body."""
     return {
         "source": source,
         "event_type": identity.event_type,
@@ -157,7 +157,7 @@ def _report(
 
 
 def _rejected(source: Source | None, reason: Reason, detail: str) -> Report:
-    # A name that is not configured is a stranger's text: it must not become a metric dimension.
+    # An unknown source name is a stranger's text and must not become a metric dimension.
     return Report(
         stage="receive",
         outcome=Outcome.REJECTED,
@@ -175,7 +175,7 @@ def _accepted(provider: Provider, reports: Sequence[Report]) -> dict[str, Any]:
             "headers": {"content-type": "text/plain"},
             "body": provider.acknowledgement,
         }
-    # The one event there is; of several, one that was stored.
+    # Of several events the answer names one that was stored.
     first = min(reports, key=lambda report: report.outcome is not Outcome.QUEUED)
     return _answer(200, {"status": first.outcome.value, "event_id": first.event_id})
 

@@ -2,8 +2,8 @@
 
 https://docs.linkrunner.io/api-reference/event-capture
 
-`amount` is money that moved and makes ad networks count revenue; `value` is what an event is worth, also
-before anybody paid. A field that is not known is absent.
+`amount` is money that moved, and ad networks count it as revenue. `value` is the worth of an event, also before
+anybody paid. An unknown field is absent.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from linkrunner_webhooks.reading import known
 from linkrunner_webhooks.users import is_contact, search
 
 _MAX_TEXT = 256
-# What a receiver can still read as a number.
+# Larger integers are not safe as JSON numbers.
 _MAX_NUMBER = 2**63
 
 
@@ -33,7 +33,7 @@ def event_data(event: CommerceEvent, kind: Kind, opened: Opened) -> dict[str, An
 
 
 def _allowed(event: CommerceEvent, kind: Kind, opened: Opened) -> EventData:
-    """What is known of the declared fields."""
+    """The declared fields, as far as they are known."""
     source, identity = opened.source, opened.identity
     contents = [item for item in event.items if item.content_id]
     amount = number(event.money.amount) if event.money else None
@@ -79,7 +79,7 @@ def _content(item: Item) -> Content:
 
 
 def _extra(source: Source, payload: object) -> dict[str, Any]:
-    """Scalars only: an object would smuggle in whatever the provider adds to it tomorrow."""
+    """Scalars only: an object would pass on fields that the provider adds later."""
     found = ((key, search(expression, payload)) for key, expression in source.extra.items())
     return {key: scalar for key, value in found if (scalar := _scalar(value)) is not None}
 

@@ -1,4 +1,4 @@
-"""One line of account per webhook and stage: what logs, metrics and the local console are fed with."""
+"""One report per webhook and stage, for logs, metrics and the local console."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from linkrunner_webhooks.model import Outcome
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What became of one webhook in one stage. Identifiers and our own words only, never customer data.
+    """The result for one webhook in one stage. Identifiers and our own words only, never customer data.
 
     `reason` is a metric dimension; `detail` is a sentence for people.
     """

@@ -1,7 +1,6 @@
-"""The two secrets: who may send to us, and who we are to Linkrunner. Read from Secrets Manager, kept a while.
+"""The two secrets: the signing secrets of the sources, and the server key. Read from Secrets Manager and cached.
 
-An older value outlives an outage of Secrets Manager: it was right a moment ago, and rotation keeps the old
-one valid for a while anyway.
+A cached value outlives an outage of Secrets Manager. Rotation keeps the old value valid for a while anyway.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ from linkrunner_webhooks.errors import Reason, Unavailable
 
 # A rotated secret works after this many seconds without a deploy or a restart.
 MAX_AGE = 300.0
-# How soon a value is read again when it just failed; bounds what a stranger can make us ask for.
+# Seconds until a failed value is read again; bounds the requests that a stranger can cause.
 MIN_AGE = 15.0
 
 
 class Secret:
-    """One secret, read when it is older than what the caller can accept."""
+    """One secret, read again when the cached value is older than the caller accepts."""
 
     def __init__(
         self, client: Any, arn: str, *, clock: Callable[[], float] = time.monotonic

@@ -14,10 +14,10 @@ from linkrunner_webhooks.model import Outcome
 from linkrunner_webhooks.reports import Report
 
 _logger = Logger()
-# Lambda's own filter stays at INFO, because it would drop the metrics too; ours applies to our lines.
+# Lambda's own filter stays at INFO, because it would also drop the metrics. This level applies to our lines.
 logging.getLogger(_logger.service).setLevel(os.environ.get("POWERTOOLS_LOG_LEVEL", "INFO"))
-# At DEBUG, Lambda sets the root logger's level too, and the SDK would log what it sends and gets: the
-# server key, and bodies.
+# At DEBUG, Lambda sets the root logger's level as well, and the SDK would log its requests and answers, with
+# the server key and bodies.
 for _library in ("botocore", "urllib3"):
     logging.getLogger(_library).setLevel(logging.INFO)
 
@@ -29,7 +29,7 @@ _LOG = {
 
 
 def observe(report: Report) -> None:
-    """One log line, and one count that the alarms read by outcome and reason, people by source."""
+    """Write one log line and one count. Alarms read the count by outcome and reason, people by source."""
     log = _logger.error if report.reason.nature.ours else _LOG.get(report.outcome, _logger.info)
     fields = {key: value for key, value in asdict(report).items() if value not in ("", ())}
     log("webhook %s", report.outcome.value, extra={**fields, "version": __version__})
@@ -38,7 +38,7 @@ def observe(report: Report) -> None:
 
 def _count(report: Report) -> None:
     metrics = EphemeralMetrics()
-    # An alarm names every dimension of what it reads; an automatic one would leave it blind.
+    # An alarm names all dimensions of its metric, so an automatic dimension would hide the metric from it.
     metrics.service = ""
     metrics.add_metric(name="Webhooks", unit=MetricUnit.Count, value=1)
     metrics.add_dimension(name="outcome", value=report.outcome.value)

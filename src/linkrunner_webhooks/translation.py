@@ -35,7 +35,7 @@ class Planned(NamedTuple):
 
     def event(self, user_of: UserOf) -> LinkrunnerEvent:
         """The request body, for the user in the webhook or else in the claims. Raises MissingUser."""
-        # Whose the event was captured for before, or who paid what it follows.
+        # The user the fact was captured for before, or the user who paid.
         user_id = self.user_id or user_of((*self.keys, *self.follows))
         if user_id is None:
             raise MissingUser(f"no user id for {self.event_name}: {self._tried()}")
@@ -48,7 +48,7 @@ class Planned(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What a webhook becomes, given who is known: CAPTURED stands for its events, to be captured once.
+    """The outcome of a webhook, given the known users. CAPTURED means: capture its events, each once.
 
     `may_change` says that a payment which is still on its way can name the missing user.
     """
@@ -71,12 +71,12 @@ class Decision(NamedTuple):
 
 
 def parked(error: Parked) -> Decision:
-    """The decision that an error is."""
+    """The decision that follows from an error."""
     return Decision(outcome=Outcome.PARKED, reason=error.reason, detail=str(error))
 
 
 def decide(opened: Opened, user_of: UserOf) -> Decision:
-    """What becomes of a webhook, for deliver and for every forecast. Raises Untranslatable."""
+    """Decide on a webhook, for deliver and for every forecast. Raises Untranslatable."""
     planned = plan(opened)
     if not planned:
         return Decision(outcome=Outcome.IGNORED, reason=Reason.NOTHING_TO_REPORT)
@@ -95,7 +95,7 @@ def decide(opened: Opened, user_of: UserOf) -> Decision:
 
 
 def plan(opened: Opened) -> tuple[Planned, ...]:
-    """What to capture for a webhook; empty when it reports nothing. Raises Untranslatable."""
+    """The events to capture for a webhook; empty when it reports nothing. Raises Untranslatable."""
     webhook, source, identity = opened.webhook, opened.source, opened.identity
     names = source.names.get(identity.event_type, {})
     events = source.provider.translate(webhook, identity, source.options)
@@ -121,7 +121,7 @@ def _planned(event: CommerceEvent, user_id: str | None, opened: Opened) -> Plann
 
 
 def keys(event: CommerceEvent, kind: Kind, opened: Opened) -> tuple[str, ...]:
-    """What makes this event the same fact as another one.
+    """The keys of the fact: two events that share a key are the same fact.
 
     Reports of one payment agree on the flow and a transaction, whatever they are called. Without a
     transaction every provider event is its own fact.

@@ -1,4 +1,4 @@
-"""Whose event it is. An id is found in the body or it is not: nothing is ever invented."""
+"""The user of an event. An id is found in the body, or there is none: no id is ever invented."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from jmespath.visitor import TreeInterpreter
 
 from linkrunner_webhooks.errors import ConfigError
 
-# What serialisers write when there is nothing.
+# Serialisers write these for a missing value.
 _NOTHING = frozenset(
     {"null", "none", "nil", "undefined", "nan", "true", "false", "{}", "[]", "[object object]"}
 )
-# Longer ones are not ids, whatever else they are.
+# Longer texts and numbers are not ids.
 _MAX_TEXT = 256
 _MAX_NUMBER = 10**36
-# Addresses and numbers of people are not ids: they must not leave, whatever path found them.
+# E-mail addresses and phone numbers are not ids and never leave, whichever path finds them.
 _ADDRESS = re.compile(r"[^\s@]@[^\s@]+\.[^\s@]")
 _NUMBER = re.compile(r"(?:tel:)?\+[\d\s().-]{7,20}", re.IGNORECASE)
 
 
-# Most expressions are this, and walking there takes a tenth of what interpreting takes.
+# Most expressions are plain paths, and a walk takes a tenth of the interpreter's time.
 _PLAIN = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
 
-# What `ParsedResult.search` makes anew each time, which is a third of its time.
+# Shared, because `ParsedResult.search` makes one for each search, in a third of its time.
 _INTERPRETER = TreeInterpreter()
 
 
@@ -54,7 +54,7 @@ def _walk(keys: tuple[str, ...], value: Any) -> Any:
 
 
 def search(expression: str, payload: object) -> Any:
-    """What the expression finds, or None. A wrong type along the way finds nothing."""
+    """The value at the expression, or None. A wrong type along the way finds nothing."""
     try:
         return compile_path(expression)(payload)
     except JMESPathError:
@@ -80,5 +80,5 @@ def usable(value: object) -> str | None:
 
 
 def is_contact(text: str) -> bool:
-    """Whether a text is an e-mail address or a phone number, which never leave."""
+    """Whether a text is an e-mail address or a phone number. Those never leave."""
     return bool(_ADDRESS.search(text) or _NUMBER.fullmatch(text.strip()))

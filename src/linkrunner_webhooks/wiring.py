@@ -1,4 +1,4 @@
-"""The composition root: real clients and settings for the functions, built once per cold start.
+"""The composition root: the real clients and settings of the functions, built once per cold start.
 
 The environment comes in as a mapping, so that the local stack and tests pass their own.
 """
@@ -41,11 +41,11 @@ def webhooks(environment: Environment) -> config.Config:
 
 def client(service: str, environment: Environment, patience: Patience) -> Any:
     """An SDK client with timeouts and a bounded number of attempts."""
-    # Only deliver needs it, and it is half of a cold start; see aws.py for what receive does instead.
+    # Only deliver needs it, and it takes half of a cold start. receive uses aws.py in its place.
     from botocore.config import Config as BotoConfig  # noqa: PLC0415
     from botocore.session import Session  # noqa: PLC0415
 
-    # botocore is boto3 without what is not used here: 50 ms less.
+    # botocore takes 50 ms less than boto3.
     return Session().create_client(
         service,
         region_name=region(environment) or None,

@@ -1,4 +1,4 @@
-"""`providers` and `check`: what is supported, and whether webhooks.toml says what its author meant."""
+"""`providers` and `check`: the supported providers, and the validation of webhooks.toml."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def _summary(source: Source) -> tuple[str, ...]:
 
 
 def warnings_of(source: Source) -> Iterator[str]:
-    """What is valid and probably not meant."""
+    """Settings that are valid and probably a mistake."""
     if not source.user_id:
         yield f"[{source.name}] user_id is empty: every event is parked as missing_user"
     for name in sorted({name for names in _names(source).values() for name in names}):

@@ -1,4 +1,4 @@
-"""`dlq`: what is parked and why, what would become of it now, and moving it."""
+"""`dlq`: list parked messages, foresee their outcome, redrive or discard them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from linkrunner_webhooks_cli.stacks import Stack, find, stack_option
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
-# What a person does about each reason.
+# The next step of a person, for each reason.
 ADVICE: Final[Mapping[str, str]] = {
     Reason.MISSING_USER: "fix user_id in webhooks.toml, deploy, redrive",
     Reason.UNTRANSLATABLE: "no mapper understands it: `dlq show`, fix or report it, deploy, redrive",

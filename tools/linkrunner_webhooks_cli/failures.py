@@ -10,7 +10,7 @@ from linkrunner_webhooks_local.project import LocalError
 
 
 class Failure(click.ClickException):
-    """What went wrong and what to do next."""
+    """An expected failure. The message says what to do next."""
 
     exit_code = 1
 

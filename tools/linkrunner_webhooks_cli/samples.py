@@ -1,6 +1,6 @@
 """Sample webhooks: read, made one's own (fresh ids, another user, another amount), and signed.
 
-Nothing here knows a provider: what to replace is found by asking the provider's own mapper what it read.
+Nothing here knows a provider. The provider's own mapper is asked for the values to replace.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from linkrunner_webhooks_local.project import ROOT
 
 EVENTS = ROOT / "events"
 _NUMBER = re.compile(r"-?\d{1,15}(?:\.\d{1,6})?", re.ASCII)
-# How providers scale amounts to integers: hundredths, thousandths, or not at all; the likeliest first.
+# The scales of integer amounts: hundredths, thousandths, or whole units; the likeliest first.
 _SCALES = (2, 3, 0)
 # Shorter parts (an amount, a time) are no ids.
 _SHORTEST_PART = 8
@@ -61,7 +61,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """How a webhook to send differs from its sample; None leaves a part as it is.
+    """The differences of a webhook from its sample; None leaves a part as it is.
 
     `amount` is in major units. Without `same_ids` the webhook is another sale, with ids of its own.
     """
@@ -96,7 +96,7 @@ def load(source: Source, event_type: str) -> Sample:
 
 
 def with_fresh_ids(sample: Sample, source: Source) -> Sample:
-    """Another sale of the same shape: without it the second one sent is a duplicate of the first."""
+    """Another sale of the same shape. Without new ids a second webhook would be a duplicate of the first."""
     fresh = {old: _fresh(old) for old in _ids(sample, source)}
 
     def renew(leaf: Leaf) -> Leaf:
@@ -130,7 +130,7 @@ def with_money(
     """The sample with another amount (major units) or currency. Raises Failure when it cannot be set."""
     old = _money(sample, source)
     wanted = Money(old.amount if amount is None else amount, currency or old.currency)
-    # How many decimals the provider gives either currency is its mapper's knowledge: ask it.
+    # Only the mapper knows how many decimals the provider gives a currency, so it is asked.
     for scales in product(_SCALES, _SCALES):
         changed = _repriced(sample, old, wanted, *scales)
         with suppress(WebhookError):

@@ -51,7 +51,7 @@ class Stack:
         return {name: self._value(value) for name, value in variables.items()}
 
     def timeout(self, function: str) -> int:
-        """How many seconds one invocation may take."""
+        """The timeout of one invocation, in seconds."""
         return self._function(function).timeout
 
     def queue_source(self, function: str) -> EventSource:

@@ -1,4 +1,4 @@
-"""What `make run` shows: the way of each webhook, one or two lines each, for people."""
+"""The output of `make run`: one or two lines for each webhook."""
 
 from __future__ import annotations
 

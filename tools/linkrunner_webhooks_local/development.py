@@ -1,4 +1,4 @@
-"""What the local stack uses where a merchant would have real credentials.
+"""Development credentials, which the local stack uses in place of a merchant's.
 
 These values are public. They open nothing but a stack on somebody's own machine.
 """

@@ -35,7 +35,7 @@ class Aws:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the handlers need to find it."""
+        """The environment variables through which the handlers find it."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint_url,
             "AWS_REGION": self.region,

@@ -141,7 +141,7 @@ class EmbeddedLinkrunner:
 
     @property
     def events(self) -> tuple[Arrival, ...]:
-        """What was captured, in order of arrival."""
+        """The captured events, in order of arrival."""
         return tuple(arrival for arrival in self.arrivals if arrival.captured)
 
     @property

@@ -64,7 +64,7 @@ def event(request: Request, source: str, now: float | None = None) -> dict[str, 
 
 
 def response(result: Mapping[str, Any]) -> Response:
-    """What API Gateway makes of the function's result."""
+    """The HTTP response that API Gateway makes of the function's result."""
     status = result["statusCode"]
     if not (isinstance(status, int) and 200 <= status <= 599):
         raise ValueError("the function's statusCode is not an HTTP status")

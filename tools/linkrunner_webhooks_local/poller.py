@@ -1,4 +1,4 @@
-"""What Lambda's event source does between a queue and a function: poll, invoke, delete what worked.
+"""Lambda's event source between a queue and a function: poll, invoke, delete the messages that succeeded.
 
 https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
 """

@@ -1,4 +1,4 @@
-"""What `make run` is told through the environment."""
+"""The settings of `make run`, from the environment."""
 
 from __future__ import annotations
 

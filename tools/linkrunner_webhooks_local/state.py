@@ -1,4 +1,4 @@
-"""How other commands find the local stack that is running: a file that exists while it does."""
+"""The state file: it exists while a local stack runs, and other commands find the stack through it."""
 
 from __future__ import annotations
 

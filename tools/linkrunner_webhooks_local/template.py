@@ -1,4 +1,4 @@
-"""What the local stack takes from template.yaml: plain resources and the functions' settings."""
+"""The parts of template.yaml that the local stack uses: plain resources and the functions' settings."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _Loader.add_multi_constructor("!", _intrinsic)
 
 @dataclass(frozen=True, slots=True)
 class QueueSource:
-    """How Lambda feeds a queue to a function. `queue` is the expression that names the queue."""
+    """The event source of a function. `queue` is the expression that names the queue."""
 
     queue: Any
     batch_size: int

@@ -1,7 +1,7 @@
 """Polar webhooks. https://polar.sh/docs/integrate/webhooks/events
 
-Standard Webhooks, with one exception: the secret is the key as it is written, where others decode it. The
-event id is only in a header, which is signed. An unknown type must be acknowledged, as any: ten failures in a
+Standard Webhooks, with one exception: the secret is the key as written, where other senders decode it. The
+event id is only in a header, which is signed. Unknown types must be acknowledged as well: ten failures in a
 row disable the endpoint.
 
 Which type reports the money: `order.paid`, whatever the order is for. Refunds come one by one as `refund.*`,
@@ -90,7 +90,7 @@ class Event(Payload, Generic[T]):
 
 class Order(Payload):
     id: Id
-    # What was paid: after discounts, with taxes.
+    # The amount paid: after discounts, with taxes.
     total_amount: int
     currency: str
     billing_reason: str | None = None
@@ -192,7 +192,7 @@ def checkout_changed(event: Event[Checkout], context: Context) -> Iterator[Comme
 
 @provider.off("checkout.updated", Kind.PAYMENT_FAILED)
 def checkout_updated(event: Event[Checkout], context: Context) -> Iterator[CommerceEvent]:
-    # That it succeeded is reported by order.paid.
+    # order.paid reports a success.
     if event.data.status == "failed":
         yield event.data.event(Kind.PAYMENT_FAILED)
 
@@ -232,7 +232,7 @@ def subscription_active(event: Event[Subscription], context: Context) -> Iterato
 
 @provider.on("subscription.canceled", Kind.SUBSCRIPTION_CANCEL_SCHEDULED)
 def subscription_canceled(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
-    # What ends at once is revoked in the same moment.
+    # A subscription that ends at once is revoked in the same moment.
     if event.data.cancel_at_period_end:
         yield event.data.event(Kind.SUBSCRIPTION_CANCEL_SCHEDULED, EACH_TIME)
 

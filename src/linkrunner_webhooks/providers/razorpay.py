@@ -166,7 +166,7 @@ class Event(Payload):
 
     @property
     def total(self) -> Money:
-        """What was paid for the order, perhaps in parts, of which the payment is the last."""
+        """The amount paid for the order, perhaps in parts; the payment is the last part."""
         payment, order = self.payment, self.payload.order
         if order is None or order.amount_paid is None:
             return payment.money
