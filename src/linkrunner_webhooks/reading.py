@@ -21,8 +21,8 @@ T = TypeVar("T")
 # Names go into answers, logs and message attributes, so they are bounded and printable.
 _MAX_NAME = 256
 
-# A happening that is older than this was reported in its time, and its claim may be forgotten soon. So this is
-# shorter than once.KEPT, the 35 days for which claims are kept.
+# An older happening was reported in its time, and its claim may be forgotten soon. So this is shorter than
+# once.KEPT, the 35 days for which claims are kept.
 FRESH: Final = timedelta(days=30)
 
 # `transactions` of a happening that can repeat: every event of the provider is a fact of its own.

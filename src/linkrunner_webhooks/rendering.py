@@ -2,8 +2,8 @@
 
 https://docs.linkrunner.io/api-reference/event-capture
 
-`amount` is money that moved, and ad networks count it as revenue. `value` is the worth of an event, also before
-anybody paid. An unknown field is absent.
+`amount` is money that moved, and ad networks count it as revenue. `value` is the worth of an event, also
+before anybody paid. An unknown field is absent.
 """
 
 from __future__ import annotations

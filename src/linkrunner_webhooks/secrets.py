@@ -1,4 +1,4 @@
-"""The two secrets: the signing secrets of the sources, and the server key. Read from Secrets Manager and cached.
+"""The two secrets, read from Secrets Manager and cached: the sources' signing secrets, and the server key.
 
 A cached value outlives an outage of Secrets Manager. Rotation keeps the old value valid for a while anyway.
 """
