@@ -88,6 +88,7 @@ class Client:
 
 @contextmanager
 def client(url: str, key: str = "key") -> Iterator[Client]:
+    """Our client of a Linkrunner at this URL, with a clock of its own."""
     secret, clock = SecretsManager(key), Clock()
     keys = ServerKey(Secret(secret, "arn", clock=clock))
     linkrunner = Linkrunner(url, keys, Pace(1e6, clock=clock, sleep=clock.sleep))
@@ -99,12 +100,14 @@ def client(url: str, key: str = "key") -> Iterator[Client]:
 
 @pytest.fixture
 def embedded() -> Iterator[EmbeddedLinkrunner]:
+    """The embedded Linkrunner, listening."""
     with EmbeddedLinkrunner(key="key") as running:
         yield running
 
 
 @pytest.fixture
 def ours(embedded: EmbeddedLinkrunner) -> Iterator[Client]:
+    """Our client of the embedded Linkrunner."""
     with client(embedded.url) as connected:
         yield connected
 
@@ -222,7 +225,7 @@ def test_what_is_not_json_is_not_sent(ours: Client, embedded: EmbeddedLinkrunner
         ("/proxy/api/v1/", "/proxy" + CAPTURE_PATH),
     ],
 )
-def test_base_urls(suffix: str, path: str) -> None:
+def test_the_base_url_may_hold_the_documented_path(suffix: str, path: str) -> None:
     """The address may be written with and without the documented path, and with a slash at its end."""
     with recorded() as (url, requests), client(url + suffix) as ours:
         ours()
@@ -293,7 +296,9 @@ def test_success_is_a_captured_event(
 
 
 @pytest.mark.parametrize("status", REFUSED)
-def test_a_refused_event(ours: Client, embedded: EmbeddedLinkrunner, status: int) -> None:
+def test_an_answer_about_the_event_itself_refuses_it(
+    ours: Client, embedded: EmbeddedLinkrunner, status: int
+) -> None:
     """Only an answer that is about the event itself parks it."""
     embedded.play([failing(status)])
     with pytest.raises(Refused, match=str(status)):
@@ -422,8 +427,8 @@ def test_the_words_of_an_answer_do_not_matter(body: bytes) -> None:
         ("Wed, 21 Oct 2099 07:28:00", 3600.0),
     ],
 )
-def test_retry_after(text: str | None, wait: float | None) -> None:
-    """Seconds or a date, an hour at most; what is neither is as good as absent."""
+def test_retry_after_is_seconds_or_a_date(text: str | None, wait: float | None) -> None:
+    """Retry-After is seconds or a date, an hour at most; anything else counts as absent."""
     assert seconds(text) == wait
 
 
@@ -519,6 +524,7 @@ def test_a_lasting_limit_is_not_asked_twice(ours: Client, embedded: EmbeddedLink
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch, embedded: EmbeddedLinkrunner) -> Iterator[Client]:
+    """Our client, which waits for an answer for a twentieth of a second only."""
     monkeypatch.setattr(capture, "_TIMEOUT", urllib3.Timeout(connect=2, read=0.05))
     with client(embedded.url) as connected:
         yield connected
@@ -567,6 +573,7 @@ def test_a_reset_keeps_the_event(
 
 
 def closed_port() -> str:
+    """A URL where nobody listens."""
     with listen() as listener:
         return url_of(listener)
 

@@ -61,6 +61,7 @@ def poller(
     batch_size: int = 10,
     failed: Callable[[Exception], None] = lambda _: None,
 ) -> Poller:
+    """A poller of this queue with one copy of this function."""
     return Poller(
         sqs=queue,
         source=Source("url", ARN, batch_size=batch_size, maximum_concurrency=2),
@@ -72,6 +73,8 @@ def poller(
 
 
 def answering(response: Any) -> Deliver:
+    """A function that answers every batch with this response."""
+
     def deliver(event: dict[str, Any], remaining: Callable[[], float]) -> Any:
         return response
 
@@ -79,6 +82,7 @@ def answering(response: Any) -> Deliver:
 
 
 def failing(*ids: object) -> dict[str, Any]:
+    """The response that names these messages as failed."""
     return {"batchItemFailures": [{"itemIdentifier": id_} for id_ in ids]}
 
 
@@ -135,7 +139,7 @@ def test_event_has_lambdas_shape() -> None:
         ([], {"a", "b"}),
     ],
 )
-def test_failed_ids(response: object, failed: set[str]) -> None:
+def test_an_answer_names_the_messages_that_stay(response: object, failed: set[str]) -> None:
     """Named messages stay; an answer that cannot be understood keeps the whole batch."""
     assert failed_ids(response, {"a", "b"}) == failed
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import permutations
@@ -21,7 +21,6 @@ from botocore.exceptions import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.embedded import embedded_stack
 from tests.simulation.table import FakeTable, Item
 
 from linkrunner_webhooks.errors import Unavailable
@@ -42,13 +41,8 @@ class Clock:
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    with embedded_stack() as created:
-        yield created
-
-
-@pytest.fixture(scope="module")
 def dynamodb(stack: Stack) -> Any:
+    """A client of the embedded DynamoDB."""
     return stack.aws.client("dynamodb")
 
 
@@ -77,6 +71,7 @@ class Table:
 
 @pytest.fixture(params=["dynamodb", "memory"])
 def table(request: pytest.FixtureRequest) -> Table:
+    """The real claims table, and the one in memory: both must agree."""
     if request.param == "memory":
         return Table(FakeTable(), "claims", Clock())
     stack: Stack = request.getfixturevalue("stack")
@@ -175,7 +170,7 @@ def test_kept_outlives_the_queues() -> None:
     assert KEPT >= (14 + 14 + 4) * 24 * 3600
 
 
-def test_records_expire(table: Table) -> None:
+def test_no_record_expires_before_its_time(table: Table) -> None:
     """DynamoDB is told when it may delete a record, which is never before its time."""
     claims, fact = table.new(), table.keys("a")
     claims.claim(fact, "one")
@@ -279,7 +274,7 @@ def test_a_taken_over_fact_gives_back_only_its_own(table: Table) -> None:
 # ------------------------------------------------------------------------- whose it was
 
 
-def test_remembers_for_whom(table: Table) -> None:
+def test_a_captured_fact_knows_its_user(table: Table) -> None:
     """A captured fact knows its user by any of its keys, and the first key that does decides."""
     claims = table.new()
     claims.claim(table.keys("ab"), "one")
@@ -289,7 +284,7 @@ def test_remembers_for_whom(table: Table) -> None:
     assert claims.user_of(table.keys("xca")) == "user_2"
 
 
-def test_nobody_is_nobody(table: Table) -> None:
+def test_a_fact_that_was_not_captured_has_no_user(table: Table) -> None:
     """Unknown facts, facts in hand and records without a user name nobody."""
     claims = table.new()
     claims.claim(table.keys("a"), "one")
