@@ -21,6 +21,8 @@ from botocore.exceptions import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.clock import Clock
+from tests.simulation.clock import NOW
 from tests.simulation.table import FakeTable, Item
 
 from linkrunner_webhooks.errors import Unavailable
@@ -28,16 +30,6 @@ from linkrunner_webhooks.once import KEPT, LEASE, TROUBLE, Claims, Standing
 from linkrunner_webhooks_local.stack import Stack
 
 OURS, DONE, BUSY = Standing.OURS, Standing.DONE, Standing.BUSY
-
-
-@dataclass
-class Clock:
-    """Unix time that passes when told to."""
-
-    now: float = 1_800_000_000.25
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +65,10 @@ class Table:
 def table(request: pytest.FixtureRequest) -> Table:
     """The real claims table, and the one in memory: both must agree."""
     if request.param == "memory":
-        return Table(FakeTable(), "claims", Clock())
+        return Table(FakeTable(), "claims", Clock(NOW + 0.25))
     stack: Stack = request.getfixturevalue("stack")
     name = stack.environment("DeliverFunction")["CLAIMS_TABLE"]
-    return Table(request.getfixturevalue("dynamodb"), name, Clock())
+    return Table(request.getfixturevalue("dynamodb"), name, Clock(NOW + 0.25))
 
 
 # ------------------------------------------------------------------------- one key
@@ -329,7 +321,7 @@ STEPS = st.lists(
 @given(STEPS)
 def test_never_two_at_once_and_never_again(steps: list[tuple[str, int]]) -> None:
     """However work starts, ends, fails and dies, a fact has one owner, and none once it is done."""
-    table = Table(FakeTable(), "claims", Clock())
+    table = Table(FakeTable(), "claims", Clock(NOW + 0.25))
     claims, holders, done = table.new(), dict[int, float](), False
     # Reports of one fact that name different ids, and one id in common.
     reports = ["m", "am", "mz", "amz"]
@@ -417,14 +409,14 @@ class RepeatingTable(FakeTable):
 
 def test_a_repeated_request_finds_its_own_lease() -> None:
     """When the answer to a claim is lost and the request repeated, the lease found is our own."""
-    table = Table(RepeatingTable(), "claims", Clock())
+    table = Table(RepeatingTable(), "claims", Clock(NOW + 0.25))
     assert table.new().claim(table.keys("ab"), "one") is OURS
 
 
 def test_a_claim_that_failed_half_way_blocks_nobody_for_long() -> None:
     """Keys taken before the table went away are free again when their lease has run out."""
     fake = FakeTable()
-    table = Table(fake, "claims", Clock())
+    table = Table(fake, "claims", Clock(NOW + 0.25))
     put, fake.put_item = fake.put_item, _fails_second(fake.put_item)  # type: ignore[method-assign]
     with pytest.raises(Unavailable):
         table.new().claim(table.keys("ab"), "one")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 from botocore.exceptions import (
@@ -16,6 +13,8 @@ from botocore.exceptions import (
     NoCredentialsError,
     ReadTimeoutError,
 )
+from tests.clock import Clock
+from tests.secrets_manager import SecretsManager
 
 from linkrunner_webhooks.errors import Unavailable
 from linkrunner_webhooks.secrets import MAX_AGE, MIN_AGE, Secret, ServerKey, SigningSecrets
@@ -28,31 +27,6 @@ def refused(code: str) -> ClientError:
     return ClientError({"Error": {"Code": code, "Message": "s3cret"}}, "GetSecretValue")
 
 
-@dataclass
-class SecretsManager:
-    """One secret: its value, or the error that reading it gives."""
-
-    value: Any = "one"
-    error: Exception | None = None
-    reads: list[str] = field(default_factory=list)
-
-    def get_secret_value(self, **arguments: str) -> Mapping[str, Any]:
-        self.reads.append(arguments["SecretId"])
-        if self.error is not None:
-            raise self.error
-        return {"SecretString": self.value} if self.value is not None else {"SecretBinary": b"x"}
-
-
-@dataclass
-class Clock:
-    """Seconds that pass when told to."""
-
-    now: float = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def manager() -> SecretsManager:
     """A Secrets Manager in memory."""
@@ -62,7 +36,7 @@ def manager() -> SecretsManager:
 @pytest.fixture
 def clock() -> Clock:
     """A clock that is set by hand."""
-    return Clock()
+    return Clock(0.0)
 
 
 @pytest.fixture
