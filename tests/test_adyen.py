@@ -41,11 +41,13 @@ def item(**values: Json) -> dict[str, Json]:
 
 
 def request(*items: Json, **top: Json) -> Json:
+    """A request that holds these items."""
     held = [{"NotificationRequestItem": each} for each in items]
     return {"live": "true", "notificationItems": held} | top
 
 
 def signed(*items: Json, **top: Json) -> Webhook:
+    """A request that holds these items, each of them signed."""
     return Sample(ADYEN, {}, request(*items, **top)).signed()
 
 
@@ -62,6 +64,7 @@ def accepted(webhook: Webhook, secret: str = SECRET) -> bool:
 
 
 def stored(desk: Desk) -> list[Webhook]:
+    """The webhooks that receive put into the queue."""
     return [unseal(text).webhook for text, _ in desk.stored]
 
 
@@ -155,8 +158,8 @@ def test_what_is_not_signed_can_be_anything(unsigned: Mapping[str, Json]) -> Non
 @pytest.mark.parametrize(
     ("live", "test"), [("true", False), ("false", True), (False, True), (None, False)]
 )
-def test_live_or_test(live: Json, test: bool) -> None:
-    """A text usually; test items are acknowledged like all others."""
+def test_a_test_item_is_acknowledged_and_dropped(live: Json, test: bool) -> None:
+    """`live` is a text usually; a test item is acknowledged like all others, and not stored."""
     desk = samples.desk(ADYEN)
     assert desk.receive(signed(item(), live=live)) == ACCEPTED
     assert len(desk.stored) == (not test)
@@ -271,7 +274,9 @@ def test_the_reason_is_not_said() -> None:
         (True, "AUTHORISATION", {"adyen|purchase_initiated|PAY"}),
     ],
 )
-def test_captures_of_parts(*, option: bool, code: str, wanted: set[str]) -> None:
+def test_a_capture_is_the_payment_or_a_part_of_it(
+    *, option: bool, code: str, wanted: set[str]
+) -> None:
     """A capture is the payment that was authorised, unless it is only a part of it."""
     references = {"pspReference": "CAP", "originalReference": "PAY"}
     if code == "AUTHORISATION":

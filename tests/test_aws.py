@@ -48,6 +48,8 @@ class Service:
 
 @contextmanager
 def running(service: Service) -> Iterator[None]:
+    """The service listens while the block runs; its URL is set."""
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -78,12 +80,14 @@ def running(service: Service) -> Iterator[None]:
 
 @pytest.fixture
 def service() -> Iterator[Service]:
+    """A service that answers as its script says."""
     made = Service()
     with running(made):
         yield made
 
 
 def secrets(service: Service) -> SecretsManagerClient:
+    """A client of Secrets Manager that leads to the service."""
     return SecretsManagerClient(ENVIRONMENT | {"AWS_ENDPOINT_URL": service.url}, PATIENCE)
 
 
@@ -180,7 +184,7 @@ def test_a_refusal_has_its_code(service: Service, body: bytes, code: str) -> Non
     assert len(service.requests) == 1
 
 
-def test_silence_ends(service: Service) -> None:
+def test_a_service_that_does_not_answer_costs_its_time_limits(service: Service) -> None:
     """A service that does not answer costs its time limits, and is the SDK's kind of error."""
     service.script = [None, None]
     with pytest.raises(EndpointConnectionError):
@@ -188,8 +192,8 @@ def test_silence_ends(service: Service) -> None:
     assert len(service.requests) == 2
 
 
-def test_nobody_there() -> None:
-    """A refused connection is the same."""
+def test_a_refused_connection_is_the_sdks_error() -> None:
+    """Where nobody listens, the error is the SDK's kind, too."""
     service = Service(url="http://127.0.0.1:9")
     with pytest.raises(BotoCoreError):
         secrets(service).get_secret_value(SecretId="arn")
@@ -203,14 +207,14 @@ def test_nobody_there() -> None:
         ("cn-north-1", "secretsmanager.cn-north-1.amazonaws.com.cn"),
     ],
 )
-def test_where_secrets_are(region: str, host: str) -> None:
-    """The endpoint that the SDK has for the region."""
+def test_secrets_are_at_the_regions_endpoint(region: str, host: str) -> None:
+    """Secrets are read at the endpoint that the SDK has for the region."""
     client = SecretsManagerClient(ENVIRONMENT | {"AWS_REGION": region}, PATIENCE)
     assert client.endpoint == f"https://{host}"
 
 
-def test_where_queues_are() -> None:
-    """A queue is where its URL says."""
+def test_a_queue_is_where_its_url_says() -> None:
+    """Requests about a queue go to the host of its URL."""
     url = "https://sqs.eu-central-1.amazonaws.com/123456789012/webhooks"
     assert (
         SqsClient(url, ENVIRONMENT, PATIENCE).endpoint == "https://sqs.eu-central-1.amazonaws.com"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from itertools import pairwise
@@ -17,7 +17,9 @@ import pytest
 import urllib3
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.clock import Clock
 from tests.embedded import eventually
+from tests.secrets_manager import SecretsManager
 
 from linkrunner_webhooks import __version__, capture
 from linkrunner_webhooks.capture import LinkrunnerClient, Pace, endpoint, judge, seconds
@@ -42,33 +44,6 @@ EVENT = LinkrunnerEvent("purchase_completed", {"amount": 25.99, "currency": "USD
 
 
 @dataclass
-class Clock:
-    """Seconds that pass when told to, or when somebody sleeps."""
-
-    now: float = 1000.0
-    slept: list[float] = field(default_factory=list)
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, duration: float) -> None:
-        self.slept.append(duration)
-        self.now += duration
-
-
-@dataclass
-class SecretsManager:
-    """One secret, and how often it was read."""
-
-    value: str = "key"
-    reads: int = 0
-
-    def get_secret_value(self, **_: Any) -> Mapping[str, str]:
-        self.reads += 1
-        return {"SecretString": self.value}
-
-
-@dataclass
 class Client:
     """Our side of the API, with what it rests on within reach."""
 
@@ -88,6 +63,7 @@ class Client:
 
 @contextmanager
 def client(url: str, key: str = "key") -> Iterator[Client]:
+    """Our client of a Linkrunner at this URL, with a clock of its own."""
     secret, clock = SecretsManager(key), Clock()
     keys = ServerKey(Secret(secret, "arn", clock=clock))
     linkrunner = LinkrunnerClient(url, keys, Pace(1e6, clock=clock, sleep=clock.sleep))
@@ -99,12 +75,14 @@ def client(url: str, key: str = "key") -> Iterator[Client]:
 
 @pytest.fixture
 def embedded() -> Iterator[EmbeddedLinkrunner]:
+    """The embedded Linkrunner, listening."""
     with EmbeddedLinkrunner(key="key") as running:
         yield running
 
 
 @pytest.fixture
 def ours(embedded: EmbeddedLinkrunner) -> Iterator[Client]:
+    """Our client of the embedded Linkrunner."""
     with client(embedded.url) as connected:
         yield connected
 
@@ -222,7 +200,7 @@ def test_what_is_not_json_is_not_sent(ours: Client, embedded: EmbeddedLinkrunner
         ("/proxy/api/v1/", "/proxy" + CAPTURE_PATH),
     ],
 )
-def test_base_urls(suffix: str, path: str) -> None:
+def test_the_base_url_may_hold_the_documented_path(suffix: str, path: str) -> None:
     """The address may be written with and without the documented path, and with a slash at its end."""
     with recorded() as (url, requests), client(url + suffix) as ours:
         ours()
@@ -293,7 +271,9 @@ def test_success_is_a_captured_event(
 
 
 @pytest.mark.parametrize("status", REFUSED)
-def test_a_refused_event(ours: Client, embedded: EmbeddedLinkrunner, status: int) -> None:
+def test_an_answer_about_the_event_itself_refuses_it(
+    ours: Client, embedded: EmbeddedLinkrunner, status: int
+) -> None:
     """Only an answer that is about the event itself parks it."""
     embedded.play([failing(status)])
     with pytest.raises(Refused, match=str(status)):
@@ -422,8 +402,8 @@ def test_the_words_of_an_answer_do_not_matter(body: bytes) -> None:
         ("Wed, 21 Oct 2099 07:28:00", 3600.0),
     ],
 )
-def test_retry_after(text: str | None, wait: float | None) -> None:
-    """Seconds or a date, an hour at most; what is neither is as good as absent."""
+def test_retry_after_is_seconds_or_a_date(text: str | None, wait: float | None) -> None:
+    """Retry-After is seconds or a date, an hour at most; anything else counts as absent."""
     assert seconds(text) == wait
 
 
@@ -519,6 +499,7 @@ def test_a_lasting_limit_is_not_asked_twice(ours: Client, embedded: EmbeddedLink
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch, embedded: EmbeddedLinkrunner) -> Iterator[Client]:
+    """Our client, which waits for an answer for a twentieth of a second only."""
     monkeypatch.setattr(capture, "_TIMEOUT", urllib3.Timeout(connect=2, read=0.05))
     with client(embedded.url) as connected:
         yield connected
@@ -567,6 +548,7 @@ def test_a_reset_keeps_the_event(
 
 
 def closed_port() -> str:
+    """A URL where nobody listens."""
     with listen() as listener:
         return url_of(listener)
 
@@ -609,18 +591,18 @@ def test_a_rotated_key_is_read_again(ours: Client, embedded: EmbeddedLinkrunner)
     ours()
     ours()
     assert [arrival.status for arrival in embedded.arrivals] == [201, 401, 201, 201]
-    assert ours.secret.reads == 2
+    assert len(ours.secret.reads) == 2
 
 
 def test_an_unchanged_key_is_not_tried_again(ours: Client, embedded: EmbeddedLinkrunner) -> None:
     """A key that is wrong and stays wrong costs one request."""
     embedded.key = "other"
-    ours.secret.reads = 0
+    ours.secret.reads.clear()
     assert ours.unavailable().reason == "unauthorized"
     ours.clock.now += MIN_AGE + 1
     assert ours.unavailable().reason == "unauthorized"
     assert [arrival.status for arrival in embedded.arrivals] == [401, 401]
-    assert ours.secret.reads == 2
+    assert len(ours.secret.reads) == 2
 
 
 def test_a_wrong_key_does_not_flood_secrets_manager(
@@ -630,7 +612,7 @@ def test_a_wrong_key_does_not_flood_secrets_manager(
     embedded.key = "other"
     for _ in range(5):
         assert ours.unavailable().reason == "unauthorized"
-    assert ours.secret.reads == 1
+    assert len(ours.secret.reads) == 1
 
 
 def test_a_new_key_that_is_wrong_too(ours: Client, embedded: EmbeddedLinkrunner) -> None:

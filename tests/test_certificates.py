@@ -80,10 +80,12 @@ class Made:
 
 
 def moment(days: float) -> datetime:
+    """So many days from now."""
     return datetime.fromtimestamp(NOW, UTC) + timedelta(days=days)
 
 
 def distinguished(name: str) -> x509.Name:
+    """A name that is only a common name."""
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
@@ -109,6 +111,7 @@ def builder(
 
 
 def usage(*, authority: bool) -> x509.KeyUsage:
+    """An authority's key signs certificates, any other key signs data."""
     return x509.KeyUsage(
         digital_signature=not authority,
         key_cert_sign=authority,
@@ -197,6 +200,7 @@ def scheme(site: Site) -> CertificateSignature:
 
 
 def written(key: Any) -> str:
+    """A key of one's own as it is configured: behind the webhook id."""
     der = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
     return f"{WEBHOOK_ID} {b64encode(der).decode()}"
 
@@ -215,6 +219,7 @@ def accepted(
 
 
 def serving_chain(leaf: Made, *issuers: Made) -> Site:
+    """A site where the leaf lies together with its issuers."""
     return Site({URL: b"".join(each.pem for each in (leaf, *issuers))})
 
 
@@ -267,12 +272,14 @@ def test_names_of_other_domains_are_refused(names: tuple[str, ...]) -> None:
 
 
 def another_root() -> tuple[Made, ...]:
+    """A leaf and an intermediate below a root of the trusted one's name and another key."""
     root = authority("Example Root", owner="another root")
     intermediate = authority("Example Extended Validation CA", root)
     return leaf_of(intermediate, NAME), intermediate
 
 
 def issued_by_no_authority() -> tuple[Made, ...]:
+    """A leaf that was issued with a certificate that must not issue any."""
     other = authority("Somebody", INTERMEDIATE, ca=False)
     return leaf_of(other, NAME), other, INTERMEDIATE
 
@@ -378,6 +385,7 @@ def test_issuers_are_fetched_from_one_place_only(access: str) -> None:
 
 
 def test_another_body_is_refused() -> None:
+    """The checksum of the body is signed: a changed or an empty body is not what PayPal sent."""
     webhook = signed()
     site = serving_chain(LEAF, INTERMEDIATE)
     assert not accepted(site, replace(webhook, body=webhook.body.replace(b"25.99", b"99.99")))
@@ -398,6 +406,7 @@ def test_another_webhook_id_is_refused() -> None:
     ],
 )
 def test_another_header_is_refused(header: str, value: str) -> None:
+    """The id and the time of the transmission are signed, and the signature is no other's."""
     webhook = signed()
     assert webhook.headers[header] != value
     changed = replace(webhook, headers={**webhook.headers, header: value})
@@ -412,12 +421,14 @@ def test_the_age_of_a_transmission(days: float, expected: bool) -> None:
 
 
 def test_a_time_that_is_none_is_refused() -> None:
+    """A transmission time that cannot be read is a BadSignature and no crash."""
     webhook = signed()
     headers = {**webhook.headers, "paypal-transmission-time": "not a time"}
     assert not accepted(serving_chain(LEAF, INTERMEDIATE), replace(webhook, headers=headers))
 
 
 def test_another_key_than_the_certificates_is_refused() -> None:
+    """A signature by any key but the certificate's proves nothing."""
     webhook = Webhook("paypal", {"paypal-cert-url": URL}, b"{}")
     forged = scheme(Site()).sign(webhook, written(key_of("leaf of a stranger")), NOW)
     assert not accepted(serving_chain(LEAF, INTERMEDIATE), forged)
@@ -461,6 +472,7 @@ def test_what_is_not_there_is_refused(missing: str) -> None:
     ids=["nothing", "html", "der", "half", "garbage in pem", "half a chain"],
 )
 def test_what_is_no_certificate_is_refused(page: bytes) -> None:
+    """Whatever is served instead of certificates makes a BadSignature and no crash."""
     assert not accepted(Site({URL: page}))
 
 
@@ -503,6 +515,7 @@ class Answers:
 
 @contextmanager
 def answering(status: int, body: bytes = b"", **headers: str) -> Iterator[Answers]:
+    """A server that answers with this status, or breaks the connection if it is 0."""
     listener = listen()
     answers = Answers(url_of(listener))
 
@@ -515,6 +528,7 @@ def answering(status: int, body: bytes = b"", **headers: str) -> Iterator[Answer
 
 
 def test_fetch_returns_what_is_there() -> None:
+    """The body of a 200 is returned, after one request."""
     with answering(200, LEAF.pem) as server:
         assert fetch(f"{server.url}/certs/CERT-1") == LEAF.pem
         assert server.asked == ["/certs/CERT-1"]
@@ -522,6 +536,7 @@ def test_fetch_returns_what_is_there() -> None:
 
 @pytest.mark.parametrize("status", [204, 400, 401, 403, 404, 410])
 def test_fetch_knows_what_is_not_there(status: int) -> None:
+    """A status that says there is no certificate raises LookupError, and so refuses the webhook."""
     with answering(status) as server, pytest.raises(LookupError):
         fetch(server.url)
 
@@ -547,6 +562,7 @@ def test_fetch_follows_nobody_elsewhere(status: int) -> None:
 
 
 def test_fetch_reads_no_more_than_a_chain() -> None:
+    """At most 64 KB are read, however much the server sends."""
     with answering(200, b"a" * 1_000_000) as server:
         assert len(fetch(server.url)) <= 64 * 1024
 
@@ -631,6 +647,7 @@ def test_what_a_configured_text_says() -> None:
 
 @pytest.mark.parametrize("text", ["id", "id AAAA", "id not*base64", "id ünïcödé"])
 def test_a_text_without_a_key_has_none(text: str) -> None:
+    """Asking for either half of a key that is missing or broken raises ValueError."""
     with pytest.raises(ValueError, match=r".*"):
         _ = Trust.read(text).public_key
     with pytest.raises(ValueError, match=r".*"):

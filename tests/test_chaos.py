@@ -42,7 +42,7 @@ PARKED = (("evt_3", "missing_user"), ("evt_4", "missing_user"))
 # ------------------------------------------------------------------------- the run
 
 
-def test_a_short_run() -> None:
+def test_a_short_run_loses_and_doubles_nothing() -> None:
     """One test, because its assertions share one run: nothing lost, doubled, wrong or parked in error."""
     result = chaos(Options(events=70, seconds=8, seed=20, workers=3, patience=40))
     verdict = result.verdict
@@ -276,7 +276,7 @@ def test_the_worst_of_several_excuses_counts() -> None:
     assert judge(evidence).doubled == {UNEXPLAINED: 1}
 
 
-def test_the_busiest_second() -> None:
-    """Wherever it begins."""
+def test_the_busiest_second_begins_anywhere() -> None:
+    """The busiest second is found wherever it begins."""
     assert busiest([]) == 0
     assert busiest([0.0, 0.6, 0.7, 1.5, 1.55, 1.65]) == 4

@@ -35,10 +35,12 @@ EVERY_SAMPLE = [(name, each) for name in providers.names() for each in providers
 
 
 def run(*arguments: str, **options: Any) -> Result:
+    """The result of a command line."""
     return CliRunner().invoke(main, arguments, **options)
 
 
 def source(provider: str) -> Source:
+    """The source of a provider that the commands pick by themselves."""
     return pick_source(config.load(), providers.load(provider), None)
 
 
@@ -46,6 +48,7 @@ def source(provider: str) -> Source:
 
 
 def commands(group: Any = main, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every command below the group, with its path."""
     for name, command in group.commands.items():
         yield (*path, name)
         if hasattr(command, "commands"):
@@ -134,6 +137,7 @@ def test_check_warns_of_what_is_probably_not_meant(tmp_path: Path, toml: str, wa
 
 
 def body_of(provider: str, event_type: str) -> bytes:
+    """The body of a sample as `send` sends it."""
     return samples.load(source(provider), event_type).bytes()
 
 
@@ -224,6 +228,7 @@ def test_a_fresh_sample_is_another_fact(provider: str, event_type: str) -> None:
 
 
 def events(sample: samples.Sample, of: Source) -> Any:
+    """What the sample becomes."""
     webhook = sample.webhook(of)
     return of.provider.translate(webhook, of.provider.identify(webhook), of.options)
 
@@ -371,6 +376,7 @@ def park(
 
 
 def depth(stack: Stack, output: str) -> int:
+    """How many messages are visible in a queue."""
     name = "ApproximateNumberOfMessages"
     answer = stack.aws.client("sqs").get_queue_attributes(
         QueueUrl=stack.outputs[output], AttributeNames=[name]
@@ -519,6 +525,7 @@ def test_dlq_without_a_stack_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch
 
 
 def put(stack: Stack, output: str, value: str) -> None:
+    """Store the value of a secret."""
     stack.aws.client("secretsmanager").put_secret_value(
         SecretId=stack.outputs[output], SecretString=value
     )

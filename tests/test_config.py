@@ -15,10 +15,12 @@ from linkrunner_webhooks.model import Kind
 
 
 def read(text: str) -> Config:
+    """The configuration that a webhooks.toml of this text makes."""
     return Config(tomllib.loads(text))
 
 
 def source(text: str, name: str = "stripe") -> Source:
+    """One source of it."""
     found = read(text).source(name)
     assert found is not None
     return found
@@ -53,6 +55,7 @@ def test_every_ladder_is_accepted(name: str) -> None:
 
 
 def source_of(name: str, **table: object) -> Source:
+    """A source of one provider with these settings, besides those it needs."""
     options = providers.load(name).options.example()
     found = Config({name: options | table}).source(name)
     assert found is not None
@@ -62,7 +65,7 @@ def source_of(name: str, **table: object) -> Source:
 # ------------------------------------------------------------------------------- defaults
 
 
-def test_defaults() -> None:
+def test_an_empty_table_uses_the_defaults() -> None:
     """An empty table is a source named after its provider that parks, ignores tests and uses defaults."""
     found = source("[stripe]")
     assert (found.name, found.provider.name) == ("stripe", "stripe")
@@ -284,8 +287,8 @@ def test_what_is_never_forwarded(name: str, event_type: str) -> None:
     assert providers.load(name).never[event_type] in str(caught.value)
 
 
-def test_never_forwarded_types() -> None:
-    """The sheets' twins and privacy topics are among them, and none of them is also supported."""
+def test_a_type_that_is_never_forwarded_is_not_supported() -> None:
+    """The twins and privacy topics of the sheets are never forwarded, and no such type has a mapper."""
     never = {name: set(providers.load(name).never) for name in DEFAULT_ON}
     assert {"refund.created", "refund.updated", "charge.refund.updated"} <= never["stripe"]
     assert {"customers/data_request", "customers/redact", "shop/redact"} <= never["shopify"]
@@ -294,7 +297,7 @@ def test_never_forwarded_types() -> None:
         assert not types & set(providers.load(name).types)
 
 
-def test_a_missing_file(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """A file that is not there is named, and so is the variable to set."""
     with pytest.raises(ConfigError, match="WEBHOOKS_TOML") as caught:
         load(tmp_path / "none.toml")
@@ -320,7 +323,7 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
     assert DEFAULT_PATH.name == "webhooks.toml"
 
 
-def test_suggestions() -> None:
+def test_the_nearest_name_is_suggested() -> None:
     """The nearest name is suggested; where none is near, all are listed in order."""
     assert suggest("amout", ["amount", "value"]) == '; did you mean "amount"?'
     assert suggest("zzz", ["value", "amount"]) == "; valid are: amount, value"

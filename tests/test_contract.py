@@ -67,7 +67,7 @@ def test_a_sample_with_a_user_is_that_users(name: str, event_type: str) -> None:
 
 
 @every_type
-def test_switches(name: str, event_type: str) -> None:
+def test_a_type_follows_its_switch(name: str, event_type: str) -> None:
     """A type is stored when it is on, ignored when it is off, and follows its default when absent."""
     provider = providers.load(name)
     webhook = samples.load(name, event_type).signed()

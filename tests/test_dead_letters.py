@@ -32,6 +32,7 @@ SESSION = {
 
 
 def text(body: Any, source: str = "stripe") -> str:
+    """The message of a Stripe event."""
     webhook = Webhook(source, {}, json.dumps(body).encode())
     provider = CONFIG.source("stripe")
     assert provider is not None
@@ -39,15 +40,18 @@ def text(body: Any, source: str = "stripe") -> str:
 
 
 def session(source: str = "stripe", **changes: Any) -> str:
+    """The message of a paid checkout session, with changes."""
     event = {"id": "evt_1", "type": "checkout.session.completed"}
     return text(event | {"data": {"object": SESSION | changes}}, source)
 
 
 def letter(body: str, **attributes: str) -> Letter:
+    """A parked message."""
     return Letter(id="m1", handle="r1", text=body, attributes=attributes, sent_at=NOW)
 
 
 def nobody(keys: Sequence[str]) -> str | None:
+    """No payment is known."""
     return None
 
 
@@ -128,8 +132,8 @@ def test_what_was_captured_meanwhile_is_foretold_like_deliver_would() -> None:
         (Filter(until=NOW - timedelta(hours=1)), False),
     ],
 )
-def test_filters(chosen: Filter, *, matches: bool) -> None:
-    """Every field that is set must match."""
+def test_a_letter_must_match_the_whole_filter(chosen: Filter, *, matches: bool) -> None:
+    """A letter matches if every field of the filter that is set does."""
     attributes = {"reason": "refused", "source": "stripe", "event_type": "invoice.paid"}
     assert chosen.matches(letter("", **attributes)) is matches
 

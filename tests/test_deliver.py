@@ -529,8 +529,8 @@ def test_what_is_handed_back_is_not_even_opened(world: World) -> None:
     assert world.queue.parked == []
 
 
-def test_out_of_time(world: World) -> None:
-    """Messages there is no time for come back at once, untouched."""
+def test_messages_without_time_left_come_back_untouched(world: World) -> None:
+    """Messages for which no time is left come back at once, untouched."""
     times = iter([100.0, SLOWEST, SLOWEST - 0.001])
     sent = [another(number) for number in range(5)]
     assert world.deliver(*sent, remaining=lambda: next(times)) == [each.id for each in sent[2:]]
@@ -538,7 +538,7 @@ def test_out_of_time(world: World) -> None:
     assert world.queue.delayed == {each.id: 0 for each in sent[2:]}
 
 
-def test_no_time_at_all(world: World) -> None:
+def test_a_run_that_starts_too_late_sends_nothing(world: World) -> None:
     """A run that starts too late sends nothing and loses nothing."""
     sent = [checkout(age=PATIENCE * 2, receives=400), another(2)]
     assert world.deliver(*sent, remaining=lambda: -1.0) == [each.id for each in sent]
@@ -553,7 +553,7 @@ LONGEST = Reason.NETWORK.nature.longest_wait
 
 
 @given(st.integers(-1, 2000))
-def test_backs_off(receives: int) -> None:
+def test_waits_double_up_to_an_hour(receives: int) -> None:
     """Each wait is at least as long as the one before, up to an hour, with some spread upwards."""
     doubled = min(FIRST_DELAY * 2 ** (min(max(receives, 1), 40) - 1), LONGEST)
     assert doubled <= delay(receives, Reason.NETWORK) <= doubled * 1.25
@@ -606,7 +606,7 @@ def test_an_impatient_server_is_ridden_out(world: World, retry_after: float) -> 
 @pytest.mark.parametrize(
     "reason", [Reason.UNAVAILABLE, Reason.TIMEOUT, Reason.NO_KEY, Reason.CLAIMS, Reason.INTERNAL]
 )
-def test_the_schedule_ends(world: World, reason: Reason) -> None:
+def test_a_message_is_parked_when_the_schedule_ends(world: World, reason: Reason) -> None:
     """What failed for longer than the schedule is parked and says why it failed last."""
     world.linkrunner.script = [down(reason)] * 2
     young, old = another(1, age=PATIENCE - 1), another(2, age=PATIENCE + 1)
@@ -726,12 +726,12 @@ SHOPIFY_ORDER: Reports = [
 
 
 @pytest.mark.parametrize("order", in_every_order(STRIPE_PAYMENT))
-def test_one_stripe_payment(order: Reports) -> None:
+def test_a_stripe_payment_counts_once(order: Reports) -> None:
     """However Stripe reports a Checkout payment and its refund, each counts once."""
     assert reported(order).amounts == {"paid": [25.99], "refunded": [10]}
 
 
-def test_one_stripe_payment_in_any_mixture() -> None:
+def test_a_stripe_payment_counts_once_in_any_mixture() -> None:
     """Both deliveries of every report of a payment, in each order that there is."""
     twice = sorted([0, 1, 2] * 2)
     orders = set(permutations(twice))
@@ -743,7 +743,9 @@ def test_one_stripe_payment_in_any_mixture() -> None:
 
 @pytest.mark.parametrize("shape", [OLD_INVOICE, NEW_INVOICE], ids=["before-2025", "since-2025"])
 @pytest.mark.parametrize("order", range(6))
-def test_one_stripe_period(shape: Mapping[str, Any], order: int) -> None:
+def test_a_period_of_a_stripe_subscription_counts_once(
+    shape: Mapping[str, Any], order: int
+) -> None:
     """A period of a subscription counts once under each of Stripe's names, and so does its refund."""
     ids: dict[str, Any] = {"payment_intent": "pi_9", "id": "ch_9", "currency": "eur"}
     kinds: Reports = [
@@ -766,14 +768,14 @@ INVOICED_CHECKOUT: Reports = [
 
 
 @pytest.mark.parametrize("order", in_every_order(INVOICED_CHECKOUT))
-def test_one_invoiced_checkout(order: Reports) -> None:
+def test_an_invoiced_checkout_links_its_reports(order: Reports) -> None:
     """A session that made an invoice links the reports of either, unless it is the last to come."""
     times = 2 if order[2] is INVOICED_CHECKOUT[2] else 1
     assert reported(order).amounts["paid"] == [9.9] * times
 
 
 @pytest.mark.parametrize("order", in_every_order(SHOPIFY_ORDER))
-def test_one_shopify_order(order: Reports) -> None:
+def test_a_shopify_order_counts_once(order: Reports) -> None:
     """An order counts once whichever topics and subscriptions report it, and so does its refund."""
     assert reported(order).amounts == {"paid": [59.9], "refunded": [9.9]}
 

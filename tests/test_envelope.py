@@ -25,6 +25,7 @@ MIB = 1024 * 1024
 
 
 def seal(body: bytes, headers: Mapping[str, str] | None = None, received_at: float = 1.5) -> str:
+    """The message of a Shopify webhook."""
     return Envelope(Webhook("shopify", headers or {}, body), received_at).seal(SHOPIFY)
 
 
@@ -133,7 +134,7 @@ json_values = st.recursive(
         },
     )
 )
-def test_almost_envelopes(content: dict[str, Any]) -> None:
+def test_a_text_that_is_almost_an_envelope_is_read_or_unreadable(content: dict[str, Any]) -> None:
     """JSON in nearly the right shape is read, or it is Unreadable and nothing else."""
     try:
         envelope = unseal(json.dumps(content))
@@ -143,11 +144,13 @@ def test_almost_envelopes(content: dict[str, Any]) -> None:
 
 
 def message(**change: object) -> str:
+    """A message with some of its keys changed."""
     content = {"v": 1, "source": "shopify", "received_at": 1.0, "headers": {}, "body": "{}"}
     return json.dumps(content | change)
 
 
 def zipped(body: bytes) -> str:
+    """The body as an envelope compresses it."""
     return b64encode(zlib.compress(body)).decode("ascii")
 
 
@@ -186,14 +189,14 @@ NOT_ZLIB = {
 
 
 @pytest.mark.parametrize("text", UNREADABLE.values(), ids=UNREADABLE.keys())
-def test_unreadable_messages(text: str) -> None:
-    """What lies in the queue and is none of ours is Unreadable, whatever is wrong with it."""
+def test_a_text_that_is_no_envelope_is_unreadable(text: str) -> None:
+    """A text in the queue that we did not write is Unreadable, whatever is wrong with it."""
     with pytest.raises(Unreadable):
         unseal(text)
 
 
 @pytest.mark.parametrize("content", NOT_ZLIB.values(), ids=NOT_ZLIB.keys())
-def test_unreadable_compressed_bodies(content: object) -> None:
+def test_a_broken_compressed_body_is_unreadable(content: object) -> None:
     """A compressed body that is broken or inflates beyond reason is Unreadable."""
     written = {"v": 1, "source": "s", "received_at": 1, "headers": {}, "body_zlib": content}
     with pytest.raises(Unreadable):

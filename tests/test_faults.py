@@ -208,7 +208,7 @@ def unavoidable(call: str, trouble: Trouble) -> bool:
 
 @pytest.mark.parametrize("trouble", Trouble, ids=lambda trouble: trouble.name.lower())
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_every_call_of_a_delivery(case: Case, trouble: Trouble) -> None:
+def test_any_call_of_a_delivery_may_meet_trouble(case: Case, trouble: Trouble) -> None:
     """Whichever call meets the trouble, the message is captured once or parked with its reason."""
     for at, call in enumerate(calls_of(case)):
         if call == "post" and trouble is Trouble.REPEATED:
@@ -346,7 +346,7 @@ MEETINGS = ["one-key", "two-keys", "captured-before", "last-key-known", "down-at
 
 @pytest.mark.parametrize("arrives", [_again, _twin, _both])
 @pytest.mark.parametrize("case", [CASES[name] for name in MEETINGS], ids=MEETINGS)
-def test_two_workers_meet(case: Case, arrives: Callable[[Cloud], None]) -> None:
+def test_two_workers_that_meet_capture_once(case: Case, arrives: Callable[[Cloud], None]) -> None:
     """Wherever A pauses while B has the same message or a twin of it, the payment is captured once."""
     for at in points_of(case):
         cloud, calls = meeting(case, at, arrives, away=40.0)
@@ -357,8 +357,10 @@ def test_two_workers_meet(case: Case, arrives: Callable[[Cloud], None]) -> None:
 
 @pytest.mark.parametrize("arrives", [_again, _twin, _both])
 @pytest.mark.parametrize("case", [CASES[name] for name in MEETINGS], ids=MEETINGS)
-def test_a_worker_that_froze(case: Case, arrives: Callable[[Cloud], None]) -> None:
-    """Frozen past its timeout A ends; only what it left between the answer and the note counts twice."""
+def test_a_frozen_worker_doubles_only_what_it_left_unnoted(
+    case: Case, arrives: Callable[[Cloud], None]
+) -> None:
+    """A worker that froze past its timeout ends; a capture counts twice only where its note was missing."""
     for at in points_of(case):
         cloud, calls = meeting(case, at, arrives, away=2 * VISIBILITY)
         cloud.assert_nothing_left()

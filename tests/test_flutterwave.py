@@ -35,10 +35,12 @@ def accepted(webhook: Webhook, *secrets: str) -> bool:
 
 
 def with_headers(webhook: Webhook, headers: dict[str, str]) -> Webhook:
+    """The webhook with these headers alone."""
     return replace(webhook, headers=headers)
 
 
 def identity(webhook: Webhook) -> Identity:
+    """How the provider identifies the webhook."""
     return PROVIDER.identify(webhook)
 
 

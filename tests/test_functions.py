@@ -56,6 +56,7 @@ SESSION: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Stack]:
+    """An embedded AWS whose secrets are set."""
     with embedded_stack() as created:
         secrets = created.aws.client("secretsmanager")
         for output, value in (
@@ -161,11 +162,13 @@ def _request(number: int, **changes: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def sqs(running: Stack) -> Any:
+    """A client of its queues."""
     return running.aws.client("sqs")
 
 
 @pytest.fixture
 def functions(running: Stack, sqs: Any) -> Iterator[Functions]:
+    """Both functions over empty queues and an embedded Linkrunner."""
     empty(running)
     with EmbeddedLinkrunner(key=KEY) as linkrunner:
         yield Functions(running, linkrunner, sqs)
@@ -225,8 +228,8 @@ def test_a_parked_message_is_answered_as_done(functions: Functions) -> None:
     assert (story["reason"], story["source"], story["event_id"]) == ("refused", "stripe", "evt_1")
 
 
-def test_an_empty_batch(functions: Functions) -> None:
-    """Nothing in, nothing out."""
+def test_an_empty_batch_keeps_nothing(functions: Functions) -> None:
+    """A batch without messages is answered with no failures."""
     assert functions.deliverer()({"Records": []}, lambda: 100.0) == {"batchItemFailures": []}
 
 
@@ -245,6 +248,7 @@ def test_a_message_without_attributes(functions: Functions) -> None:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Capturing waits for an answer for a fifth of a second only."""
     monkeypatch.setattr(capture, "_TIMEOUT", urllib3.Timeout(connect=2, read=0.2))
 
 
@@ -311,7 +315,7 @@ def test_the_wrong_key_keeps_everything(functions: Functions) -> None:
     assert len(functions.linkrunner.events) == 10
 
 
-def test_nobody_there(functions: Functions) -> None:
+def test_an_address_where_nobody_listens_keeps_everything(functions: Functions) -> None:
     """An address where nobody listens keeps everything."""
     functions.receive(1)
     environment = functions.environment(

@@ -41,6 +41,7 @@ LEAF_OID, INTERMEDIATE_OID = APPLE.leaf_extension, APPLE.intermediate_extension
 
 
 def new_key(curve: ec.EllipticCurve | None = None) -> ec.EllipticCurvePrivateKey:
+    """A key on P-256, or on another curve."""
     return ec.generate_private_key(curve or ec.SECP256R1())
 
 
@@ -92,12 +93,14 @@ def certificate(
 def intermediate(
     key: Any = ROOT_KEY, oid: str | None = INTERMEDIATE_OID, **how: Any
 ) -> Certificate:
+    """The certificate between root and leaf, issued with this key."""
     return certificate("Test Intermediate", INTERMEDIATE_KEY, "Test Root", key, oid, **how)
 
 
 def leaf(
     key: Any = LEAF_KEY, issuer_key: Any = INTERMEDIATE_KEY, oid: str | None = LEAF_OID, **how: Any
 ) -> Certificate:
+    """The certificate that signs payloads."""
     issuer = how.pop("issuer", "Test Intermediate")
     return certificate("Test Leaf", key, issuer, issuer_key, oid, ca=False, **how)
 
@@ -112,19 +115,23 @@ PINNED = replace(APPLE, root=ROOT.fingerprint(SHA256()).hex())
 
 
 def base64url(content: bytes) -> str:
+    """The bytes in base64url without padding, as in a token."""
     return urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
 def encoded(value: Json) -> str:
+    """The value as one part of a token."""
     return base64url(json.dumps(value).encode())
 
 
 def es256(key: ec.EllipticCurvePrivateKey, message: bytes) -> bytes:
+    """A signature in the form of tokens: r and s, 32 bytes each."""
     r, s = decode_dss_signature(key.sign(message, ec.ECDSA(SHA256())))
     return r.to_bytes(32) + s.to_bytes(32)
 
 
 def der(key: ec.EllipticCurvePrivateKey, message: bytes) -> bytes:
+    """A signature in the form of certificates."""
     return key.sign(message, ec.ECDSA(SHA256()))
 
 
@@ -135,6 +142,7 @@ def token(
     signer: Callable[[Any, bytes], bytes] = es256,
     **header: Json,
 ) -> str:
+    """A signed payload with its chain of certificates in the header."""
     x5c = [b64encode(each.public_bytes(Encoding.DER)).decode() for each in chain]
     signed = f"{encoded({'alg': 'ES256', 'x5c': x5c} | header)}.{encoded(claims)}"
     return f"{signed}.{base64url(signer(key, signed.encode()))}"
@@ -152,6 +160,7 @@ def claims(**data: Json) -> dict[str, Json]:
 
 
 def nested(**changed: Json) -> dict[str, Json]:
+    """A transaction or renewal within a notification."""
     known = {"bundleId": BUNDLE, "environment": "Production", "signedDate": int(NOW * 1000)}
     return {"transactionId": "430001", **known, **changed}
 
@@ -172,8 +181,8 @@ def test_a_chain_to_the_pinned_root() -> None:
     assert accepted(token(claims()))
 
 
-def test_nested_signatures() -> None:
-    """A transaction and a renewal; the renewal does not name the app."""
+def test_nested_payloads_are_accepted_with_their_own_signatures() -> None:
+    """A notification holds a signed transaction and a signed renewal, which does not name the app."""
     renewal = {key: value for key, value in nested().items() if key != "bundleId"}
     payload = claims(signedTransactionInfo=token(nested()), signedRenewalInfo=token(renewal))
     assert accepted(token(payload))
@@ -224,15 +233,18 @@ def spoilt(text: str, part: int) -> str:
 
 
 def with_claims(text: str, other: Json) -> str:
+    """The token with another payload under the old signature."""
     head, _, signature = text.split(".")
     return f"{head}.{encoded(other)}.{signature}"
 
 
 def rsa_signed(key: rsa.RSAPrivateKey, message: bytes) -> bytes:
+    """A signature with an RSA key."""
     return key.sign(message, PKCS1v15(), SHA256())
 
 
 def expired(seconds: int = 10) -> dict[str, Any]:
+    """The dates of a certificate that ended so many seconds ago."""
     return {"begin": timedelta(days=-30), "end": timedelta(seconds=-seconds)}
 
 
@@ -381,8 +393,10 @@ def test_expired_after_it_was_signed() -> None:
         ({"environment": "LocalTesting"}, BUNDLE, False),
     ],
 )
-def test_whose_app(data: Mapping[str, Json], secret: str, wanted: bool) -> None:
-    """The bundle always, and in production the app, when one is configured."""
+def test_a_payload_is_of_the_configured_app(
+    data: Mapping[str, Json], secret: str, wanted: bool
+) -> None:
+    """The bundle id must be the configured one; in production the app id, too, where one is configured."""
     assert accepted(token(claims(**data)), secret) is wanted
 
 

@@ -21,16 +21,19 @@ OK = {"statusCode": 200, "headers": {"content-type": "application/json"}, "body"
 
 
 def post(body: bytes = b"{}", **changes: Any) -> Request:
+    """A POST of JSON to Stripe's URL."""
     settings: dict[str, Any] = {"target": "/webhooks/stripe", "headers": JSON} | changes
     return Request("POST", body=body, **settings)
 
 
 def ignore(error: Exception) -> None:
+    """What the gateway does with an error of the function."""
     del error
 
 
 @contextmanager
 def running(receive: Callable[[dict[str, Any]], Mapping[str, Any]]) -> Iterator[int]:
+    """A gateway in front of this function; its port."""
     listener = listen()
     with serving(listener, gateway(receive, ignore)):
         yield listener.getsockname()[1]
@@ -119,7 +122,9 @@ def test_event_leaves_out_what_is_not_there() -> None:
         ("", b"{}", True),
     ],
 )
-def test_body_survives(content_type: str, body: bytes, is_base64: bool) -> None:
+def test_any_body_reaches_the_function_unchanged(
+    content_type: str, body: bytes, is_base64: bool
+) -> None:
     """Whatever the content type and bytes, the function can get the exact body back."""
     made = event(post(body, headers=(("content-type", content_type),)), "stripe")
     assert made["isBase64Encoded"] is is_base64

@@ -32,6 +32,7 @@ EVENT = {"event_name": "purchase_completed", "user_id": "user_42", "event_data":
 
 @pytest.fixture
 def linkrunner() -> Iterator[EmbeddedLinkrunner]:
+    """The embedded Linkrunner, listening."""
     with EmbeddedLinkrunner(key="key") as embedded:
         yield embedded
 
@@ -45,6 +46,7 @@ def call(
     key: str = "key",
     timeout: float = 5,
 ) -> tuple[int, http.client.HTTPMessage, Any]:
+    """Status, headers and JSON of its answer."""
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=timeout)
     try:
         connection.request(method, path, json.dumps(body), {"linkrunner-key": key})
@@ -55,6 +57,7 @@ def call(
 
 
 def capture(body: bytes, key: str = "key") -> Request:
+    """A request to capture an event."""
     return Request("POST", CAPTURE_PATH, (("Linkrunner-Key", key),), body)
 
 
@@ -85,7 +88,7 @@ def test_captures_an_event(linkrunner: EmbeddedLinkrunner) -> None:
         (capture(b"\xff"), 400),
     ],
 )
-def test_documented_status(request_: Request, status: int) -> None:
+def test_a_request_gets_its_documented_status(request_: Request, status: int) -> None:
     """The key is checked before the event, and both ids must be text that is not empty."""
     assert documented(request_, "key")[0] == status
 
@@ -166,8 +169,8 @@ def test_a_late_answer_may_come_too_late(linkrunner: EmbeddedLinkrunner) -> None
     )
 
 
-def test_forgets(linkrunner: EmbeddedLinkrunner) -> None:
-    """`clear` makes it as good as new."""
+def test_clear_forgets_everything(linkrunner: EmbeddedLinkrunner) -> None:
+    """After `clear` the embedded Linkrunner is as good as new."""
     call(linkrunner.url)
     linkrunner.play([failing()])
     linkrunner.clear()

@@ -29,7 +29,7 @@ MESSAGE: dict[str, Any] = {
 }
 
 
-class FakeQueue:
+class FakeSqs:
     """An SQS client for one queue of messages that come back when they are not deleted."""
 
     def __init__(self, *ids: str) -> None:
@@ -55,12 +55,13 @@ class FakeQueue:
 
 
 def poller(
-    queue: FakeQueue,
+    queue: FakeSqs,
     deliver: Deliver,
     *,
     batch_size: int = 10,
     failed: Callable[[Exception], None] = lambda _: None,
 ) -> Poller:
+    """A poller of this queue with one copy of this function."""
     return Poller(
         sqs=queue,
         source=EventSource("url", ARN, batch_size=batch_size, maximum_concurrency=2),
@@ -72,6 +73,8 @@ def poller(
 
 
 def answering(response: Any) -> Deliver:
+    """A function that answers every batch with this response."""
+
     def deliver(event: dict[str, Any], remaining: Callable[[], float]) -> Any:
         return response
 
@@ -79,6 +82,7 @@ def answering(response: Any) -> Deliver:
 
 
 def failing(*ids: object) -> dict[str, Any]:
+    """The response that names these messages as failed."""
     return {"batchItemFailures": [{"itemIdentifier": id_} for id_ in ids]}
 
 
@@ -135,7 +139,7 @@ def test_event_has_lambdas_shape() -> None:
         ([], {"a", "b"}),
     ],
 )
-def test_failed_ids(response: object, failed: set[str]) -> None:
+def test_an_answer_names_the_messages_that_stay(response: object, failed: set[str]) -> None:
     """Named messages stay; an answer that cannot be understood keeps the whole batch."""
     assert failed_ids(response, {"a", "b"}) == failed
 
@@ -145,7 +149,7 @@ def test_failed_ids(response: object, failed: set[str]) -> None:
 )
 def test_deletes_what_worked(response: Mapping[str, Any] | None, left: list[str]) -> None:
     """Messages that were not reported as failed are deleted, the others are not touched."""
-    queue = FakeQueue("a", "b", "c")
+    queue = FakeSqs("a", "b", "c")
     poller(queue, answering(response)).poll_once()
     assert queue.ids == left
 
@@ -153,7 +157,7 @@ def test_deletes_what_worked(response: Mapping[str, Any] | None, left: list[str]
 def test_an_exception_keeps_the_batch() -> None:
     """A function that raises has failed every message, and what it raised is shown."""
     failures: list[Exception] = []
-    queue = FakeQueue("a", "b")
+    queue = FakeSqs("a", "b")
 
     def deliver(event: dict[str, Any], remaining: Callable[[], float]) -> None:
         raise ValueError("boom")
@@ -168,7 +172,7 @@ def test_an_exception_keeps_the_batch() -> None:
 )
 def test_batches_as_the_template_says(batch_size: int, asked: list[int]) -> None:
     """The batch size is the template's, however many receives of SQS it takes."""
-    queue = FakeQueue(*map(str, range(100)))
+    queue = FakeSqs(*map(str, range(100)))
     sizes: list[int] = []
     poller(
         queue, lambda event, _: sizes.append(len(event["Records"])), batch_size=batch_size
@@ -180,7 +184,7 @@ def test_batches_as_the_template_says(batch_size: int, asked: list[int]) -> None
 
 def test_a_short_receive_is_a_batch() -> None:
     """A batch does not wait for messages that are not there."""
-    queue = FakeQueue("a", "b")
+    queue = FakeSqs("a", "b")
     poller(queue, answering(None), batch_size=30).poll_once()
     assert (queue.asked, queue.ids) == ([10], [])
 
@@ -188,7 +192,7 @@ def test_a_short_receive_is_a_batch() -> None:
 def test_says_how_much_time_is_left() -> None:
     """A function knows the rest of its timeout, and it shrinks."""
     seen: list[float] = []
-    queue = FakeQueue("a")
+    queue = FakeSqs("a")
     poller(queue, lambda _, remaining: seen.extend((remaining(), remaining()))).poll_once()
     assert 19 < seen[1] <= seen[0] <= 20
 
@@ -197,7 +201,7 @@ def test_runs_as_many_copies_as_the_template_says() -> None:
     """Two invocations run at a time, each in a copy of the function of its own, and no third."""
     meeting = threading.Barrier(3)
     copies, seen = itertools.count(), set[int]()
-    queue = FakeQueue("a", "b", "c")
+    queue = FakeSqs("a", "b", "c")
 
     def build() -> Deliver:
         number = next(copies)
@@ -223,7 +227,7 @@ def test_survives_a_queue_that_is_away() -> None:
     """An error of the queue is shown, and polling goes on once it is back."""
     failures: list[Exception] = []
 
-    class Flaky(FakeQueue):
+    class Flaky(FakeSqs):
         def receive_message(self, **arguments: Any) -> dict[str, Any]:
             if not failures:
                 raise ConnectionError("away")

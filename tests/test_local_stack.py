@@ -39,11 +39,13 @@ from linkrunner_webhooks_local.state import LocalStack
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
+    """An embedded AWS for this module: tests that remove what it holds disturb no other module."""
     with embedded_stack("http://127.0.0.1:9") as created:
         yield created
 
 
 def write(folder: Path, resources: str) -> Path:
+    """A template with one parameter and these resources."""
     path = folder / "template.yaml"
     path.write_text(f"Parameters: {{Size: {{Type: Number, Default: 7}}}}\nResources:\n{resources}")
     return path
@@ -240,6 +242,7 @@ def test_empty_removes_everything(stack: Stack) -> None:
 
 
 def message_count(sqs: Any, url: str) -> int:
+    """How many messages a queue holds, in flight or not."""
     answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
     names = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
     return sum(int(answer[name]) for name in names)
@@ -300,6 +303,7 @@ def test_emulator_dies_with_its_parent() -> None:
 
 
 def is_open(aws: Aws) -> bool:
+    """Whether somebody listens at the endpoint."""
     connection = http.client.HTTPConnection(aws.endpoint_url.removeprefix("http://"), timeout=5)
     try:
         connection.connect()
@@ -415,6 +419,7 @@ def test_state_of_a_dead_process_is_no_stack(tmp_path: Path) -> None:
 
 
 def report(stage: Any, outcome: Outcome, **changes: Any) -> Report:
+    """A line of account about one Stripe event."""
     settings = {"source": "stripe", "event_type": "charge.refunded", "event_id": "evt_1"} | changes
     return Report(stage=stage, outcome=outcome, **settings)
 
@@ -431,6 +436,7 @@ def shown(*reports: Report, arrivals: tuple[Arrival, ...] = ()) -> list[list[str
 
 
 def words(text: str) -> list[str]:
+    """The text without its spacing."""
     return text.split()
 
 
@@ -471,7 +477,7 @@ def test_console_does_without_the_embedded_linkrunner() -> None:
         (report("deliver", Outcome.DUPLICATE, event_names=("a",)), "-> a duplicate"),
     ],
 )
-def test_console_says_why(reported: Report, expected: str) -> None:
+def test_the_console_says_why_nothing_was_captured(reported: Report, expected: str) -> None:
     """Everything that was not captured is shown with its reason."""
     assert shown(reported)[0][2:] == words(expected)
 
@@ -506,6 +512,7 @@ def test_console_is_plain_text_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> 
 
 @contextmanager
 def make_run(folder: Path, **changes: str) -> Iterator[subprocess.Popen[str]]:
+    """The process of `make run`, with its state file in this folder."""
     own = {
         "PORT": "0",
         "NO_COLOR": "1",
@@ -527,6 +534,7 @@ def make_run(folder: Path, **changes: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def ready(folder: Path) -> LocalStack:
+    """The stack that the process announces when it listens."""
     local = eventually(lambda: state.read(folder / "stack.json"), seconds=30)
     assert local is not None
     return local
@@ -541,6 +549,7 @@ def stop(process: subprocess.Popen[str]) -> str:
 
 
 def post_checkout(url: str) -> Any:
+    """The answer to a signed checkout session of user_42."""
     sample = {
         "id": "cs_1",
         "object": "checkout.session",
@@ -563,6 +572,7 @@ def post_checkout(url: str) -> Any:
 
 
 def get(request: str | urllib.request.Request) -> Any:
+    """The JSON that is answered."""
     with urllib.request.urlopen(request, timeout=10) as answer:
         return json.loads(answer.read())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import permutations
@@ -21,7 +21,8 @@ from botocore.exceptions import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.embedded import embedded_stack
+from tests.clock import Clock
+from tests.simulation.clock import NOW
 from tests.simulation.table import FakeTable, Item
 
 from linkrunner_webhooks.errors import Unavailable
@@ -31,24 +32,9 @@ from linkrunner_webhooks_local.cloudformation import Stack
 OURS, DONE, BUSY = Standing.OURS, Standing.DONE, Standing.BUSY
 
 
-@dataclass
-class Clock:
-    """Unix time that passes when told to."""
-
-    now: float = 1_800_000_000.25
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    with embedded_stack() as created:
-        yield created
-
-
 @pytest.fixture(scope="module")
 def dynamodb(stack: Stack) -> Any:
+    """A client of the embedded DynamoDB."""
     return stack.aws.client("dynamodb")
 
 
@@ -77,11 +63,12 @@ class Table:
 
 @pytest.fixture(params=["dynamodb", "memory"])
 def table(request: pytest.FixtureRequest) -> Table:
+    """The real claims table, and the one in memory: both must agree."""
     if request.param == "memory":
-        return Table(FakeTable(), "claims", Clock())
+        return Table(FakeTable(), "claims", Clock(NOW + 0.25))
     stack: Stack = request.getfixturevalue("stack")
     name = stack.environment("DeliverFunction")["CLAIMS_TABLE"]
-    return Table(request.getfixturevalue("dynamodb"), name, Clock())
+    return Table(request.getfixturevalue("dynamodb"), name, Clock(NOW + 0.25))
 
 
 # ------------------------------------------------------------------------- one key
@@ -175,7 +162,7 @@ def test_kept_outlives_the_queues() -> None:
     assert KEPT >= (14 + 14 + 4) * 24 * 3600
 
 
-def test_records_expire(table: Table) -> None:
+def test_no_record_expires_before_its_time(table: Table) -> None:
     """DynamoDB is told when it may delete a record, which is never before its time."""
     claims, fact = table.new(), table.keys("a")
     claims.claim(fact, "one")
@@ -279,7 +266,7 @@ def test_a_taken_over_fact_gives_back_only_its_own(table: Table) -> None:
 # ------------------------------------------------------------------------- whose it was
 
 
-def test_remembers_for_whom(table: Table) -> None:
+def test_a_captured_fact_knows_its_user(table: Table) -> None:
     """A captured fact knows its user by any of its keys, and the first key that does decides."""
     claims = table.new()
     claims.claim(table.keys("ab"), "one")
@@ -289,7 +276,7 @@ def test_remembers_for_whom(table: Table) -> None:
     assert claims.user_of(table.keys("xca")) == "user_2"
 
 
-def test_nobody_is_nobody(table: Table) -> None:
+def test_a_fact_that_was_not_captured_has_no_user(table: Table) -> None:
     """Unknown facts, facts in hand and records without a user name nobody."""
     claims = table.new()
     claims.claim(table.keys("a"), "one")
@@ -334,7 +321,7 @@ STEPS = st.lists(
 @given(STEPS)
 def test_never_two_at_once_and_never_again(steps: list[tuple[str, int]]) -> None:
     """However work starts, ends, fails and dies, a fact has one owner, and none once it is done."""
-    table = Table(FakeTable(), "claims", Clock())
+    table = Table(FakeTable(), "claims", Clock(NOW + 0.25))
     claims, holders, done = table.new(), dict[int, float](), False
     # Reports of one fact that name different ids, and one id in common.
     reports = ["m", "am", "mz", "amz"]
@@ -422,14 +409,14 @@ class RepeatingTable(FakeTable):
 
 def test_a_repeated_request_finds_its_own_lease() -> None:
     """When the answer to a claim is lost and the request repeated, the lease found is our own."""
-    table = Table(RepeatingTable(), "claims", Clock())
+    table = Table(RepeatingTable(), "claims", Clock(NOW + 0.25))
     assert table.new().claim(table.keys("ab"), "one") is OURS
 
 
 def test_a_claim_that_failed_half_way_blocks_nobody_for_long() -> None:
     """Keys taken before the table went away are free again when their lease has run out."""
     fake = FakeTable()
-    table = Table(fake, "claims", Clock())
+    table = Table(fake, "claims", Clock(NOW + 0.25))
     put, fake.put_item = fake.put_item, _fails_second(fake.put_item)  # type: ignore[method-assign]
     with pytest.raises(Unavailable):
         table.new().claim(table.keys("ab"), "one")

@@ -131,7 +131,7 @@ class Request:
     body: Any
 
 
-class FakeLinkrunner:
+class LinkrunnerServer:
     """Answers every POST with success, and keeps what it was sent."""
 
     def __init__(self) -> None:
@@ -474,7 +474,7 @@ def journey(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Journey:
     body = stripe_purchase()
     with ExitStack() as stack:
         aws = stack.enter_context(embedded_aws(folder))
-        linkrunner = stack.enter_context(FakeLinkrunner())
+        linkrunner = stack.enter_context(LinkrunnerServer())
         receive = stack.enter_context(receive_function(built, aws, folder))
         deliver = stack.enter_context(deliver_function(built, aws, linkrunner.url, folder))
         forged = receive.invoke(api_event("stripe", body, {"stripe-signature": "t=1,v1=00"}))

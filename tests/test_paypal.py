@@ -46,6 +46,7 @@ def test_the_sandbox_is_known_by_its_certificate(url: str | None, test: bool) ->
 @pytest.mark.parametrize("key", ["id", "event_type"])
 @pytest.mark.parametrize("value", [None, "", 7, "ünïcödé"])
 def test_an_event_has_an_id_and_a_type(key: str, value: Any) -> None:
+    """A body without either, or with one that is no identifier, is malformed."""
     sample = samples.load("paypal", "PAYMENT.CAPTURE.COMPLETED")
     with pytest.raises(Malformed):
         PAYPAL.identify(sample.changed({(key,): value}).webhook())
@@ -67,6 +68,7 @@ def test_an_event_has_an_id_and_a_type(key: str, value: Any) -> None:
     ],
 )
 def test_a_shape_without_what_counts_is_parked(event_type: str, path: str, value: Any) -> None:
+    """Nothing is invented where the amount or the id of a fact is missing."""
     with pytest.raises(Untranslatable):
         translated(event_type, (path, value))
 
@@ -82,6 +84,7 @@ def test_a_refund_without_any_amount_is_parked() -> None:
 
 
 def test_an_order_has_one_currency() -> None:
+    """An order with units in two currencies has no sum and is parked."""
     units = [{"amount": {"currency_code": each, "value": "5.00"}} for each in ("USD", "EUR")]
     with pytest.raises(Untranslatable):
         translated("CHECKOUT.ORDER.APPROVED", ("resource.purchase_units", units))
@@ -89,6 +92,7 @@ def test_an_order_has_one_currency() -> None:
 
 @pytest.mark.parametrize("status", ["PENDING", "DECLINED", "FAILED"])
 def test_a_completed_order_counts_what_was_captured(status: str) -> None:
+    """An order can be completed although its capture is pending or has failed: that is no payment."""
     place = "resource.purchase_units.0.payments.captures.0.status"
     assert translated("CHECKOUT.ORDER.COMPLETED", (place, status)) == ()
 
@@ -107,6 +111,7 @@ def test_a_completed_order_counts_what_was_captured(status: str) -> None:
     ],
 )
 def test_a_refund_links_what_it_refunds(href: str | None, follows: tuple[str, ...]) -> None:
+    """The captured payment is known only from the path of a link; other links name none."""
     (event,) = translated("PAYMENT.CAPTURE.REFUNDED", ("resource.links", [{"href": href}]))
     assert event.follows == follows
 

@@ -14,15 +14,18 @@ from linkrunner_webhooks.provider import Provider
 
 
 def paystack() -> Provider:
+    """The provider."""
     return providers.load("paystack")
 
 
 def unpacked(body: bytes) -> bytes:
+    """The body that is stored."""
     (webhook,) = paystack().unpack(Webhook("paystack", {}, body))
     return webhook.body
 
 
 def with_metadata(owner: str, metadata: object) -> bytes:
+    """A charge whose metadata, at one of its three homes, is this."""
     written: dict[str, Any] = {
         "event": "charge.success",
         "data": {"customer": {}, "transaction": {}},
@@ -49,6 +52,7 @@ def with_metadata(owner: str, metadata: object) -> bytes:
     ],
 )
 def test_metadata_is_an_object_or_absent(owner: str, metadata: object, expected: object) -> None:
+    """JSON in a text is unpacked, and what holds no object is left out."""
     data = json.loads(unpacked(with_metadata(owner, metadata)))["data"]
     home = data if owner == "data" else data[owner]
     assert home.get("metadata") == expected
@@ -57,6 +61,7 @@ def test_metadata_is_an_object_or_absent(owner: str, metadata: object, expected:
 
 @pytest.mark.parametrize("metadata", [{}, {"user_id": "user_42", "price": 1.10}])
 def test_what_needs_nothing_stays_as_it_was_signed(metadata: object) -> None:
+    """A body whose metadata is an object is stored byte for byte."""
     body = with_metadata("data", metadata)
     assert unpacked(body) == body
 
@@ -65,6 +70,7 @@ def test_what_needs_nothing_stays_as_it_was_signed(metadata: object) -> None:
     "body", [b"", b"null", b"[]", b'{"data":[{"metadata":""}]}', b'{"data":1}', b"[" * 100_000]
 )
 def test_what_is_no_event_stays_as_it_is(body: bytes) -> None:
+    """A body of another shape is stored byte for byte, and crashes nothing."""
     assert unpacked(body) == body
 
 

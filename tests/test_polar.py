@@ -69,7 +69,7 @@ def test_polar_accepts_the_standard_way() -> None:
         ("v1,****", False),
     ],
 )
-def test_lists_of_signatures(signature: str, good: bool) -> None:
+def test_one_good_signature_of_a_list_is_enough(signature: str, good: bool) -> None:
     """One good v1 is enough; other versions and what is no base64 are passed over."""
     scheme, webhook = standard()
     written = signature.format(VALUES["signature"])
@@ -91,8 +91,8 @@ def test_lists_of_signatures(signature: str, good: bool) -> None:
         (b64encode(b"a key").decode().rstrip("="), b"a key"),
     ],
 )
-def test_keys(secret: str, decoded: bytes | None) -> None:
-    """The secret as it is written, and what it decodes to if that is anything."""
+def test_a_secret_is_tried_as_written_and_as_decoded(secret: str, decoded: bytes | None) -> None:
+    """A secret is a key as it is written, and another one as it decodes, if it decodes."""
     expected = (secret.encode(), decoded) if decoded else (secret.encode(),)
     assert standard_webhooks_keys(secret) == expected
 

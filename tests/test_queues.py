@@ -32,30 +32,36 @@ SQS_LIMIT = 1024 * 1024
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Stack]:
+    """An embedded AWS for this module."""
     with embedded_stack() as created:
         yield created
 
 
 @pytest.fixture(scope="module")
 def sqs(running: Stack) -> Any:
+    """A client of its queues."""
     return running.aws.client("sqs")
 
 
 @pytest.fixture
 def stack(running: Stack) -> Stack:
+    """The embedded AWS with empty queues."""
     empty(running)
     return running
 
 
 def url(stack: Stack) -> str:
+    """Where the webhooks' queue is."""
     return stack.outputs["WebhookQueueUrl"]
 
 
 def dead_letter_url(stack: Stack) -> str:
+    """Where the dead-letter queue is."""
     return stack.outputs["DeadLetterQueueUrl"]
 
 
 def received(sqs: Any, address: str) -> list[dict[str, Any]]:
+    """Up to ten messages of a queue, with all that is known of them."""
     messages: list[dict[str, Any]] = sqs.receive_message(
         QueueUrl=address,
         MaxNumberOfMessages=10,
@@ -73,6 +79,7 @@ def counted(sqs: Any, address: str) -> tuple[int, int]:
 
 
 def as_message(found: Mapping[str, Any]) -> Message:
+    """A received message as the delivering function gets it."""
     return Message(
         id=found["MessageId"],
         handle=found["ReceiptHandle"],
@@ -84,6 +91,7 @@ def as_message(found: Mapping[str, Any]) -> Message:
 
 
 def delivery_queue(sqs: Any, stack: Stack) -> DeliveryQueue:
+    """The queue as deliver sees it."""
     return DeliveryQueue(sqs, url(stack), dead_letter_url(stack), clock=lambda: NOW)
 
 

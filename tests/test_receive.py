@@ -23,14 +23,17 @@ KNOWN = {"stripe": (SEED,), "shopify": (SEED,)}
 
 
 def purchase() -> Sample:
+    """A Stripe webhook."""
     return samples.load("stripe", "checkout.session.completed")
 
 
 def order() -> Sample:
+    """A Shopify webhook."""
     return samples.load("shopify", "orders/paid")
 
 
 def desk(tables: Mapping[str, Any] = TABLES, **known: tuple[str, ...]) -> Desk:
+    """A receiver with these tables, and these secrets besides those of both providers."""
     return Desk(Config(tables), Secrets(KNOWN | known))
 
 
@@ -142,7 +145,7 @@ def test_test_orders_of_a_real_shop_are_ignored() -> None:
 
 
 @pytest.mark.parametrize("topic", ["customers/data_request", "customers/redact", "shop/redact"])
-def test_privacy_topics(topic: str) -> None:
+def test_a_signed_privacy_request_is_acknowledged(topic: str) -> None:
     """App review demands 2xx for a signed privacy request, and 401 for one that is not."""
     front = desk()
     headers = {**order().headers, "x-shopify-topic": topic}
@@ -278,6 +281,7 @@ def test_large_but_compressible_is_queued() -> None:
 
 
 def refuse() -> None:
+    """The queue does not take the webhook."""
     raise NotStored("the queue did not take the webhook: ServiceUnavailable")
 
 
@@ -292,6 +296,7 @@ def test_what_is_not_stored_is_asked_for_again() -> None:
 
 
 def explode() -> None:
+    """The queue fails in a way nobody thought of."""
     raise RuntimeError("jane.appleseed@example.com")
 
 

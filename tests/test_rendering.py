@@ -23,6 +23,7 @@ MONEY = Money(Decimal("25.99"), "USD")
 
 
 def source(**table: Any) -> Source:
+    """A Stripe source with these settings."""
     found = Config({"stripe": table}).source("stripe")
     assert found is not None
     return found
@@ -35,6 +36,7 @@ def render(
     identity: Identity = IDENTITY,
     **table: Any,
 ) -> dict[str, Any]:
+    """The event data of an event, which is JSON."""
     webhook = Webhook("stripe", {}, b"")
     vars(webhook)["payload"] = payload
     data = event_data(event, kind or event.kind, Opened(webhook, source(**table), identity))
@@ -66,7 +68,7 @@ def test_amount_is_money_that_moved(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_value_is_worth(kind: Kind) -> None:
+def test_value_is_what_an_event_is_worth(kind: Kind) -> None:
     """`value` stands for every event but refunds and disputes, which are worth nothing."""
     data = render(CommerceEvent(kind=kind, money=MONEY))
     assert data.get("value") == (None if kind in WORTH_NOTHING else 25.99)

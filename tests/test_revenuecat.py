@@ -18,6 +18,7 @@ SCHEME = samples.scheme_of(SAMPLE.provider)
 
 
 def with_token(webhook: Webhook, token: str = TOKEN) -> Webhook:
+    """The webhook with a value in Authorization."""
     return replace(webhook, headers={**webhook.headers, "authorization": token})
 
 
@@ -56,8 +57,8 @@ def test_a_token_is_not_asked_for_what_was_changed() -> None:
     assert not accepted(replace(signed, body=signed.body + b" "), SECRET, TOKEN)
 
 
-def test_neither_is_refused() -> None:
-    """Nothing claimed is nothing proved."""
+def test_a_request_that_claims_nothing_is_refused() -> None:
+    """A request with neither a signature nor a token proves nothing."""
     assert not accepted(SAMPLE.webhook(), SECRET, TOKEN)
 
 

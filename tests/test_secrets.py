@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 from botocore.exceptions import (
@@ -16,6 +13,8 @@ from botocore.exceptions import (
     NoCredentialsError,
     ReadTimeoutError,
 )
+from tests.clock import Clock
+from tests.secrets_manager import SecretsManager
 
 from linkrunner_webhooks.errors import Unavailable
 from linkrunner_webhooks.secrets import MAX_AGE, MIN_AGE, Secret, ServerKey, SigningSecrets
@@ -24,46 +23,25 @@ ARN = "arn:aws:secretsmanager:us-east-1:000000000000:secret:key"
 
 
 def refused(code: str) -> ClientError:
+    """What AWS raises when it refuses."""
     return ClientError({"Error": {"Code": code, "Message": "s3cret"}}, "GetSecretValue")
-
-
-@dataclass
-class SecretsManager:
-    """One secret: its value, or the error that reading it gives."""
-
-    value: Any = "one"
-    error: Exception | None = None
-    reads: list[str] = field(default_factory=list)
-
-    def get_secret_value(self, **arguments: str) -> Mapping[str, Any]:
-        self.reads.append(arguments["SecretId"])
-        if self.error is not None:
-            raise self.error
-        return {"SecretString": self.value} if self.value is not None else {"SecretBinary": b"x"}
-
-
-@dataclass
-class Clock:
-    """Seconds that pass when told to."""
-
-    now: float = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
 def manager() -> SecretsManager:
+    """A Secrets Manager in memory."""
     return SecretsManager()
 
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    """A clock that is set by hand."""
+    return Clock(0.0)
 
 
 @pytest.fixture
 def secret(manager: SecretsManager, clock: Clock) -> Secret:
+    """One secret over both."""
     return Secret(manager, ARN, clock=clock)
 
 
@@ -77,7 +55,9 @@ def test_is_read_when_first_needed(secret: Secret, manager: SecretsManager) -> N
     assert manager.reads == [ARN]
 
 
-def test_is_kept(secret: Secret, manager: SecretsManager, clock: Clock) -> None:
+def test_a_value_is_kept_until_it_is_too_old(
+    secret: Secret, manager: SecretsManager, clock: Clock
+) -> None:
     """A value is used until it is older than it may be, to the second."""
     secret.text()
     manager.value = "two"
@@ -188,7 +168,7 @@ def signing(value: object) -> SigningSecrets:
         ("", ()),
     ],
 )
-def test_live_secrets(value: object, expected: tuple[str, ...]) -> None:
+def test_live_secrets_are_a_list_or_a_text(value: object, expected: tuple[str, ...]) -> None:
     """A list in its order or a single text; an empty one is none, because anybody can sign with it."""
     assert signing(value).of("stripe") == expected
 
@@ -247,7 +227,7 @@ def test_the_key_is_plain_text(secret: Secret, manager: SecretsManager, written:
 
 
 @pytest.mark.parametrize("written", ["", " ", "\n", None])
-def test_no_key_yet(
+def test_an_empty_secret_says_what_to_put_where(
     secret: Secret, manager: SecretsManager, clock: Clock, written: str | None
 ) -> None:
     """An empty secret says what to put where, and is used once that happened."""

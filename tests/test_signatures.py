@@ -64,10 +64,12 @@ def signed(scheme: Scheme, body: bytes, secret: str, now: float) -> dict[str, st
 def stripe(
     header: str, body: bytes = STRIPE_BODY, *, now: float = STRIPE_TIME, secret: str = STRIPE_SECRET
 ) -> bool:
+    """Whether Stripe's scheme accepts this header."""
     return accepted(STRIPE, {"stripe-signature": header}, body, secret, now=now)
 
 
 def shopify(headers: Mapping[str, str], body: bytes = SHOPIFY_BODY) -> bool:
+    """Whether Shopify's scheme accepts these headers."""
     return accepted(SHOPIFY, headers, body, SHOPIFY_SECRET)
 
 
@@ -77,7 +79,7 @@ GOOD = f"t={STRIPE_TIME},v1={STRIPE_V1}"
 # ------------------------------------------------------------------------------- Stripe
 
 
-def test_stripe_vector() -> None:
+def test_stripes_own_vector_is_accepted() -> None:
     """The vector that Stripe's own SDKs accept is accepted."""
     assert len(STRIPE_BODY) == 344
     assert stripe(GOOD)
@@ -149,7 +151,7 @@ def test_stripe_secret_is_used_with_its_prefix() -> None:
 # ------------------------------------------------------------------------------- Shopify
 
 
-def test_shopify_vector() -> None:
+def test_shopifys_own_vector_is_accepted() -> None:
     """The vector that Shopify's own SDK accepts is accepted."""
     assert len(SHOPIFY_BODY) == 330
     assert shopify({"x-shopify-hmac-sha256": SHOPIFY_HMAC})

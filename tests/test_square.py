@@ -25,6 +25,7 @@ def test_the_url_has_to_be_configured() -> None:
 
 @pytest.mark.parametrize("url", ["", "hooks.example.com/webhooks/square", " https://x", 7])
 def test_what_is_no_url_is_refused_early(url: Any) -> None:
+    """A setting that is no http(s) URL is an error when the configuration is read."""
     with pytest.raises(ConfigError, match="notification_url"):
         Config({"square": {"notification_url": url}}).source("square")
 
@@ -41,6 +42,7 @@ def test_what_is_no_url_is_refused_early(url: Any) -> None:
     ],
 )
 def test_every_byte_of_the_url_is_signed(url: str) -> None:
+    """A configured URL that differs in anything from the registered one verifies nothing."""
     webhook = samples.load("square", "payment.updated").signed()
     assert accepted(webhook, URL)
     assert not accepted(webhook, url)
@@ -64,13 +66,15 @@ def test_the_older_signature_proves_nothing() -> None:
     ("environment", "test"),
     [("Sandbox", True), ("sandbox", True), ("Production", False), ("", False), (None, False)],
 )
-def test_the_environment(environment: str | None, test: bool) -> None:
+def test_the_environment_header_marks_the_sandbox(environment: str | None, test: bool) -> None:
+    """Only the header says that a webhook is a sandbox's; without it the webhook is real."""
     headers = {} if environment is None else {"square-environment": environment}
     webhook = Webhook("square", headers, samples.load("square", "payment.updated").raw())
     assert SQUARE.identify(webhook).test is test
 
 
 def test_a_webhook_of_the_first_version_is_malformed() -> None:
+    """The flat bodies of Square's first API have no event id."""
     body = (
         b'{"merchant_id":"M1","location_id":"L1","event_type":"PAYMENT_UPDATED","entity_id":"P1"}'
     )
@@ -102,12 +106,14 @@ def translated(event_type: str, path: str, value: Any) -> tuple[CommerceEvent, .
     ],
 )
 def test_a_shape_without_what_counts_is_parked(event_type: str, path: str, value: Any) -> None:
+    """Nothing is invented where the amount or the id of a fact is missing."""
     with pytest.raises(Untranslatable):
         translated(event_type, path, value)
 
 
 @pytest.mark.parametrize("made", [None, "", "2025-11-18", "yesterday", "2025-11-18T11:06:30Z"])
 def test_a_payment_of_unknown_age_counts(made: str | None) -> None:
+    """Without a readable date a payment is taken for a new one."""
     assert len(translated("payment.updated", "payment.created_at", made)) == 1
 
 
@@ -117,5 +123,6 @@ def test_an_old_payment_was_counted_when_it_was_new() -> None:
 
 
 def test_a_refund_of_an_unknown_payment_follows_none() -> None:
+    """A refund that names no payment is reported without one."""
     (event,) = translated("refund.updated", "refund.payment_id", None)
     assert event.follows == ()

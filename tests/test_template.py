@@ -47,16 +47,19 @@ _Loader.add_multi_constructor("!", _intrinsic)
 
 @cache
 def template() -> Node:
+    """The template as it is written, with CloudFormation's tags as plain nodes."""
     loaded = yaml.load((ROOT / "template.yaml").read_text("utf-8"), Loader=_Loader)  # noqa: S506
     assert isinstance(loaded, dict)
     return loaded
 
 
 def resources(kind: str) -> dict[str, Node]:
+    """The resources of one type, by name."""
     return {name: r for name, r in template()["Resources"].items() if r["Type"] == kind}
 
 
 def resource(name: str) -> Node:
+    """One resource."""
     found = template()["Resources"][name]
     assert isinstance(found, dict)
     return found
@@ -80,6 +83,7 @@ def target(value: Any) -> str:
 
 
 def listed(value: Any) -> list[Any]:
+    """The value as a list: YAML writes one alone without brackets."""
     return value if isinstance(value, list) else [value]
 
 

@@ -36,7 +36,7 @@ json_values = st.recursive(
         ("użytkownik", "użytkownik"),
     ],
 )
-def test_usable_ids(value: object, user: str) -> None:
+def test_texts_and_integers_are_ids(value: object, user: str) -> None:
     """A non-empty text or an integer is an id."""
     assert usable(value) == user
 
@@ -79,7 +79,7 @@ def test_usable_ids(value: object, user: str) -> None:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, int) else repr(value)[:40],
 )
-def test_unusable_ids(value: object) -> None:
+def test_contacts_and_words_for_nothing_are_no_ids(value: object) -> None:
     """Nothing, words for nothing, other types, addresses and phone numbers are no ids."""
     assert usable(value) is None
 
@@ -93,7 +93,7 @@ def test_unusable_ids(value: object) -> None:
         "tel:+15550101234",
     ],
 )
-def test_dressed_up_contacts(value: str) -> None:
+def test_a_dressed_up_contact_is_no_id(value: str) -> None:
     """An address does not become an id by what stands around it."""
     assert usable(value) is None
 
@@ -174,7 +174,7 @@ def test_wrong_expressions_are_config_errors(expression: str) -> None:
 @pytest.mark.parametrize(
     "text", ["jane@example.com", "+15550101234", "+1 555 010 1234", " jane@example.com "]
 )
-def test_contacts(text: str) -> None:
+def test_addresses_and_phone_numbers_are_contacts(text: str) -> None:
     """Addresses and international phone numbers are recognised."""
     assert is_contact(text)
 

@@ -19,7 +19,7 @@ from linkrunner_webhooks.secrets import Secret, ServerKey
 from linkrunner_webhooks.telemetry import observe as observe_in_lambda
 
 # At exactly the limit, a request that is late and the next on time are one too many in a second.
-_HEADROOM = 0.98
+HEADROOM = 0.98
 
 Deliver = Callable[[dict[str, Any], Callable[[], float]], dict[str, Any]]
 
@@ -36,7 +36,7 @@ def build(environment: Environment, *, observe: Callable[[Report], None]) -> Del
         capture=LinkrunnerClient(
             wiring.setting(environment, "LINKRUNNER_BASE_URL"),
             ServerKey(Secret(secrets, wiring.setting(environment, "LINKRUNNER_KEY_SECRET_ARN"))),
-            Pace(wiring.positive(environment, "REQUESTS_PER_SECOND") / copies * _HEADROOM),
+            Pace(wiring.positive(environment, "REQUESTS_PER_SECOND") / copies * HEADROOM),
         ),
         once=Claims(table, wiring.setting(environment, "CLAIMS_TABLE")),
         queue=DeliveryQueue(
@@ -50,13 +50,14 @@ def build(environment: Environment, *, observe: Callable[[Report], None]) -> Del
     )
 
     def deliver(event: dict[str, Any], remaining: Callable[[], float]) -> dict[str, Any]:
-        kept = deliverer.deliver([_message(record) for record in event["Records"]], remaining)
+        kept = deliverer.deliver([message_of(record) for record in event["Records"]], remaining)
         return {"batchItemFailures": [{"itemIdentifier": id} for id in kept]}
 
     return deliver
 
 
-def _message(record: dict[str, Any]) -> Message:
+def message_of(record: dict[str, Any]) -> Message:
+    """The message of one record of Lambda's event."""
     system = record["attributes"]
     return Message(
         id=record["messageId"],

@@ -12,6 +12,7 @@ from tests.samples import Sample, load
 
 
 def stripe(event_type: str, **fields: Any) -> Sample:
+    """The sample of a type with other values in its object."""
     sample = load("stripe", event_type)
     sample.body["data"]["object"] |= fields
     return sample
@@ -43,6 +44,7 @@ def payment_reports(number: int, minor: int, currency: str, user: str | None) ->
 
 
 def charge_refunded(number: int, minor: int, before: int, amount: int, user: str | None) -> Sample:
+    """A refund of `amount` after `before` was refunded already; the body says only the sum."""
     sample = stripe(
         "charge.refunded",
         id=f"ch_{number}",
@@ -60,6 +62,7 @@ def charge_refunded(number: int, minor: int, before: int, amount: int, user: str
 def invoice_paid(
     event_type: str, number: int, minor: int, currency: str, user: str, *, old: bool
 ) -> Sample:
+    """The invoice of one period of a subscription; `old` is its shape before Stripe's basil version."""
     sample = stripe(event_type, id=f"in_{number}", amount_paid=minor, currency=currency)
     invoice = sample.body["data"]["object"]
     details = {"subscription": f"sub_{number}", "metadata": {"linkrunner_user_id": user}}
@@ -85,6 +88,7 @@ def invoice_paid(
 
 
 def order(event_type: str, id: int, amount: Decimal, currency: str, user: str) -> Sample:
+    """An order of this amount, which names its user in a note attribute."""
     sample = load("shopify", event_type)
     money = {"amount": str(amount), "currency_code": currency}
     sample.body.update(
@@ -100,6 +104,7 @@ def order(event_type: str, id: int, amount: Decimal, currency: str, user: str) -
 
 
 def order_paid_back(order_id: int, amount: Decimal, currency: str) -> Sample:
+    """A refund of an order, which names no user."""
     sample = load("shopify", "refunds/create")
     id = order_id + 1_000_000_000
     sample.body.update(id=id, admin_graphql_api_id=f"gid://shopify/Refund/{id}", order_id=order_id)

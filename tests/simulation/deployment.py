@@ -21,5 +21,5 @@ BATCH = int(_SOURCE["BatchSize"])
 COPIES = int(_SOURCE["ScalingConfig"]["MaximumConcurrency"])
 
 # Private to the function; a deliverer built anew of the same parts takes them from here.
-HEADROOM = deliver_function._HEADROOM
-message_of = deliver_function._message
+HEADROOM = deliver_function.HEADROOM
+message_of = deliver_function.message_of
