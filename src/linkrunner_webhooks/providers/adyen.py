@@ -1,11 +1,12 @@
 """Adyen standard webhooks. https://docs.adyen.com/development-resources/webhooks
 
-A request may hold several items, each signed by itself over eight of its values; `unpack` makes a webhook of
-each. Adyen holds everything back until a request is accepted, so whatever is authentic is. Values are texts,
-also `success` and `live`; amounts are integers in the smallest unit. Keys of additionalData contain dots.
+A request may hold several items. Each item has a signature of its own, over eight of its values; `unpack`
+makes one webhook of each. Adyen sends nothing else until a request is accepted, so every authentic request
+is accepted. Values are texts, also `success` and `live`. Amounts are integers in the smallest unit. Keys of
+additionalData contain dots.
 
-Which type reports the money: AUTHORISATION, because most merchants capture automatically. CAPTURE is for who
-captures by hand, and shares the payment's reference, unless payments are captured in parts.
+Which type reports the money: AUTHORISATION, because most merchants capture automatically. CAPTURE is for
+merchants who capture by hand. It shares the payment's reference, unless payments are captured in parts.
 """
 
 from __future__ import annotations
@@ -18,20 +19,29 @@ from typing import Annotated
 from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from linkrunner_webhooks.errors import Malformed, Untranslatable
+from linkrunner_webhooks.errors import Malformed
 from linkrunner_webhooks.model import CommerceEvent, Identity, Kind, Webhook
 from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.provider import Context, Options, Provider
-from linkrunner_webhooks.reading import Id, OptionalId, Payload, iso_time, name
+from linkrunner_webhooks.reading import (
+    Id,
+    OptionalId,
+    Part,
+    Payload,
+    homes,
+    iso_time,
+    known,
+    name,
+)
 from linkrunner_webhooks.signatures.signed_items import SignedItems
 
 _ITEMS, _ITEM = "notificationItems", "NotificationRequestItem"
-# Where Adyen's own table differs from ISO 4217; the ones of CLP and CVE are unconfirmed.
+# The currencies for which Adyen's table differs from ISO 4217; CLP and CVE are unconfirmed.
 _EXPONENTS = {"CLP": 2, "CVE": 0, "IDR": 0, "ISK": 2}
 
 
 def identify(webhook: Webhook) -> Identity:
-    """Several events of a payment share its reference; some have a file name or nothing at all for one."""
+    """Several events of a payment share its reference. In some types it is a file name, or missing."""
     try:
         body = json.loads(webhook.body)
         item = dict(body[_ITEMS][0][_ITEM])
@@ -54,7 +64,7 @@ def _name(value: object) -> str | None:
 
 
 def unpack(webhook: Webhook) -> tuple[Webhook, ...]:
-    """A webhook for each item; a single one stays as it was sent."""
+    """One webhook for each item. A request with a single item stays as it was sent."""
     try:
         body = json.loads(webhook.body)
         items = body[_ITEMS]
@@ -67,7 +77,10 @@ def unpack(webhook: Webhook) -> tuple[Webhook, ...]:
 
 
 class AdyenOptions(Options):
-    """`partial_captures`: payments are captured in parts, so CAPTURE reports money and AUTHORISATION none."""
+    """`partial_captures`: payments are captured in parts, and CAPTURE reports the money of each part.
+
+    AUTHORISATION then reports no money.
+    """
 
     partial_captures: bool = False
 
@@ -99,8 +112,7 @@ provider = Provider(
     options=AdyenOptions,
     user_id=(
         # Metadata comes back under flat keys (unconfirmed naming).
-        f'{_ADDITIONAL}."metadata.linkrunner_user_id"',
-        f'{_ADDITIONAL}."metadata.user_id"',
+        *homes(f'{_ADDITIONAL}."metadata.{{}}"'),
         f"{_ADDITIONAL}.shopperReference",
         f'{_ADDITIONAL}."recurring.shopperReference"',
         f'{_ADDITIONAL}."tokenization.shopperReference"',
@@ -122,7 +134,7 @@ AUTHORISATIONs, each reported with its part; ORDER_CLOSED reports the whole, so 
 
 
 def _unambiguous(reference: str | None) -> str | None:
-    """Values are signed joined by colons: with one inside, the same signature would fit other values."""
+    """The signed values are joined by colons: with a colon inside, other values have the same signature."""
     if reference and ":" in reference:
         raise ValueError("a reference holds a colon")
     return reference
@@ -133,12 +145,12 @@ class _Adyen(Payload):
 
 
 class Amount(_Adyen):
-    value: int
-    currency: str
+    value: int | None = None
+    currency: str | None = None
 
 
 class AdditionalData(_Adyen):
-    """None of it is signed: it may say what happened, and not how much."""
+    """Nothing in it is signed: it may decide the kind of an event, but not an amount."""
 
     action: str | None = Field(default=None, alias="modification.action")
     recurring_processing_model: str | None = None
@@ -150,9 +162,9 @@ class Item(_Adyen):
     original_reference: Annotated[OptionalId, AfterValidator(_unambiguous)] = None
     merchant_reference: OptionalId = None
     payment_method: str | None = None
-    amount: Amount | None = None
+    amount: Part[Amount] = Amount()
     success: str | None = None
-    additional_data: AdditionalData | None = None
+    additional_data: Part[AdditionalData] = AdditionalData()
 
     @property
     def failed(self) -> bool:
@@ -164,33 +176,56 @@ class Item(_Adyen):
 
     @property
     def payment(self) -> str:
-        """The reference of the payment, which later events call the original one."""
+        """The reference of the payment, which later events call the original reference."""
         return self.original_reference or self.psp_reference
 
     @property
     def money(self) -> Money:
-        if self.amount is None:
-            raise Untranslatable("the item has no amount")
         return Money.from_minor(self.amount.value, self.amount.currency, _EXPONENTS)
 
     @property
     def worth(self) -> Money | None:
-        """The amount where it is not the point, and often zero."""
-        return self.money if self.amount and self.amount.value else None
+        """The amount in events that move no money; it is often zero there."""
+        return self.money if self.amount.value else None
 
     @property
-    def renews(self) -> bool:
-        """A payment of a subscription without the shopper; not everybody has Adyen say who was there."""
-        data = self.additional_data or AdditionalData()
-        present = data.shopper_interaction not in (None, "ContAuth")
-        return data.recurring_processing_model == "Subscription" and not present
+    def payment_kind(self) -> Kind:
+        """A payment of a subscription is a renewal, unless the body says that the shopper was there."""
+        data = self.additional_data
+        shopper_there = data.shopper_interaction not in (None, "ContAuth")
+        renewal = data.recurring_processing_model == "Subscription" and not shopper_there
+        return Kind.SUBSCRIPTION_RENEWED if renewal else Kind.PURCHASE_COMPLETED
+
+    def event(
+        self,
+        kind: Kind,
+        transactions: tuple[str, ...],
+        money: Money | None,
+        follows: tuple[str, ...] = (),
+    ) -> CommerceEvent:
+        return CommerceEvent(
+            kind=kind,
+            money=money,
+            transactions=transactions,
+            follows=follows,
+            order_id=self.merchant_reference or self.payment,
+            payment_method=self.payment_method,
+        )
+
+    def went_back(self, kind: Kind) -> CommerceEvent:
+        # A partial capture is a payment of its own; CAPTURE_FAILED has the reference of that capture.
+        paid_by = known(self.payment, self.psp_reference)
+        return self.event(kind, (self.psp_reference,), self.money, paid_by)
+
+    def ended(self, kind: Kind) -> CommerceEvent:
+        return self.event(kind, (self.payment,), self.worth, (self.payment,))
 
 
 class HeldItem(Payload):
     item: Item = Field(alias="NotificationRequestItem")
 
 
-class Notification(_Adyen):
+class Event(_Adyen):
     notification_items: tuple[HeldItem]
 
     @property
@@ -198,17 +233,7 @@ class Notification(_Adyen):
         return self.notification_items[0].item
 
 
-def _event(
-    item: Item, kind: Kind, money: Money | None, transaction: str, *follows: str
-) -> CommerceEvent:
-    return CommerceEvent(
-        kind=kind,
-        money=money,
-        transactions=(transaction,),
-        follows=follows,
-        order_id=item.merchant_reference or item.payment,
-        payment_method=item.payment_method,
-    )
+# Payments
 
 
 @provider.on(
@@ -217,78 +242,70 @@ def _event(
     Kind.SUBSCRIPTION_RENEWED,
     besides={Kind.PAYMENT_FAILED: True, Kind.PURCHASE_INITIATED: False},
 )
-def authorised(event: Notification, context: Context) -> Iterator[CommerceEvent]:
+def authorised(event: Event, context: Context) -> Iterator[CommerceEvent]:
     item = event.item
-    # Nothing is authorised to check a card or to store it.
+    # An amount of zero only checks a card or stores it.
     if item.succeeded and item.money.amount:
-        kind = Kind.SUBSCRIPTION_RENEWED if item.renews else Kind.PURCHASE_COMPLETED
-        if context.options.partial_captures:
-            kind = Kind.PURCHASE_INITIATED
-        yield _event(item, kind, item.money, item.psp_reference)
+        kind = Kind.PURCHASE_INITIATED if context.options.partial_captures else item.payment_kind
+        yield item.event(kind, (item.psp_reference,), item.money)
     elif item.failed:
-        yield _event(item, Kind.PAYMENT_FAILED, item.worth, item.psp_reference)
+        yield item.event(Kind.PAYMENT_FAILED, (item.psp_reference,), item.worth)
 
 
 @provider.off("CAPTURE", Kind.PURCHASE_COMPLETED, Kind.SUBSCRIPTION_RENEWED)
-def captured(event: Notification, context: Context) -> Iterator[CommerceEvent]:
+def captured(event: Event, context: Context) -> Iterator[CommerceEvent]:
     item = event.item
     if item.succeeded:
-        kind = Kind.SUBSCRIPTION_RENEWED if item.renews else Kind.PURCHASE_COMPLETED
-        # AUTHORISATION reports the same money, unless this is only a part of it.
+        # AUTHORISATION reports the same money, unless the capture is only a part of it.
         fact = item.psp_reference if context.options.partial_captures else item.payment
-        yield _event(item, kind, item.money, fact, item.payment)
-
-
-@provider.off("ORDER_CLOSED", Kind.PURCHASE_COMPLETED)
-def order_closed(event: Notification, context: Context) -> Iterator[CommerceEvent]:
-    if event.item.succeeded:
-        yield _event(event.item, context.kind, event.item.money, event.item.psp_reference)
-
-
-@provider.on("CAPTURE_FAILED", Kind.PURCHASE_REVERSED)
-def capture_failed(event: Notification, context: Context) -> Iterator[CommerceEvent]:
-    if event.item.succeeded:
-        yield _returned(event.item, context.kind)
-
-
-@provider.on("REFUND", Kind.PURCHASE_REFUNDED, Kind.REFUND_FAILED)
-@provider.on("REFUND_WITH_DATA", Kind.PURCHASE_REFUNDED, Kind.REFUND_FAILED)
-def refunded(event: Notification, context: Context) -> Iterator[CommerceEvent]:
-    # Each refund has a reference and an amount of its own. It may still fail days after its success.
-    item = event.item
-    if item.succeeded or item.failed:
-        yield _returned(item, Kind.REFUND_FAILED if item.failed else Kind.PURCHASE_REFUNDED)
-
-
-@provider.on("REFUND_FAILED", Kind.REFUND_FAILED)
-@provider.on("REFUNDED_REVERSED", Kind.REFUND_FAILED)
-def refund_failed(event: Notification, context: Context) -> Iterator[CommerceEvent]:
-    yield _returned(event.item, context.kind)
-
-
-def _returned(item: Item, kind: Kind) -> CommerceEvent:
-    # A capture of a part is a payment of its own, and what fails has its reference.
-    paid_by = dict.fromkeys((item.payment, item.psp_reference))
-    return _event(item, kind, item.money, item.psp_reference, *paid_by)
+        yield item.event(item.payment_kind, (fact,), item.money, (item.payment,))
 
 
 @provider.on("CANCELLATION", Kind.PURCHASE_CANCELLED)
 @provider.on("TECHNICAL_CANCEL", Kind.PURCHASE_CANCELLED)
-def cancelled(event: Notification, context: Context) -> Iterator[CommerceEvent]:
+def cancelled(event: Event, context: Context) -> Iterator[CommerceEvent]:
     if event.item.succeeded:
-        yield _cancelled(event.item)
+        yield event.item.ended(context.kind)
+
+
+@provider.off("OFFER_CLOSED", Kind.CHECKOUT_ABANDONED)
+@provider.off("EXPIRE", Kind.PAYMENT_EXPIRED)
+def expired(event: Event, context: Context) -> Iterator[CommerceEvent]:
+    if not event.item.failed:
+        yield event.item.ended(context.kind)
+
+
+# Refunds and disputes
+
+
+@provider.on("REFUND", Kind.PURCHASE_REFUNDED, Kind.REFUND_FAILED)
+@provider.on("REFUND_WITH_DATA", Kind.PURCHASE_REFUNDED, Kind.REFUND_FAILED)
+def refunded(event: Event, context: Context) -> Iterator[CommerceEvent]:
+    # Each refund has a reference and an amount of its own. It can still fail days after its success.
+    item = event.item
+    if item.succeeded or item.failed:
+        yield item.went_back(Kind.REFUND_FAILED if item.failed else Kind.PURCHASE_REFUNDED)
+
+
+@provider.on("REFUND_FAILED", Kind.REFUND_FAILED)
+@provider.on("REFUNDED_REVERSED", Kind.REFUND_FAILED)
+def refund_failed(event: Event, context: Context) -> Iterator[CommerceEvent]:
+    yield event.item.went_back(context.kind)
+
+
+@provider.on("CAPTURE_FAILED", Kind.PURCHASE_REVERSED)
+def capture_failed(event: Event, context: Context) -> Iterator[CommerceEvent]:
+    if event.item.succeeded:
+        yield event.item.went_back(context.kind)
 
 
 @provider.on("CANCEL_OR_REFUND", Kind.PURCHASE_CANCELLED, Kind.PURCHASE_REFUNDED)
-def cancelled_or_refunded(event: Notification, context: Context) -> Iterator[CommerceEvent]:
+def cancelled_or_refunded(event: Event, context: Context) -> Iterator[CommerceEvent]:
     item = event.item
-    if item.succeeded:
-        refund = item.additional_data is not None and item.additional_data.action == "refund"
-        yield _returned(item, Kind.PURCHASE_REFUNDED) if refund else _cancelled(item)
-
-
-def _cancelled(item: Item) -> CommerceEvent:
-    return _event(item, Kind.PURCHASE_CANCELLED, item.worth, item.payment, item.payment)
+    if item.succeeded and item.additional_data.action == "refund":
+        yield item.went_back(Kind.PURCHASE_REFUNDED)
+    elif item.succeeded:
+        yield item.ended(Kind.PURCHASE_CANCELLED)
 
 
 @provider.on("CHARGEBACK", Kind.DISPUTE_OPENED)
@@ -297,16 +314,18 @@ def _cancelled(item: Item) -> CommerceEvent:
 @provider.on("CHARGEBACK_REVERSED", Kind.DISPUTE_WON)
 @provider.on("SECOND_CHARGEBACK", Kind.DISPUTE_LOST)
 @provider.on("PREARBITRATION_LOST", Kind.DISPUTE_LOST)
-def disputed(event: Notification, context: Context) -> Iterator[CommerceEvent]:
-    # All reports of a dispute have the dispute's reference. A payment can have several: one for each capture.
+def disputed(event: Event, context: Context) -> Iterator[CommerceEvent]:
+    # All events of a dispute have its reference. A payment can have several disputes: one for each capture.
     item = event.item
     if not item.failed:
-        yield _event(item, context.kind, item.money, item.psp_reference, item.payment)
+        yield item.event(context.kind, (item.psp_reference,), item.money, (item.payment,))
 
 
-@provider.off("OFFER_CLOSED", Kind.CHECKOUT_ABANDONED)
-@provider.off("EXPIRE", Kind.PAYMENT_EXPIRED)
-def ended(event: Notification, context: Context) -> Iterator[CommerceEvent]:
+# Orders
+
+
+@provider.off("ORDER_CLOSED", Kind.PURCHASE_COMPLETED)
+def order_closed(event: Event, context: Context) -> Iterator[CommerceEvent]:
     item = event.item
-    if not item.failed:
-        yield _event(item, context.kind, item.worth, item.payment, item.payment)
+    if item.succeeded:
+        yield item.event(context.kind, (item.psp_reference,), item.money)

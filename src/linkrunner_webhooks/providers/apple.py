@@ -1,18 +1,19 @@
 """App Store Server Notifications, version 2. https://developer.apple.com/documentation/appstoreservernotifications
 
-The body is one signed payload (JWS), in which the transaction and the renewal are signed again; `unpack`
-turns it into what it says before it is stored. A type's meaning is completed by its subtype. Prices are
-thousandths of every currency, also of those without decimals; Apple says that they are not for accounting.
+The body is one signed payload (JWS). Inside it the transaction and the renewal are signed again; `unpack`
+replaces all three by their plain JSON before the webhook is stored. Some types mean different things with
+different subtypes. Prices are thousandths of every currency, also of currencies without decimals. Apple says
+that they are not for accounting.
 
-Every charge has a `transactionId` of its own and is reported by one notification; `originalTransactionId` is
-the first one of a subscription and stands for it.
+Which type reports the money: every charge has a `transactionId` of its own and is reported by one
+notification. `originalTransactionId` is the first transaction of a subscription and identifies it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import ROUND_HALF_UP, Decimal
 
 from pydantic import ConfigDict, Field
@@ -22,15 +23,27 @@ from linkrunner_webhooks.errors import Malformed, Untranslatable
 from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
 from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.provider import Context, Provider
-from linkrunner_webhooks.reading import Id, OptionalId, Payload, epoch_ms, name, parse
+from linkrunner_webhooks.reading import (
+    EACH_TIME,
+    Id,
+    OptionalId,
+    Part,
+    Payload,
+    epoch_ms,
+    first,
+    known,
+    name,
+    parse,
+    present,
+)
 from linkrunner_webhooks.signatures.jws import Claims, SignedPayload
 
-# Others are a developer's own machine, which signs with a key of its own.
+# In other environments the developer's machine signs, with a key of its own.
 _ENVIRONMENTS = ("Production", "Sandbox")
 
 
 def part_of(payload: Claims) -> Claims:
-    """The one part of four that says what a notification is about. Raises ValueError when there is none."""
+    """The part that is there, of the four that a notification can have. Raises ValueError without one."""
     for member in ("data", "appData", "summary", "externalPurchaseToken"):
         if isinstance(part := payload.get(member), dict):
             return part
@@ -38,9 +51,9 @@ def part_of(payload: Claims) -> Claims:
 
 
 def is_meant(part: Claims, app: str) -> bool:
-    """Whether a part is about the configured `<bundle id>` or `<bundle id>/<app id>`.
+    """Whether a part is about the configured app, `<bundle id>` or `<bundle id>/<app id>`.
 
-    The app id is named in production only.
+    Only production notifications name the app id.
     """
     bundle_id, _, app_id = app.partition("/")
     environment = part.get("environment") or _implied_environment(part)
@@ -50,7 +63,7 @@ def is_meant(part: Claims, app: str) -> bool:
 
 
 def _implied_environment(part: Claims) -> str:
-    """Tokens of external purchases say it in their id."""
+    """Tokens of external purchases have no environment; the ids of sandbox tokens begin with SANDBOX."""
     sandbox = str(part.get("externalPurchaseId") or "").startswith("SANDBOX")
     return "Sandbox" if sandbox else "Production"
 
@@ -67,7 +80,7 @@ _SIGNED_BY_APPLE = SignedPayload(
     agreeing=("bundleId", "environment"),
     meant=is_meant,
 )
-# A transaction this much older than its notification was reported by another one.
+# A charge that is older than this was reported by an earlier notification.
 _NEW = timedelta(days=1)
 
 
@@ -97,7 +110,7 @@ class Head(_Apple):
 
 
 def identify(webhook: Webhook) -> Identity:
-    """A notification that is sent again keeps its UUID and its date."""
+    """A retry keeps the UUID and the date of the notification."""
     head = parse(Head, webhook)
     return Identity(
         event_id=name(head.notification_uuid, "notification UUID"),
@@ -108,7 +121,7 @@ def identify(webhook: Webhook) -> Identity:
 
 
 def unpack(webhook: Webhook) -> tuple[Webhook, ...]:
-    """What was signed, as plain JSON."""
+    """The signed payload as plain JSON."""
     try:
         return (replace(webhook, body=_SIGNED_BY_APPLE.unpack(webhook.body)),)
     except ValueError:
@@ -142,7 +155,7 @@ counts twice. Prices are what Apple names, which it says are not for accounting.
 
 
 class Transaction(_Apple):
-    """One charge, or the free start of one."""
+    """A charge, or the free start of a trial."""
 
     transaction_id: Id
     original_transaction_id: OptionalId = None
@@ -161,7 +174,7 @@ class Transaction(_Apple):
 
     @property
     def shared(self) -> bool:
-        """Of a family member: it carries a price that only the one who shares it has paid."""
+        """Whether it belongs to a family member: its price was paid by the member who shares."""
         return self.in_app_ownership_type == "FAMILY_SHARED"
 
     @property
@@ -171,15 +184,12 @@ class Transaction(_Apple):
 
     @property
     def money(self) -> Money | None:
-        """Nothing for what is free, and for old transactions, which come without a price.
-
-        The price is that of the whole quantity (unconfirmed).
-        """
+        """The price of the whole quantity (unconfirmed). Free and old transactions have none."""
         return _money(Decimal(self.price), self.currency) if self.price else None
 
     @property
     def refunded(self) -> Money | None:
-        """A part of the price in thousandths of a percent; without one, all of it."""
+        """The refunded part of the price: a percentage in thousandths; all of it without one."""
         percentage = 100_000 if self.revocation_percentage is None else self.revocation_percentage
         if not 0 <= percentage <= 100_000:
             raise Untranslatable("the refunded part is not a part")
@@ -188,7 +198,7 @@ class Transaction(_Apple):
 
     @property
     def refund_id(self) -> str:
-        """A refund can be reversed and then be made again; each time it has another date."""
+        """The id with the date: after a reversal a transaction can be refunded again, at another date."""
         parts = (self.transaction_id, self.revocation_date)
         return ":".join(str(part) for part in parts if part is not None)
 
@@ -197,15 +207,47 @@ class Transaction(_Apple):
         renewable = self.type == "Auto-Renewable Subscription"
         return self.original_transaction_id if renewable else None
 
-    @property
-    def items(self) -> tuple[Item, ...]:
-        quantity = 1 if self.quantity is None else self.quantity
-        return (Item(content_id=self.product_id, product_id=self.product_id, quantity=quantity),)
+    def event(
+        self, kind: Kind, transactions: tuple[str, ...], plan_id: str | None = None
+    ) -> CommerceEvent:
+        # Without money: the price is that of the period that is paid already.
+        return CommerceEvent(
+            kind=kind,
+            transactions=transactions,
+            subscription_id=self.subscription_id,
+            plan_id=first(plan_id, self.product_id),
+        )
+
+    def bought(self, kind: Kind) -> CommerceEvent:
+        return replace(
+            self._order(kind, (self.transaction_id,)),
+            money=self.money,
+            occurred_at=epoch_ms(self.purchase_date),
+            coupon=self.offer_identifier,
+        )
+
+    def went_back(self, kind: Kind, transactions: tuple[str, ...]) -> CommerceEvent:
+        return replace(
+            self._order(kind, transactions),
+            money=self.refunded,
+            # The user may be known by the first charge of the subscription only.
+            follows=known(self.transaction_id, self.original_transaction_id),
+        )
+
+    def _order(self, kind: Kind, transactions: tuple[str, ...]) -> CommerceEvent:
+        return CommerceEvent(
+            kind=kind,
+            transactions=transactions,
+            order_id=self.transaction_id,
+            subscription_id=self.subscription_id,
+            plan_id=self.product_id if self.subscription_id else None,
+            items=(Item.product(self.product_id, self.quantity),),
+        )
 
 
 def _money(thousandths: Decimal, currency: str | None) -> Money:
     whole = thousandths.quantize(Decimal(1), ROUND_HALF_UP)
-    return Money(whole.scaleb(-3), currency or "")
+    return Money.of(whole.scaleb(-3), currency)
 
 
 class Renewal(_Apple):
@@ -214,162 +256,115 @@ class Renewal(_Apple):
 
 class Data(_Apple):
     transaction: Transaction | None = Field(default=None, alias="signedTransactionInfo")
-    renewal: Renewal | None = Field(default=None, alias="signedRenewalInfo")
+    renewal: Part[Renewal] = Field(default=Renewal(), alias="signedRenewalInfo")
 
 
-class Notification(_Apple):
+class Event(_Apple):
     subtype: str | None = None
-    data: Data | None = None
+    data: Part[Data] = Data()
 
     @property
     def transaction(self) -> Transaction:
-        if self.data is None or self.data.transaction is None:
-            raise Untranslatable("the notification does not contain its transaction")
-        return self.data.transaction
+        return present(self.data.transaction, "its transaction")
 
-    @property
-    def next_product_id(self) -> str | None:
-        """What the subscription renews to."""
-        renewal = self.data and self.data.renewal
-        return renewal.auto_renew_product_id if renewal else None
+    def next_period(self, kind: Kind) -> CommerceEvent:
+        """A change without a charge: the next period has the new product."""
+        return self.transaction.event(kind, EACH_TIME, self.data.renewal.auto_renew_product_id)
 
 
-def _charged(kind: Kind, transaction: Transaction) -> CommerceEvent:
-    return CommerceEvent(
-        kind=kind,
-        money=transaction.money,
-        transactions=(transaction.transaction_id,),
-        occurred_at=epoch_ms(transaction.purchase_date),
-        order_id=transaction.transaction_id,
-        subscription_id=transaction.subscription_id,
-        plan_id=transaction.product_id if transaction.subscription_id else None,
-        items=transaction.items,
-        coupon=transaction.offer_identifier,
-    )
-
-
-def _changed(
-    kind: Kind, transaction: Transaction, *transactions: str, plan_id: str | None = None
-) -> CommerceEvent:
-    """Without money, although the transaction names the price of the period that is paid."""
-    return CommerceEvent(
-        kind=kind,
-        transactions=transactions,
-        subscription_id=transaction.subscription_id,
-        plan_id=plan_id or transaction.product_id,
-    )
+# Payments
 
 
 @provider.on("SUBSCRIBED", Kind.SUBSCRIPTION_STARTED, Kind.TRIAL_STARTED)
-def subscribed(event: Notification, context: Context) -> Iterator[CommerceEvent]:
+def subscribed(event: Event, context: Context) -> Iterator[CommerceEvent]:
     transaction = event.transaction
     if not transaction.shared:
         kind = Kind.TRIAL_STARTED if transaction.trial else Kind.SUBSCRIPTION_STARTED
-        yield _charged(kind, transaction)
+        yield transaction.bought(kind)
 
 
 @provider.on("DID_RENEW", Kind.SUBSCRIPTION_RENEWED)
 @provider.on("ONE_TIME_CHARGE", Kind.PURCHASE_COMPLETED)
-def charged(event: Notification, context: Context) -> Iterator[CommerceEvent]:
-    # Whether the period before was a trial is not said, so its conversion is a renewal like others.
+def charged(event: Event, context: Context) -> Iterator[CommerceEvent]:
+    # Nothing says whether the period before was a trial: the end of a trial is a renewal like others.
     if not event.transaction.shared:
-        yield _charged(context.kind, event.transaction)
+        yield event.transaction.bought(context.kind)
+
+
+# Refunds
+
+
+@provider.on("REFUND", Kind.PURCHASE_REFUNDED)
+def refunded(event: Event, context: Context) -> Iterator[CommerceEvent]:
+    transaction = event.transaction
+    if not transaction.shared:
+        yield replace(
+            transaction.went_back(context.kind, (transaction.refund_id,)),
+            occurred_at=epoch_ms(transaction.revocation_date),
+        )
+
+
+@provider.on("REFUND_REVERSED", Kind.REFUND_REVERSED)
+def refund_reversed(event: Event, context: Context) -> Iterator[CommerceEvent]:
+    # A reversal has no date, and a second one can follow a second refund.
+    if not event.transaction.shared:
+        yield event.transaction.went_back(context.kind, EACH_TIME)
+
+
+# Subscriptions
+
+_STATUSES = {
+    "AUTO_RENEW_DISABLED": Kind.SUBSCRIPTION_CANCELLED,
+    "AUTO_RENEW_ENABLED": Kind.SUBSCRIPTION_REACTIVATED,
+}
 
 
 @provider.on("DID_CHANGE_RENEWAL_PREF", Kind.SUBSCRIPTION_PRODUCT_CHANGED)
-def product_changed(event: Notification, context: Context) -> Iterator[CommerceEvent]:
-    # An upgrade is charged at once; everything else begins with the next period.
-    yield from _changed_or_charged(event, context.kind, charged=event.subtype == "UPGRADE")
+def product_changed(event: Event, context: Context) -> Iterator[CommerceEvent]:
+    # An upgrade is charged at once; every other change begins with the next period.
+    transaction, charged = event.transaction, event.subtype == "UPGRADE"
+    if not transaction.shared:
+        yield transaction.bought(context.kind) if charged else event.next_period(context.kind)
 
 
 @provider.on("OFFER_REDEEMED", Kind.SUBSCRIPTION_OFFER_REDEEMED)
-def offer_redeemed(event: Notification, context: Context) -> Iterator[CommerceEvent]:
-    charged = event.subtype != "DOWNGRADE" and _is_new(event.transaction, context)
-    yield from _changed_or_charged(event, context.kind, charged=charged)
+def offer_redeemed(event: Event, context: Context) -> Iterator[CommerceEvent]:
+    transaction = event.transaction
+    charged = event.subtype != "DOWNGRADE" and _is_new(transaction, context)
+    if not transaction.shared:
+        yield transaction.bought(context.kind) if charged else event.next_period(context.kind)
 
 
 def _is_new(transaction: Transaction, context: Context) -> bool:
-    """Whether the notification is about this charge, and does not only name it as the latest one."""
+    """Whether the notification reports this charge, and does not only name it as the latest charge."""
     purchased, now = epoch_ms(transaction.purchase_date), context.identity.occurred_at
     return purchased is not None and now is not None and abs(now - purchased) <= _NEW
 
 
-def _changed_or_charged(
-    event: Notification, kind: Kind, *, charged: bool
-) -> Iterator[CommerceEvent]:
-    transaction = event.transaction
-    if not transaction.shared:
-        yield (
-            _charged(kind, transaction)
-            if charged
-            else _changed(kind, transaction, plan_id=event.next_product_id)
-        )
-
-
-@provider.on(
-    "DID_CHANGE_RENEWAL_STATUS", Kind.SUBSCRIPTION_CANCELLED, Kind.SUBSCRIPTION_REACTIVATED
-)
-def renewal_status_changed(event: Notification, context: Context) -> Iterator[CommerceEvent]:
-    kinds = {
-        "AUTO_RENEW_DISABLED": Kind.SUBSCRIPTION_CANCELLED,
-        "AUTO_RENEW_ENABLED": Kind.SUBSCRIPTION_REACTIVATED,
-    }
-    kind = kinds.get(event.subtype or "")
+@provider.on("DID_CHANGE_RENEWAL_STATUS", *_STATUSES.values())
+def renewal_status_changed(event: Event, context: Context) -> Iterator[CommerceEvent]:
+    kind = _STATUSES.get(event.subtype or "")
     if kind and not event.transaction.shared:
-        yield _changed(kind, event.transaction)
+        yield event.transaction.event(kind, EACH_TIME)
 
 
 @provider.on("DID_FAIL_TO_RENEW", Kind.SUBSCRIPTION_BILLING_ISSUE)
 @provider.on("RENEWAL_EXTENDED", Kind.SUBSCRIPTION_EXTENDED)
-def subscription_changed(event: Notification, context: Context) -> Iterator[CommerceEvent]:
-    # These happen more than once in a subscription's life.
+def subscription_changed(event: Event, context: Context) -> Iterator[CommerceEvent]:
     if not event.transaction.shared:
-        yield _changed(context.kind, event.transaction)
+        yield event.transaction.event(context.kind, EACH_TIME)
 
 
 @provider.on("EXPIRED", Kind.SUBSCRIPTION_EXPIRED)
 @provider.on("GRACE_PERIOD_EXPIRED", Kind.SUBSCRIPTION_EXPIRED)
-def subscription_expired(event: Notification, context: Context) -> Iterator[CommerceEvent]:
-    # After a grace period come both; the last transaction is what ended.
+def subscription_expired(event: Event, context: Context) -> Iterator[CommerceEvent]:
+    # After a grace period both types are sent. They name the same last transaction.
     transaction = event.transaction
     if not transaction.shared:
-        yield _changed(context.kind, transaction, transaction.transaction_id)
+        yield transaction.event(context.kind, (transaction.transaction_id,))
 
 
 @provider.on("REVOKE", Kind.SUBSCRIPTION_REVOKED)
-def revoked(event: Notification, context: Context) -> Iterator[CommerceEvent]:
-    # The only one that is about a family member: what was shared with them no longer is.
-    yield _changed(context.kind, event.transaction, event.transaction.transaction_id)
-
-
-@provider.on("REFUND", Kind.PURCHASE_REFUNDED)
-def refunded(event: Notification, context: Context) -> Iterator[CommerceEvent]:
-    transaction = event.transaction
-    if not transaction.shared:
-        moment = epoch_ms(transaction.revocation_date)
-        yield _returned(context.kind, transaction, transaction.refund_id, moment=moment)
-
-
-@provider.on("REFUND_REVERSED", Kind.REFUND_REVERSED)
-def refund_reversed(event: Notification, context: Context) -> Iterator[CommerceEvent]:
-    # It can happen again after another refund, and has no date: each notification is one of its own.
-    if not event.transaction.shared:
-        yield _returned(context.kind, event.transaction)
-
-
-def _returned(
-    kind: Kind, transaction: Transaction, *transactions: str, moment: datetime | None = None
-) -> CommerceEvent:
-    # The first charge of a subscription knows its user as well as the one that is refunded.
-    paid_by = (transaction.transaction_id, transaction.original_transaction_id)
-    return CommerceEvent(
-        kind=kind,
-        money=transaction.refunded,
-        transactions=transactions,
-        follows=tuple(dict.fromkeys(each for each in paid_by if each)),
-        occurred_at=moment,
-        order_id=transaction.transaction_id,
-        subscription_id=transaction.subscription_id,
-        plan_id=transaction.product_id if transaction.subscription_id else None,
-        items=transaction.items,
-    )
+def revoked(event: Event, context: Context) -> Iterator[CommerceEvent]:
+    # Only this type is about a family member: a purchase is no longer shared with them.
+    yield event.transaction.event(context.kind, (event.transaction.transaction_id,))

@@ -1,12 +1,13 @@
 """Chargebee webhooks. https://apidocs.chargebee.com/docs/api/events
 
-One action makes five events and more, each with the full resources it touched under `content`; which ones
-depends on the type, and optional fields are absent. Amounts are integers in the smallest unit. Plans are
-`plan_id` in product catalog 1.0, and the price of an item in 2.0. Nothing is signed: the sender only knows
-a password.
+One action sends five events or more. Each event has the full resources that it touched under `content`; its
+type decides which ones. Optional fields are absent, not null. Amounts are integers in the smallest unit. A
+plan is a `plan_id` in product catalog 1.0, and an `item_price_id` in 2.0. Nothing is signed: a user name and
+a password authenticate the sender.
 
-Which type reports the money: `payment_succeeded`, whatever was paid, and `payment_refunded`. The types about
-transactions share their ids; an invoice says what is owed, and a credit note what is conceded.
+Which type reports the money: `payment_succeeded`, whatever was paid, and `payment_refunded`. All types about
+one transaction share its id. Invoices say how much is owed, and credit notes how much is conceded: neither
+moves money.
 """
 
 from __future__ import annotations
@@ -14,13 +15,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
-from typing import TypeVar
 
-from linkrunner_webhooks.errors import Untranslatable
 from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
 from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.provider import Context, Provider
-from linkrunner_webhooks.reading import Id, OptionalId, Payload, name, parse, unix_time
+from linkrunner_webhooks.reading import (
+    EACH_TIME,
+    Id,
+    OptionalId,
+    Payload,
+    first,
+    homes,
+    known,
+    name,
+    parse,
+    present,
+    unix_time,
+)
 from linkrunner_webhooks.signatures.tokens import BasicAuth
 
 
@@ -31,7 +42,7 @@ class Head(Payload):
 
 
 def identify(webhook: Webhook) -> Identity:
-    """Test sites have webhooks of their own; a body does not say which site it comes from."""
+    """A test site has webhooks of its own; the body does not name its site."""
     head = parse(Head, webhook)
     return Identity(
         event_id=name(head.id, "event id"),
@@ -40,14 +51,6 @@ def identify(webhook: Webhook) -> Identity:
     )
 
 
-_KEYS = ("linkrunner_user_id", "user_id")
-_HOMES = (
-    "content.subscription.meta_data.{}",
-    "content.customer.meta_data.{}",
-    # Custom fields of the site.
-    "content.customer.cf_{}",
-    "content.subscription.cf_{}",
-)
 _OWED = "an invoice is what is owed; payment_succeeded reports what is paid"
 _CONCEDED = "a credit note pays nothing back; payment_refunded reports what is"
 _ELSEWHERE = "it is imported from an app store, whose own source reports it"
@@ -58,7 +61,16 @@ provider = Provider(
     docs="https://apidocs.chargebee.com/docs/api/events",
     signature=BasicAuth(),
     identify=identify,
-    user_id=(*(home.format(key) for home in _HOMES for key in _KEYS), "content.customer.id"),
+    user_id=(
+        *homes(
+            "content.subscription.meta_data.{}",
+            "content.customer.meta_data.{}",
+            # Custom fields of the site.
+            "content.customer.cf_{}",
+            "content.subscription.cf_{}",
+        ),
+        "content.customer.id",
+    ),
     never={
         "invoice_generated": _OWED,
         "invoice_generated_with_backdating": _OWED,
@@ -70,8 +82,6 @@ provider = Provider(
     },
 )
 
-T = TypeVar("T")
-
 
 class Transaction(Payload):
     id: Id
@@ -81,38 +91,28 @@ class Transaction(Payload):
     currency_code: str
     payment_method: str | None = None
     subscription_id: OptionalId = None
-    # The payment a refund or a chargeback comes after, under either name (unconfirmed).
+    # A refund or a chargeback names its payment under one of these (unconfirmed).
     refunded_txn_id: OptionalId = None
     reference_transaction_id: OptionalId = None
 
     @property
-    def money(self) -> Money:
-        return Money.from_minor(self.amount, self.currency_code)
-
-    @property
     def follows(self) -> tuple[str, ...]:
-        both = (self.refunded_txn_id, self.reference_transaction_id)
-        return tuple(dict.fromkeys(id for id in both if id))
+        return known(self.refunded_txn_id, self.reference_transaction_id)
 
 
 class Line(Payload):
-    """A plan, an addon or an item price; what is charged ad hoc has no id."""
+    """A plan, an addon or an item price; an ad-hoc charge has no id."""
 
     entity_id: OptionalId = None
     quantity: int | None = None
     unit_amount: int | None = None
-    # Sites with more decimals than the currency has; in major units (unconfirmed).
+    # In major units (unconfirmed), on sites with more decimals than the currency has.
     unit_amount_in_decimal: Decimal | None = None
 
     def item(self, currency: str) -> Item:
-        return Item(
-            content_id=self.entity_id,
-            product_id=self.entity_id,
-            quantity=1 if self.quantity is None else self.quantity,
-            unit_price=self._price(currency),
-        )
+        return Item.product(self.entity_id, self.quantity, self.price(currency))
 
-    def _price(self, currency: str) -> Decimal | None:
+    def price(self, currency: str) -> Decimal | None:
         if self.unit_amount_in_decimal is not None or self.unit_amount is None:
             return self.unit_amount_in_decimal
         return Money.from_minor(self.unit_amount, currency).amount
@@ -139,9 +139,17 @@ class Subscription(Payload):
 
     @property
     def plan(self) -> str | None:
-        """Catalog 1.0 has plans; in 2.0 one of the items is the plan, and others are addons."""
+        """In catalog 2.0 one of the items is the plan; the others are addons."""
         items = sorted(self.subscription_items or (), key=lambda item: item.item_type != "plan")
         return self.plan_id or next((item.item_price_id for item in items), None)
+
+    def event(self, kind: Kind, transactions: tuple[str, ...]) -> CommerceEvent:
+        return CommerceEvent(
+            kind=kind,
+            transactions=transactions,
+            subscription_id=self.id,
+            plan_id=self.plan,
+        )
 
 
 class CreditNote(Payload):
@@ -159,121 +167,121 @@ class Content(Payload):
     credit_note: CreditNote | None = None
     customer: Customer | None = None
 
-    @property
-    def subscription_id(self) -> str | None:
-        named = (
-            self.subscription and self.subscription.id,
-            self.invoice and self.invoice.subscription_id,
-            self.transaction and self.transaction.subscription_id,
-        )
-        return next((id for id in named if id), None)
-
-    @property
-    def order_id(self) -> str | None:
-        if self.invoice:
-            return self.invoice.id
-        return self.credit_note.reference_invoice_id if self.credit_note else None
-
-    def paid_for(self) -> Kind:
-        """What a payment was for, as its invoice says."""
-        if self.invoice and self.subscription_id:
-            # The first invoice recurs, too.
-            if self.invoice.first_invoice:
-                return Kind.SUBSCRIPTION_STARTED
-            if self.invoice.recurring:
-                return Kind.SUBSCRIPTION_RENEWED
-        return Kind.PURCHASE_COMPLETED
-
 
 class Event(Payload):
     content: Content
 
+    @property
+    def transaction(self) -> Transaction:
+        return present(self.content.transaction, "its transaction")
 
-def _held(value: T | None) -> T:
-    if value is None:
-        raise Untranslatable("the event does not contain what it is about")
-    return value
+    @property
+    def subscription(self) -> Subscription:
+        return present(self.content.subscription, "its subscription")
+
+    @property
+    def subscription_id(self) -> str | None:
+        content = self.content
+        return first(
+            content.subscription.id if content.subscription else None,
+            content.invoice.subscription_id if content.invoice else None,
+            content.transaction.subscription_id if content.transaction else None,
+        )
+
+    @property
+    def order_id(self) -> str | None:
+        invoice, credit_note = self.content.invoice, self.content.credit_note
+        if invoice:
+            return invoice.id
+        return credit_note.reference_invoice_id if credit_note else None
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        lines = self.content.invoice.line_items if self.content.invoice else None
+        return tuple(line.item(self.transaction.currency_code) for line in lines or ())
+
+    def event(self, kind: Kind) -> CommerceEvent:
+        transaction, subscription = self.transaction, self.content.subscription
+        return CommerceEvent(
+            kind=kind,
+            money=Money.from_minor(transaction.amount, transaction.currency_code),
+            transactions=(transaction.id,),
+            order_id=self.order_id or transaction.id,
+            subscription_id=self.subscription_id,
+            plan_id=subscription.plan if subscription else None,
+            payment_method=transaction.payment_method,
+        )
 
 
-def _subscription(content: Content, kind: Kind, *transactions: str) -> CommerceEvent:
-    return CommerceEvent(
-        kind=kind,
-        transactions=transactions,
-        subscription_id=content.subscription_id,
-        plan_id=content.subscription.plan if content.subscription else None,
-    )
+# Payments
 
 
-def _transaction(content: Content, kind: Kind) -> CommerceEvent:
-    transaction = _held(content.transaction)
-    return replace(
-        _subscription(content, kind, transaction.id),
-        money=transaction.money,
-        order_id=content.order_id or transaction.id,
-        payment_method=transaction.payment_method,
-    )
+def _kind(event: Event) -> Kind:
+    """The kind of a payment, as its invoice says."""
+    invoice = event.content.invoice
+    if invoice is None or event.subscription_id is None:
+        return Kind.PURCHASE_COMPLETED
+    # The first invoice is recurring, too.
+    if invoice.first_invoice:
+        return Kind.SUBSCRIPTION_STARTED
+    return Kind.SUBSCRIPTION_RENEWED if invoice.recurring else Kind.PURCHASE_COMPLETED
 
 
-def _payment(content: Content, kind: Kind) -> CommerceEvent:
-    lines = content.invoice.line_items if content.invoice else None
-    currency = _held(content.transaction).currency_code
-    items = tuple(line.item(currency) for line in lines or ())
-    return replace(_transaction(content, kind), items=items)
+_PAID = (Kind.SUBSCRIPTION_STARTED, Kind.SUBSCRIPTION_RENEWED, Kind.PURCHASE_COMPLETED)
 
 
-@provider.on(
-    "payment_succeeded",
-    Kind.SUBSCRIPTION_STARTED,
-    Kind.SUBSCRIPTION_RENEWED,
-    Kind.PURCHASE_COMPLETED,
-)
+@provider.on("payment_succeeded", *_PAID)
 def payment_succeeded(event: Event, context: Context) -> Iterator[CommerceEvent]:
-    yield _payment(event.content, event.content.paid_for())
+    yield replace(event.event(_kind(event)), items=event.items)
 
 
 @provider.off("transaction_created", Kind.PURCHASE_COMPLETED)
 @provider.off("transaction_updated", Kind.PURCHASE_COMPLETED)
 def transaction_changed(event: Event, context: Context) -> Iterator[CommerceEvent]:
     # Authorisations, refunds and failures are transactions, too (their names are unconfirmed).
-    transaction = _held(event.content.transaction)
-    if (transaction.type, transaction.status) == ("payment", "success"):
-        yield _payment(event.content, Kind.PURCHASE_COMPLETED)
+    if (event.transaction.type, event.transaction.status) == ("payment", "success"):
+        yield replace(event.event(context.kind), items=event.items)
 
 
 @provider.on("payment_failed", Kind.SUBSCRIPTION_PAYMENT_FAILED, Kind.PAYMENT_FAILED)
 def payment_failed(event: Event, context: Context) -> Iterator[CommerceEvent]:
     # Not final: each attempt is a transaction of its own.
-    of_subscription = event.content.subscription_id is not None
-    kind = Kind.SUBSCRIPTION_PAYMENT_FAILED if of_subscription else Kind.PAYMENT_FAILED
-    yield _payment(event.content, kind)
+    kind = Kind.SUBSCRIPTION_PAYMENT_FAILED if event.subscription_id else Kind.PAYMENT_FAILED
+    yield replace(event.event(kind), items=event.items)
+
+
+# Refunds and disputes
 
 
 @provider.on("payment_refunded", Kind.PURCHASE_REFUNDED)
 @provider.off("refund_initiated", Kind.PURCHASE_REFUNDED)
 def payment_refunded(event: Event, context: Context) -> Iterator[CommerceEvent]:
-    # Chargebacks come this way as well, and have no event of their own (unconfirmed).
-    refund = _transaction(event.content, Kind.PURCHASE_REFUNDED)
-    yield replace(refund, follows=_held(event.content.transaction).follows)
+    # A chargeback comes as this type too: it has no type of its own (unconfirmed).
+    yield replace(event.event(context.kind), follows=event.transaction.follows)
+
+
+# Subscriptions
 
 
 @provider.on("subscription_created", Kind.SUBSCRIPTION_STARTED, Kind.TRIAL_STARTED)
 @provider.on("subscription_created_with_backdating", Kind.SUBSCRIPTION_STARTED, Kind.TRIAL_STARTED)
 @provider.on("subscription_started", Kind.SUBSCRIPTION_STARTED, Kind.TRIAL_STARTED)
 def subscription_began(event: Event, context: Context) -> Iterator[CommerceEvent]:
-    # No amount at the start: payment_succeeded brings it. What is to start later will be `started` then.
-    subscription = _held(event.content.subscription)
-    on_trial = subscription.status == "in_trial"
+    # No amount: payment_succeeded brings it. A future subscription sends subscription_started later.
+    subscription = event.subscription
     if subscription.status != "future":
+        on_trial = subscription.status == "in_trial"
         kind = Kind.TRIAL_STARTED if on_trial else Kind.SUBSCRIPTION_STARTED
-        yield _subscription(event.content, kind, subscription.id)
+        yield subscription.event(kind, (subscription.id,))
 
 
 @provider.on("subscription_activated", Kind.TRIAL_CONVERTED)
 @provider.on("subscription_activated_with_backdating", Kind.TRIAL_CONVERTED)
 def subscription_activated(event: Event, context: Context) -> Iterator[CommerceEvent]:
-    yield _subscription(event.content, context.kind, _held(event.content.subscription).id)
+    yield event.subscription.event(context.kind, (event.subscription.id,))
 
 
+# A renewal's amount comes with payment_succeeded; a payment outside Chargebee sends the renewal only.
 @provider.off("subscription_renewed", Kind.SUBSCRIPTION_RENEWED)
 @provider.off("subscription_changed", Kind.SUBSCRIPTION_UPDATED)
 @provider.off("subscription_changed_with_backdating", Kind.SUBSCRIPTION_UPDATED)
@@ -287,13 +295,13 @@ def subscription_activated(event: Event, context: Context) -> Iterator[CommerceE
 @provider.on("subscription_reactivated_with_backdating", Kind.SUBSCRIPTION_RESUMED)
 @provider.off("subscription_trial_end_reminder", Kind.TRIAL_ENDING)
 def subscription_changed(event: Event, context: Context) -> Iterator[CommerceEvent]:
-    # These happen more than once in a subscription's life. A renewal's amount comes with its payment; where
-    # that is made outside Chargebee, the renewal is all there is.
-    _held(event.content.subscription)
-    yield _subscription(event.content, context.kind)
+    yield event.subscription.event(context.kind, EACH_TIME)
+
+
+# Customers
 
 
 @provider.off("customer_created", Kind.CUSTOMER_CREATED)
 def customer_created(event: Event, context: Context) -> Iterator[CommerceEvent]:
-    customer = _held(event.content.customer)
-    yield CommerceEvent(kind=Kind.CUSTOMER_CREATED, transactions=(customer.id,))
+    customer = present(event.content.customer, "its customer")
+    yield CommerceEvent(kind=context.kind, transactions=(customer.id,))

@@ -1,8 +1,8 @@
 """Flutterwave webhooks, v3 and v4. https://developer.flutterwave.com/docs/webhooks
 
-Two generations with different bodies and different proofs: v3 sends the secret hash itself in `verif-hash`
-and names its type `event`; v4 signs the body in `flutterwave-signature` and names it `type`. Amounts are
-numbers in major units. Nothing in a body tells test mode from live.
+The two versions differ in body and signature. v3 sends the secret hash itself in `verif-hash` and names its
+type `event`. v4 signs the body in `flutterwave-signature` and names its type `type`. Amounts are numbers in
+major units. Nothing in a body tells test mode from live mode.
 
 Which type reports the money: `charge.completed`, but only with a status of success. Failed and pending
 charges are called completed, too.
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Generic, TypeVar
 
 from pydantic import AliasChoices, Field
 
@@ -21,10 +22,14 @@ from linkrunner_webhooks.model import CommerceEvent, Identity, Kind, Webhook
 from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.provider import Context, Options, Provider
 from linkrunner_webhooks.reading import (
+    EACH_TIME,
     Id,
     OptionalId,
+    Part,
     Payload,
     epoch_ms,
+    first,
+    homes,
     iso_time,
     known,
     name,
@@ -43,7 +48,7 @@ class Named(Payload):
 
 
 class Head(Payload):
-    """v3 says `event`, v4 `type`; the flat bodies of v2 say neither and are refused."""
+    """The type is `event` in v3 and `type` in v4. The flat bodies of v2 have neither and are refused."""
 
     event: str | None = None
     type: str | None = None
@@ -53,7 +58,7 @@ class Head(Payload):
 
     @property
     def occurred_at(self) -> datetime | None:
-        """Whatever is written there (the form is unconfirmed), no payment is turned away for its time."""
+        """The form is unconfirmed, so an unreadable time is no time: no payment is refused because of it."""
         sent = self.timestamp if isinstance(self.timestamp, int) else None
         return (
             epoch_ms(sent) or iso_time(self.timestamp, UTC) or iso_time(self.data.created_at, UTC)
@@ -61,10 +66,9 @@ class Head(Payload):
 
 
 def identify(webhook: Webhook) -> Identity:
-    """The object in its present state; v4 has an id for the webhook, too (unconfirmed)."""
+    """Only v4 has an id of the webhook (unconfirmed). The state is the object's id with its status."""
     head = parse(Head, webhook)
     object_id = head.data.id
-    # What has no id of its own is known by what it says.
     return Identity(
         event_id=name(head.webhook_id or object_id or webhook.digest, "event id"),
         event_type=name(head.type or head.event, "event type of v3 or v4"),
@@ -74,7 +78,7 @@ def identify(webhook: Webhook) -> Identity:
 
 
 class FlutterwaveOptions(Options):
-    """`refund_currency`: of refunds that do not name theirs, where you charge in one currency only.
+    """`refund_currency`: the currency of refunds that do not name one, if you charge in one currency only.
 
     Without it such a refund is reported without an amount.
     """
@@ -88,18 +92,15 @@ provider = Provider(
     docs="https://developer.flutterwave.com/docs/webhooks",
     signature=FirstPresent(
         (
-            # Receivers agree on this form; the vendor's own wording is unconfirmed.
+            # Public receivers agree on this form; Flutterwave's own documentation of it is unconfirmed.
             HmacBody(headers=("flutterwave-signature",), encoding="base64"),
             StaticToken("verif-hash"),
         )
     ),
     identify=identify,
     user_id=(
-        # Beside `data` in v3, within it in v4.
-        "meta_data.linkrunner_user_id",
-        "meta_data.user_id",
-        "data.meta.linkrunner_user_id",
-        "data.meta.user_id",
+        # Metadata is beside `data` in v3 and inside `data` in v4.
+        *homes("meta_data.{}", "data.meta.{}"),
         "data.customer.id",
     ),
     options=FlutterwaveOptions,
@@ -109,12 +110,25 @@ provider = Provider(
 )
 
 
+T = TypeVar("T", bound=Payload)
+
+
+class Event(Payload, Generic[T]):
+    data: T
+
+
+# Payments
+
+
 class Method(Payload):
     type: str | None = None
 
 
 class Charge(Payload):
-    """`tx_ref` (v3) or `reference` (v4) is the merchant's; `charged_amount` would include fees passed on."""
+    """The merchant's own reference is `tx_ref` (v3) or `reference` (v4).
+
+    `charged_amount` is not read: it includes fees that the customer paid.
+    """
 
     id: Id
     status: str
@@ -123,29 +137,24 @@ class Charge(Payload):
     tx_ref: OptionalId = None
     reference: OptionalId = None
     payment_type: str | None = None
-    payment_method: Method | None = None
-    # Either may hold the plan of a recurring payment, as its id or whole (unconfirmed).
+    payment_method: Part[Method] = Method()
+    # The plan of a recurring payment is in one of the two, as an id or as an object (unconfirmed).
     plan: OptionalId = None
     payment_plan: OptionalId = None
 
     @property
     def plan_id(self) -> str | None:
-        return self.plan or self.payment_plan
+        return first(self.plan, self.payment_plan)
 
-    def event(self, kind: Kind, *transactions: str) -> CommerceEvent:
-        method = self.payment_method.type if self.payment_method else None
+    def event(self, kind: Kind, transactions: tuple[str, ...]) -> CommerceEvent:
         return CommerceEvent(
             kind=kind,
             money=Money.of(self.amount, self.currency),
             transactions=transactions,
-            order_id=self.tx_ref or self.reference or self.id,
+            order_id=first(self.tx_ref, self.reference, self.id),
             plan_id=self.plan_id,
-            payment_method=self.payment_type or method,
+            payment_method=self.payment_type or self.payment_method.type,
         )
-
-
-class Charged(Payload):
-    data: Charge
 
 
 @provider.on(
@@ -154,23 +163,26 @@ class Charged(Payload):
     Kind.SUBSCRIPTION_RENEWED,
     besides={Kind.PAYMENT_FAILED: True, Kind.PURCHASE_INITIATED: False},
 )
-def charge_completed(charged: Charged, context: Context) -> Iterator[CommerceEvent]:
-    charge = charged.data
+def charge_completed(event: Event[Charge], context: Context) -> Iterator[CommerceEvent]:
+    charge = event.data
     match charge.status:
         case "successful" | "succeeded":
             kind = Kind.SUBSCRIPTION_RENEWED if charge.plan_id else Kind.PURCHASE_COMPLETED
-            yield charge.event(kind, charge.id)
+            yield charge.event(kind, (charge.id,))
         case "failed":
             # Not final: the customer can try again.
-            yield charge.event(Kind.PAYMENT_FAILED)
+            yield charge.event(Kind.PAYMENT_FAILED, EACH_TIME)
         case "pending":
-            yield charge.event(Kind.PURCHASE_INITIATED, charge.id)
+            yield charge.event(Kind.PURCHASE_INITIATED, (charge.id,))
         case _:
             raise Untranslatable("a charge is in a state that is not known")
 
 
+# Refunds
+
+
 class Refund(Payload):
-    """v4 names are in snake case, and some of v3 are not; the official page has neither (unconfirmed)."""
+    """v4 writes names in snake case, v3 not always. The official page shows neither (unconfirmed)."""
 
     id: OptionalId = None
     status: str | None = None
@@ -184,47 +196,42 @@ class Refund(Payload):
 
     @property
     def done(self) -> bool:
-        # Some states say how: completed-bank-transfer (unconfirmed).
+        # Some states have an ending that names the method: completed-bank-transfer (unconfirmed).
         return (self.status or "").startswith(("completed", "succeeded", "successful"))
-
-    def money(self, context: Context) -> Money | None:
-        """Most refunds do not name their currency, and it is not guessed."""
-        currency = self.currency or context.options.refund_currency
-        known = self.amount is not None and currency
-        return Money.of(self.amount or 0, currency) if known else None
-
-
-class Refunded(Payload):
-    data: Refund
 
 
 @provider.on("refund.completed", Kind.PURCHASE_REFUNDED)
-def refund_completed(refunded: Refunded, context: Context) -> Iterator[CommerceEvent]:
-    refund = refunded.data
+def refund_completed(event: Event[Refund], context: Context) -> Iterator[CommerceEvent]:
+    refund = event.data
     if refund.done:
         yield CommerceEvent(
-            kind=Kind.PURCHASE_REFUNDED,
-            money=refund.money(context),
+            kind=context.kind,
+            # Most refunds do not name their currency. It is not guessed.
+            money=Money.maybe(refund.amount, refund.currency or context.options.refund_currency),
             transactions=known(refund.id),
             follows=known(refund.charge_id),
             order_id=refund.charge_id,
         )
 
 
+# Subscriptions
+
+
 class Subscription(Payload):
+    """The amount is not read: it is the plan's price, and a cancellation moves no money."""
+
     id: OptionalId = None
     plan: OptionalId = None
 
-
-class Cancelled(Payload):
-    data: Subscription
+    def event(self, kind: Kind, transactions: tuple[str, ...]) -> CommerceEvent:
+        return CommerceEvent(
+            kind=kind,
+            transactions=transactions,
+            subscription_id=self.id,
+            plan_id=self.plan,
+        )
 
 
 @provider.on("subscription.cancelled", Kind.SUBSCRIPTION_CANCELLED)
-def subscription_cancelled(cancelled: Cancelled, context: Context) -> Iterator[CommerceEvent]:
-    # Its amount is the plan's, and nobody pays it now.
-    yield CommerceEvent(
-        kind=Kind.SUBSCRIPTION_CANCELLED,
-        subscription_id=cancelled.data.id,
-        plan_id=cancelled.data.plan,
-    )
+def subscription_cancelled(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
+    yield event.data.event(context.kind, EACH_TIME)

@@ -1,18 +1,19 @@
 """Lemon Squeezy webhooks. https://docs.lemonsqueezy.com/help/webhooks/event-types
 
-Bodies are JSON:API documents. The type and the checkout's custom data are in the signed `meta`. There is no
-event id: the object and the time of its change stand for it. Amounts are integers in the smallest unit.
+Bodies are JSON:API documents; the type and the checkout's custom data are in the signed `meta`. There is no
+event id: the object and the time of its change replace it. Amounts are integers in the smallest unit.
 
-Which type reports the money: `order_created`, and `subscription_payment_success` for the later charges of a
-subscription. Both report the first payment of a subscription, and they share no id. So the order reports it,
-until `subscription_variants` says which orders are subscriptions; then the subscription reports it. The same
-holds for refunds.
+Which type reports the money: `order_created`, and `subscription_payment_success` for the later payments of a
+subscription. Both report a subscription's first payment, and share no id. So the order reports it until
+`subscription_variants` says which orders are subscriptions; then the subscription does. Refunds likewise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
+
+from pydantic import BeforeValidator
 
 from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
 from linkrunner_webhooks.money import Money
@@ -54,7 +55,7 @@ class Head(Payload):
 
 
 def identify(webhook: Webhook) -> Identity:
-    """`meta.webhook_id` is not read: it may be the endpoint's id (unconfirmed). A retry repeats the body."""
+    """Not `meta.webhook_id`: it may be the endpoint's (unconfirmed). A retry repeats the body."""
     head = parse(Head, webhook)
     data = head.data or Changed()
     change = data.attributes or Change()
@@ -72,7 +73,8 @@ def identify(webhook: Webhook) -> Identity:
 class LemonSqueezyOptions(Options):
     """`subscription_variants`: the ids of all variants that are subscriptions, or none of them.
 
-    With them, their orders are left to the subscription. Without, its first payment is left to the order.
+    When they are listed, an order of such a variant is left to the subscription. When they are not, the first
+    payment of a subscription is left to the order.
     """
 
     subscription_variants: tuple[Id, ...] = ()
@@ -86,7 +88,7 @@ provider = Provider(
     identify=identify,
     user_id=(
         *homes("meta.custom_data.{}", keys=(*USER_KEYS, "customer_id")),
-        # Lemon Squeezy's own customer id. In a refund it would hide the user who paid.
+        # Lemon Squeezy's own id, but not for refunds: it would hide the user who paid.
         "!contains(meta.event_name, 'refunded') && data.attributes.customer_id",
     ),
     options=LemonSqueezyOptions,
@@ -102,49 +104,51 @@ provider = Provider(
 T = TypeVar("T", bound=Payload)
 
 
-class Resource(Payload, Generic[T]):
-    id: Id
-    attributes: T
+def _flat(value: object) -> object:
+    """A JSON:API resource as one object: its attributes and its id."""
+    if not isinstance(value, dict):
+        return value
+    attributes = value.get("attributes")
+    return {**attributes, "id": value.get("id")} if isinstance(attributes, dict) else attributes
 
 
 class Event(Payload, Generic[T]):
-    data: Resource[T]
+    data: Annotated[T, BeforeValidator(_flat)]
 
 
 class Paid(Payload):
-    """The fields that an order and a subscription's invoice share; `total` includes taxes."""
+    """The common fields of an order and of a subscription's invoice; `total` is with taxes."""
 
+    id: Id
     total: int | None = None
     currency: str | None = None
     refunded: bool | None = None
-    # The total of all refunds so far. Older bodies only have `refunded`.
+    # The total of all refunds so far; older bodies have only `refunded`.
     refunded_amount: int | None = None
     refunded_at: str | None = None
 
     def money(self, amount: int | None) -> Money:
-        # Unconfirmed for currencies without decimals.
+        # For currencies without cents the smallest unit is unconfirmed.
         return Money.from_minor(amount, self.currency)
 
     @property
-    def refund(self) -> int | None:
-        """The refunded total: 0 when the body denies a refund, None when it does not say."""
+    def returned(self) -> int | None:
+        """The amount of all refunds: 0 when the body says that there is none, None when it says nothing."""
         if self.refunded_amount:
             return self.refunded_amount
         if self.refunded:
             return self.total
         return 0 if self.refunded is False else self.refunded_amount
 
-    def refunding(
-        self, transaction: str, order_id: str, subscription_id: str | None
-    ) -> CommerceEvent:
-        # Once for each payment: after a second refund the body has only the sum of both.
+    def refund(self, transaction: str, subscription_id: str | None = None) -> CommerceEvent:
+        # One refund for each payment: a second one comes with the sum of both only.
         return CommerceEvent(
             kind=Kind.PURCHASE_REFUNDED,
-            money=self.money(self.refund),
+            money=self.money(self.returned),
             transactions=(transaction,),
             follows=(transaction,),
             occurred_at=iso_time(self.refunded_at),
-            order_id=order_id,
+            order_id=self.id,
             subscription_id=subscription_id,
         )
 
@@ -153,7 +157,7 @@ class Paid(Payload):
 
 
 class OrderItem(Payload):
-    """The body contains only the order's first item. The currency of its price is unconfirmed."""
+    """The order's first item; the body has no other. The currency of its price is unknown."""
 
     product_id: OptionalId = None
     variant_id: OptionalId = None
@@ -165,53 +169,52 @@ class Order(Paid):
     first_order_item: OrderItem | None = None
 
     @property
-    def item(self) -> OrderItem:
-        return self.first_order_item or OrderItem()
+    def transaction(self) -> str:
+        """Orders and invoices are numbered separately."""
+        return f"order:{self.id}"
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        item = self.first_order_item
+        if item is None:
+            return ()
+        quantity = 1 if item.quantity is None else item.quantity
+        return (Item(item.variant_id, quantity, item.product_id),)
 
     def paid(self, context: Context) -> bool:
-        # A trial begins with an order of zero. Only a list of subscriptions tells it from a gift.
+        # A trial starts with a free order. Without subscription_variants it cannot be told from a gift.
         free = self.total == 0 and not context.options.subscription_variants
         return not free and self.status not in {"pending", "failed"}
 
     def of_a_subscription(self, context: Context) -> bool:
-        return self.item.variant_id in context.options.subscription_variants
+        item = self.first_order_item or OrderItem()
+        return item.variant_id in context.options.subscription_variants
 
-    @property
-    def items(self) -> tuple[Item, ...]:
-        item = Item(
-            content_id=self.item.variant_id,
-            product_id=self.item.product_id,
-            quantity=1 if self.item.quantity is None else self.item.quantity,
+    def event(self, kind: Kind) -> CommerceEvent:
+        return CommerceEvent(
+            kind=kind,
+            money=self.money(self.total),
+            transactions=(self.transaction,),
+            order_id=self.id,
+            items=self.items,
         )
-        return (item,) if self.first_order_item else ()
 
 
 @provider.on("order_created", Kind.PURCHASE_COMPLETED)
 def order_created(event: Event[Order], context: Context) -> Iterator[CommerceEvent]:
-    order = event.data.attributes
+    order = event.data
     if order.paid(context) and not order.of_a_subscription(context):
-        yield CommerceEvent(
-            kind=Kind.PURCHASE_COMPLETED,
-            money=order.money(order.total),
-            transactions=(_order(event.data.id),),
-            order_id=event.data.id,
-            items=order.items,
-        )
+        yield order.event(context.kind)
 
 
 @provider.on("order_refunded", Kind.PURCHASE_REFUNDED)
 def order_refunded(event: Event[Order], context: Context) -> Iterator[CommerceEvent]:
-    order = event.data.attributes
-    if order.refund != 0 and not order.of_a_subscription(context):
-        yield order.refunding(_order(event.data.id), event.data.id, None)
+    order = event.data
+    if order.returned != 0 and not order.of_a_subscription(context):
+        yield order.refund(order.transaction)
 
 
-def _order(id: str) -> str:
-    """Orders and invoices have ids of their own, which can be equal."""
-    return f"order:{id}"
-
-
-# Payments of subscriptions
+# Invoices of subscriptions
 
 
 class Invoice(Paid):
@@ -219,15 +222,19 @@ class Invoice(Paid):
     subscription_id: OptionalId = None
     card_brand: str | None = None
 
+    @property
+    def transaction(self) -> str:
+        return f"invoice:{self.id}"
+
     def of_an_order(self, context: Context) -> bool:
         return self.billing_reason == "initial" and not context.options.subscription_variants
 
-    def event(self, kind: Kind, id: str, transactions: tuple[str, ...]) -> CommerceEvent:
+    def event(self, kind: Kind, transactions: tuple[str, ...]) -> CommerceEvent:
         return CommerceEvent(
             kind=kind,
             money=self.money(self.total),
             transactions=transactions,
-            order_id=id,
+            order_id=self.id,
             subscription_id=self.subscription_id,
             payment_method=self.card_brand or None,
         )
@@ -241,45 +248,42 @@ _REASONS = {
 
 
 @provider.on("subscription_payment_success", *_REASONS.values())
-def payment_success(event: Event[Invoice], context: Context) -> Iterator[CommerceEvent]:
-    id, invoice = event.data.id, event.data.attributes
-    # A trial's invoice has a total of zero; subscription_created reports the trial.
+def invoice_paid(event: Event[Invoice], context: Context) -> Iterator[CommerceEvent]:
+    invoice = event.data
+    # The invoice of a trial has no amount to pay; subscription_created reports the trial.
     if invoice.total != 0 and not invoice.of_an_order(context):
         kind = _REASONS.get(invoice.billing_reason or "", Kind.SUBSCRIPTION_RENEWED)
-        yield invoice.event(kind, id, (_invoice(id),))
+        yield invoice.event(kind, (invoice.transaction,))
 
 
 @provider.on("subscription_payment_failed", Kind.SUBSCRIPTION_PAYMENT_FAILED)
-def payment_failed(event: Event[Invoice], context: Context) -> Iterator[CommerceEvent]:
-    # Lemon Squeezy sends one event for each attempt, also for a plan change that cannot be paid.
-    yield event.data.attributes.event(context.kind, event.data.id, EACH_TIME)
+def invoice_payment_failed(event: Event[Invoice], context: Context) -> Iterator[CommerceEvent]:
+    # One event per attempt; a plan change that cannot be paid is an attempt, too.
+    yield event.data.event(context.kind, (event.data.id,))
 
 
 @provider.on("subscription_payment_refunded", Kind.PURCHASE_REFUNDED)
-def payment_refunded(event: Event[Invoice], context: Context) -> Iterator[CommerceEvent]:
-    id, invoice = event.data.id, event.data.attributes
-    if invoice.refund != 0 and not invoice.of_an_order(context):
-        yield invoice.refunding(_invoice(id), id, invoice.subscription_id)
-
-
-def _invoice(id: str) -> str:
-    return f"invoice:{id}"
+def invoice_refunded(event: Event[Invoice], context: Context) -> Iterator[CommerceEvent]:
+    invoice = event.data
+    if invoice.returned != 0 and not invoice.of_an_order(context):
+        yield invoice.refund(invoice.transaction, invoice.subscription_id)
 
 
 # Subscriptions
 
 
 class Subscription(Payload):
+    id: Id
     status: str | None = None
     variant_id: OptionalId = None
-    # Part of a key, so its length is bounded like one.
+    # Part of a key, and bounded like one.
     updated_at: OptionalId = None
 
-    def event(self, kind: Kind, id: str, transactions: tuple[str, ...]) -> CommerceEvent:
+    def event(self, kind: Kind, transactions: tuple[str, ...]) -> CommerceEvent:
         return CommerceEvent(
             kind=kind,
             transactions=transactions,
-            subscription_id=id,
+            subscription_id=self.id,
             plan_id=self.variant_id,
         )
 
@@ -287,29 +291,29 @@ class Subscription(Payload):
 @provider.on("subscription_created", Kind.TRIAL_STARTED, Kind.SUBSCRIPTION_STARTED)
 def subscription_created(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
     # No amount: the order or the first invoice brings it.
-    trial = event.data.attributes.status == "on_trial"
-    kind = Kind.TRIAL_STARTED if trial else Kind.SUBSCRIPTION_STARTED
-    yield event.data.attributes.event(kind, event.data.id, (event.data.id,))
+    on_trial = event.data.status == "on_trial"
+    kind = Kind.TRIAL_STARTED if on_trial else Kind.SUBSCRIPTION_STARTED
+    yield event.data.event(kind, (event.data.id,))
 
 
 @provider.on("subscription_expired", Kind.SUBSCRIPTION_CANCELLED)
 def subscription_expired(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
-    yield event.data.attributes.event(context.kind, event.data.id, (event.data.id,))
+    yield event.data.event(context.kind, (event.data.id,))
 
 
+# A cancelled subscription runs until the end of the time that is paid for.
 @provider.on("subscription_cancelled", Kind.SUBSCRIPTION_CANCEL_SCHEDULED)
 @provider.on("subscription_resumed", Kind.SUBSCRIPTION_RESUMED)
 @provider.on("subscription_paused", Kind.SUBSCRIPTION_PAUSED)
 @provider.on("subscription_unpaused", Kind.SUBSCRIPTION_RESUMED)
 def subscription_changed(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
-    # A cancelled subscription runs until the end of the paid period.
-    yield event.data.attributes.event(context.kind, event.data.id, EACH_TIME)
+    yield event.data.event(context.kind, EACH_TIME)
 
 
 @provider.off("subscription_updated", Kind.SUBSCRIPTION_UPDATED)
 @provider.off("subscription_plan_changed", Kind.SUBSCRIPTION_UPDATED)
 def subscription_updated(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
-    # A change of plan comes as both types, and both have the time of the change.
-    id, subscription = event.data.id, event.data.attributes
-    change = (f"{id}:{subscription.updated_at}",) if subscription.updated_at else EACH_TIME
-    yield subscription.event(context.kind, id, change)
+    # A change of plan sends both types, with the same time.
+    subscription, changed_at = event.data, event.data.updated_at
+    change = (f"{subscription.id}:{changed_at}",) if changed_at else EACH_TIME
+    yield subscription.event(context.kind, change)

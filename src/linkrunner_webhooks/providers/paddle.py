@@ -1,24 +1,37 @@
 """Paddle Billing notifications. https://developer.paddle.com/webhooks/overview
 
-Not Paddle Classic, whose form-encoded alerts are another product. Amounts are texts in the smallest unit, and
-nearly every field can be null. Adjustments (refunds, chargebacks) carry no custom_data: their user is the one
-who paid the transaction. The free first transaction of a trial is completed, too, with nothing to pay.
+Paddle Classic is another product, whose alerts are form-encoded. Amounts are texts in the smallest unit, and
+nearly every field can be null. Adjustments (refunds, chargebacks) have no custom_data: their user is the one
+who paid the transaction. A trial starts with a free transaction, which is completed like any other.
 
 Which type reports the money: `transaction.completed`, whatever made the transaction. `transaction.paid` is
-the same one before Paddle has finished with it, and often before it names its subscription.
+the same transaction before Paddle has finished with it, and often before it names its subscription.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Generic, TypeVar
 
-from linkrunner_webhooks.errors import Malformed, Untranslatable
+from linkrunner_webhooks.errors import Malformed
 from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
 from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.provider import Context, Provider
-from linkrunner_webhooks.reading import Id, OptionalId, Payload, iso_time, known, name, parse
+from linkrunner_webhooks.reading import (
+    EACH_TIME,
+    USER_KEYS,
+    Id,
+    OptionalId,
+    Payload,
+    first,
+    homes,
+    iso_time,
+    known,
+    name,
+    parse,
+)
 from linkrunner_webhooks.signatures.hmacs import TimestampedHmac
 
 _CLASSIC = re.compile(rb"(?:^|&)alert_name=")
@@ -32,7 +45,7 @@ class Head(Payload):
 
 
 def identify(webhook: Webhook) -> Identity:
-    """Sandbox and live cannot be told apart, but the simulator's events have ids of their own."""
+    """Nothing tells sandbox from live, but the simulator's events have ids of their own."""
     if _CLASSIC.search(webhook.body):
         raise Malformed("this is an alert of Paddle Classic; only Paddle Billing is understood")
     head = parse(Head, webhook)
@@ -53,12 +66,7 @@ provider = Provider(
     ),
     identify=identify,
     # Not data.customer_id: adjustments have nothing else, and it would hide the user who paid.
-    user_id=(
-        "data.custom_data.linkrunner_user_id",
-        "data.custom_data.user_id",
-        "data.custom_data.userId",
-        "data.custom_data.customer_id",
-    ),
+    user_id=homes("data.custom_data.{}", keys=(*USER_KEYS, "customer_id")),
     unique_ids=True,
     never={
         "transaction.updated": "it repeats the whole transaction at every change of it",
@@ -82,12 +90,12 @@ class Period(Payload):
 
 
 def _due(subscription_id: str | None, period: Period | None) -> tuple[str, ...]:
-    """What a subscription owes for one period, as both the subscription and the transaction name it."""
+    """An id for the payment of one period; the subscription and the transaction both lead to it."""
     starts_at = period.starts_at if period else None
     return (f"{subscription_id}:{starts_at}",) if subscription_id and starts_at else ()
 
 
-# Transactions
+# Payments
 
 
 class Totals(Payload):
@@ -110,13 +118,11 @@ class Line(Payload):
 
     def item(self, currency: str) -> Item:
         product_id = self.product.id if self.product else None
-        price = self.unit_totals.total if self.unit_totals else None
-        return Item(
-            content_id=product_id,
-            product_id=product_id,
-            quantity=1 if self.quantity is None else self.quantity,
-            unit_price=None if price is None else Money.from_minor(price, currency).amount,
-        )
+        return Item.product(product_id, self.quantity, self.unit_price(currency))
+
+    def unit_price(self, currency: str) -> Decimal | None:
+        price = Money.maybe_minor(self.unit_totals.total if self.unit_totals else None, currency)
+        return price.amount if price else None
 
 
 class Details(Payload):
@@ -149,29 +155,25 @@ class Transaction(Payload):
     @property
     def money(self) -> Money:
         totals = (self.details and self.details.totals) or Totals()
-        currency = self.currency_code or totals.currency_code
-        if totals.grand_total is None or currency is None:
-            raise Untranslatable("the transaction has no total or no currency")
-        return Money.from_minor(totals.grand_total, currency)
+        return Money.from_minor(totals.grand_total, self.currency_code or totals.currency_code)
 
     @property
     def method(self) -> str | None:
-        """The newest attempt comes first; what paid is the one that was captured."""
+        """The method of the attempt that was captured, else of the newest one, which comes first."""
         attempts = self.payments or ()
         captured = [attempt for attempt in attempts if attempt.status == "captured"]
         method = next(iter(captured or attempts), Payment()).method_details
         return method.type if method else None
 
-    def event(self, kind: Kind, *transactions: str) -> CommerceEvent:
+    def event(self, kind: Kind, transactions: tuple[str, ...]) -> CommerceEvent:
         money, lines = self.money, (self.details and self.details.line_items) or ()
-        prices = (line.price_id for line in lines if line.price_id)
         return CommerceEvent(
             kind=kind,
             money=money,
             transactions=transactions,
             order_id=self.id,
             subscription_id=self.subscription_id,
-            plan_id=next(prices, None) if self.subscription_id else None,
+            plan_id=first(*(line.price_id for line in lines)) if self.subscription_id else None,
             items=tuple(line.item(money.currency) for line in lines),
             payment_method=self.method,
         )
@@ -185,45 +187,97 @@ _ORIGINS = {
 _PAID = (Kind.PURCHASE_COMPLETED, Kind.SUBSCRIPTION_STARTED, *dict.fromkeys(_ORIGINS.values()))
 
 
+def _kind(transaction: Transaction) -> Kind:
+    other = Kind.SUBSCRIPTION_STARTED if transaction.subscription_id else Kind.PURCHASE_COMPLETED
+    return _ORIGINS.get(transaction.origin or "", other)
+
+
 @provider.on("transaction.completed", *_PAID)
 @provider.off("transaction.paid", *_PAID)
 def transaction_paid(event: Event[Transaction], context: Context) -> Iterator[CommerceEvent]:
-    transaction = event.data
+    transaction, kind = event.data, _kind(event.data)
     if transaction.origin == "subscription_payment_method_change":
         return
-    bought = Kind.SUBSCRIPTION_STARTED if transaction.subscription_id else Kind.PURCHASE_COMPLETED
-    kind = _ORIGINS.get(transaction.origin or "", bought)
-    # Trials and periods covered by credit cost nothing; subscription.* reports what began.
+    # Trials and periods covered by credit cost nothing; subscription.* reports their start.
     if transaction.money.amount or kind is Kind.PURCHASE_COMPLETED:
-        yield transaction.event(kind, transaction.id)
+        yield transaction.event(kind, (transaction.id,))
 
 
 @provider.on("transaction.payment_failed", Kind.PAYMENT_FAILED)
 def payment_failed(event: Event[Transaction], context: Context) -> Iterator[CommerceEvent]:
-    # One event per attempt, so the transaction is not the fact.
-    yield event.data.event(Kind.PAYMENT_FAILED)
+    # One event per attempt: the transaction can fail several times.
+    yield event.data.event(context.kind, EACH_TIME)
 
 
 @provider.off("transaction.past_due", Kind.SUBSCRIPTION_PAYMENT_FAILED)
 def transaction_past_due(event: Event[Transaction], context: Context) -> Iterator[CommerceEvent]:
-    # subscription.past_due reports the same, by the subscription and its period.
+    # subscription.past_due reports the same, under the same id.
     transaction = event.data
-    due = _due(transaction.subscription_id, transaction.billing_period) or (transaction.id,)
-    yield transaction.event(Kind.SUBSCRIPTION_PAYMENT_FAILED, *due)
+    due = _due(transaction.subscription_id, transaction.billing_period)
+    yield transaction.event(context.kind, due or (transaction.id,))
 
 
 @provider.off("transaction.billed", Kind.INVOICE_ISSUED)
 def transaction_billed(event: Event[Transaction], context: Context) -> Iterator[CommerceEvent]:
-    yield event.data.event(Kind.INVOICE_ISSUED, event.data.id)
+    yield event.data.event(context.kind, (event.data.id,))
+
+
+# Refunds and disputes
+
+
+class Adjustment(Payload):
+    id: Id
+    action: str
+    status: str | None = None
+    currency_code: str | None = None
+    transaction_id: OptionalId = None
+    subscription_id: OptionalId = None
+    totals: Totals | None = None
+
+    @property
+    def money(self) -> Money:
+        totals = self.totals or Totals()
+        return Money.from_minor(totals.total, self.currency_code or totals.currency_code)
+
+    def event(self, kind: Kind) -> CommerceEvent:
+        return CommerceEvent(
+            kind=kind,
+            money=self.money,
+            transactions=(self.id,),
+            follows=known(self.transaction_id),
+            order_id=self.transaction_id,
+            subscription_id=self.subscription_id,
+        )
+
+
+_ACTIONS = {
+    "refund": Kind.PURCHASE_REFUNDED,
+    "chargeback": Kind.DISPUTE_OPENED,
+    "chargeback_reverse": Kind.DISPUTE_WON,
+    "chargeback_warning": Kind.DISPUTE_WARNING,
+}
+
+
+@provider.on("adjustment.created", *_ACTIONS.values())
+@provider.on("adjustment.updated", *_ACTIONS.values())
+def adjusted(event: Event[Adjustment], context: Context) -> Iterator[CommerceEvent]:
+    adjustment = event.data
+    # A refund is created pending, and an update approves it (unconfirmed); a small one is created approved.
+    # A credit pays no money back.
+    if adjustment.status == "approved" and adjustment.action in _ACTIONS:
+        yield adjustment.event(_ACTIONS[adjustment.action])
+
+
+# Checkouts
 
 
 @provider.off("transaction.created", Kind.CHECKOUT_STARTED)
 @provider.off("transaction.ready", Kind.CHECKOUT_STARTED)
 @provider.off("transaction.canceled", Kind.CHECKOUT_ABANDONED)
 def checkout_changed(event: Event[Transaction], context: Context) -> Iterator[CommerceEvent]:
-    # Subscriptions make transactions of their own, and nobody stands at a checkout then.
+    # A transaction that a subscription makes has no checkout.
     if event.data.of_a_checkout:
-        yield event.data.event(context.kind, event.data.id)
+        yield event.data.event(context.kind, (event.data.id,))
 
 
 # Subscriptions
@@ -240,7 +294,7 @@ class SubscriptionItem(Payload):
 
     @property
     def tried(self) -> bool:
-        # Whether trial_dates outlive the trial is unconfirmed; the price still says that it has one.
+        # trial_dates may be null after the trial (unconfirmed); the price still says that it has one.
         return bool(self.trial_dates or (self.price and self.price.trial_period))
 
 
@@ -261,23 +315,29 @@ class Subscription(Payload):
     def tried(self) -> bool:
         return any(item.tried for item in self.items or ())
 
-    def event(self, kind: Kind, *transactions: str) -> CommerceEvent:
-        prices = (item.price.id for item in self.items or () if item.price and item.price.id)
+    def event(self, kind: Kind, transactions: tuple[str, ...]) -> CommerceEvent:
         return CommerceEvent(
             kind=kind,
             transactions=transactions,
             follows=known(self.transaction_id),
             subscription_id=self.id,
-            plan_id=next(prices, None),
+            plan_id=first(*(item.price.id for item in self.items or () if item.price)),
         )
 
 
 @provider.off("subscription.created", Kind.TRIAL_STARTED, Kind.SUBSCRIPTION_STARTED)
 def subscription_created(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
-    # The twin of subscription.trialing or subscription.activated, one of which comes with it.
+    # subscription.trialing or subscription.activated comes with it and reports the same start.
     trialing = event.data.status == "trialing"
     kind = Kind.TRIAL_STARTED if trialing else Kind.SUBSCRIPTION_STARTED
-    yield event.data.event(kind, event.data.id)
+    yield event.data.event(kind, (event.data.id,))
+
+
+@provider.on("subscription.activated", Kind.SUBSCRIPTION_STARTED, Kind.TRIAL_CONVERTED)
+def subscription_activated(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
+    # No amount: transaction.completed brings it.
+    kind = Kind.TRIAL_CONVERTED if event.data.tried else Kind.SUBSCRIPTION_STARTED
+    yield event.data.event(kind, (event.data.id,))
 
 
 @provider.on("subscription.trialing", Kind.TRIAL_STARTED)
@@ -285,27 +345,19 @@ def subscription_created(event: Event[Subscription], context: Context) -> Iterat
 def subscription_began_or_ended(
     event: Event[Subscription], context: Context
 ) -> Iterator[CommerceEvent]:
-    yield event.data.event(context.kind, event.data.id)
-
-
-@provider.on("subscription.activated", Kind.SUBSCRIPTION_STARTED, Kind.TRIAL_CONVERTED)
-def subscription_activated(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
-    # No amount: transaction.completed brings it.
-    kind = Kind.TRIAL_CONVERTED if event.data.tried else Kind.SUBSCRIPTION_STARTED
-    yield event.data.event(kind, event.data.id)
+    yield event.data.event(context.kind, (event.data.id,))
 
 
 @provider.on("subscription.past_due", Kind.SUBSCRIPTION_PAYMENT_FAILED)
 def subscription_past_due(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
     due = _due(event.data.id, event.data.current_billing_period)
-    yield event.data.event(Kind.SUBSCRIPTION_PAYMENT_FAILED, *due)
+    yield event.data.event(context.kind, due)
 
 
 @provider.on("subscription.paused", Kind.SUBSCRIPTION_PAUSED)
 @provider.on("subscription.resumed", Kind.SUBSCRIPTION_RESUMED)
 def subscription_changed(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
-    # These happen more than once in a subscription's life.
-    yield event.data.event(context.kind)
+    yield event.data.event(context.kind, EACH_TIME)
 
 
 _SCHEDULED = {
@@ -316,60 +368,17 @@ _SCHEDULED = {
 
 @provider.off("subscription.updated", Kind.SUBSCRIPTION_UPDATED, *_SCHEDULED.values())
 def subscription_updated(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
-    # Never money: a renewal that fails is announced with an update to "active" first.
+    # Never money: a renewal that fails sends an update to "active" first.
     subscription, change = event.data, event.data.scheduled_change or Scheduled()
     kind = _SCHEDULED.get(change.action or "")
     if kind is None:
-        yield subscription.event(Kind.SUBSCRIPTION_UPDATED)
+        yield subscription.event(Kind.SUBSCRIPTION_UPDATED, EACH_TIME)
     else:
-        # Every update until then repeats what is scheduled.
-        yield subscription.event(kind, f"{subscription.id}:{change.effective_at or kind}")
+        # Every update until effective_at repeats the scheduled change.
+        yield subscription.event(kind, (f"{subscription.id}:{change.effective_at or kind}",))
 
 
-# Adjustments
-
-
-class Adjustment(Payload):
-    id: Id
-    action: str
-    status: str | None = None
-    currency_code: str | None = None
-    transaction_id: OptionalId = None
-    subscription_id: OptionalId = None
-    totals: Totals | None = None
-
-    @property
-    def money(self) -> Money:
-        totals = self.totals or Totals()
-        currency = self.currency_code or totals.currency_code
-        if totals.total is None or currency is None:
-            raise Untranslatable("the adjustment has no total or no currency")
-        return Money.from_minor(totals.total, currency)
-
-
-_ACTIONS = {
-    "refund": Kind.PURCHASE_REFUNDED,
-    "chargeback": Kind.DISPUTE_OPENED,
-    "chargeback_reverse": Kind.DISPUTE_WON,
-    "chargeback_warning": Kind.DISPUTE_WARNING,
-}
-
-
-@provider.on("adjustment.created", *_ACTIONS.values())
-@provider.on("adjustment.updated", *_ACTIONS.values())
-def adjusted(event: Event[Adjustment], context: Context) -> Iterator[CommerceEvent]:
-    adjustment = event.data
-    # A refund waits for Paddle's approval, so it is created pending and approved by an update (unconfirmed);
-    # a small one is approved at once. Credits are no money that comes back.
-    if adjustment.status == "approved" and adjustment.action in _ACTIONS:
-        yield CommerceEvent(
-            kind=_ACTIONS[adjustment.action],
-            money=adjustment.money,
-            transactions=(adjustment.id,),
-            follows=known(adjustment.transaction_id),
-            order_id=adjustment.transaction_id,
-            subscription_id=adjustment.subscription_id,
-        )
+# Customers
 
 
 class Customer(Payload):
@@ -378,4 +387,4 @@ class Customer(Payload):
 
 @provider.off("customer.created", Kind.CUSTOMER_CREATED)
 def customer_created(event: Event[Customer], context: Context) -> Iterator[CommerceEvent]:
-    yield CommerceEvent(kind=Kind.CUSTOMER_CREATED, transactions=(event.data.id,))
+    yield CommerceEvent(kind=context.kind, transactions=(event.data.id,))

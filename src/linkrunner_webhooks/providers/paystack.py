@@ -1,10 +1,10 @@
 """Paystack webhooks. https://paystack.com/docs/payments/webhooks/
 
-There is no event id; amounts are hundredths of every currency, also of those that have none. Metadata comes
-in five shapes, among them JSON written into a text.
+There is no event id. Amounts are hundredths of every currency, also of those that have none. Metadata comes
+in five shapes; one of them is JSON in a text.
 
 Which type reports the money: `charge.success`, for one-time payments, every payment of a subscription,
-payment requests and virtual accounts. The fact is the transaction's reference.
+payment requests and virtual accounts. The transaction's reference identifies the payment.
 """
 
 from __future__ import annotations
@@ -14,20 +14,28 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 
 from linkrunner_webhooks.model import CommerceEvent, Identity, Kind, Webhook
 from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.provider import Context, Provider
-from linkrunner_webhooks.reading import Id, OptionalId, Payload, iso_time, known, name, parse
+from linkrunner_webhooks.reading import (
+    EACH_TIME,
+    USER_KEYS,
+    Id,
+    OptionalId,
+    Part,
+    Payload,
+    first,
+    homes,
+    iso_time,
+    known,
+    name,
+    parse,
+)
 from linkrunner_webhooks.signatures.hmacs import HmacBody
-
-
-def _object(value: object) -> object:
-    """What is left out is written as {}, [], null, "" or 0."""
-    return value if isinstance(value, Mapping) else {}
 
 
 class Domain(Payload):
@@ -35,7 +43,7 @@ class Domain(Payload):
 
 
 class Subject(Payload):
-    """The ids of all kinds of objects, each of which has some of them."""
+    """The ids of all kinds of objects; each kind has some of them."""
 
     id: OptionalId = None
     reference: OptionalId = None
@@ -44,17 +52,17 @@ class Subject(Payload):
     invoice_code: OptionalId = None
     subscription_code: OptionalId = None
     domain: str | None = None
-    transaction: Annotated[Domain, BeforeValidator(_object)] = Domain()
+    transaction: Part[Domain] = Domain()
 
     @property
     def named(self) -> str | None:
-        return (
-            self.id
-            or self.reference
-            or self.refund_reference
-            or self.transaction_reference
-            or self.invoice_code
-            or self.subscription_code
+        return first(
+            self.id,
+            self.reference,
+            self.refund_reference,
+            self.transaction_reference,
+            self.invoice_code,
+            self.subscription_code,
         )
 
 
@@ -62,11 +70,11 @@ class Head(Payload):
     """`data` is a list in types that are not forwarded."""
 
     event: str
-    data: Annotated[Subject, BeforeValidator(_object)] = Subject()
+    data: Part[Subject] = Subject()
 
 
 def identify(webhook: Webhook) -> Identity:
-    """The object's id can be looked up; the body's digest tells its events apart, and a retry repeats it."""
+    """A merchant can look up the object's id. The body's digest identifies the event: a retry repeats it."""
     head = parse(Head, webhook)
     domain = head.data.domain or head.data.transaction.domain
     return Identity(
@@ -78,20 +86,20 @@ def identify(webhook: Webhook) -> Identity:
 
 
 def with_readable_metadata(webhook: Webhook) -> tuple[Webhook, ...]:
-    """Metadata as the object it is, or none, so that a path finds the user id in it."""
+    """The webhook with each metadata as an object or left out, so that a path finds the user id in it."""
     try:
         body = json.loads(webhook.body)
         data = body["data"]
         changed = [_clear(each) for each in (data, data.get("transaction"), data.get("customer"))]
         text = json.dumps(body).encode() if any(changed) else webhook.body
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
-        # Whatever it is, there is no metadata in it.
+        # The body has another shape, and no metadata.
         return (webhook,)
     return (replace(webhook, body=text),)
 
 
 def _clear(owner: Any) -> bool:
-    """Whether the owner's metadata was changed: read if it is an object in a text, else taken away."""
+    """Replace metadata that is a text with the object in it; remove any other. True if it was changed."""
     if not isinstance(owner, dict) or isinstance(owner.get("metadata", {}), dict):
         return False
     written = owner.pop("metadata")
@@ -108,7 +116,7 @@ def _read(text: str) -> object:
         return None
 
 
-_KEYS = ("linkrunner_user_id", "user_id", "userId", "customer_id")
+_KEYS = (*USER_KEYS, "customer_id")
 
 provider = Provider(
     name="paystack",
@@ -118,12 +126,10 @@ provider = Provider(
     identify=identify,
     unpack=with_readable_metadata,
     user_id=(
-        *(f"data.metadata.{key}" for key in _KEYS),
+        *homes("data.metadata.{}", keys=_KEYS),
         "data.metadata.custom_fields[?variable_name=='user_id'].value | [0]",
-        *(f"data.transaction.metadata.{key}" for key in _KEYS),
-        "data.customer.metadata.linkrunner_user_id",
-        "data.customer.metadata.user_id",
-        # Disputes and refunds name the payment: it tells whose they are.
+        *homes("data.transaction.metadata.{}", "data.customer.metadata.{}", keys=_KEYS),
+        # Not for disputes and refunds: they name the payment, and its user is the one who paid.
         "!(data.transaction.reference || data.transaction_reference) && data.customer.customer_code",
     ),
     never={
@@ -139,12 +145,20 @@ provider = Provider(
     caution="It signs with the secret key of your account, which can move money.",
 )
 
+T = TypeVar("T", bound=Payload)
+
+
+class Event(Payload, Generic[T]):
+    data: T
+
 
 Moment = Annotated[datetime | None, BeforeValidator(iso_time)]
 
 
 class Timed(Payload):
-    """Old and new spellings of the times are both in use, and one may be null while the other is not."""
+    """Times have an old and a new spelling; a body can have both, and one of them null."""
+
+    created_at: Moment = Field(None, validation_alias=AliasChoices("created_at", "createdAt"))
 
     @model_validator(mode="before")
     @classmethod
@@ -154,20 +168,16 @@ class Timed(Payload):
         return {key: found for key, found in value.items() if found is not None}
 
 
-_PAID = AliasChoices("paid_at", "paidAt")
-_CREATED = AliasChoices("created_at", "createdAt")
-
-
-def _money(amount: int, currency: str) -> Money:
-    """Hundredths whatever the currency; that XOF is no exception is unconfirmed."""
-    return Money.of(Decimal(amount).scaleb(-2), currency)
-
-
 class Plan(Payload):
     plan_code: OptionalId = None
 
 
-Planned = Annotated[Plan, BeforeValidator(_object)]
+def _major(amount: int | None) -> Decimal | None:
+    """An amount in major units: it comes in hundredths, whatever the currency (unconfirmed for XOF)."""
+    return None if amount is None else Decimal(amount).scaleb(-2)
+
+
+# Payments
 
 
 class Charge(Timed):
@@ -175,12 +185,9 @@ class Charge(Timed):
     amount: int
     currency: str
     channel: str | None = None
-    paid_at: Moment = Field(None, validation_alias=_PAID)
-    created_at: Moment = Field(None, validation_alias=_CREATED)
-    plan: Planned = Plan()
-    metadata: Annotated[Mapping[str, object], BeforeValidator(_object)] = Field(
-        default_factory=dict
-    )
+    paid_at: Moment = Field(None, validation_alias=AliasChoices("paid_at", "paidAt"))
+    plan: Part[Plan] = Plan()
+    metadata: Part[Mapping[str, object]] = Field(default_factory=dict)
 
     @property
     def kind(self) -> Kind:
@@ -192,18 +199,15 @@ class Charge(Timed):
         return Kind.SUBSCRIPTION_STARTED if ours else Kind.SUBSCRIPTION_RENEWED
 
 
-class ChargeEvent(Payload):
-    data: Charge
+_PAID = (Kind.PURCHASE_COMPLETED, Kind.SUBSCRIPTION_STARTED, Kind.SUBSCRIPTION_RENEWED)
 
 
-@provider.on(
-    "charge.success", Kind.PURCHASE_COMPLETED, Kind.SUBSCRIPTION_STARTED, Kind.SUBSCRIPTION_RENEWED
-)
-def charged(event: ChargeEvent, context: Context) -> Iterator[CommerceEvent]:
+@provider.on("charge.success", *_PAID)
+def charged(event: Event[Charge], context: Context) -> Iterator[CommerceEvent]:
     charge = event.data
     yield CommerceEvent(
         kind=charge.kind,
-        money=_money(charge.amount, charge.currency),
+        money=Money.of(_major(charge.amount), charge.currency),
         transactions=(charge.reference,),
         occurred_at=charge.paid_at or charge.created_at,
         order_id=charge.reference,
@@ -212,75 +216,7 @@ def charged(event: ChargeEvent, context: Context) -> Iterator[CommerceEvent]:
     )
 
 
-class Subscription(Timed):
-    subscription_code: Id
-    status: str | None = None
-    created_at: Moment = Field(None, validation_alias=_CREATED)
-    plan: Planned = Plan()
-
-    def event(self, kind: Kind, *transactions: str) -> CommerceEvent:
-        return CommerceEvent(
-            kind=kind,
-            transactions=transactions,
-            subscription_id=self.subscription_code,
-            plan_id=self.plan.plan_code,
-        )
-
-
-class SubscriptionEvent(Payload):
-    data: Subscription
-
-
-@provider.on("subscription.create", Kind.SUBSCRIPTION_STARTED)
-def subscription_created(event: SubscriptionEvent, context: Context) -> Iterator[CommerceEvent]:
-    # No amount: charge.success brings it.
-    started = event.data.event(context.kind, event.data.subscription_code)
-    yield replace(started, occurred_at=event.data.created_at)
-
-
-@provider.on("subscription.not_renew", Kind.SUBSCRIPTION_CANCEL_SCHEDULED)
-def cancel_scheduled(event: SubscriptionEvent, context: Context) -> Iterator[CommerceEvent]:
-    # It can be withdrawn and come again. The only time in the body is when the subscription was created.
-    yield event.data.event(context.kind)
-
-
-@provider.on("subscription.disable", Kind.SUBSCRIPTION_CANCELLED, Kind.SUBSCRIPTION_COMPLETED)
-def subscription_ended(event: SubscriptionEvent, context: Context) -> Iterator[CommerceEvent]:
-    complete = event.data.status in ("complete", "completed")
-    kind = Kind.SUBSCRIPTION_COMPLETED if complete else Kind.SUBSCRIPTION_CANCELLED
-    yield event.data.event(kind, event.data.subscription_code)
-
-
-class SubscriptionCode(Payload):
-    subscription_code: OptionalId = None
-    plan: Planned = Plan()
-
-
-class Invoice(Timed):
-    invoice_code: OptionalId = None
-    amount: int | None = None
-    currency: str | None = None
-    subscription: Annotated[SubscriptionCode, BeforeValidator(_object)] = SubscriptionCode()
-    created_at: Moment = Field(None, validation_alias=_CREATED)
-
-
-class InvoiceEvent(Payload):
-    data: Invoice
-
-
-@provider.on("invoice.payment_failed", Kind.SUBSCRIPTION_PAYMENT_FAILED)
-def invoice_payment_failed(event: InvoiceEvent, context: Context) -> Iterator[CommerceEvent]:
-    invoice = event.data
-    # The samples have an amount and no currency.
-    priced = invoice.amount is not None and invoice.currency
-    yield CommerceEvent(
-        kind=context.kind,
-        money=_money(invoice.amount or 0, invoice.currency or "") if priced else None,
-        occurred_at=invoice.created_at,
-        order_id=invoice.invoice_code,
-        subscription_id=invoice.subscription.subscription_code,
-        plan_id=invoice.subscription.plan.plan_code,
-    )
+# Refunds and disputes
 
 
 class Refund(Payload):
@@ -294,22 +230,18 @@ class Refund(Payload):
     @property
     def transactions(self) -> tuple[str, ...]:
         if self.refund_reference is None:
-            # Two refunds of one payment can be equal in all else.
-            return ()
+            # Two refunds of one payment can be equal in all other fields.
+            return EACH_TIME
         return (f"{self.transaction_reference or ''}:{self.refund_reference}",)
-
-
-class RefundEvent(Payload):
-    data: Refund
 
 
 @provider.on("refund.processed", Kind.PURCHASE_REFUNDED)
 @provider.off("refund.failed", Kind.REFUND_FAILED)
-def refunded(event: RefundEvent, context: Context) -> Iterator[CommerceEvent]:
+def refunded(event: Event[Refund], context: Context) -> Iterator[CommerceEvent]:
     refund = event.data
     yield CommerceEvent(
         kind=context.kind,
-        money=_money(refund.amount, refund.currency),
+        money=Money.of(_major(refund.amount), refund.currency),
         transactions=refund.transactions,
         follows=known(refund.transaction_reference),
         order_id=refund.transaction_reference,
@@ -321,40 +253,34 @@ class Transaction(Payload):
 
 
 class Dispute(Timed):
-    """`transaction_reference` is null while the transaction has one."""
+    """`transaction_reference` can be null while `transaction` has a reference."""
 
     id: Id
     refund_amount: int | None = None
     currency: str | None = None
     resolution: str | None = None
-    transaction: Annotated[Transaction, BeforeValidator(_object)] = Transaction()
+    transaction: Part[Transaction] = Transaction()
     transaction_reference: OptionalId = None
-    created_at: Moment = Field(None, validation_alias=_CREATED)
     resolved_at: Moment = Field(None, validation_alias=AliasChoices("resolvedAt", "resolved_at"))
 
-    def event(self, kind: Kind, at: datetime | None) -> CommerceEvent:
-        priced = self.refund_amount is not None and self.currency
-        payment = self.transaction.reference or self.transaction_reference
+    def event(self, kind: Kind, happened: datetime | None) -> CommerceEvent:
+        payment = first(self.transaction.reference, self.transaction_reference)
         return CommerceEvent(
             kind=kind,
-            money=_money(self.refund_amount or 0, self.currency or "") if priced else None,
+            money=Money.maybe(_major(self.refund_amount), self.currency),
             transactions=(self.id,),
             follows=known(payment),
-            occurred_at=at,
+            occurred_at=happened,
             order_id=payment,
         )
 
 
-class DisputeEvent(Payload):
-    data: Dispute
-
-
 @provider.on("charge.dispute.create", Kind.DISPUTE_OPENED)
-def dispute_opened(event: DisputeEvent, context: Context) -> Iterator[CommerceEvent]:
+def dispute_opened(event: Event[Dispute], context: Context) -> Iterator[CommerceEvent]:
     yield event.data.event(context.kind, event.data.created_at)
 
 
-# What the merchant, or time, has accepted is paid back (unconfirmed).
+# An accepted dispute is paid back (unconfirmed); time accepts it when the merchant does not answer.
 _RESOLUTIONS = {
     "merchant-accepted": Kind.DISPUTE_LOST,
     "auto-accepted": Kind.DISPUTE_LOST,
@@ -363,6 +289,71 @@ _RESOLUTIONS = {
 
 
 @provider.on("charge.dispute.resolve", Kind.DISPUTE_CLOSED, Kind.DISPUTE_WON, Kind.DISPUTE_LOST)
-def dispute_resolved(event: DisputeEvent, context: Context) -> Iterator[CommerceEvent]:
+def dispute_resolved(event: Event[Dispute], context: Context) -> Iterator[CommerceEvent]:
     kind = _RESOLUTIONS.get(event.data.resolution or "", Kind.DISPUTE_CLOSED)
     yield event.data.event(kind, event.data.resolved_at)
+
+
+# Subscriptions
+
+
+class Subscription(Timed):
+    subscription_code: Id
+    status: str | None = None
+    plan: Part[Plan] = Plan()
+
+    def event(self, kind: Kind, transactions: tuple[str, ...]) -> CommerceEvent:
+        return CommerceEvent(
+            kind=kind,
+            transactions=transactions,
+            subscription_id=self.subscription_code,
+            plan_id=self.plan.plan_code,
+        )
+
+
+@provider.on("subscription.create", Kind.SUBSCRIPTION_STARTED)
+def subscription_created(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
+    # No amount: charge.success brings it.
+    started = event.data.event(context.kind, (event.data.subscription_code,))
+    yield replace(started, occurred_at=event.data.created_at)
+
+
+@provider.on("subscription.not_renew", Kind.SUBSCRIPTION_CANCEL_SCHEDULED)
+def cancel_scheduled(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
+    # No time: the body only has the one at which the subscription was created.
+    yield event.data.event(context.kind, EACH_TIME)
+
+
+@provider.on("subscription.disable", Kind.SUBSCRIPTION_CANCELLED, Kind.SUBSCRIPTION_COMPLETED)
+def subscription_ended(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
+    complete = event.data.status in ("complete", "completed")
+    kind = Kind.SUBSCRIPTION_COMPLETED if complete else Kind.SUBSCRIPTION_CANCELLED
+    yield event.data.event(kind, (event.data.subscription_code,))
+
+
+class Invoiced(Payload):
+    subscription_code: OptionalId = None
+    plan: Part[Plan] = Plan()
+
+
+class Invoice(Timed):
+    """The samples have an amount and no currency."""
+
+    invoice_code: OptionalId = None
+    amount: int | None = None
+    currency: str | None = None
+    subscription: Part[Invoiced] = Invoiced()
+
+
+@provider.on("invoice.payment_failed", Kind.SUBSCRIPTION_PAYMENT_FAILED)
+def invoice_payment_failed(event: Event[Invoice], context: Context) -> Iterator[CommerceEvent]:
+    invoice = event.data
+    yield CommerceEvent(
+        kind=context.kind,
+        money=Money.maybe(_major(invoice.amount), invoice.currency),
+        transactions=EACH_TIME,
+        occurred_at=invoice.created_at,
+        order_id=invoice.invoice_code,
+        subscription_id=invoice.subscription.subscription_code,
+        plan_id=invoice.subscription.plan.plan_code,
+    )

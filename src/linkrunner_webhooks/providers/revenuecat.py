@@ -1,11 +1,11 @@
 """RevenueCat webhooks. https://www.revenuecat.com/docs/integrations/webhooks
 
-One event per request, under `event`; times are in milliseconds. Amounts are in major units of the currency
-paid in, with their worth in US dollars beside them, and null when RevenueCat does not know them.
+A request has one event, under `event`. Times are in milliseconds. Amounts are in major units of the currency
+of the purchase, with their worth in US dollars beside them; both are null when RevenueCat does not know them.
 
 Which type reports the money: the one that names the purchase (INITIAL_PURCHASE, RENEWAL,
 NON_RENEWING_PURCHASE); no other type repeats it. A refund is a CANCELLATION by customer support. The stores
-behind RevenueCat report the same purchases themselves: one source per app.
+behind RevenueCat report the same purchases, too: use one source per app.
 """
 
 from __future__ import annotations
@@ -14,10 +14,21 @@ from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 
+from pydantic import Field
+
 from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
 from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.provider import Context, Provider
-from linkrunner_webhooks.reading import OptionalId, Payload, epoch_ms, name, parse
+from linkrunner_webhooks.reading import (
+    EACH_TIME,
+    OptionalId,
+    Payload,
+    epoch_ms,
+    first,
+    homes,
+    name,
+    parse,
+)
 from linkrunner_webhooks.signatures.hmacs import TimestampedHmac
 from linkrunner_webhooks.signatures.tokens import FirstPresent, StaticToken
 
@@ -35,7 +46,7 @@ class Head(Payload):
 
 
 def identify(webhook: Webhook) -> Identity:
-    """Purchases in the Test Store cost nothing either, whatever their environment."""
+    """Purchases in the Test Store are tests as well: they cost nothing, whatever their environment."""
     event = parse(Head, webhook).event
     return Identity(
         event_id=name(event.id, "event id"),
@@ -45,14 +56,14 @@ def identify(webhook: Webhook) -> Identity:
     )
 
 
-# Ids that RevenueCat makes up for somebody your app has not signed in yet.
+# RevenueCat makes up an id for a customer who has not signed in. Every other id is the app's own.
 _OWN = "?!starts_with(@, '$RCAnonymousID:')"
 
 provider = Provider(
     name="revenuecat",
     title="RevenueCat",
     docs="https://www.revenuecat.com/docs/integrations/webhooks",
-    # The HMAC is consistent among public receivers, its official wording is unconfirmed.
+    # Public receivers agree on the HMAC; RevenueCat's own documentation of it is unconfirmed.
     signature=FirstPresent(
         (TimestampedHmac(header="x-revenuecat-webhook-signature"), StaticToken("authorization"))
     ),
@@ -61,7 +72,7 @@ provider = Provider(
         f"event.[app_user_id][{_OWN}] | [0]",
         f"event.aliases[{_OWN}] | [0]",
         f"event.[original_app_user_id][{_OWN}] | [0]",
-        "event.subscriber_attributes.linkrunner_user_id.value",
+        *homes("event.subscriber_attributes.{}.value"),
     ),
     never={
         "INVOICE_ISSUANCE": "nothing is paid yet; INITIAL_PURCHASE or RENEWAL reports the payment",
@@ -80,12 +91,12 @@ purchase counts twice: choose one.
 )
 
 
-def _money(amount: Decimal, currency: str) -> Money:
-    # Converted prices are floats as they come: 5.690000000000001.
-    return Money.of(round(amount, 6), currency)
+def _money(amount: Decimal | None, currency: str | None) -> Money | None:
+    # Converted prices are written as floats, like 5.690000000000001.
+    return Money.maybe(amount if amount is None else round(amount, 6), currency)
 
 
-class Event(Payload):
+class Purchase(Payload):
     product_id: OptionalId = None
     new_product_id: OptionalId = None
     transaction_id: OptionalId = None
@@ -103,79 +114,80 @@ class Event(Payload):
 
     @property
     def money(self) -> Money | None:
-        if self.price_in_purchased_currency is not None and self.currency:
-            return _money(self.price_in_purchased_currency, self.currency)
         # `price` is the worth in US dollars, whatever `currency` says.
-        return None if self.price is None else _money(self.price, "USD")
+        paid = _money(self.price_in_purchased_currency, self.currency)
+        return paid or _money(self.price, "USD")
 
     @property
     def money_back(self) -> Money | None:
-        """Refunds are written as negative amounts, mostly."""
+        """Most refunds are written as negative amounts."""
         money = self.money
         return money and Money.of(abs(money.amount), money.currency)
-
-    @property
-    def granted(self) -> bool:
-        return self.period_type == "PROMOTIONAL"
 
     @property
     def on_trial(self) -> bool:
         return self.period_type == "TRIAL"
 
     @property
-    def transactions(self) -> tuple[str, ...]:
-        """Not by its id alone: at Stripe and Amazon every charge has its subscription's (unconfirmed).
+    def granted(self) -> bool:
+        return self.period_type == "PROMOTIONAL"
 
-        A change of the product at Stripe repeats the time as well.
+    @property
+    def transactions(self) -> tuple[str, ...]:
+        """The id with the time: at Stripe and Amazon every charge has its subscription's id (unconfirmed).
+
+        The product is added, because a change of the product at Stripe repeats the time as well.
         """
         parts = (self.transaction_id, self.purchased_at_ms, self.product_id)
         return (":".join(str(part) for part in parts if part),) if self.transaction_id else ()
 
     @property
+    def renewable(self) -> bool:
+        """A purchase that is no subscription never expires."""
+        return self.expiration_at_ms is not None
+
+    @property
     def subscription_id(self) -> str | None:
-        """The first transaction of the chain; what is bought once never expires."""
-        chain = self.original_transaction_id or self.transaction_id
-        return None if self.expiration_at_ms is None else chain
+        """The first transaction of the subscription."""
+        chain = first(self.original_transaction_id, self.transaction_id)
+        return chain if self.renewable else None
 
     @property
     def plan_id(self) -> str | None:
-        # A change of the product takes effect later; its money comes with INITIAL_PURCHASE or RENEWAL.
-        product_id = self.new_product_id or self.product_id
-        return None if self.expiration_at_ms is None else product_id
+        # A change of the product takes effect later; INITIAL_PURCHASE or RENEWAL reports its money.
+        return first(self.new_product_id, self.product_id) if self.renewable else None
 
-    def bought(self, kind: Kind) -> CommerceEvent:
-        # Trials and grants are free: there is an amount of 0, and nobody paid it.
-        free = kind in (Kind.TRIAL_STARTED, Kind.SUBSCRIPTION_GRANTED)
-        return replace(
-            self.happened(kind),
-            money=None if free else self.money,
-            transactions=self.transactions,
-            occurred_at=epoch_ms(self.purchased_at_ms),
-            items=(Item(content_id=self.product_id, product_id=self.product_id),),
-            coupon=self.offer_code,
-        )
-
-    def went_back(self, kind: Kind) -> CommerceEvent:
-        return replace(
-            self.happened(kind),
-            money=self.money_back,
-            transactions=self.transactions,
-            follows=self.transactions,
-        )
-
-    def happened(self, kind: Kind) -> CommerceEvent:
-        """A fact of its own: most things happen more than once to one transaction."""
+    def event(self, kind: Kind, transactions: tuple[str, ...]) -> CommerceEvent:
         return CommerceEvent(
             kind=kind,
+            transactions=transactions,
             order_id=self.transaction_id,
             subscription_id=self.subscription_id,
             plan_id=self.plan_id,
             payment_method=self.store,
         )
 
+    def bought(self, kind: Kind) -> CommerceEvent:
+        # Trials and grants are free: their amount is 0, and nobody paid it.
+        free = kind in (Kind.TRIAL_STARTED, Kind.SUBSCRIPTION_GRANTED)
+        return replace(
+            self.event(kind, self.transactions),
+            money=None if free else self.money,
+            occurred_at=epoch_ms(self.purchased_at_ms),
+            items=(Item.product(self.product_id),),
+            coupon=self.offer_code,
+        )
 
-class Body(Payload):
-    event: Event
+    def went_back(self, kind: Kind) -> CommerceEvent:
+        event = self.event(kind, self.transactions)
+        return replace(event, money=self.money_back, follows=self.transactions)
+
+
+class Event(Payload):
+    purchase: Purchase = Field(alias="event")
+
+
+# Payments
 
 
 @provider.on(
@@ -183,26 +195,28 @@ class Body(Payload):
     Kind.SUBSCRIPTION_STARTED,
     besides={Kind.TRIAL_STARTED: True, Kind.SUBSCRIPTION_GRANTED: False},
 )
-def initial_purchase(body: Body, context: Context) -> Iterator[CommerceEvent]:
+def subscribed(event: Event, context: Context) -> Iterator[CommerceEvent]:
     free = {"TRIAL": Kind.TRIAL_STARTED, "PROMOTIONAL": Kind.SUBSCRIPTION_GRANTED}
-    kind = free.get(body.event.period_type or "", Kind.SUBSCRIPTION_STARTED)
-    yield body.event.bought(kind)
+    kind = free.get(event.purchase.period_type or "", Kind.SUBSCRIPTION_STARTED)
+    yield event.purchase.bought(kind)
 
 
 @provider.on("RENEWAL", Kind.SUBSCRIPTION_RENEWED, Kind.TRIAL_CONVERTED)
-def renewal(body: Body, context: Context) -> Iterator[CommerceEvent]:
-    converted = body.event.is_trial_conversion
-    kind = Kind.TRIAL_CONVERTED if converted else Kind.SUBSCRIPTION_RENEWED
-    yield body.event.bought(kind)
+def renewed(event: Event, context: Context) -> Iterator[CommerceEvent]:
+    converted = event.purchase.is_trial_conversion
+    yield event.purchase.bought(Kind.TRIAL_CONVERTED if converted else Kind.SUBSCRIPTION_RENEWED)
 
 
 @provider.on(
     "NON_RENEWING_PURCHASE", Kind.PURCHASE_COMPLETED, besides={Kind.SUBSCRIPTION_GRANTED: False}
 )
-def non_renewing_purchase(body: Body, context: Context) -> Iterator[CommerceEvent]:
-    # What you grant to a customer may come as a purchase of its own (unconfirmed).
-    granted = body.event.granted
-    yield body.event.bought(Kind.SUBSCRIPTION_GRANTED if granted else Kind.PURCHASE_COMPLETED)
+def purchased(event: Event, context: Context) -> Iterator[CommerceEvent]:
+    # A grant to a customer may come as a purchase (unconfirmed).
+    granted = event.purchase.granted
+    yield event.purchase.bought(Kind.SUBSCRIPTION_GRANTED if granted else Kind.PURCHASE_COMPLETED)
+
+
+# Refunds and cancellations
 
 
 @provider.on(
@@ -210,22 +224,25 @@ def non_renewing_purchase(body: Body, context: Context) -> Iterator[CommerceEven
     Kind.SUBSCRIPTION_CANCELLED,
     besides={Kind.TRIAL_CANCELLED: True, Kind.PURCHASE_REFUNDED: True},
 )
-def cancellation(body: Body, context: Context) -> Iterator[CommerceEvent]:
-    event = body.event
+def cancelled(event: Event, context: Context) -> Iterator[CommerceEvent]:
+    purchase = event.purchase
     # BILLING_ISSUE reports the same.
-    if event.cancel_reason == "BILLING_ERROR":
+    if purchase.cancel_reason == "BILLING_ERROR":
         return
-    if event.on_trial:
-        yield event.happened(Kind.TRIAL_CANCELLED)
-    elif event.cancel_reason == "CUSTOMER_SUPPORT":
-        yield event.went_back(Kind.PURCHASE_REFUNDED)
+    if purchase.on_trial:
+        yield purchase.event(Kind.TRIAL_CANCELLED, EACH_TIME)
+    elif purchase.cancel_reason == "CUSTOMER_SUPPORT":
+        yield purchase.went_back(Kind.PURCHASE_REFUNDED)
     else:
-        yield event.happened(Kind.SUBSCRIPTION_CANCELLED)
+        yield purchase.event(Kind.SUBSCRIPTION_CANCELLED, EACH_TIME)
 
 
 @provider.on("REFUND_REVERSED", Kind.REFUND_REVERSED)
-def refund_reversed(body: Body, context: Context) -> Iterator[CommerceEvent]:
-    yield body.event.went_back(Kind.REFUND_REVERSED)
+def refund_reversed(event: Event, context: Context) -> Iterator[CommerceEvent]:
+    yield event.purchase.went_back(context.kind)
+
+
+# Subscriptions
 
 
 @provider.on("BILLING_ISSUE", Kind.SUBSCRIPTION_BILLING_ISSUE)
@@ -234,5 +251,5 @@ def refund_reversed(body: Body, context: Context) -> Iterator[CommerceEvent]:
 @provider.on("PRODUCT_CHANGE", Kind.SUBSCRIPTION_PRODUCT_CHANGED)
 @provider.on("SUBSCRIPTION_PAUSED", Kind.SUBSCRIPTION_PAUSED)
 @provider.on("SUBSCRIPTION_EXTENDED", Kind.SUBSCRIPTION_EXTENDED)
-def subscription_changed(body: Body, context: Context) -> Iterator[CommerceEvent]:
-    yield body.event.happened(context.kind)
+def subscription_changed(event: Event, context: Context) -> Iterator[CommerceEvent]:
+    yield event.purchase.event(context.kind, EACH_TIME)
