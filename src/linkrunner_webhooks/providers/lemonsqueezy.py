@@ -259,7 +259,7 @@ def invoice_paid(event: Event[Invoice], context: Context) -> Iterator[CommerceEv
 @provider.on("subscription_payment_failed", Kind.SUBSCRIPTION_PAYMENT_FAILED)
 def invoice_payment_failed(event: Event[Invoice], context: Context) -> Iterator[CommerceEvent]:
     # One event per attempt; a plan change that cannot be paid is an attempt, too.
-    yield event.data.event(context.kind, (event.data.id,))
+    yield event.data.event(context.kind, EACH_TIME)
 
 
 @provider.on("subscription_payment_refunded", Kind.PURCHASE_REFUNDED)
