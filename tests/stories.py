@@ -2,7 +2,7 @@
 
 tests/providers/<provider>/stories.json holds a list of
     {"story": "...", "cases": [...], "money": {"payment": ["25.99 EUR"]}, "besides": ["subscription_started"]}
-where `cases` are golden cases of that provider (or {"case": ..., "set": {"dotted.path": value}}), `money` is
+where `cases` are golden cases of that provider (or differences from one, as `cases` reads them), `money` is
 what has moved by its flow, and `besides` names the events without money when everything is switched on.
 """
 
@@ -16,6 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from tests import cases
 from tests.samples import NOW, Desk, Sample, Secrets, live_secret
 from tests.simulation.table import FakeTable
 
@@ -48,14 +49,7 @@ def read(name: str) -> list[Story]:
 
 def told(name: str, entry: str | Mapping[str, Any]) -> Sample:
     """One report of a story, unsigned."""
-    case = entry if isinstance(entry, str) else entry["case"]
-    written = json.loads((ROOT / name / case / "input.json").read_text("utf-8"))
-    changes = {} if isinstance(entry, str) else entry.get("set", {})
-    places = {
-        tuple(int(key) if key.isdigit() else key for key in path.split(".")): value
-        for path, value in changes.items()
-    }
-    return Sample(providers.load(name), written["headers"], written["body"]).changed(places)
+    return cases.expanded(name, {"like": entry} if isinstance(entry, str) else entry)
 
 
 @dataclass

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests import samples
+from tests import cases, samples
 from tests.samples import Sample
 
 from linkrunner_webhooks import providers
@@ -25,7 +25,7 @@ V4 = Webhook("flutterwave", VECTOR["headers"], VECTOR["body"].encode())
 
 def told(case: str, **data: Any) -> Webhook:
     """The webhook of a golden case, with some other values under `data`."""
-    body = json.loads((CASES / case / "input.json").read_text("utf-8"))["body"]
+    body = cases.load("flutterwave", case).body
     return Sample(PROVIDER, {}, {**body, "data": {**body["data"], **data}}).webhook()
 
 

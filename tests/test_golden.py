@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests import samples
+from tests import cases, samples
 
 from linkrunner_webhooks import providers
 from linkrunner_webhooks.config import Config
@@ -30,6 +30,7 @@ parametrised = pytest.mark.parametrize(
 
 
 def read(folder: Path, name: str) -> Any:
+    """A file of a case."""
     return json.loads((folder / name).read_text("utf-8"))
 
 
@@ -39,10 +40,10 @@ def config(written: dict[str, Any], provider: str) -> Config:
     return Config(tables or {provider: providers.load(provider).options.example()}, "input.json")
 
 
-def bodies(written: dict[str, Any], provider: str) -> list[dict[str, Any]]:
+def bodies(folder: Path) -> list[dict[str, Any]]:
     """The Linkrunner bodies of a case, sent signed through receive; `user_id` may be null here."""
-    source = written.get("source", provider)
-    sample = samples.Sample(providers.load(provider), written["headers"], written["body"])
+    provider, written = folder.parent.name, read(folder, "input.json")
+    source, sample = written.get("source", provider), cases.load(provider, folder.name)
     secrets = samples.Secrets({source: (samples.live_secret(sample.provider),)})
     desk = samples.Desk(config(written, provider), secrets)
     status, answer = desk.respond(samples.request(sample.signed(), source))
@@ -62,7 +63,7 @@ def bodies(written: dict[str, Any], provider: str) -> list[dict[str, Any]]:
 @parametrised
 def test_what_a_webhook_becomes(folder: Path) -> None:
     """The Linkrunner bodies are exactly the expected ones."""
-    found = json.loads(json.dumps(bodies(read(folder, "input.json"), folder.parent.name)))
+    found = json.loads(json.dumps(bodies(folder)))
     if os.environ.get("GOLDEN") == "write":
         text = json.dumps(found, indent=2, ensure_ascii=False)
         (folder / "expected.json").write_text(f"{text}\n", "utf-8")
@@ -71,12 +72,12 @@ def test_what_a_webhook_becomes(folder: Path) -> None:
 
 @parametrised
 def test_a_case_is_well_formed(folder: Path) -> None:
-    """A folder holds the two files with the documented keys, and no signature."""
+    """A folder holds the two files; the input differs from its base, and has no signature."""
     assert folder.parent.name in providers.names()
     assert {path.name for path in folder.iterdir()} == {"input.json", "expected.json"}
-    written = read(folder, "input.json")
-    assert {"headers", "body"} <= set(written) <= {"headers", "body", "config", "source"}
-    assert all(name == name.lower() for name in written["headers"])
+    sample = cases.load(folder.parent.name, folder.name)
+    assert all(name == name.lower() for name in sample.headers)
+    assert not set(sample.headers) & sample.signature_headers
     expected = read(folder, "expected.json")
     assert isinstance(expected, list)
     assert all(set(body) == {"event_name", "event_data", "user_id"} for body in expected)

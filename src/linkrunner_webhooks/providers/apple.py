@@ -5,8 +5,9 @@ replaces all three by their plain JSON before the webhook is stored. Some types 
 different subtypes. Prices are thousandths of every currency, also of currencies without decimals. Apple says
 that they are not for accounting.
 
-Which type reports the money: every charge has a `transactionId` of its own and is reported by one
-notification. `originalTransactionId` is the first transaction of a subscription and identifies it.
+Which type reports the money: SUBSCRIBED, DID_RENEW and ONE_TIME_CHARGE, and two others where they charge:
+DID_CHANGE_RENEWAL_PREF and OFFER_REDEEMED. Every charge has a `transactionId` of its own and is reported by
+one notification. `originalTransactionId` is the first transaction of a subscription and identifies it.
 """
 
 from __future__ import annotations
@@ -76,11 +77,11 @@ _SIGNED_BY_APPLE = SignedPayload(
     intermediate_extension="1.2.840.113635.100.6.2.1",
     part=part_of,
     nested=("signedTransactionInfo", "signedRenewalInfo"),
-    # Renewals do not name the app.
+    # The renewal does not name the app.
     agreeing=("bundleId", "environment"),
     meant=is_meant,
 )
-# A charge that is older than this was reported by an earlier notification.
+# A charge this much older than the notification was reported by an earlier one.
 _NEW = timedelta(days=1)
 
 
@@ -93,7 +94,7 @@ class Surroundings(_Apple):
 
 
 class Head(_Apple):
-    """Exactly one of the four parts is there."""
+    """A notification has exactly one of the four parts."""
 
     notification_type: str | None = None
     notification_uuid: str | None = Field(default=None, alias="notificationUUID")
@@ -149,7 +150,7 @@ provider = Provider(
     },
     caution="""\
 The same charges are reported by RevenueCat, Adapty and Superwall: switch on one of them only, or revenue
-counts twice. Prices are what Apple names, which it says are not for accounting.
+counts twice. Prices are those that Apple sends; Apple says that they are not for accounting.
 """,
 )
 
@@ -189,10 +190,10 @@ class Transaction(_Apple):
 
     @property
     def refunded(self) -> Money | None:
-        """The refunded part of the price: a percentage in thousandths; all of it without one."""
+        """The refunded part of the price, or all of it. The percentage is in thousandths of a percent."""
         percentage = 100_000 if self.revocation_percentage is None else self.revocation_percentage
         if not 0 <= percentage <= 100_000:
-            raise Untranslatable("the refunded part is not a part")
+            raise Untranslatable("the refunded percentage is not between 0 and 100")
         part = Decimal(self.price or 0) * percentage / 100_000
         return _money(part, self.currency) if part else None
 
