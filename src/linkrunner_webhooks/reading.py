@@ -63,8 +63,9 @@ OptionalId = Annotated[_IdText | None, BeforeValidator(_text)]
 # write, and takes minutes.
 Pieces = Annotated[Decimal, Field(ge=0, le=MAX_QUANTITY)]
 
-# A part of the body that is an object, or is written as null, "", [] or 0 when it is left out.
-Part = Annotated[T, BeforeValidator(_object)]
+# A part of the body that is an object, or is left out or written as null, "", [] or 0: then it is empty.
+# It is declared without a default, which would build its model at import: `payment: Part[Payment]`.
+Part = Annotated[T, BeforeValidator(_object), Field(default_factory=dict, validate_default=True)]
 
 
 def known(*ids: str | None) -> tuple[str, ...]:

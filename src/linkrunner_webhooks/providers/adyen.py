@@ -162,9 +162,9 @@ class Item(_Adyen):
     original_reference: Annotated[OptionalId, AfterValidator(_unambiguous)] = None
     merchant_reference: OptionalId = None
     payment_method: str | None = None
-    amount: Part[Amount] = Amount()
+    amount: Part[Amount]
     success: str | None = None
-    additional_data: Part[AdditionalData] = AdditionalData()
+    additional_data: Part[AdditionalData]
 
     @property
     def failed(self) -> bool:

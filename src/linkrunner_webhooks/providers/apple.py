@@ -257,12 +257,12 @@ class Renewal(_Apple):
 
 class Data(_Apple):
     transaction: Transaction | None = Field(default=None, alias="signedTransactionInfo")
-    renewal: Part[Renewal] = Field(default=Renewal(), alias="signedRenewalInfo")
+    renewal: Part[Renewal] = Field(alias="signedRenewalInfo")
 
 
 class Event(_Apple):
     subtype: str | None = None
-    data: Part[Data] = Data()
+    data: Part[Data]
 
     @property
     def transaction(self) -> Transaction:

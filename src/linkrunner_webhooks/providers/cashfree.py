@@ -45,8 +45,8 @@ class Names(Payload):
 
 
 class Subject(Payload):
-    payment: Part[Names] = Names()
-    refund: Part[Names] = Names()
+    payment: Part[Names]
+    refund: Part[Names]
 
     @property
     def named(self) -> tuple[str | None, ...]:
@@ -62,7 +62,7 @@ class Head(Payload):
 
     type: OptionalId = None
     event_time: object = None
-    data: Part[Subject] = Subject()
+    data: Part[Subject]
 
     @model_validator(mode="before")
     @classmethod
@@ -178,7 +178,7 @@ class Payment(Payload):
 
 class Paid(Payload):
     payment: Payment
-    order: Part[Order] = Order()
+    order: Part[Order]
 
     def event(self, kind: Kind, transactions: tuple[str, ...]) -> CommerceEvent:
         payment, order = self.payment, self.order
@@ -272,7 +272,7 @@ class Disputed(Payload):
     """The places of the fields are unconfirmed. An amount that is not found is left out."""
 
     dispute: Dispute
-    order_details: Part[DisputedOrder] = DisputedOrder()
+    order_details: Part[DisputedOrder]
 
     def event(self, kind: Kind) -> CommerceEvent:
         dispute, order = self.dispute, self.order_details

@@ -137,7 +137,7 @@ class Charge(Payload):
     tx_ref: OptionalId = None
     reference: OptionalId = None
     payment_type: str | None = None
-    payment_method: Part[Method] = Method()
+    payment_method: Part[Method]
     # The plan of a recurring payment is in one of the two, as an id or as an object (unconfirmed).
     plan: OptionalId = None
     payment_plan: OptionalId = None

@@ -52,7 +52,7 @@ class Subject(Payload):
     invoice_code: OptionalId = None
     subscription_code: OptionalId = None
     domain: str | None = None
-    transaction: Part[Domain] = Domain()
+    transaction: Part[Domain]
 
     @property
     def named(self) -> str | None:
@@ -70,7 +70,7 @@ class Head(Payload):
     """`data` is a list in types that are not forwarded."""
 
     event: str
-    data: Part[Subject] = Subject()
+    data: Part[Subject]
 
 
 def identify(webhook: Webhook) -> Identity:
@@ -186,8 +186,8 @@ class Charge(Timed):
     currency: str
     channel: str | None = None
     paid_at: Moment = Field(None, validation_alias=AliasChoices("paid_at", "paidAt"))
-    plan: Part[Plan] = Plan()
-    metadata: Part[Mapping[str, object]] = Field(default_factory=dict)
+    plan: Part[Plan]
+    metadata: Part[Mapping[str, object]]
 
     @property
     def kind(self) -> Kind:
@@ -259,7 +259,7 @@ class Dispute(Timed):
     refund_amount: int | None = None
     currency: str | None = None
     resolution: str | None = None
-    transaction: Part[Transaction] = Transaction()
+    transaction: Part[Transaction]
     transaction_reference: OptionalId = None
     resolved_at: Moment = Field(None, validation_alias=AliasChoices("resolvedAt", "resolved_at"))
 
@@ -300,7 +300,7 @@ def dispute_resolved(event: Event[Dispute], context: Context) -> Iterator[Commer
 class Subscription(Timed):
     subscription_code: Id
     status: str | None = None
-    plan: Part[Plan] = Plan()
+    plan: Part[Plan]
 
     def event(self, kind: Kind, transactions: tuple[str, ...]) -> CommerceEvent:
         return CommerceEvent(
@@ -333,7 +333,7 @@ def subscription_ended(event: Event[Subscription], context: Context) -> Iterator
 
 class Invoiced(Payload):
     subscription_code: OptionalId = None
-    plan: Part[Plan] = Plan()
+    plan: Part[Plan]
 
 
 class Invoice(Timed):
@@ -342,7 +342,7 @@ class Invoice(Timed):
     invoice_code: OptionalId = None
     amount: int | None = None
     currency: str | None = None
-    subscription: Part[Invoiced] = Invoiced()
+    subscription: Part[Invoiced]
 
 
 @provider.on("invoice.payment_failed", Kind.SUBSCRIPTION_PAYMENT_FAILED)
