@@ -7,20 +7,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from linkrunner_webhooks_local.cloudformation import Stack, create
+from linkrunner_webhooks_local.cloudformation import EmbeddedStack, create
 from linkrunner_webhooks_local.embedded_aws import embedded_aws
 
 Value = TypeVar("Value")
 
 
 @contextmanager
-def embedded_stack(linkrunner_url: str = "http://127.0.0.1:9") -> Iterator[Stack]:
+def embedded_stack(linkrunner_url: str = "http://127.0.0.1:9") -> Iterator[EmbeddedStack]:
     """An AWS of one's own with the queues, table and secrets of template.yaml. Takes a second."""
     with embedded_aws() as aws:
         yield create(aws, {"LinkrunnerBaseUrl": linkrunner_url})
 
 
-def empty(stack: Stack) -> None:
+def empty(stack: EmbeddedStack) -> None:
     """Remove every message and claim, so that tests can share a stack."""
     sqs = stack.aws.client("sqs")
     for output in ("WebhookQueueUrl", "DeadLetterQueueUrl"):
@@ -28,7 +28,7 @@ def empty(stack: Stack) -> None:
     _empty_table(stack, stack.environment("DeliverFunction")["CLAIMS_TABLE"])
 
 
-def _empty_table(stack: Stack, name: str) -> None:
+def _empty_table(stack: EmbeddedStack, name: str) -> None:
     dynamodb = stack.aws.client("dynamodb")
     schema = dynamodb.describe_table(TableName=name)["Table"]["KeySchema"]
     for item in dynamodb.scan(TableName=name)["Items"]:

@@ -25,7 +25,7 @@ from linkrunner_webhooks_cli.main import main
 from linkrunner_webhooks_cli.samples import Setting
 from linkrunner_webhooks_cli.sources import pick_source
 from linkrunner_webhooks_local import state
-from linkrunner_webhooks_local.cloudformation import Stack
+from linkrunner_webhooks_local.cloudformation import EmbeddedStack
 from linkrunner_webhooks_local.development import LINKRUNNER_KEY, development_secret
 from linkrunner_webhooks_local.embedded_linkrunner import EmbeddedLinkrunner
 from linkrunner_webhooks_local.loopback import Request, Response, listen, serving, url_of
@@ -335,7 +335,7 @@ def test_send_fails_when_it_is_not_accepted(endpoint: tuple[Endpoint, str]) -> N
 
 
 @pytest.fixture
-def parked(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+def parked(stack: EmbeddedStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedStack]:
     """The local stack with an empty dead-letter queue, found by the command."""
     empty(stack)
     with EmbeddedLinkrunner(key=LINKRUNNER_KEY) as linkrunner:
@@ -352,7 +352,7 @@ def parked(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
 
 
 def park(
-    stack: Stack, event_id: str, reason: str = "missing_user", user: str = "", **story: str
+    stack: EmbeddedStack, event_id: str, reason: str = "missing_user", user: str = "", **story: str
 ) -> None:
     """One parked Stripe purchase of 25.99 USD, with or without a user."""
     body = {
@@ -375,7 +375,7 @@ def park(
     )
 
 
-def depth(stack: Stack, output: str) -> int:
+def depth(stack: EmbeddedStack, output: str) -> int:
     """How many messages are visible in a queue."""
     name = "ApproximateNumberOfMessages"
     answer = stack.aws.client("sqs").get_queue_attributes(
@@ -384,7 +384,7 @@ def depth(stack: Stack, output: str) -> int:
     return int(answer["Attributes"][name])
 
 
-def test_dlq_list_counts_by_reason_and_says_what_to_do(parked: Stack) -> None:
+def test_dlq_list_counts_by_reason_and_says_what_to_do(parked: EmbeddedStack) -> None:
     """Groups with one suggestion each; looking hides nothing from the next look."""
     for number in range(3):
         park(parked, f"evt_{number}")
@@ -398,7 +398,7 @@ def test_dlq_list_counts_by_reason_and_says_what_to_do(parked: Stack) -> None:
         assert ADVICE["missing_user"] in result.stdout
 
 
-def test_dlq_list_filters(parked: Stack) -> None:
+def test_dlq_list_filters(parked: EmbeddedStack) -> None:
     """Every filter narrows the JSON list."""
     park(parked, "evt_a")
     park(parked, "evt_b", reason="refused")
@@ -418,7 +418,7 @@ def test_dlq_list_filters(parked: Stack) -> None:
     assert len(ids("--limit", "2")) == 2
 
 
-def test_dlq_reads_many_and_hides_none(parked: Stack) -> None:
+def test_dlq_reads_many_and_hides_none(parked: EmbeddedStack) -> None:
     """Every message is seen once, and a look that ends early leaves all of them visible."""
     for number in range(137):
         park(parked, f"evt_{number}")
@@ -428,7 +428,7 @@ def test_dlq_reads_many_and_hides_none(parked: Stack) -> None:
     assert depth(parked, "DeadLetterQueueUrl") == 137
 
 
-def test_dlq_show_tells_the_story_without_the_body(parked: Stack) -> None:
+def test_dlq_show_tells_the_story_without_the_body(parked: EmbeddedStack) -> None:
     """What arrived, why it parked, what it would become; customer data only when asked for."""
     park(parked, "evt_story", user="user_42")
     story = run("dlq", "show", "evt_story")
@@ -440,7 +440,7 @@ def test_dlq_show_tells_the_story_without_the_body(parked: Stack) -> None:
     assert run("dlq", "show", "evt_nowhere").exit_code == 1
 
 
-def test_dlq_preview_counts_outcomes_and_money(parked: Stack) -> None:
+def test_dlq_preview_counts_outcomes_and_money(parked: EmbeddedStack) -> None:
     """Old reason, new outcome, and the money per currency that would be sent."""
     park(parked, "evt_1", user="user_1")
     park(parked, "evt_2", user="user_2")
@@ -452,7 +452,7 @@ def test_dlq_preview_counts_outcomes_and_money(parked: Stack) -> None:
     assert depth(parked, "DeadLetterQueueUrl") == 3
 
 
-def test_dlq_redrive_moves_what_would_not_park_again(parked: Stack) -> None:
+def test_dlq_redrive_moves_what_would_not_park_again(parked: EmbeddedStack) -> None:
     """A dry run moves nothing; a real one leaves what is not fixed; --force takes that, too."""
     park(parked, "evt_fixed", user="user_1")
     park(parked, "evt_broken")
@@ -467,7 +467,7 @@ def test_dlq_redrive_moves_what_would_not_park_again(parked: Stack) -> None:
     assert (depth(parked, "WebhookQueueUrl"), depth(parked, "DeadLetterQueueUrl")) == (2, 0)
 
 
-def test_a_redriven_message_tells_no_old_story(parked: Stack) -> None:
+def test_a_redriven_message_tells_no_old_story(parked: EmbeddedStack) -> None:
     """It is as it was when it came in: the same body, source, type and id, and nothing else."""
     park(parked, "evt_fixed", user="user_1")
     run("dlq", "redrive")
@@ -477,7 +477,7 @@ def test_a_redriven_message_tells_no_old_story(parked: Stack) -> None:
     assert set(message["MessageAttributes"]) == {"source", "event_type", "event_id"}
 
 
-def test_dlq_redrive_ends_though_messages_park_again(parked: Stack) -> None:
+def test_dlq_redrive_ends_though_messages_park_again(parked: EmbeddedStack) -> None:
     """What arrives while it moves is left for the next run."""
     park(parked, "evt_0")
     stopping = threading.Event()
@@ -497,7 +497,7 @@ def test_dlq_redrive_ends_though_messages_park_again(parked: Stack) -> None:
     assert depth(parked, "WebhookQueueUrl") < 40
 
 
-def test_dlq_discard_asks_and_keeps_a_copy(parked: Stack, tmp_path: Path) -> None:
+def test_dlq_discard_asks_and_keeps_a_copy(parked: EmbeddedStack, tmp_path: Path) -> None:
     """No is no; yes writes every message to a file before it is deleted."""
     park(parked, "evt_gone")
     copies = tmp_path / "copies.jsonl"
@@ -524,14 +524,14 @@ def test_dlq_without_a_stack_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch
 # ------------------------------------------------------------------------------- doctor
 
 
-def put(stack: Stack, output: str, value: str) -> None:
+def put(stack: EmbeddedStack, output: str, value: str) -> None:
     """Store the value of a secret."""
     stack.aws.client("secretsmanager").put_secret_value(
         SecretId=stack.outputs[output], SecretString=value
     )
 
 
-def test_doctor_finds_what_is_missing(parked: Stack) -> None:
+def test_doctor_finds_what_is_missing(parked: EmbeddedStack) -> None:
     """Missing secrets, a wrong key and parked messages are told apart, each with advice."""
     put(parked, "WebhookSecretsArn", '{"stripe": ["whsec_x"]}')
     put(parked, "LinkrunnerKeySecretArn", "wrong")
@@ -542,7 +542,7 @@ def test_doctor_finds_what_is_missing(parked: Stack) -> None:
     assert wrong == {"secret of shopify", "server key", "DeadLetterQueue"}
 
 
-def test_doctor_is_content_when_everything_is_there(parked: Stack) -> None:
+def test_doctor_is_content_when_everything_is_there(parked: EmbeddedStack) -> None:
     """All secrets, a key that Linkrunner knows, nothing parked; and nothing was captured by asking."""
     secrets = {name: ["secret"] for name in config.load().names}
     put(parked, "WebhookSecretsArn", json.dumps(secrets))

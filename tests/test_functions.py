@@ -24,7 +24,7 @@ from linkrunner_webhooks.model import Outcome, Webhook
 from linkrunner_webhooks.queues import untyped
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks.signatures.hmacs import TimestampedHmac
-from linkrunner_webhooks_local.cloudformation import Stack
+from linkrunner_webhooks_local.cloudformation import EmbeddedStack
 from linkrunner_webhooks_local.embedded_linkrunner import (
     Answer,
     EmbeddedLinkrunner,
@@ -55,7 +55,7 @@ SESSION: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Stack]:
+def running() -> Iterator[EmbeddedStack]:
     """An embedded AWS whose secrets are set."""
     with embedded_stack() as created:
         secrets = created.aws.client("secretsmanager")
@@ -71,7 +71,7 @@ def running() -> Iterator[Stack]:
 class Functions:
     """Both functions as deployed, with the queue between them in our hands."""
 
-    stack: Stack
+    stack: EmbeddedStack
     linkrunner: EmbeddedLinkrunner
     sqs: Any
     reports: list[Report] = field(default_factory=list)
@@ -161,13 +161,13 @@ def _request(number: int, **changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def sqs(running: Stack) -> Any:
+def sqs(running: EmbeddedStack) -> Any:
     """A client of its queues."""
     return running.aws.client("sqs")
 
 
 @pytest.fixture
-def functions(running: Stack, sqs: Any) -> Iterator[Functions]:
+def functions(running: EmbeddedStack, sqs: Any) -> Iterator[Functions]:
     """Both functions over empty queues and an embedded Linkrunner."""
     empty(running)
     with EmbeddedLinkrunner(key=KEY) as linkrunner:
@@ -351,7 +351,7 @@ RECEIVE_SETTINGS = ("WEBHOOK_QUEUE_URL", "WEBHOOK_SECRETS_ARN")
 
 
 @pytest.fixture
-def settings(running: Stack) -> dict[str, str]:
+def settings(running: EmbeddedStack) -> dict[str, str]:
     """Everything that the delivering function needs."""
     return running.environment("DeliverFunction") | running.aws.environment
 
@@ -372,7 +372,7 @@ def test_deliver_names_a_missing_setting(
 
 
 @pytest.mark.parametrize("name", RECEIVE_SETTINGS)
-def test_receive_names_a_missing_setting(running: Stack, name: str) -> None:
+def test_receive_names_a_missing_setting(running: EmbeddedStack, name: str) -> None:
     """So does the other function."""
     settings = running.environment("ReceiveFunction") | running.aws.environment
     with pytest.raises(ConfigError, match=name):
@@ -399,7 +399,7 @@ def test_a_wrong_configuration_file_is_named(settings: dict[str, str], tmp_path:
         deliver_function.build(environment, observe=ignore)
 
 
-def test_the_template_sets_every_setting(running: Stack) -> None:
+def test_the_template_sets_every_setting(running: EmbeddedStack) -> None:
     """What the functions ask for is what the template gives them."""
     assert set(DELIVER_SETTINGS) <= running.environment("DeliverFunction").keys()
     assert set(RECEIVE_SETTINGS) <= running.environment("ReceiveFunction").keys()

@@ -25,7 +25,7 @@ from tests.embedded import embedded_stack, empty, eventually
 from linkrunner_webhooks.model import Outcome
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks_local import state, template
-from linkrunner_webhooks_local.cloudformation import STACK_NAME, Stack, create
+from linkrunner_webhooks_local.cloudformation import STACK_NAME, EmbeddedStack, create
 from linkrunner_webhooks_local.console import Console
 from linkrunner_webhooks_local.embedded_aws import Aws, embedded_aws
 from linkrunner_webhooks_local.embedded_linkrunner import Arrival
@@ -38,7 +38,7 @@ from linkrunner_webhooks_local.state import LocalStack
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
+def stack() -> Iterator[EmbeddedStack]:
     """An embedded AWS for this module: tests that remove what it holds disturb no other module."""
     with embedded_stack("http://127.0.0.1:9") as created:
         yield created
@@ -115,7 +115,7 @@ def test_what_is_no_template_is_named(tmp_path: Path, text: str) -> None:
 # ------------------------------------------------------------------------- the stack
 
 
-def test_outputs_can_be_described(stack: Stack) -> None:
+def test_outputs_can_be_described(stack: EmbeddedStack) -> None:
     """Whoever knows the stack's name finds its queues the way it would in a deployed one."""
     [described] = stack.aws.client("cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"]
     outputs = {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
@@ -123,7 +123,7 @@ def test_outputs_can_be_described(stack: Stack) -> None:
     assert outputs["DeadLetterQueueUrl"] == stack.outputs["DeadLetterQueueUrl"]
 
 
-def test_environments_are_evaluated(stack: Stack) -> None:
+def test_environments_are_evaluated(stack: EmbeddedStack) -> None:
     """The functions get what the template gives them, with every expression replaced."""
     receive, deliver = stack.environment("ReceiveFunction"), stack.environment("DeliverFunction")
     assert receive["WEBHOOK_QUEUE_URL"] == stack.outputs["WebhookQueueUrl"]
@@ -133,7 +133,7 @@ def test_environments_are_evaluated(stack: Stack) -> None:
     assert deliver["REQUESTS_PER_SECOND"] == "30"
 
 
-def test_queue_source_is_the_templates(stack: Stack) -> None:
+def test_queue_source_is_the_templates(stack: EmbeddedStack) -> None:
     """The poller is told the template's queue, batch size and concurrency."""
     source = stack.queue_source("DeliverFunction")
     assert source.queue_url == stack.outputs["WebhookQueueUrl"]
@@ -142,7 +142,7 @@ def test_queue_source_is_the_templates(stack: Stack) -> None:
     assert stack.timeout("DeliverFunction") > 10
 
 
-def test_queue_keeps_the_templates_properties(stack: Stack) -> None:
+def test_queue_keeps_the_templates_properties(stack: EmbeddedStack) -> None:
     """Large messages, encryption and the redrive policy are not lost on the way."""
     attributes = stack.aws.client("sqs").get_queue_attributes(
         QueueUrl=stack.outputs["WebhookQueueUrl"], AttributeNames=["All"]
@@ -152,7 +152,7 @@ def test_queue_keeps_the_templates_properties(stack: Stack) -> None:
     assert "deadLetterTargetArn" in attributes["RedrivePolicy"]
 
 
-def test_globals_and_values_of_every_kind(stack: Stack, tmp_path: Path) -> None:
+def test_globals_and_values_of_every_kind(stack: EmbeddedStack, tmp_path: Path) -> None:
     """A function's own variables come after the shared ones, and everything becomes text."""
     path = write(
         tmp_path,
@@ -203,7 +203,7 @@ def test_refuses_what_it_cannot_create(
         create(aws, parameters, write(tmp_path, resources))
 
 
-def test_names_what_is_not_in_the_template(stack: Stack) -> None:
+def test_names_what_is_not_in_the_template(stack: EmbeddedStack) -> None:
     """Asking for a function, or a queue's function, that is not there says so."""
     with pytest.raises(LocalError, match="no function Other"):
         stack.environment("Other")
@@ -211,7 +211,7 @@ def test_names_what_is_not_in_the_template(stack: Stack) -> None:
         stack.queue_source("ReceiveFunction")
 
 
-def test_poller_moves_real_messages(stack: Stack) -> None:
+def test_poller_moves_real_messages(stack: EmbeddedStack) -> None:
     """A message goes from the queue through the function and is gone, its attributes seen."""
     empty(stack)
     records: list[dict[str, Any]] = []
@@ -229,7 +229,7 @@ def test_poller_moves_real_messages(stack: Stack) -> None:
     assert message_count(sqs, url) == 0
 
 
-def test_empty_removes_everything(stack: Stack) -> None:
+def test_empty_removes_everything(stack: EmbeddedStack) -> None:
     """Tests that share a stack start with empty queues and an empty table."""
     sqs, url = stack.aws.client("sqs"), stack.outputs["DeadLetterQueueUrl"]
     table = stack.environment("DeliverFunction")["CLAIMS_TABLE"]
@@ -252,7 +252,7 @@ def message_count(sqs: Any, url: str) -> int:
 
 
 def test_clients_ignore_the_developers_own_aws(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
+    stack: EmbeddedStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A profile, an endpoint or a proxy of the developer's shell changes nothing."""
     monkeypatch.setenv("AWS_PROFILE", "production")

@@ -27,13 +27,13 @@ from tests.simulation.table import FakeTable, Item
 
 from linkrunner_webhooks.errors import Unavailable
 from linkrunner_webhooks.once import KEPT, LEASE, TROUBLE, Claims, Standing
-from linkrunner_webhooks_local.cloudformation import Stack
+from linkrunner_webhooks_local.cloudformation import EmbeddedStack
 
 OURS, DONE, BUSY = Standing.OURS, Standing.DONE, Standing.BUSY
 
 
 @pytest.fixture(scope="module")
-def dynamodb(stack: Stack) -> Any:
+def dynamodb(stack: EmbeddedStack) -> Any:
     """A client of the embedded DynamoDB."""
     return stack.aws.client("dynamodb")
 
@@ -66,7 +66,7 @@ def table(request: pytest.FixtureRequest) -> Table:
     """The real claims table, and the one in memory: both must agree."""
     if request.param == "memory":
         return Table(FakeTable(), "claims", Clock(NOW + 0.25))
-    stack: Stack = request.getfixturevalue("stack")
+    stack: EmbeddedStack = request.getfixturevalue("stack")
     name = stack.environment("DeliverFunction")["CLAIMS_TABLE"]
     return Table(request.getfixturevalue("dynamodb"), name, Clock(NOW + 0.25))
 

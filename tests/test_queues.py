@@ -22,7 +22,7 @@ from linkrunner_webhooks import __version__
 from linkrunner_webhooks.envelope import MAX_BYTES
 from linkrunner_webhooks.errors import NotStored, Reason, Unavailable
 from linkrunner_webhooks.queues import DeliveryQueue, Message, WebhookQueue, typed, untyped
-from linkrunner_webhooks_local.cloudformation import Stack
+from linkrunner_webhooks_local.cloudformation import EmbeddedStack
 from linkrunner_webhooks_local.poller import sqs_event
 
 NOW = 1_800_000_000.75
@@ -31,31 +31,31 @@ SQS_LIMIT = 1024 * 1024
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Stack]:
+def running() -> Iterator[EmbeddedStack]:
     """An embedded AWS for this module."""
     with embedded_stack() as created:
         yield created
 
 
 @pytest.fixture(scope="module")
-def sqs(running: Stack) -> Any:
+def sqs(running: EmbeddedStack) -> Any:
     """A client of its queues."""
     return running.aws.client("sqs")
 
 
 @pytest.fixture
-def stack(running: Stack) -> Stack:
+def stack(running: EmbeddedStack) -> EmbeddedStack:
     """The embedded AWS with empty queues."""
     empty(running)
     return running
 
 
-def url(stack: Stack) -> str:
+def url(stack: EmbeddedStack) -> str:
     """Where the webhooks' queue is."""
     return stack.outputs["WebhookQueueUrl"]
 
 
-def dead_letter_url(stack: Stack) -> str:
+def dead_letter_url(stack: EmbeddedStack) -> str:
     """Where the dead-letter queue is."""
     return stack.outputs["DeadLetterQueueUrl"]
 
@@ -90,7 +90,7 @@ def as_message(found: Mapping[str, Any]) -> Message:
     )
 
 
-def delivery_queue(sqs: Any, stack: Stack) -> DeliveryQueue:
+def delivery_queue(sqs: Any, stack: EmbeddedStack) -> DeliveryQueue:
     """The queue as deliver sees it."""
     return DeliveryQueue(sqs, url(stack), dead_letter_url(stack), clock=lambda: NOW)
 
@@ -98,7 +98,7 @@ def delivery_queue(sqs: Any, stack: Stack) -> DeliveryQueue:
 # ------------------------------------------------------------------------- storing
 
 
-def test_what_is_stored_is_received(stack: Stack, sqs: Any) -> None:
+def test_what_is_stored_is_received(stack: EmbeddedStack, sqs: Any) -> None:
     """Text and attributes come out of the queue as they were put in."""
     WebhookQueue(sqs, url(stack)).store('{"body":"\\u20ac"}', ATTRIBUTES)
     [found] = received(sqs, url(stack))
@@ -108,7 +108,7 @@ def test_what_is_stored_is_received(stack: Stack, sqs: Any) -> None:
     assert message.receives == 1
 
 
-def test_lambda_sees_the_same(stack: Stack, sqs: Any) -> None:
+def test_lambda_sees_the_same(stack: EmbeddedStack, sqs: Any) -> None:
     """Attributes are read from Lambda's event just as from SQS's answer."""
     WebhookQueue(sqs, url(stack)).store("text", ATTRIBUTES)
     messages = received(sqs, url(stack))
@@ -116,7 +116,7 @@ def test_lambda_sees_the_same(stack: Stack, sqs: Any) -> None:
     assert untyped(record["messageAttributes"]) == ATTRIBUTES
 
 
-def test_the_largest_envelope_can_be_stored_and_parked(stack: Stack, sqs: Any) -> None:
+def test_the_largest_envelope_can_be_stored_and_parked(stack: EmbeddedStack, sqs: Any) -> None:
     """What receive lets in also fits with the story that a parked message carries."""
     largest = dict.fromkeys(ATTRIBUTES, "x" * 256)
     WebhookQueue(sqs, url(stack)).store("x" * MAX_BYTES, largest)
@@ -167,7 +167,7 @@ def test_attributes_of_other_kinds(attribute: Mapping[str, Any], value: str) -> 
 # ------------------------------------------------------------------------- delaying
 
 
-def test_a_delayed_message_stays_away(stack: Stack, sqs: Any) -> None:
+def test_a_delayed_message_stays_away(stack: EmbeddedStack, sqs: Any) -> None:
     """The delay replaces the queue's own, longer or shorter."""
     WebhookQueue(sqs, url(stack)).store("text", ATTRIBUTES)
     [found] = received(sqs, url(stack))
@@ -222,7 +222,7 @@ def test_delays_are_whole_seconds_within_bounds(seconds: float, timeout: int) ->
 # ------------------------------------------------------------------------- parking
 
 
-def test_a_parked_message_tells_its_story(stack: Stack, sqs: Any) -> None:
+def test_a_parked_message_tells_its_story(stack: EmbeddedStack, sqs: Any) -> None:
     """The dead-letter queue has the text untouched, what was known before, and why it is there."""
     WebhookQueue(sqs, url(stack)).store("text", ATTRIBUTES)
     [found] = received(sqs, url(stack))
@@ -238,7 +238,7 @@ def test_a_parked_message_tells_its_story(stack: Stack, sqs: Any) -> None:
     }
 
 
-def test_the_original_is_left_to_the_caller(stack: Stack, sqs: Any) -> None:
+def test_the_original_is_left_to_the_caller(stack: EmbeddedStack, sqs: Any) -> None:
     """Parking copies; Lambda deletes the original when the batch is answered."""
     WebhookQueue(sqs, url(stack)).store("text", ATTRIBUTES)
     [found] = received(sqs, url(stack))
@@ -310,7 +310,7 @@ def test_a_message_that_cannot_be_moved(
     assert "s3cret" not in str(raised.value)
 
 
-def test_a_missing_queue_is_told(stack: Stack, sqs: Any) -> None:
+def test_a_missing_queue_is_told(stack: EmbeddedStack, sqs: Any) -> None:
     """The real client's errors are among those."""
     nowhere = url(stack) + "-gone"
     with pytest.raises(NotStored, match=r"NonExistentQueue|QueueDoesNotExist"):

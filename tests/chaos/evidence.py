@@ -12,7 +12,7 @@ from tests.chaos.judge import Capture, History
 from tests.chaos.unreliable import Treated
 
 from linkrunner_webhooks.queues import untyped
-from linkrunner_webhooks_local.cloudformation import Stack
+from linkrunner_webhooks_local.cloudformation import EmbeddedStack
 
 
 def history(
@@ -44,7 +44,7 @@ def of(written: Sequence[Entry], what: str) -> Iterator[Entry]:
     return (each for each in written if each["what"] == what)
 
 
-def parked(stack: Stack) -> Iterator[tuple[str, str]]:
+def parked(stack: EmbeddedStack) -> Iterator[tuple[str, str]]:
     """Key and reason of every message in the dead-letter queue; those without a reason crashed."""
     sqs, url = stack.aws.client("sqs"), stack.outputs["DeadLetterQueueUrl"]
     while messages := sqs.receive_message(

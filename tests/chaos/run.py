@@ -24,7 +24,7 @@ from tests.chaos.unreliable import Unreliable
 from tests.chaos.worker import Orders
 from tests.embedded import embedded_stack
 
-from linkrunner_webhooks_local.cloudformation import Stack
+from linkrunner_webhooks_local.cloudformation import EmbeddedStack
 
 # Seconds a message stays invisible: less than a batch can take, so that it comes back while still in hand.
 VISIBILITY = 3
@@ -84,7 +84,7 @@ class _Run:
     folder: Path
     plan: Plan
     linkrunner: Unreliable
-    stack: Stack
+    stack: EmbeddedStack
     journal: Journal
     until: float
     crew: Crew
@@ -202,7 +202,7 @@ def _started(options: Options, show: Show, running: ExitStack) -> _Run:
     )
 
 
-def _prepare(stack: Stack, key: str) -> None:
+def _prepare(stack: EmbeddedStack, key: str) -> None:
     stack.aws.client("sqs").set_queue_attributes(
         QueueUrl=stack.outputs["WebhookQueueUrl"],
         Attributes={"VisibilityTimeout": str(VISIBILITY)},
@@ -213,13 +213,13 @@ def _prepare(stack: Stack, key: str) -> None:
     )
 
 
-def _put_key(stack: Stack, key: str) -> None:
+def _put_key(stack: EmbeddedStack, key: str) -> None:
     stack.aws.client("secretsmanager").put_secret_value(
         SecretId=stack.outputs["LinkrunnerKeySecretArn"], SecretString=key
     )
 
 
-def _orders(options: Options, stack: Stack, folder: Path, until: float) -> Orders:
+def _orders(options: Options, stack: EmbeddedStack, folder: Path, until: float) -> Orders:
     return Orders(
         name="",
         seed=options.seed,

@@ -36,7 +36,7 @@ class EventSource:
 
 
 @dataclass(frozen=True, slots=True)
-class Stack:
+class EmbeddedStack:
     """A created stack."""
 
     name: str
@@ -83,7 +83,7 @@ class Stack:
 
 def create(
     aws: Aws, parameters: Mapping[str, str] | None = None, template: Path = TEMPLATE
-) -> Stack:
+) -> EmbeddedStack:
     """Create what the template describes and wait for it."""
     source = templates.load(template)
     functions = templates.functions(source)
@@ -96,7 +96,7 @@ def create(
         | {"Parameters": _parameters(plain, parameters or {})}
         | {"Outputs": plain["Outputs"] | _outputs(expressions)},
     )
-    return Stack(
+    return EmbeddedStack(
         name=STACK_NAME,
         aws=aws,
         outputs={name: described[name] for name in plain["Outputs"] if name in described},

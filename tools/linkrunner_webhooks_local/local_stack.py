@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from linkrunner_webhooks import deliver_function, receive_function
 from linkrunner_webhooks_local import cloudformation as stacks
-from linkrunner_webhooks_local.cloudformation import Stack
+from linkrunner_webhooks_local.cloudformation import EmbeddedStack
 from linkrunner_webhooks_local.console import Console
 from linkrunner_webhooks_local.embedded_aws import embedded_aws
 from linkrunner_webhooks_local.embedded_linkrunner import EmbeddedLinkrunner
@@ -70,7 +70,7 @@ def _linkrunner_url(settings: Settings, console: Console, running: ExitStack) ->
     return running.enter_context(embedded).url
 
 
-def _store_secrets(stack: Stack, settings: Settings) -> None:
+def _store_secrets(stack: EmbeddedStack, settings: Settings) -> None:
     secrets = json.dumps({source: list(values) for source, values in settings.secrets.items()})
     put = stack.aws.client("secretsmanager").put_secret_value
     put(
@@ -80,13 +80,13 @@ def _store_secrets(stack: Stack, settings: Settings) -> None:
     put(SecretId=stack.environment(_RECEIVE)["WEBHOOK_SECRETS_ARN"], SecretString=secrets)
 
 
-def _environment(stack: Stack, function: str, settings: Settings) -> Mapping[str, str]:
+def _environment(stack: EmbeddedStack, function: str, settings: Settings) -> Mapping[str, str]:
     # The handlers get it as an argument; this process's own environment may be somebody's AWS.
     toml = {"WEBHOOKS_TOML": str(settings.webhooks_toml)}
     return stack.environment(function) | stack.aws.environment | toml
 
 
-def _receive(stack: Stack, settings: Settings, console: Console) -> Receive:
+def _receive(stack: EmbeddedStack, settings: Settings, console: Console) -> Receive:
     environment = _environment(stack, _RECEIVE, settings)
     build = partial(receive_function.build, environment, observe=console.observe)
     sandboxes: Sandboxes[Receive] = Sandboxes(build)
@@ -98,7 +98,7 @@ def _receive(stack: Stack, settings: Settings, console: Console) -> Receive:
     return receive
 
 
-def _poller(stack: Stack, settings: Settings, console: Console) -> Poller:
+def _poller(stack: EmbeddedStack, settings: Settings, console: Console) -> Poller:
     environment = _environment(stack, _DELIVER, settings)
     build: Callable[[], Deliver] = partial(
         deliver_function.build, environment, observe=console.observe
