@@ -6,6 +6,8 @@ import pytest
 from hypothesis import settings
 from tests.embedded import embedded_stack
 
+from linkrunner_webhooks_local.cloudformation import EmbeddedStack
+
 # The same examples on every machine: a run that fails can be run again.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
