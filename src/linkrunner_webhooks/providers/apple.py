@@ -175,7 +175,7 @@ class Transaction(_Apple):
 
     @property
     def shared(self) -> bool:
-        """Whether it belongs to a family member: its price was paid by the member who shares."""
+        """Whether the transaction is a family member's. Its price was paid by the member who shares."""
         return self.in_app_ownership_type == "FAMILY_SHARED"
 
     @property
@@ -231,7 +231,7 @@ class Transaction(_Apple):
         return replace(
             self._order(kind, transactions),
             money=self.refunded,
-            # The user may be known by the first charge of the subscription only.
+            # The first charge of a subscription has the same user as the refunded charge.
             follows=known(self.transaction_id, self.original_transaction_id),
         )
 
@@ -314,11 +314,6 @@ def refund_reversed(event: Event, context: Context) -> Iterator[CommerceEvent]:
 
 # Subscriptions
 
-_STATUSES = {
-    "AUTO_RENEW_DISABLED": Kind.SUBSCRIPTION_CANCELLED,
-    "AUTO_RENEW_ENABLED": Kind.SUBSCRIPTION_REACTIVATED,
-}
-
 
 @provider.on("DID_CHANGE_RENEWAL_PREF", Kind.SUBSCRIPTION_PRODUCT_CHANGED)
 def product_changed(event: Event, context: Context) -> Iterator[CommerceEvent]:
@@ -340,6 +335,12 @@ def _is_new(transaction: Transaction, context: Context) -> bool:
     """Whether the notification reports this charge, and does not only name it as the latest charge."""
     purchased, now = epoch_ms(transaction.purchase_date), context.identity.occurred_at
     return purchased is not None and now is not None and abs(now - purchased) <= _NEW
+
+
+_STATUSES = {
+    "AUTO_RENEW_DISABLED": Kind.SUBSCRIPTION_CANCELLED,
+    "AUTO_RENEW_ENABLED": Kind.SUBSCRIPTION_REACTIVATED,
+}
 
 
 @provider.on("DID_CHANGE_RENEWAL_STATUS", *_STATUSES.values())

@@ -85,7 +85,7 @@ class Event(Payload, Generic[T]):
 
 
 class Period(Payload):
-    # Part of a key, and bounded like one.
+    # It becomes part of a key, so it is bounded like an id.
     starts_at: OptionalId = None
 
 

@@ -4,8 +4,8 @@ Standard Webhooks, with one exception: the secret is the key as written, where o
 event id is only in a header, which is signed. Unknown types must be acknowledged as well: ten failures in a
 row disable the endpoint.
 
-Which type reports the money: `order.paid`, whatever the order is for. Refunds come one by one as `refund.*`,
-which name the order and no user; `order.refunded` has the running total of all refunds of the order only.
+Which type reports the money: `order.paid`, whatever the order is for. `refund.*` report each refund; they
+name the order and no user. `order.refunded` has only the total of all refunds of the order so far.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Head(Payload):
 
 
 def identify(webhook: Webhook) -> Identity:
-    """Sandbox is another host with secrets of its own; nothing in a webhook tells it."""
+    """Nothing in a webhook tells sandbox from production. Sandbox is another host, with its own secrets."""
     head = parse(Head, webhook)
     return Identity(
         event_id=name(webhook.headers.get(_EVENT_ID), "header webhook-id"),
@@ -65,7 +65,7 @@ provider = Provider(
         "data.external_customer_id",  # checkouts
         "type == 'customer.created' && data.external_id",
         *homes("data.metadata.{}", "data.customer.metadata.{}"),
-        # Polar's own id, but not for refunds: they have nothing else, and it would hide the user who paid.
+        # Polar's own id. Not for refunds, which have no `customer`: it would hide the user who paid.
         "data.customer && data.customer_id",
     ),
     unique_ids=True,
@@ -90,7 +90,7 @@ class Event(Payload, Generic[T]):
 
 class Order(Payload):
     id: Id
-    # The amount paid: after discounts, with taxes.
+    # The amount paid, after discounts and with taxes.
     total_amount: int
     currency: str
     billing_reason: str | None = None
@@ -114,7 +114,7 @@ _REASONS = {
 
 
 def _kind(order: Order) -> Kind:
-    # Newer reasons (subscription_meter_cycle) bill what a running subscription used.
+    # Newer reasons, like subscription_meter_cycle, bill the usage of a running subscription.
     other = Kind.SUBSCRIPTION_RENEWED if order.subscription_id else Kind.PURCHASE_COMPLETED
     return _REASONS.get(order.billing_reason or "", other)
 
@@ -122,11 +122,11 @@ def _kind(order: Order) -> Kind:
 @provider.on("order.paid", *_REASONS.values())
 def order_paid(event: Event[Order], context: Context) -> Iterator[CommerceEvent]:
     order, kind = event.data, _kind(event.data)
-    # Trials and free plans make orders of nothing; subscription.* reports what began.
+    # Trials and free plans have orders of amount 0; subscription.* report their start.
     if order.total_amount or kind is Kind.PURCHASE_COMPLETED:
         yield CommerceEvent(
             kind=kind,
-            # "Cents" is all that is said; that yen have none is unconfirmed.
+            # Polar documents "cents"; that yen have no decimals is unconfirmed.
             money=Money.from_minor(order.total_amount, order.currency),
             transactions=(order.id,),
             order_id=order.id,
@@ -152,7 +152,7 @@ class Refund(Payload):
 @provider.on("refund.updated", Kind.PURCHASE_REFUNDED)
 def refunded(event: Event[Refund], context: Context) -> Iterator[CommerceEvent]:
     refund = event.data
-    # Created pending and updated when it is through, or created as done.
+    # A refund is created as pending and updated when it succeeds, or created as succeeded.
     if refund.status == "succeeded":
         yield CommerceEvent(
             kind=Kind.PURCHASE_REFUNDED,
@@ -192,7 +192,7 @@ def checkout_changed(event: Event[Checkout], context: Context) -> Iterator[Comme
 
 @provider.off("checkout.updated", Kind.PAYMENT_FAILED)
 def checkout_updated(event: Event[Checkout], context: Context) -> Iterator[CommerceEvent]:
-    # order.paid reports a success.
+    # order.paid reports a checkout that succeeded.
     if event.data.status == "failed":
         yield event.data.event(Kind.PAYMENT_FAILED)
 
@@ -218,14 +218,14 @@ class Subscription(Payload):
 
 @provider.on("subscription.created", Kind.TRIAL_STARTED)
 def subscription_created(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
-    # Without a trial it waits for its first payment, which order.paid reports.
+    # Without a trial the subscription waits for its first payment, which order.paid reports.
     if event.data.status == "trialing":
         yield event.data.event(Kind.TRIAL_STARTED, (event.data.id,))
 
 
 @provider.off("subscription.active", Kind.SUBSCRIPTION_STARTED, Kind.TRIAL_CONVERTED)
 def subscription_active(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
-    # No amount: order.paid brings it. Once: a payment that is recovered makes it active again.
+    # No amount: order.paid reports it. Only once: a recovered payment makes it active again.
     kind = Kind.TRIAL_CONVERTED if event.data.trial_end else Kind.SUBSCRIPTION_STARTED
     yield event.data.event(kind, (event.data.id,))
 

@@ -1,11 +1,12 @@
 """Razorpay webhooks. https://razorpay.com/docs/webhooks/
 
-`contains` names what is under `payload`, each as `payload.<name>.entity`. The event id is only in a header;
-amounts are integers in the smallest unit. `notes` is an object, `[]` when empty, or null.
+`contains` lists the names of the objects under `payload`; each object is at `payload.<name>.entity`. The
+event id is only in a header. Amounts are integers in the smallest unit. `notes` is an object, `[]` when
+empty, or null.
 
 Which type reports the money: `order.paid`, and `subscription.charged` for subscriptions. One payment is
 reported by up to five types, which share the payment's id. An order.paid whose payment has an invoice belongs
-to a subscription or an invoice, and is left to that.
+to a subscription or an invoice, whose own type reports it.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Head(Payload):
 
 
 def identify(webhook: Webhook) -> Identity:
-    """A proxy may have dropped the header with the event id; then the body's digest stands for it."""
+    """The body's digest is the event id when a proxy has dropped the header with the event id."""
     head = parse(Head, webhook)
     return Identity(
         event_id=name(webhook.headers.get(_EVENT_ID) or webhook.digest, "event id"),
@@ -86,7 +87,7 @@ def _entity(value: object) -> object:
     return value.get("entity") if isinstance(value, dict) else value
 
 
-# Each part of the payload is an object that holds nothing but its entity.
+# Each part of the payload is an object with one member, `entity`.
 Held = Annotated[T | None, BeforeValidator(_entity)]
 
 
@@ -161,12 +162,12 @@ class Event(Payload):
     @property
     def order_id(self) -> str | None:
         payment, order = self.payload.payment, self.payload.order
-        # The payment's is complete; some orders come without their prefix.
+        # The payment has the complete id; some orders have theirs without its prefix.
         return first(payment.order_id if payment else None, order.id if order else None)
 
     @property
     def total(self) -> Money:
-        """The amount paid for the order, perhaps in parts; the payment is the last part."""
+        """The amount paid for the order. If it was paid in parts, the payment is the last part only."""
         payment, order = self.payment, self.payload.order
         if order is None or order.amount_paid is None:
             return payment.money
@@ -257,7 +258,7 @@ def subscription_charged(event: Event, context: Context) -> Iterator[CommerceEve
 
 @provider.off("subscription.authenticated", Kind.TRIAL_STARTED, Kind.SUBSCRIPTION_AUTHENTICATED)
 def subscription_authenticated(event: Event, context: Context) -> Iterator[CommerceEvent]:
-    # Without a payment it was only authorised, to be charged when its trial ends.
+    # Without a payment, the subscription was only authorised: it is charged when its trial ends.
     trial = event.payload.payment is None
     kind = Kind.TRIAL_STARTED if trial else Kind.SUBSCRIPTION_AUTHENTICATED
     yield event.subscription.event(kind, (event.subscription.id,))
@@ -267,7 +268,7 @@ def subscription_authenticated(event: Event, context: Context) -> Iterator[Comme
 @provider.on("subscription.cancelled", Kind.SUBSCRIPTION_CANCELLED)
 @provider.on("subscription.completed", Kind.SUBSCRIPTION_COMPLETED)
 def subscription_began_or_ended(event: Event, context: Context) -> Iterator[CommerceEvent]:
-    # No amount at the start: subscription.charged brings it.
+    # No amount at the start: subscription.charged reports it.
     yield event.subscription.event(context.kind, (event.subscription.id,))
 
 

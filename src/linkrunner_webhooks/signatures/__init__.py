@@ -1,1 +1,1 @@
-"""Every way a provider proves that a webhook is its own."""
+"""The signature schemes: how a provider proves that it sent a webhook."""

@@ -1,4 +1,4 @@
-"""Webhooks signed with a certificate that lies at a URL."""
+"""The scheme that signs with a certificate, which is fetched from a URL."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from linkrunner_webhooks.signatures.trust import signature as signature_of
 Fetch = Callable[[str], bytes]
 
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
-# A certificate is a few kilobytes, and its chain a few of them.
+# A certificate has a few kilobytes, and a chain has a few certificates.
 _MAX_FETCHED = 64 * 1024
-# From a server's certificate to a root there are one or two issuers.
+# Between a server's certificate and a root there are usually one or two issuers.
 _MOST_ISSUERS = 4
 _DAY = 24 * 3600
 
 
 def fetch(url: str) -> bytes:
-    """What lies at a URL. Raises Unavailable when it does not answer, LookupError when nothing is there."""
+    """The content at a URL. Raises Unavailable when nothing answers, LookupError when there is no content."""
     timeout = urllib3.Timeout(connect=1.0, read=1.5)
     try:
         with urllib3.PoolManager(retries=False, timeout=timeout) as pool:
@@ -53,7 +53,7 @@ def fetch(url: str) -> bytes:
     return bytes(content)
 
 
-# Kept as certificates: a page that is none is asked for again.
+# The parsed certificates are cached: a page that is no certificate is fetched again the next time.
 @lru_cache(maxsize=16)
 def _chain_at(fetch: Fetch, url: str) -> tuple[Certificate, ...]:
     return tuple(x509.load_pem_x509_certificates(fetch(url)))
@@ -66,24 +66,24 @@ def _issuer_at(fetch: Fetch, url: str) -> Certificate:
 
 @cache
 def public_roots() -> tuple[Certificate, ...]:
-    """The roots that the AWS SDK trusts, which are the public ones."""
+    """The public roots, as the AWS SDK ships them."""
     bundle = (files("botocore") / "cacert.pem").read_bytes()
     return tuple(root for text in _PEM.findall(bundle) for root in _readable(text))
 
 
 def _readable(text: bytes) -> Iterator[Certificate]:
-    """One root; none when it breaks a rule of today's that it is older than."""
+    """The root, or nothing: some old roots break newer rules of X.509."""
     with suppress(ValueError), catch_warnings(action="ignore"):
         yield x509.load_pem_x509_certificate(text)
 
 
 @dataclass(frozen=True, slots=True)
 class CertificateSignature:
-    """RSA with SHA-256 over `<id>|<time>|<who is meant>|<CRC-32 of the body>`, as PayPal signs.
+    """RSA with SHA-256 over `<id>|<time>|<id of the receiver>|<CRC-32 of the body>`, as PayPal signs.
 
-    The certificate lies at a URL that the request names: it must match `url`, its chain must lead to a public
-    root, and it must be for a name under `domain`. Issuers that do not come along are fetched from where the
-    certificate says, if that matches `issuers`. All of it is fetched once, then kept.
+    The request names the URL of the certificate. The URL must match `url`, the certificate must be for a name
+    under `domain`, and its chain must lead to a public root. If the chain lacks its issuers, they are fetched
+    from the URL in the certificate, which must match `issuers`. Everything is fetched once and then cached.
     """
 
     prefix: str
@@ -132,7 +132,7 @@ class CertificateSignature:
         return "|".join(parts).encode()
 
     def _certified_key(self, webhook: Webhook, now: float) -> Any:
-        """The key of the certificate the request names. Raises when it is not to be trusted."""
+        """The key of the certificate that the request names. Raises when the certificate is not trusted."""
         url = webhook.headers[f"{self.prefix}-cert-url"]
         if not self.url.fullmatch(url):
             raise LookupError("the certificate is to be fetched from a strange place")

@@ -1,4 +1,4 @@
-"""Schemes that sign with an HMAC: of the body, of time and body, of headers and body."""
+"""Schemes that sign with an HMAC of the body, of time and body, or of headers and body."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from linkrunner_webhooks.signatures.scheme import (
 
 
 def standard_webhooks_keys(secret: str) -> tuple[bytes, ...]:
-    """Senders disagree on whether the secret is the key, or is the key in base64 (after `whsec_`)."""
+    """The two keys that a secret can mean: its text, or its base64 (after `whsec_`) decoded."""
     encoded = secret.removeprefix("whsec_")
     if encoded != secret and not encoded.strip():
-        # Nothing but the prefix, which everybody knows.
+        # Everybody knows the prefix, so the prefix alone is no secret.
         return ()
     try:
         decoded = b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
     except ValueError:
         decoded = b""
-    # Nothing decodes to the empty key, which anybody can sign with.
+    # An empty key is left out: anybody can sign with it.
     return (text_key(secret), decoded) if decoded else (text_key(secret),)
 
 
 @dataclass(frozen=True, slots=True)
 class HmacBody:
-    """HMAC of the raw body in one header. No timestamp: deduplication is the replay defence.
+    """HMAC of the raw body in one header. It has no timestamp: deduplication is the replay defence.
 
-    `headers` are the names it may come under, lower case, the first one used for signing. `prefix` is signed
-    before the body.
+    `headers` are the possible names of the header, in lower case; `sign` uses the first one. `prefix` is a
+    text that is signed before the body.
     """
 
     headers: tuple[str, ...]
@@ -62,7 +62,7 @@ class HmacBody:
             (webhook.headers[name] for name in self.headers if name in webhook.headers),
             "",
         )
-        # No provider delivers an empty body; a signature over nothing says nothing.
+        # No provider sends an empty body, and a signature of an empty body proves nothing about an event.
         return bool(webhook.body) and equal(self._signature(webhook, secret), received.strip())
 
     def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
@@ -77,16 +77,16 @@ class HmacBody:
         return digest(self.key(secret), message, self.encoding, self.algorithm)
 
 
-# At most 14 digits: an unbounded number is an attack on int(), not a time.
+# At most 14 digits: int() takes very long for a number of unbounded length.
 _TIMESTAMP = re.compile(r"[0-9]{1,14}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class TimestampedHmac:
-    """HMAC-SHA256 over `<timestamp><joiner><body>`, hex, in one header of `name=value` fields.
+    """HMAC-SHA256 (hex) over `<timestamp><joiner><body>`, in one header of `name=value` fields.
 
-    Several signature fields may be present while a secret is being rolled; one match is enough.
-    `tolerance` bounds the age in seconds in both directions.
+    While a secret is being changed there may be several signature fields; one match is enough. The timestamp
+    may be `tolerance` seconds before or after now.
     """
 
     header: str
@@ -110,7 +110,7 @@ class TimestampedHmac:
                 part.partition("=") for part in webhook.headers[self.header].split(self.separator)
             )
         ]
-        # Two different timestamps would leave it open which one was checked and which one was signed.
+        # Only one timestamp: with two, the one that is checked may not be the one that is signed.
         (stamp,) = {value for name, value in fields if name == self.timestamp}
         if not _TIMESTAMP.fullmatch(stamp) or abs(now - int(stamp)) > self.tolerance:
             return False
@@ -132,11 +132,11 @@ class TimestampedHmac:
 
 @dataclass(frozen=True, slots=True)
 class HmacWithHeaders:
-    """HMAC-SHA256, base64, over the values of the headers `signed` and the body, each joined to the next.
+    """HMAC-SHA256 (base64) over the values of the headers `signed` and the body, joined by `joiner`.
 
-    The last of `signed` is the time, in units of which `per_second` are a second. With a `version` the
-    signature header is a list like `v1,<base64> v1,<base64>`, one match is enough, and other versions are
-    passed over. `keys` are what a secret may mean.
+    The last header of `signed` is the time; `per_second` of its units are a second. With a `version` the
+    signature header is a list like `v1,<base64> v1,<base64>`: other versions are ignored, and one match is
+    enough. `keys` gives the keys that a secret can mean.
     """
 
     header: str
@@ -162,7 +162,7 @@ class HmacWithHeaders:
             return False
         received = self._received(webhook.headers[self.header])
         message = self._message(webhook)
-        # Computed once: the header has room for thousands of signatures, and the body for megabytes.
+        # Once for each key: a hostile header can hold thousands of signatures, for a body of megabytes.
         expected = [digest(key, message, "base64") for key in self.keys(secret)]
         return any(equal(each, signature) for each in expected for signature in received)
 

@@ -1,4 +1,4 @@
-"""Webhooks whose body is a JSON Web Signature that brings its chain of certificates along."""
+"""The scheme of bodies that are a JSON Web Signature with its chain of certificates."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ Claims = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class SignedPayload:
-    """A JSON Web Signature (ES256) as the body's only value, with its chain of certificates in `x5c`.
+    """A JSON Web Signature (ES256) as the only value of the body, with its chain of certificates in `x5c`.
 
     https://developer.apple.com/documentation/appstoreservernotifications/responsebodyv2
 
-    The chain is leaf, intermediate and root: the root is pinned by its SHA-256 fingerprint, the other two are
-    recognised by an extension each. Validity is judged at the time of signing. `part` finds the part of the
-    payload that says what it is about, or raises. Signatures in that part, under `nested`, are held to the
-    same, and must agree with it in the claims `agreeing`, as far as they name them. `meant` says whether the
-    part is about the one that was configured.
+    The chain is leaf, intermediate and root. The root is pinned by its SHA-256 fingerprint; each of the other
+    two must have an extension. The certificates must be valid at the time of signing. `part` returns the part
+    of the payload that has the event, or raises. The members `nested` of that part are signed in the same way
+    and are verified in the same way. If they have one of the claims `agreeing`, it must be equal to that of
+    the part. `meant` says whether the part is about the configured receiver.
     """
 
     member: str
@@ -66,7 +66,7 @@ class SignedPayload:
     def matches(self, webhook: Webhook, secret: str, now: float) -> bool:
         trust = Trust.read(secret)
         payload = self._verified(json.loads(webhook.body)[self.member], trust)
-        # Within the bounds for the nested ones too: they lie in what was signed just now.
+        # This covers the nested tokens, too: they are inside the payload that was signed at this time.
         if abs(now - _signed_at(payload)) > self.tolerance:
             return False
         part = self.part(payload)
@@ -74,9 +74,9 @@ class SignedPayload:
         return self.meant(part, trust.id) and all(self._agree(part, each) for each in nested)
 
     def unpack(self, body: bytes) -> bytes:
-        """The payload of a verified body as JSON, with what is nested in it decoded as well.
+        """The payload of a verified body as JSON, with its nested tokens decoded.
 
-        A body that is not signed is taken as a payload. Raises ValueError.
+        A body that is not signed is returned as it is. Raises ValueError.
         """
         try:
             written = json.loads(body)
@@ -98,7 +98,7 @@ class SignedPayload:
             part.update({name: issue(part[name] | signed_at) for name in self._nested_in(part)})
             body = json.dumps({self.member: issue(payload)}).encode()
         except (RecursionError, TypeError, ValueError):
-            # Not a payload, so there is nothing to sign in it.
+            # The body is no payload, so there is nothing to sign.
             return webhook
         return replace(webhook, body=body)
 
@@ -112,7 +112,7 @@ class SignedPayload:
         return all(nested.get(name) in (None, part.get(name)) for name in self.agreeing)
 
     def _verified(self, token: str, trust: Trust) -> Claims:
-        """The claims of a token that this scheme trusts. Raises when it does not."""
+        """The claims of a token. Raises when the token is not signed by a trusted chain."""
         head, _, signature = _parts(token)
         signed = token.rpartition(".")[0]
         header = json.loads(_unbase64url(head))
@@ -154,7 +154,7 @@ class SignedPayload:
             raise ValueError("another root")
 
     def _issuer(self, trust: Trust, now: float) -> Callable[[Mapping[str, Any]], str]:
-        """Signs claims with a chain made for the occasion, from the trusted key down."""
+        """A function that signs claims with a new chain, whose root has the trusted key."""
         root = trust.private_key
         intermediate, leaf = (
             derived_key(f"{trust.key} intermediate"),
@@ -177,13 +177,13 @@ class SignedPayload:
 
 
 def _parts(token: str) -> tuple[str, str, str]:
-    """Header, claims and signature, still encoded. Raises ValueError."""
+    """The header, claims and signature of a token, still encoded. Raises ValueError."""
     header, claims, signature = token.split(".")
     return header, claims, signature
 
 
 def _claims(token: str) -> Claims:
-    """What a token says, whoever signed it."""
+    """The claims of a token, not verified."""
     claims = json.loads(_unbase64url(_parts(token)[1]))
     if not isinstance(claims, dict):
         raise TypeError("not an object")
@@ -191,7 +191,7 @@ def _claims(token: str) -> Claims:
 
 
 def _signed_at(claims: Mapping[str, Any]) -> float:
-    """Unix seconds. Raises when it does not say."""
+    """The time of signing in unix seconds. Raises when the claims have none."""
     signed_at = claims["signedDate"]
     if not isinstance(signed_at, int) or isinstance(signed_at, bool):
         raise TypeError("the time of signing is no integer")
@@ -199,7 +199,7 @@ def _signed_at(claims: Mapping[str, Any]) -> float:
 
 
 def _check_issued(certificate: Certificate, issuer: Certificate, at: float) -> None:
-    """Raises when the one did not issue the other, may not issue any, or when either was not valid then."""
+    """Raises when the issuer did not or may not issue the certificate, or one of them was not valid `at`."""
     moment = datetime.fromtimestamp(at, UTC)
     for each in (certificate, issuer):
         if not each.not_valid_before_utc <= moment <= each.not_valid_after_utc:
@@ -212,7 +212,7 @@ def _check_issued(certificate: Certificate, issuer: Certificate, at: float) -> N
 
 
 def _unbase64url(text: str) -> bytes:
-    """Raises ValueError for padding and for other characters, which decoding would pass over."""
+    """The bytes of a text in base64url. Raises ValueError for padding and for foreign characters."""
     if "=" in text:
         raise ValueError("a token is not padded")
     return b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
@@ -240,7 +240,7 @@ def _certificate(
     now: float,
     extension: str | None = None,
 ) -> Certificate:
-    """Complete enough for Apple's own library, which is strict about X.509."""
+    """A certificate with all extensions that Apple's own library requires."""
     moment = datetime.fromtimestamp(now, UTC)
     authority = subject != "leaf"
     above = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())

@@ -1,7 +1,7 @@
-"""What a signature scheme is, the one place that judges it, and the pieces schemes are made of.
+"""The interface of signature schemes, the function that verifies, and the helpers that schemes share.
 
-A scheme is a value that a provider declares. `verify` fails closed: whatever goes wrong inside a scheme,
-for whatever header or body, is a BadSignature and nothing else.
+A scheme is a value that a provider declares. `verify` fails closed: any error inside a scheme, for any header
+or body, becomes a BadSignature.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ENCODERS: dict[str, Callable[[bytes], str]] = {
 
 
 class Scheme(Protocol):
-    """How one provider proves itself."""
+    """How one provider signs its webhooks."""
 
     @property
     def title(self) -> str:
@@ -34,26 +34,26 @@ class Scheme(Protocol):
 
     @property
     def covers(self) -> Covers:
-        """What is proved: every byte of the body, only the values that count, or the sender alone."""
+        """The extent of the proof: every byte of the body, only some values of it, or the sender alone."""
 
     @property
     def tolerance(self) -> int | None:
-        """How many seconds old a signature may be; None when it does not say when it was made."""
+        """The greatest age of a signature in seconds; None when signatures have no time."""
 
     def matches(self, webhook: Webhook, secret: str, now: float) -> bool:
-        """Whether `secret` signed this very webhook, recently enough at `now` (unix seconds)."""
+        """Whether `secret` signed this webhook, and not too long before `now` (unix seconds)."""
 
     def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
-        """The webhook as the provider would send it; for samples and tests."""
+        """The webhook with the provider's signature; for samples and tests."""
 
     def example_secret(self, seed: str) -> str:
-        """A secret of the right form, always the same for a seed; for samples and tests."""
+        """A secret of the right form, the same for the same seed; for samples and tests."""
 
 
 def verify(scheme: Scheme, webhook: Webhook, secrets: Sequence[str], now: float) -> None:
     """Raise BadSignature unless one of the live secrets signed the webhook.
 
-    Raises Unavailable when that cannot be told now, because a certificate cannot be fetched.
+    Raises Unavailable when a certificate cannot be fetched now, so that nothing is known yet.
     """
     for secret in secrets:
         if _matches(scheme, webhook, secret, now):
@@ -62,7 +62,7 @@ def verify(scheme: Scheme, webhook: Webhook, secrets: Sequence[str], now: float)
 
 
 def _matches(scheme: Scheme, webhook: Webhook, secret: str, now: float) -> bool:
-    # An empty key would make a signature that anybody can compute.
+    # With an empty key anybody can compute the signature.
     if not secret.strip():
         return False
     try:
@@ -74,25 +74,25 @@ def _matches(scheme: Scheme, webhook: Webhook, secret: str, now: float) -> bool:
 
 
 def digest(key: bytes, message: bytes, encoding: Encoding, algorithm: Algorithm = "sha256") -> str:
-    """The HMAC of a message as text."""
+    """The HMAC of a message, encoded as text."""
     return _ENCODERS[encoding](hmac.digest(key, message, algorithm))
 
 
 def text_key(secret: str) -> bytes:
-    """The secret as it is written is the key."""
+    """The key when the key is the secret as it is written."""
     return secret.encode()
 
 
 def equal(expected: str, received: str) -> bool:
-    """Constant-time; never raises on text that is not ASCII."""
+    """Compare in constant time. Text that is not ASCII is unequal and raises nothing."""
     return hmac.compare_digest(expected.encode(), received.encode("utf-8", "replace"))
 
 
 def hex_key(secret: str) -> bytes:
-    """The secret is the key in hexadecimal. Raises ValueError."""
+    """The key when the secret is the key in hexadecimal. Raises ValueError."""
     return bytes.fromhex(secret)
 
 
 def with_headers(webhook: Webhook, headers: Mapping[str, str]) -> Webhook:
-    """The webhook with some headers more."""
+    """A copy of the webhook with these headers added."""
     return replace(webhook, headers={**webhook.headers, **headers})

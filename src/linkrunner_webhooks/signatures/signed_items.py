@@ -1,4 +1,4 @@
-"""Signatures inside the body, one in every item of it."""
+"""The scheme whose signatures are inside the body, one in every item."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from linkrunner_webhooks.signatures.scheme import Covers, digest, equal, hex_key
 
 @dataclass(frozen=True, slots=True)
 class SignedItems:
-    """HMAC-SHA256 (hexadecimal key, base64) inside each item of the body, over some of its values.
+    """HMAC-SHA256 (hexadecimal key, base64) inside each item of the body, over some values of the item.
 
-    The body is `{<items>: [{<item>: {...}}, ...]}`; every one of them must be signed. `values` are the dotted
-    paths of what is signed, joined by colons without escaping, a missing one as nothing.
+    The body is `{<items>: [{<item>: {...}}, ...]}`; every item must be signed. `values` are the dotted paths
+    of the signed values. The values are joined by colons without escaping; a missing value is empty.
+    `signature` is the dotted path of the signature.
     """
 
     items: str
@@ -42,7 +43,7 @@ class SignedItems:
             body = json.loads(webhook.body)
             items = self._items(body)
         except (KeyError, RecursionError, TypeError, ValueError):
-            # No items, so there is nothing to sign.
+            # A body without items has nothing to sign.
             return webhook
         for item in items:
             *parents, last = self.signature.split(".")
@@ -65,7 +66,7 @@ class SignedItems:
 
 
 def _text_at(item: Any, path: str) -> str:
-    """The text or integer at a dotted path; nothing when it is missing. Raises TypeError for other things."""
+    """The text or integer at a dotted path, or "" when it is missing. Raises TypeError for other values."""
     value = item
     for key in path.split("."):
         value = (value or {}).get(key)

@@ -1,4 +1,4 @@
-"""Proof of the sender and of nothing in the body, and schemes that come one instead of the other."""
+"""Schemes that prove the sender and not the body, and the choice between several schemes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from linkrunner_webhooks.signatures.scheme import Covers, Scheme, equal, with_he
 
 @dataclass(frozen=True, slots=True)
 class StaticToken:
-    """The secret itself in a header: proof that the sender knows it, and of nothing in the body.
+    """The secret itself in a header. It proves that the sender knows the secret, and nothing about the body.
 
-    Weaker than a signature: whoever sees one request can send others.
+    Weaker than a signature: anybody who sees one request can send others.
     """
 
     header: str
@@ -51,7 +51,7 @@ class BasicAuth:
     def matches(self, webhook: Webhook, secret: str, now: float) -> bool:
         del now
         scheme, _, credentials = webhook.headers["authorization"].strip().partition(" ")
-        # Without a colon there is no password, and half a secret is none; of a colon alone there is nothing.
+        # A secret without a colon has no password, and a secret of colons alone is empty.
         if scheme.lower() != "basic" or ":" not in secret or not secret.strip(" :"):
             return False
         return equal(secret, b64decode(credentials.strip(), validate=True).decode("utf-8"))
@@ -66,7 +66,7 @@ class BasicAuth:
 
 
 class InHeaders(Scheme, Protocol):
-    """A scheme whose proof is in headers."""
+    """A scheme whose signature or token is in headers."""
 
     @property
     def headers(self) -> tuple[str, ...]: ...
@@ -74,9 +74,9 @@ class InHeaders(Scheme, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FirstPresent:
-    """Several ways to prove oneself, the strongest first: the first one the request claims is judged alone.
+    """Several schemes, the strongest first. Only the first scheme whose header is present is checked.
 
-    So nobody escapes a failing signature by adding something weaker.
+    So a bad signature stays bad when the request has a valid token as well.
     """
 
     schemes: tuple[InHeaders, ...]

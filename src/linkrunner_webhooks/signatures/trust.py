@@ -1,8 +1,8 @@
-"""Who is meant and whose key is trusted, where a provider signs with a certificate and not with a secret.
+"""The receiver and the trusted key, for providers that sign with a certificate and not with a secret.
 
-Configured is who is meant (a webhook's id, an app's bundle id); trust comes from pinned hosts and roots.
-A configured text may name a key of one's own besides, `<id> <base64 of a DER key>`: then that key is trusted
-instead of the provider's. Tests and samples do so, with a private key, which signs as well.
+The configured text is the id of the receiver: a webhook's id or an app's bundle id. Trust comes from pinned
+hosts and roots. The text may also hold a key, as `<id> <base64 of a DER key>`: that key is then trusted
+instead of the provider's. Tests and samples use a private key there, which can also sign.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """One configured text: who is meant, and a key of one's own if there is one."""
+    """One configured text: the id of the receiver, and the operator's own key if the text has one."""
 
     id: str
     key: str | None
@@ -45,7 +45,7 @@ class Trust:
 
     @property
     def public_key(self) -> Any:
-        """Raises ValueError when the text holds no key."""
+        """The trusted key, also when the text holds its private key. Raises ValueError without a key."""
         der = b64decode(self.key or "", validate=True)
         try:
             return load_der_private_key(der, password=None).public_key()
@@ -54,25 +54,25 @@ class Trust:
 
     @property
     def private_key(self) -> Any:
-        """Raises ValueError when the text holds none."""
+        """The key that signs samples. Raises ValueError when the text holds no private key."""
         return load_der_private_key(b64decode(self.key or "", validate=True), password=None)
 
 
 def example_key(seed: str) -> str:
-    """A private key that is always the same for a seed, as it is written behind an id."""
+    """A private key as the text holds it (base64 of DER), the same for the same seed."""
     key = derived_key(seed)
     der = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
     return b64encode(der).decode("ascii")
 
 
 def derived_key(seed: str) -> EllipticCurvePrivateKey:
-    """The elliptic-curve key (P-256) that belongs to a seed."""
-    # 248 bits are below the order of the curve, whatever the digest.
+    """A private key (elliptic curve P-256), the same for the same seed."""
+    # Any number of 248 bits is below the order of the curve.
     return derive_private_key(int.from_bytes(sha256(seed.encode()).digest()[1:]) + 1, SECP256R1())
 
 
 def signed_by(key: Any, signature: bytes, message: bytes) -> bool:
-    """Whether an RSA (PKCS #1 v1.5) or ECDSA (DER) signature with SHA-256 is the key's."""
+    """Whether the key made this RSA (PKCS #1 v1.5) or ECDSA (DER) signature with SHA-256."""
     try:
         if isinstance(key, EllipticCurvePublicKey):
             key.verify(signature, message, ECDSA(SHA256()))
@@ -84,7 +84,7 @@ def signed_by(key: Any, signature: bytes, message: bytes) -> bool:
 
 
 def signature(key: Any, message: bytes) -> bytes:
-    """The RSA (PKCS #1 v1.5) or ECDSA (DER) signature with SHA-256 of a private key."""
+    """The signature of a message: RSA (PKCS #1 v1.5) or ECDSA (DER), with SHA-256."""
     if isinstance(key, EllipticCurvePrivateKey):
         return key.sign(message, ECDSA(SHA256()))
     return bytes(key.sign(message, PKCS1v15(), SHA256()))
