@@ -162,7 +162,7 @@ class HmacWithHeaders:
             return False
         received = self._received(webhook.headers[self.header])
         message = self._message(webhook)
-        # Once for each key: a hostile header can hold thousands of signatures, for a body of megabytes.
+        # Computed once for each key: a header can hold thousands of signatures, and a body megabytes.
         expected = [digest(key, message, "base64") for key in self.keys(secret)]
         return any(equal(each, signature) for each in expected for signature in received)
 

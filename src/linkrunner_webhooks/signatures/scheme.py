@@ -84,7 +84,7 @@ def text_key(secret: str) -> bytes:
 
 
 def equal(expected: str, received: str) -> bool:
-    """Compare in constant time. Text that is not ASCII is unequal and raises nothing."""
+    """Whether two texts are equal, in constant time. Text that is not ASCII does not raise."""
     return hmac.compare_digest(expected.encode(), received.encode("utf-8", "replace"))
 
 
