@@ -51,7 +51,7 @@ class BasicAuth:
     def matches(self, webhook: Webhook, secret: str, now: float) -> bool:
         del now
         scheme, _, credentials = webhook.headers["authorization"].strip().partition(" ")
-        # A secret without a colon has no password, and a secret of colons alone is empty: both are refused.
+        # A secret without a colon has no password, and a secret of colons alone is empty.
         if scheme.lower() != "basic" or ":" not in secret or not secret.strip(" :"):
             return False
         return equal(secret, b64decode(credentials.strip(), validate=True).decode("utf-8"))
