@@ -2,6 +2,6 @@
 
 import gc
 
-# Imports make many objects and hardly any garbage. A search for it at the default pace costs a cold start 12 %
+# Imports make many objects and hardly any garbage. A search at the default pace costs a cold start 12 %
 # and at every 20,000 objects still 5 %. A hundred thousand objects are a few megabytes.
 gc.set_threshold(100_000, 10, 10)
