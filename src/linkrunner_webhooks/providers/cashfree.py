@@ -26,6 +26,7 @@ from linkrunner_webhooks.reading import (
     OptionalId,
     Part,
     Payload,
+    first,
     homes,
     iso_time,
     name,
@@ -50,7 +51,7 @@ class Subject(Payload):
 
     @property
     def named(self) -> tuple[str | None, ...]:
-        """As the documentation tells receivers to tell events apart."""
+        """The ids and the status that identify an event, as the documentation says."""
         payment, refund = self.payment, self.refund
         if refund.cf_refund_id:
             return refund.cf_refund_id, refund.refund_status
@@ -114,7 +115,7 @@ provider = Provider(
         header="x-webhook-signature",
         signed=("x-webhook-timestamp",),
         per_second=1000,
-        # Whether a retry is stamped anew is unconfirmed, and retries can be set up to come hours later.
+        # Retries can be configured to come hours later, perhaps with the first timestamp (unconfirmed).
         tolerance=24 * 3600,
     ),
     identify=identify,
@@ -123,7 +124,7 @@ provider = Provider(
     user_id=(
         *homes("data.order.order_tags.{}"),
         "data.customer_details.customer_id",
-        "data.link_notes.user_id",
+        *homes("data.link_notes.{}"),
     ),
     never={
         "PAYMENT_CHARGES_WEBHOOK": "it reports the fees of a payment that PAYMENT_SUCCESS_WEBHOOK reports",
@@ -182,11 +183,10 @@ class Paid(Payload):
 
     def event(self, kind: Kind, transactions: tuple[str, ...]) -> CommerceEvent:
         payment, order = self.payment, self.order
+        currency = payment.payment_currency or order.order_currency
         return CommerceEvent(
             kind=kind,
-            money=Money.of(
-                payment.payment_amount, payment.payment_currency or order.order_currency
-            ),
+            money=Money.of(payment.payment_amount, currency),
             transactions=transactions,
             occurred_at=iso_time(payment.payment_time),
             order_id=order.order_id or payment.cf_payment_id,
@@ -224,9 +224,14 @@ class Refund(Payload):
     def done(self) -> bool:
         return self.refund_status == "SUCCESS"
 
-    @property
-    def transactions(self) -> tuple[str, ...]:
-        return _ids(self.cf_refund_id, refund=_within(self.order_id, self.refund_id))
+    def event(self, kind: Kind) -> CommerceEvent:
+        return CommerceEvent(
+            kind=kind,
+            money=Money.of(self.refund_amount, self.refund_currency),
+            transactions=_ids(self.cf_refund_id, refund=_within(self.order_id, self.refund_id)),
+            follows=_ids(self.cf_payment_id, order=self.order_id),
+            order_id=first(self.order_id, self.cf_payment_id),
+        )
 
 
 class Refunded(Payload):
@@ -237,13 +242,7 @@ class Refunded(Payload):
 def refunded(event: Event[Refunded], context: Context) -> Iterator[CommerceEvent]:
     refund = event.data.refund
     if refund.done:
-        yield CommerceEvent(
-            kind=context.kind,
-            money=Money.of(refund.refund_amount, refund.refund_currency),
-            transactions=refund.transactions,
-            follows=_ids(refund.cf_payment_id, order=refund.order_id),
-            order_id=refund.order_id or refund.cf_payment_id,
-        )
+        yield refund.event(context.kind)
 
 
 class Dispute(Payload):
@@ -282,7 +281,7 @@ class Disputed(Payload):
             money=Money.maybe(dispute.dispute_amount, currency),
             transactions=(dispute.dispute_id,),
             follows=_ids(order.cf_payment_id, order=order.order_id),
-            order_id=order.order_id or order.cf_payment_id,
+            order_id=first(order.order_id, order.cf_payment_id),
         )
 
 
@@ -327,11 +326,25 @@ class Subscribed(Payload):
         return found | _said(value)
 
     @property
-    def named(self) -> str:
-        return present(self.subscription_id or self.cf_subscription_id, "its subscription")
+    def either_id(self) -> str | None:
+        return first(self.subscription_id, self.cf_subscription_id)
 
 
-class Changed(Subscribed):
+class Subscription(Subscribed):
+    @property
+    def id(self) -> str:
+        return present(self.either_id, "its subscription")
+
+    def event(self, kind: Kind, transactions: tuple[str, ...]) -> CommerceEvent:
+        return CommerceEvent(
+            kind=kind,
+            transactions=transactions,
+            subscription_id=self.id,
+            plan_id=self.plan_id,
+        )
+
+
+class Changed(Subscription):
     subscription_status: str
 
 
@@ -352,19 +365,13 @@ _STATE_KINDS = tuple(dict.fromkeys(_STATES.values()))
 @provider.on("SUBSCRIPTION_STATUS_CHANGE", *_STATE_KINDS)
 def subscription_changed(event: Event[Changed], context: Context) -> Iterator[CommerceEvent]:
     # No amount: SUBSCRIPTION_PAYMENT_SUCCESS brings it.
-    changed = event.data
-    kind = _STATES.get(changed.subscription_status)
+    changed, kind = event.data, _STATES.get(event.data.subscription_status)
     if kind:
-        once = (changed.named,)
-        yield CommerceEvent(
-            kind=kind,
-            transactions=_dated(once, context) if kind in _REPEATED else once,
-            subscription_id=changed.named,
-            plan_id=changed.plan_id,
-        )
+        once = (changed.id,)
+        yield changed.event(kind, _dated(once, context) if kind in _REPEATED else once)
 
 
-class Authorised(Subscribed):
+class Authorised(Subscription):
     payment_status: str | None = None
     authorization_status: str | None = None
 
@@ -378,19 +385,14 @@ def subscription_authorised(event: Event[Authorised], context: Context) -> Itera
     # The body does not say whether a trial follows. The operator who switches the type on knows.
     authorised = event.data
     if authorised.done:
-        yield CommerceEvent(
-            kind=context.kind,
-            transactions=(authorised.named,),
-            subscription_id=authorised.named,
-            plan_id=authorised.plan_id,
-        )
+        yield authorised.event(context.kind, (authorised.id,))
 
 
-class Charge(Subscribed):
+class Charge(Subscription):
     cf_payment_id: OptionalId = None
     payment_id: OptionalId = None
     payment_amount: Decimal | None = None
-    # Mandates are Indian, and their payments documented without a currency (unconfirmed).
+    # Mandates are Indian; the documentation shows no currency for their payments (unconfirmed).
     payment_currency: str = "INR"
 
     @property
@@ -398,13 +400,10 @@ class Charge(Subscribed):
         return _ids(self.cf_payment_id, payment=_within(self.subscription_id, self.payment_id))
 
     def event(self, kind: Kind, transactions: tuple[str, ...]) -> CommerceEvent:
-        return CommerceEvent(
-            kind=kind,
+        return replace(
+            super().event(kind, transactions),
             money=Money.of(self.payment_amount, self.payment_currency),
-            transactions=transactions,
-            order_id=self.payment_id or self.cf_payment_id,
-            subscription_id=self.named,
-            plan_id=self.plan_id,
+            order_id=first(self.payment_id, self.cf_payment_id),
         )
 
 
@@ -423,26 +422,22 @@ class SubscriptionRefund(Subscribed, Refund):
     payment_id: OptionalId = None
     refund_currency: str = "INR"
 
-    @property
-    def transactions(self) -> tuple[str, ...]:
-        return _ids(self.cf_refund_id, refund=_within(self.subscription_id, self.refund_id))
+    def event(self, kind: Kind) -> CommerceEvent:
+        refund = _within(self.subscription_id, self.refund_id)
+        payment = _within(self.subscription_id, self.payment_id)
+        return replace(
+            super().event(kind),
+            transactions=_ids(self.cf_refund_id, refund=refund),
+            follows=_ids(self.cf_payment_id, payment=payment),
+            order_id=first(self.payment_id, self.cf_payment_id),
+            subscription_id=self.either_id,
+            plan_id=self.plan_id,
+        )
 
 
 @provider.on("SUBSCRIPTION_REFUND_STATUS", Kind.PURCHASE_REFUNDED)
 def subscription_refunded(
     event: Event[SubscriptionRefund], context: Context
 ) -> Iterator[CommerceEvent]:
-    refund = event.data
-    if refund.done:
-        yield CommerceEvent(
-            kind=context.kind,
-            money=Money.of(refund.refund_amount, refund.refund_currency),
-            transactions=refund.transactions,
-            follows=_ids(
-                refund.cf_payment_id,
-                payment=_within(refund.subscription_id, refund.payment_id),
-            ),
-            order_id=refund.payment_id or refund.cf_payment_id,
-            subscription_id=refund.subscription_id or refund.cf_subscription_id,
-            plan_id=refund.plan_id,
-        )
+    if event.data.done:
+        yield event.data.event(context.kind)

@@ -1,11 +1,12 @@
 """Lemon Squeezy webhooks. https://docs.lemonsqueezy.com/help/webhooks/event-types
 
-Bodies are JSON:API documents; the type and the checkout's custom data are in the signed `meta`. There is no
+Bodies are JSON:API documents. The type and the checkout's custom data are in the signed `meta`. There is no
 event id: the object and the time of its change replace it. Amounts are integers in the smallest unit.
 
 Which type reports the money: `order_created`, and `subscription_payment_success` for the later payments of a
-subscription. Both report a subscription's first payment, and share no id. So the order reports it until
-`subscription_variants` says which orders are subscriptions; then the subscription does. Refunds likewise.
+subscription. Both report the first payment of a subscription, and they share no id. So the order reports it,
+until `subscription_variants` says which orders are subscriptions; then the subscription reports it. The same
+holds for refunds.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Head(Payload):
 
 
 def identify(webhook: Webhook) -> Identity:
-    """Not `meta.webhook_id`: it may be the endpoint's (unconfirmed). A retry repeats the body."""
+    """`meta.webhook_id` is not read: it may be the endpoint's id (unconfirmed). A retry repeats the body."""
     head = parse(Head, webhook)
     data = head.data or Changed()
     change = data.attributes or Change()
@@ -88,7 +89,7 @@ provider = Provider(
     identify=identify,
     user_id=(
         *homes("meta.custom_data.{}", keys=(*USER_KEYS, "customer_id")),
-        # Lemon Squeezy's own id, but not for refunds: it would hide the user who paid.
+        # Lemon Squeezy's own customer id. In a refund it would hide the user who paid.
         "!contains(meta.event_name, 'refunded') && data.attributes.customer_id",
     ),
     options=LemonSqueezyOptions,
@@ -117,23 +118,23 @@ class Event(Payload, Generic[T]):
 
 
 class Paid(Payload):
-    """The common fields of an order and of a subscription's invoice; `total` is with taxes."""
+    """The fields that an order and a subscription's invoice share; `total` includes taxes."""
 
     id: Id
     total: int | None = None
     currency: str | None = None
     refunded: bool | None = None
-    # The total of all refunds so far; older bodies have only `refunded`.
+    # The total of all refunds so far. Older bodies have only `refunded`.
     refunded_amount: int | None = None
     refunded_at: str | None = None
 
     def money(self, amount: int | None) -> Money:
-        # For currencies without cents the smallest unit is unconfirmed.
+        # Unconfirmed for currencies without decimals.
         return Money.from_minor(amount, self.currency)
 
     @property
     def returned(self) -> int | None:
-        """The amount of all refunds: 0 when the body says that there is none, None when it says nothing."""
+        """The refunded total: 0 when the body denies a refund, None when it does not say."""
         if self.refunded_amount:
             return self.refunded_amount
         if self.refunded:
@@ -141,7 +142,7 @@ class Paid(Payload):
         return 0 if self.refunded is False else self.refunded_amount
 
     def refund(self, transaction: str, subscription_id: str | None = None) -> CommerceEvent:
-        # One refund for each payment: a second one comes with the sum of both only.
+        # Once for each payment: after a second refund the body has only the sum of both.
         return CommerceEvent(
             kind=Kind.PURCHASE_REFUNDED,
             money=self.money(self.returned),
@@ -157,7 +158,7 @@ class Paid(Payload):
 
 
 class OrderItem(Payload):
-    """The order's first item; the body has no other. The currency of its price is unknown."""
+    """The body contains only the order's first item. The currency of its price is unconfirmed."""
 
     product_id: OptionalId = None
     variant_id: OptionalId = None
@@ -170,7 +171,7 @@ class Order(Paid):
 
     @property
     def transaction(self) -> str:
-        """Orders and invoices are numbered separately."""
+        """Orders and invoices have ids of their own, which can be equal."""
         return f"order:{self.id}"
 
     @property
@@ -182,7 +183,7 @@ class Order(Paid):
         return (Item(item.variant_id, quantity, item.product_id),)
 
     def paid(self, context: Context) -> bool:
-        # A trial starts with a free order. Without subscription_variants it cannot be told from a gift.
+        # A trial begins with an order of zero. Only a list of subscriptions tells it from a gift.
         free = self.total == 0 and not context.options.subscription_variants
         return not free and self.status not in {"pending", "failed"}
 
@@ -250,7 +251,7 @@ _REASONS = {
 @provider.on("subscription_payment_success", *_REASONS.values())
 def invoice_paid(event: Event[Invoice], context: Context) -> Iterator[CommerceEvent]:
     invoice = event.data
-    # The invoice of a trial has no amount to pay; subscription_created reports the trial.
+    # A trial's invoice has a total of zero; subscription_created reports the trial.
     if invoice.total != 0 and not invoice.of_an_order(context):
         kind = _REASONS.get(invoice.billing_reason or "", Kind.SUBSCRIPTION_RENEWED)
         yield invoice.event(kind, (invoice.transaction,))
@@ -258,7 +259,7 @@ def invoice_paid(event: Event[Invoice], context: Context) -> Iterator[CommerceEv
 
 @provider.on("subscription_payment_failed", Kind.SUBSCRIPTION_PAYMENT_FAILED)
 def invoice_payment_failed(event: Event[Invoice], context: Context) -> Iterator[CommerceEvent]:
-    # One event per attempt; a plan change that cannot be paid is an attempt, too.
+    # Lemon Squeezy sends one event for each attempt, also for a plan change that cannot be paid.
     yield event.data.event(context.kind, EACH_TIME)
 
 
@@ -276,7 +277,7 @@ class Subscription(Payload):
     id: Id
     status: str | None = None
     variant_id: OptionalId = None
-    # Part of a key, and bounded like one.
+    # It becomes part of a key, so it is bounded like an id.
     updated_at: OptionalId = None
 
     def event(self, kind: Kind, transactions: tuple[str, ...]) -> CommerceEvent:
@@ -301,7 +302,7 @@ def subscription_expired(event: Event[Subscription], context: Context) -> Iterat
     yield event.data.event(context.kind, (event.data.id,))
 
 
-# A cancelled subscription runs until the end of the time that is paid for.
+# A cancelled subscription runs until the end of the paid period.
 @provider.on("subscription_cancelled", Kind.SUBSCRIPTION_CANCEL_SCHEDULED)
 @provider.on("subscription_resumed", Kind.SUBSCRIPTION_RESUMED)
 @provider.on("subscription_paused", Kind.SUBSCRIPTION_PAUSED)
@@ -313,7 +314,7 @@ def subscription_changed(event: Event[Subscription], context: Context) -> Iterat
 @provider.off("subscription_updated", Kind.SUBSCRIPTION_UPDATED)
 @provider.off("subscription_plan_changed", Kind.SUBSCRIPTION_UPDATED)
 def subscription_updated(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
-    # A change of plan sends both types, with the same time.
+    # A change of plan comes as both types, and both have the time of the change.
     subscription, changed_at = event.data, event.data.updated_at
     change = (f"{subscription.id}:{changed_at}",) if changed_at else EACH_TIME
     yield subscription.event(context.kind, change)
