@@ -6,19 +6,16 @@ import json
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
-from itertools import islice
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import click
 
 from linkrunner_webhooks.capture import Pace
-from linkrunner_webhooks.config import Config
-from linkrunner_webhooks.dead_letters import Filter, Letter, Reading, foresee
+from linkrunner_webhooks.dead_letters import Letter, foresee
 from linkrunner_webhooks.errors import Reason
 from linkrunner_webhooks.translation import Decision
 from linkrunner_webhooks_cli.failures import Commands, Failure
@@ -31,10 +28,9 @@ from linkrunner_webhooks_cli.output import (
     write_table,
     write_text,
 )
+from linkrunner_webhooks_cli.selection import Selection, filtered
 from linkrunner_webhooks_cli.sources import config_option, read_config
-from linkrunner_webhooks_cli.stacks import Stack, find, stack_option
-
-Command = TypeVar("Command", bound=Callable[..., None])
+from linkrunner_webhooks_cli.stacks import find, stack_option
 
 # The next step of a person, for each reason.
 ADVICE: Final[Mapping[str, str]] = {
@@ -46,58 +42,6 @@ ADVICE: Final[Mapping[str, str]] = {
     Reason.EXHAUSTED: "Linkrunner was out of reach for days: check it and the key, redrive",
     Reason.CRASHED: "the function died on it: see its log, fix, deploy, redrive",
 }
-
-
-def _moment(
-    context: click.Context, parameter: click.Parameter, text: str | None
-) -> datetime | None:
-    if text is None:
-        return None
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-    if text[:-1].isdigit() and text[-1] in units:
-        return datetime.now(UTC) - timedelta(seconds=int(text[:-1]) * units[text[-1]])
-    try:
-        return datetime.fromisoformat(text).astimezone()
-    except ValueError:
-        message = f'takes a time like 2026-11-24T10:00 or an age like 2h, not "{text}"'
-        raise click.BadParameter(message) from None
-
-
-_FILTERS = (
-    click.option("--reason", help="Why it was parked: missing_user, untranslatable, ..."),
-    click.option("--source", help="The source it came from."),
-    click.option("--type", "event_type", help="The provider's event type."),
-    click.option("--since", callback=_moment, help="Parked since: a time, or an age (2h, 3d)."),
-    click.option("--until", callback=_moment, help="Parked until then."),
-    click.option("--limit", type=click.IntRange(min=1), help="At most this many."),
-    stack_option,
-)
-
-
-def filtered(command: Command) -> Command:
-    """The filters that every command on messages has."""
-    for option in reversed(_FILTERS):
-        command = option(command)
-    return command
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which letters, of which stack."""
-
-    filter: Filter
-    limit: int | None
-    stack: Stack
-
-    @classmethod
-    def of(cls, *, limit: int | None, stack: str | None, **filters: Any) -> Selection:
-        return cls(Filter(**filters), limit, find(stack))
-
-    def letters(self, reading: Reading) -> Iterator[Letter]:
-        return islice((each for each in reading if self.filter.matches(each)), self.limit)
-
-    def forecast(self, config: Config) -> Callable[[Letter], Decision]:
-        return lambda letter: foresee(letter, config, self.stack.user_of)
 
 
 @click.group(cls=Commands)
