@@ -93,9 +93,9 @@ def test_it_asks_before_it_writes(tmp_path: Path) -> None:
 
 
 def test_programs_get_json(tmp_path: Path) -> None:
-    """--json writes, does not ask, and tells what was written."""
+    """--json tells what was written."""
     path = tmp_path / "webhooks.toml"
-    told = json.loads(run("polar", "--config", str(path), "--json").stdout)
+    told = json.loads(run("polar", "--config", str(path), "--json", "--yes").stdout)
     assert (told["source"], told["file"], told["written"]) == ("polar", str(path), True)
     assert told["table"] == path.read_text()
 
@@ -119,6 +119,13 @@ def test_mistakes_leave_the_file_alone(
     assert result.exit_code == 1
     assert problem in result.output
     assert path.read_text() == written
+
+
+def test_a_file_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    """A folder that is not there, and a path that is a folder, are named."""
+    missing = tmp_path / "nowhere" / "webhooks.toml"
+    result = run("polar", "--config", str(missing), "--yes")
+    assert (result.exit_code, "cannot be written" in result.output) == (1, True)
 
 
 def test_an_unknown_provider_is_a_usage_error() -> None:

@@ -55,7 +55,7 @@ def add(
     if not dry_run and not as_json:
         write_text(written)
     if not dry_run:
-        yes or as_json or click.confirm(f"Write this table into {path}?", abort=True, err=True)
+        yes or click.confirm(f"Write this table into {path}?", abort=True, err=True)
         _replace(path, extended)
     if as_json:
         write_json({"source": name, "file": str(path), "table": written, "written": not dry_run})
@@ -166,10 +166,12 @@ def _path(given: Path | None) -> Path:
 
 def _extended(path: Path, name: str, provider: Provider, written: str) -> str:
     """The file with the table at its end. Raises Failure or ConfigError when that is no configuration."""
-    before = path.read_text("utf-8") if path.exists() else ""
     try:
+        before = path.read_text("utf-8") if path.exists() else ""
         tables = tomllib.loads(before)
-    except tomllib.TOMLDecodeError as error:
+    except OSError as error:
+        raise Failure(f"{path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Failure(f"{path}: not TOML: {error}") from None
     if name in tables:
         raise Failure(
@@ -182,6 +184,9 @@ def _extended(path: Path, name: str, provider: Provider, written: str) -> str:
 
 def _replace(path: Path, text: str) -> None:
     draft = path.with_name(f"{path.name}.new")
-    draft.write_text(text, "utf-8")
-    # At once: a reader sees the whole file or the old one.
-    draft.replace(path)
+    try:
+        draft.write_text(text, "utf-8")
+        # At once: a reader sees the whole file or the old one.
+        draft.replace(path)
+    except OSError as error:
+        raise Failure(f"{path} cannot be written: {error.strerror}") from None
