@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from pydantic_core import from_json
 
-from linkrunner_webhooks.errors import Malformed, Untranslatable
+from linkrunner_webhooks.errors import Malformed
 from linkrunner_webhooks.money import Money, carried_exactly
 
 
@@ -65,6 +65,7 @@ class Flow(StrEnum):
     REFUND = "refund"
     REFUND_REVERSAL = "refund_reversal"
     DISPUTE = "dispute"
+    DISPUTE_REVERSAL = "dispute_reversal"
 
 
 # `has_worth` of refunds, reversals and disputes.
@@ -101,7 +102,7 @@ class Kind(StrEnum):
     PAYMENT_CAPTURED = "payment_captured"
     PAYMENT_FAILED = "payment_failed"
     PAYMENT_EXPIRED = "payment_expired"
-    REFUND_FAILED = "refund_failed", None, _BACK
+    REFUND_FAILED = "refund_failed", Flow.REFUND_REVERSAL, _BACK
     REFUND_REVERSED = "refund_reversed", Flow.REFUND_REVERSAL, _BACK
     INVOICE_ISSUED = "invoice_issued"
     INVOICE_PAID = "invoice_paid", Flow.PAYMENT
@@ -143,7 +144,7 @@ class Kind(StrEnum):
     SUBSCRIPTION_FAILED = "subscription_failed"
     DISPUTE_WARNING = "dispute_warning", None, _BACK
     DISPUTE_OPENED = "dispute_opened", Flow.DISPUTE, _BACK
-    DISPUTE_WON = "dispute_won", None, _BACK
+    DISPUTE_WON = "dispute_won", Flow.DISPUTE_REVERSAL, _BACK
     DISPUTE_LOST = "dispute_lost", None, _BACK
     DISPUTE_CLOSED = "dispute_closed", None, _BACK
 
@@ -154,7 +155,11 @@ MAX_QUANTITY = 10**9
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One line of an order. `content_id` is what a product catalogue keys on (for shops, the variant)."""
+    """One line of an order. `content_id` is what a product catalogue keys on (for shops, the variant).
+
+    A quantity that cannot be one counts as one piece, and a price that cannot be one is left out: no detail
+    of a line is worth the payment.
+    """
 
     content_id: str | None
     quantity: int = 1
@@ -170,11 +175,10 @@ class Item:
         return cls(content_id=id, product_id=id, quantity=pieces, unit_price=unit_price)
 
     def __post_init__(self) -> None:
-        price = self.unit_price
         if not 0 <= self.quantity <= MAX_QUANTITY:
-            raise Untranslatable("a quantity is negative or absurd")
-        if price is not None and not carried_exactly(price):
-            raise Untranslatable("a price is not a finite number of at most 15 digits")
+            object.__setattr__(self, "quantity", 1)
+        if self.unit_price is not None and not carried_exactly(self.unit_price):
+            object.__setattr__(self, "unit_price", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ _THREE_DECIMAL = "BHD IQD JOD KWD LYD OMR TND"
 _EXPONENTS = dict.fromkeys(_ZERO_DECIMAL.split(), 0) | dict.fromkeys(_THREE_DECIMAL.split(), 3)
 
 # Past this many digits a JSON number no longer carries an amount exactly.
-_MAX_DIGITS = 15
+MAX_DIGITS = 15
 
 Amount = str | int | Decimal
 
@@ -56,9 +56,7 @@ class Money:
         """
         if amount is None or not currency:
             raise Untranslatable("the amount or its currency is missing")
-        code = currency.upper()
-        exponent = (exponents or {}).get(code, _EXPONENTS.get(code, 2))
-        return cls(Decimal(amount).scaleb(-exponent), code)
+        return cls(major(amount, currency, exponents), currency)
 
     @classmethod
     def maybe(cls, amount: Amount | None, currency: str | None) -> Money | None:
@@ -78,13 +76,24 @@ class Money:
         return cls.from_minor(amount, currency, exponents)
 
 
+def major(amount: int, currency: str, exponents: Mapping[str, int] | None = None) -> Decimal:
+    """A number of smallest units in major units, as `Money.from_minor` knows them; for prices."""
+    return Decimal(amount).scaleb(-decimals(currency, exponents))
+
+
+def decimals(currency: str, exponents: Mapping[str, int] | None = None) -> int:
+    """How many decimals amounts of the currency have."""
+    code = currency.upper()
+    return (exponents or {}).get(code, _EXPONENTS.get(code, 2))
+
+
 def carried_exactly(amount: Decimal) -> bool:
     """Whether a JSON number can be exactly this amount: finite, and at most 15 digits."""
-    if not amount.is_finite() or abs(amount.adjusted()) > _MAX_DIGITS:
+    if not amount.is_finite() or abs(amount.adjusted()) > MAX_DIGITS:
         return False
     # Most amounts are short, and this is quicker than to count digits.
-    if len(str(amount)) <= _MAX_DIGITS:
+    if len(str(amount)) <= MAX_DIGITS:
         return True
     # Not normalize(): it rounds to the context's precision, and would call anything exact.
     digits = "".join(map(str, amount.as_tuple().digits))
-    return len(digits.rstrip("0")) <= _MAX_DIGITS
+    return len(digits.rstrip("0")) <= MAX_DIGITS

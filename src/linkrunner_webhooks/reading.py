@@ -8,13 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Annotated, Final, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from linkrunner_webhooks.errors import Malformed, Untranslatable
 from linkrunner_webhooks.model import MAX_QUANTITY, Webhook
+from linkrunner_webhooks.money import MAX_DIGITS
+from linkrunner_webhooks.screening import unnamed
 
 T = TypeVar("T")
 
@@ -59,9 +70,59 @@ _IdText = Annotated[str, Field(max_length=255)]
 Id = Annotated[_IdText, BeforeValidator(_text)]
 OptionalId = Annotated[_IdText | None, BeforeValidator(_text)]
 
-# A number of pieces written as a decimal. Bounded before anybody makes it an integer: 1E+999999 is short to
-# write, and takes minutes.
-Pieces = Annotated[Decimal, Field(ge=0, le=MAX_QUANTITY)]
+
+def _pieces(value: object) -> int | None:
+    """Shops sell half kilos, but a quantity is in pieces: a part of one is one, and anything else unknown."""
+    pieces = _number(value)
+    # Bounded before it becomes an integer: 1E+999999 is short to write, and takes minutes.
+    if pieces is None or not 0 <= pieces <= MAX_QUANTITY:
+        return None
+    return max(1, int(pieces)) if pieces else 0
+
+
+def _number(value: object) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+        return None
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
+def _whole(value: object) -> int | None:
+    number = _number(value)
+    if number is None or abs(number.adjusted()) > MAX_DIGITS or number != int(number):
+        return None
+    return int(number)
+
+
+def _or_none(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+    try:
+        return handler(value)
+    except ValidationError:
+        return None
+
+
+def _rows(value: object) -> object:
+    return value if isinstance(value, list | tuple) else ()
+
+
+def _there(rows: tuple[T | None, ...]) -> tuple[T, ...]:
+    return tuple(row for row in rows if row is not None)
+
+
+# The details of an order: whatever cannot be read is unknown, because no detail is worth the payment.
+Pieces = Annotated[int | None, BeforeValidator(_pieces)]
+Price = Annotated[Decimal | None, BeforeValidator(_number)]
+# A price in the smallest unit.
+MinorPrice = Annotated[int | None, BeforeValidator(_whole)]
+Lines = Annotated[
+    tuple[Annotated[T, WrapValidator(_or_none)], ...],
+    BeforeValidator(_rows),
+    AfterValidator(_there),
+    Field(default=()),
+]
 
 # A part of the body that is an object, or is left out or written as null, "", [] or 0: then it is empty.
 # It is declared without a default, which would build its model at import: `payment: Part[Payment]`.
@@ -99,10 +160,13 @@ def parse(model: type[P], webhook: Webhook) -> P:
 
 
 def name(value: str | None, what: str) -> str:
-    """An identifier fit for answers, logs and message attributes. Raises Malformed naming `what`."""
+    """An identifier fit for answers, logs and message attributes. Raises Malformed naming `what`.
+
+    Merchants choose some of them: one that is a contact of a person is replaced by its digest.
+    """
     if not value or len(value) > _MAX_NAME or not (value.isascii() and value.isprintable()):
         raise Malformed(f"the {what} is missing or unusable")
-    return value
+    return unnamed(value)
 
 
 def describe(error: ValidationError) -> str:

@@ -18,9 +18,9 @@ from linkrunner_webhooks.envelope import Opened
 from linkrunner_webhooks.event_body import Content, EventData, Number
 from linkrunner_webhooks.model import CommerceEvent, Item, Kind
 from linkrunner_webhooks.reading import known
-from linkrunner_webhooks.users import is_contact, search
+from linkrunner_webhooks.screening import MAX_TEXT, listed, screened
+from linkrunner_webhooks.users import search
 
-_MAX_TEXT = 256
 # Larger integers are not safe as JSON numbers.
 _MAX_NUMBER = 2**63
 
@@ -34,23 +34,23 @@ def event_data(event: CommerceEvent, kind: Kind, opened: Opened) -> dict[str, An
 
 def _allowed(event: CommerceEvent, kind: Kind, opened: Opened) -> EventData:
     """The declared fields, as far as they are known."""
-    source, identity = opened.source, opened.identity
-    contents = [item for item in event.items if item.content_id]
+    source, identity, payload = opened.source, opened.identity, opened.webhook.payload
+    contents = [item for item in event.items if screened(item.content_id)]
     amount = number(event.money.amount) if event.money else None
     return EventData(
         amount=amount if kind.flow else None,
         value=amount if kind.has_worth else None,
         currency=event.money.currency if event.money else None,
-        order_id=event.order_id,
-        product_ids=known(*(item.product_id for item in event.items)) or None,
+        order_id=screened(event.order_id, payload),
+        product_ids=known(*(screened(item.product_id) for item in event.items)) or None,
         content_ids=known(*(item.content_id for item in contents)) or None,
         contents=tuple(map(_content, contents)) or None,
         content_type="product" if contents else None,
         num_items=sum(item.quantity for item in contents) if contents else None,
-        payment_method=event.payment_method,
-        coupon=event.coupon,
-        subscription_id=event.subscription_id,
-        plan_id=event.plan_id,
+        payment_method=listed(event.payment_method),
+        coupon=listed(event.coupon),
+        subscription_id=screened(event.subscription_id, payload),
+        plan_id=screened(event.plan_id),
         provider=source.provider.name,
         source=source.name,
         provider_event_id=identity.event_id,
@@ -86,7 +86,7 @@ def _extra(source: Source, payload: object) -> dict[str, Any]:
 
 def _scalar(value: object) -> str | int | float | None:
     if isinstance(value, str):
-        return None if not value or is_contact(value) else value[:_MAX_TEXT]
+        return screened(value[:MAX_TEXT])
     if isinstance(value, float):
         return value if isfinite(value) else None
     return value if isinstance(value, int) and abs(value) < _MAX_NUMBER else None

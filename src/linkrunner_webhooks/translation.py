@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
-from linkrunner_webhooks.config import Source
+from linkrunner_webhooks.config import Naming, Source
 from linkrunner_webhooks.envelope import Opened
 from linkrunner_webhooks.errors import MissingUser, Parked, Reason
 from linkrunner_webhooks.event_body import LinkrunnerEvent
@@ -22,7 +23,8 @@ class Planned(NamedTuple):
     """One event to capture. `keys` name the economic fact; `user_id` is None when the body has none.
 
     `follows` are the keys of the payment whose user this event belongs to in that case. `money` is what the
-    event reports as moved, whatever its field is called.
+    event reports as moved, whatever its field is called. `trial` is the key of the trial that this payment
+    converts if it is the first one after it, and `conversion` the event it then is.
     """
 
     source: Source
@@ -32,6 +34,15 @@ class Planned(NamedTuple):
     keys: tuple[str, ...]
     follows: tuple[str, ...] = ()
     money: Money | None = None
+    trial: str | None = None
+    conversion: Planned | None = None
+
+    def settled(self, user_of: UserOf) -> Planned:
+        """The event, which is a conversion when a trial was reported here and nothing was paid since."""
+        if self.trial is None or self.conversion is None or user_of((self.trial,)) is None:
+            return self
+        converted = self.conversion.keys[-1]
+        return self if user_of((converted,)) else self.conversion
 
     def event(self, user_of: UserOf) -> LinkrunnerEvent:
         """The request body, for the user in the webhook or else in the claims. Raises MissingUser."""
@@ -77,7 +88,7 @@ def parked(error: Parked) -> Decision:
 
 def decide(opened: Opened, user_of: UserOf) -> Decision:
     """Decide on a webhook, for deliver and for every forecast. Raises Untranslatable."""
-    planned = plan(opened)
+    planned = tuple(each.settled(user_of) for each in plan(opened))
     if not planned:
         return Decision(outcome=Outcome.IGNORED, reason=Reason.NOTHING_TO_REPORT)
     try:
@@ -99,25 +110,56 @@ def plan(opened: Opened) -> tuple[Planned, ...]:
     webhook, source, identity = opened.webhook, opened.source, opened.identity
     names = source.names.get(identity.event_type, {})
     events = source.provider.translate(webhook, identity, source.options)
-    wanted = [event for event in events if event.kind in names]
-    if not wanted:
+    reported = [
+        (told, names[event.kind])
+        for event in events
+        if event.kind in names and (told := _moved(event, names[event.kind].kind))
+    ]
+    if not reported:
         return ()
     user_id = find_user(source.user_id, webhook.payload)
-    return tuple(_planned(event, user_id, opened) for event in wanted)
+    return tuple(_planned(event, naming, user_id, opened) for event, naming in reported)
 
 
-def _planned(event: CommerceEvent, user_id: str | None, opened: Opened) -> Planned:
-    source = opened.source
-    event_name, kind = source.names[opened.identity.event_type][event.kind]
-    return Planned(
+def _moved(event: CommerceEvent, kind: Kind) -> CommerceEvent | None:
+    """What moved nothing is no payment and no refund. Only a start can be free, and has no amount then."""
+    if kind.flow is None or event.money is None or event.money.amount > 0:
+        return event
+    free_start = kind is Kind.SUBSCRIPTION_STARTED and event.money.amount == 0
+    return replace(event, money=None) if free_start else None
+
+
+def _planned(event: CommerceEvent, naming: Naming, user_id: str | None, opened: Opened) -> Planned:
+    source, kind = opened.source, naming.kind
+    planned = Planned(
         source=source,
-        event_name=event_name,
+        event_name=naming.name,
         event_data=event_data(event, kind, opened),
         user_id=user_id,
         keys=keys(event, kind, opened),
         follows=tuple(_key(source, Flow.PAYMENT, id) for id in event.follows),
         money=event.money if kind.flow else None,
     )
+    return _convertible(planned, event, opened) if kind in _PERIODS else planned
+
+
+# Payments for a period. The first one after a trial converts it, and only the claims know that.
+_PERIODS = (Kind.SUBSCRIPTION_STARTED, Kind.SUBSCRIPTION_RENEWED)
+
+
+def _convertible(planned: Planned, event: CommerceEvent, opened: Opened) -> Planned:
+    """The payment with what it becomes after a trial, where its type can report a conversion."""
+    converted = opened.source.names[opened.identity.event_type].get(Kind.TRIAL_CONVERTED)
+    if not (converted and event.money and event.subscription_id):
+        return planned
+    source, about = opened.source, event.subscription_id
+    conversion = planned._replace(
+        event_name=converted.name,
+        event_data=event_data(event, converted.kind, opened),
+        # Last the key that marks the trial as converted: one payment converts it.
+        keys=(*planned.keys, _key(source, Kind.TRIAL_CONVERTED, about)),
+    )
+    return planned._replace(trial=_key(source, Kind.TRIAL_STARTED, about), conversion=conversion)
 
 
 def keys(event: CommerceEvent, kind: Kind, opened: Opened) -> tuple[str, ...]:

@@ -12,17 +12,26 @@ from jmespath.exceptions import JMESPathError
 from jmespath.visitor import TreeInterpreter
 
 from linkrunner_webhooks.errors import ConfigError
+from linkrunner_webhooks.screening import MAX_TEXT, is_contact, is_phone_in
 
-# Serialisers write these for a missing value.
-_NOTHING = frozenset(
-    {"null", "none", "nil", "undefined", "nan", "true", "false", "{}", "[]", "[object object]"}
+# Words for nobody: a missing value as serialisers write it, placeholders of shops and apps, and the names of
+# our own keys. RevenueCat publishes such a list: https://www.revenuecat.com/docs/customers/user-ids
+_NOBODY = re.compile(
+    r"null|none|nil|undefined|nan|true|false|empty|blank|unset|n/a|na|unknown|unidentified|anon(ymous)?|guest"
+    r"|no[_-]?user|(guest|anonymous|unknown)[_-]?user"
+    r"|((your|linkrunner|app)[_-]?)?user([_-]?id)?|customer[_-]?id|object object"
 )
-# Longer texts and numbers are not ids.
-_MAX_TEXT = 256
+_BRACKETS = " \t\r\n()<>[]{}\"'`"
+# Zeros of any length, also as the nil UUID, its opposite, and numbers below one.
+_ZERO = re.compile(r"[0-]+(?:\.0+)?|-\d+|[fF]{8}-(?:[fF]{4}-){3}[fF]{12}")
+# A template that nobody filled in: {{user_id}}, ${userId}, <%= id %>, %user_id%, <user_id>, [USER_ID].
+_TEMPLATE = re.compile(
+    r"\{\{|\$\{|\$\(|<%|%\{|#\{|%[A-Za-z_]+%|\{[A-Za-z_. ]+\}|<[A-Za-z_. -]+>|\[[A-Za-z_ ]+\]"
+)
+# RevenueCat makes these up for a customer who has not signed in, and apps pass them on.
+_MADE_UP = "$rcanonymousid:"
+# Larger numbers are not ids.
 _MAX_NUMBER = 10**36
-# E-mail addresses and phone numbers are not ids and never leave, whichever path finds them.
-_ADDRESS = re.compile(r"[^\s@]@[^\s@]+\.[^\s@]")
-_NUMBER = re.compile(r"(?:tel:)?\+[\d\s().-]{7,20}", re.IGNORECASE)
 
 
 # Most expressions are plain paths, and a walk takes a tenth of the interpreter's time.
@@ -64,21 +73,24 @@ def search(expression: str, payload: object) -> Any:
 def find_user(expressions: Iterable[str], payload: object) -> str | None:
     """The first usable id along the ladder of expressions."""
     found = (usable(search(expression, payload)) for expression in expressions)
-    return next((user for user in found if user), None)
+    return next((user for user in found if user and not is_phone_in(payload, user)), None)
 
 
 def usable(value: object) -> str | None:
-    """A non-empty text or an integer that names a user; not an e-mail address, not a phone number."""
+    """A non-empty text or an integer that names a user; not a contact, not a word for nobody."""
     if isinstance(value, int) and not isinstance(value, bool):
-        return str(value) if abs(value) < _MAX_NUMBER else None
+        return str(value) if 0 < value < _MAX_NUMBER else None
     if not isinstance(value, str):
         return None
     text = value.strip()
-    if not text or len(text) > _MAX_TEXT or text.lower() in _NOTHING or is_contact(text):
-        return None
-    return text
+    return None if is_nobody(text) or len(text) > MAX_TEXT or is_contact(text) else text
 
 
-def is_contact(text: str) -> bool:
-    """Whether a text is an e-mail address or a phone number. Those never leave."""
-    return bool(_ADDRESS.search(text) or _NUMBER.fullmatch(text.strip()))
+def is_nobody(text: str) -> bool:
+    """Whether a text is a placeholder where an id should be: `guest`, `0`, `{{user_id}}`."""
+    word = text.strip(_BRACKETS).lower()
+    return (
+        not any(map(str.isalnum, word))
+        or word.startswith(_MADE_UP)
+        or bool(_NOBODY.fullmatch(word) or _ZERO.fullmatch(text) or _TEMPLATE.search(text))
+    )

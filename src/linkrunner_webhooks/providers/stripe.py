@@ -3,26 +3,31 @@
 The endpoint's pinned API version decides the shape of a body, so fields that moved in 2025-03-31 are read in
 both places. Amounts are integers in the smallest unit. Any id may arrive as the expanded object.
 
-Which type reports the money: Checkout sessions in mode `payment`, and `invoice.paid` for everything that is
-invoiced. The other reports of the same money are off. They share its transaction ids where the body has them.
+Which type reports the money: Checkout sessions in mode `payment`, `charge.captured` for payments that are
+captured by hand, and `invoice.paid` for everything that is invoiced. The other reports of the same money are
+off. They share its transaction ids where the body has them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from decimal import Decimal
 from typing import Generic, TypeVar
 
 from pydantic import Field
 
 from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
-from linkrunner_webhooks.money import Money
+from linkrunner_webhooks.money import Money, major
 from linkrunner_webhooks.provider import Context, Options, Provider
 from linkrunner_webhooks.reading import (
     EACH_TIME,
     Id,
+    Lines,
+    MinorPrice,
     OptionalId,
     Payload,
+    Pieces,
     first,
     homes,
     iso_time,
@@ -62,10 +67,14 @@ def identify(webhook: Webhook) -> Identity:
 class StripeOptions(Options):
     """`minor_units`: decimals of currencies your account sends otherwise than documented, e.g. UGX = 2.
 
+    `out_of_band`: report invoices that were paid outside Stripe. Off, because most of them are receipts of
+    payments that something else reports.
+
     Stripe's list of zero-decimal currencies and its special cases disagree about UGX (unconfirmed).
     """
 
     minor_units: dict[str, int] = Field(default_factory=dict)
+    out_of_band: bool = False
 
 
 provider = Provider(
@@ -90,8 +99,6 @@ provider = Provider(
         "charge.refund.updated": "charge.refunded reports the same refund",
         "refund.created": "charge.refunded reports the same refund",
         "refund.updated": "charge.refunded reports the same refund",
-        "charge.dispute.funds_withdrawn": "charge.dispute.created reports the same money",
-        "charge.dispute.funds_reinstated": "charge.dispute.closed reports the same money",
     },
 )
 
@@ -109,7 +116,7 @@ class SubscriptionItem(Payload):
     id: OptionalId = None
     price: Price | None = None
     plan: Price | None = None
-    quantity: int | None = None
+    quantity: Pieces = None
 
     @property
     def price_id(self) -> str | None:
@@ -131,13 +138,16 @@ class Previous(Payload):
     """`previous_attributes`: only the keys that changed, with their old values."""
 
     amount_refunded: int | None = None
-    status: str | None = None
+    captured: bool | None = None
+    cancel_at: object = None
     cancel_at_period_end: bool | None = None
     pause_collection: object = None
     items: SubscriptionItems | None = None
 
-    def was(self, key: str, value: object) -> bool:
-        return key in self.model_fields_set and getattr(self, key) == value
+    def was(self, *keys: str) -> bool | None:
+        """Whether any of the keys had a value before; None when none of them changed."""
+        changed = self.model_fields_set.intersection(keys)
+        return any(getattr(self, key) for key in changed) if changed else None
 
 
 class Data(Payload, Generic[T]):
@@ -214,16 +224,16 @@ class Session(Payload):
 @provider.on(
     "checkout.session.completed",
     Kind.PURCHASE_COMPLETED,
-    besides={Kind.PURCHASE_INITIATED: True, Kind.SUBSCRIPTION_STARTED: False},
+    besides={Kind.PURCHASE_INITIATED: True, Kind.SUBSCRIPTION_CREATED: False},
 )
 def session_completed(event: Event[Session], context: Context) -> Iterator[CommerceEvent]:
     session = event.data.object
     if session.mode == "setup":
         return
     if session.mode == "subscription":
-        # invoice.paid brings the money of the first period.
-        started = (session.subscription or session.id,)
-        yield session.event(Kind.SUBSCRIPTION_STARTED, started, None)
+        # Not its start: invoice.paid reports that, with the money of the first period.
+        created = (session.subscription or session.id,)
+        yield session.event(Kind.SUBSCRIPTION_CREATED, created, None)
     elif session.payment_status == "unpaid":
         money = _money(session.amount_total, session.currency, context)
         # payment_intent.processing reports the same by the intent.
@@ -277,17 +287,20 @@ class PaymentIntent(Payload):
     payment_method_types: tuple[str, ...] | None = None
 
     @property
+    def order_reference(self) -> str | None:
+        return self.payment_details.order_reference if self.payment_details else None
+
+    @property
     def invoiced(self) -> bool:
         # Since 2025-03-31 there is no `invoice`; some bodies name it as the order reference (unconfirmed).
-        reference = (self.payment_details and self.payment_details.order_reference) or ""
-        return bool(self.invoice) or reference.startswith("in_")
+        return bool(self.invoice) or (self.order_reference or "").startswith("in_")
 
     def event(self, kind: Kind, transactions: tuple[str, ...], money: Money) -> CommerceEvent:
         return CommerceEvent(
             kind=kind,
             money=money,
             transactions=transactions,
-            order_id=_order(self.metadata, self.id),
+            order_id=first(self.order_reference, _order(self.metadata, self.id)),
             payment_method=_only(self.payment_method_types),
         )
 
@@ -303,14 +316,17 @@ def payment_succeeded(event: Event[PaymentIntent], context: Context) -> Iterator
 @provider.on("payment_intent.payment_failed", Kind.PAYMENT_FAILED)
 def payment_failed(event: Event[PaymentIntent], context: Context) -> Iterator[CommerceEvent]:
     intent = event.data.object
-    # Stripe sends one event for each attempt to pay, so the intent is not the fact.
-    money = _money(intent.amount, intent.currency, context)
-    yield intent.event(context.kind, EACH_TIME, money)
+    # invoice.payment_failed reports an attempt to pay an invoice.
+    if not intent.invoiced:
+        # Stripe sends one event for each attempt to pay, so the intent is not the fact.
+        money = _money(intent.amount, intent.currency, context)
+        yield intent.event(context.kind, EACH_TIME, money)
 
 
 @provider.off("payment_intent.created", Kind.PURCHASE_INITIATED)
 @provider.off("payment_intent.processing", Kind.PURCHASE_INITIATED)
-def payment_initiated(event: Event[PaymentIntent], context: Context) -> Iterator[CommerceEvent]:
+@provider.off("payment_intent.canceled", Kind.PURCHASE_CANCELLED)
+def payment_not_paid(event: Event[PaymentIntent], context: Context) -> Iterator[CommerceEvent]:
     intent = event.data.object
     if not intent.invoiced:
         money = _money(intent.amount, intent.currency, context)
@@ -334,6 +350,10 @@ class Charge(Payload):
     metadata: Metadata | None = None
 
     @property
+    def amount_paid(self) -> int | None:
+        return self.amount if self.amount_captured is None else self.amount_captured
+
+    @property
     def paid_by(self) -> tuple[str, ...]:
         return known(self.payment_intent, self.invoice, self.id)
 
@@ -349,13 +369,16 @@ class Charge(Payload):
 
 
 @provider.off("charge.succeeded", Kind.PURCHASE_COMPLETED)
-def charge_succeeded(event: Event[Charge], context: Context) -> Iterator[CommerceEvent]:
+# Only charges that were authorised before are captured.
+@provider.on("charge.captured", Kind.PURCHASE_COMPLETED)
+def charge_paid(event: Event[Charge], context: Context) -> Iterator[CommerceEvent]:
     charge = event.data.object
     # An authorisation that is not captured succeeds as well, and moves no money.
     if charge.captured and not charge.invoice:
-        amount = charge.amount if charge.amount_captured is None else charge.amount_captured
-        money = _money(amount, charge.currency, context)
-        yield charge.event(context.kind, charge.paid_by, money)
+        money = _money(charge.amount_paid, charge.currency, context)
+        paid = charge.event(context.kind, charge.paid_by, money)
+        # The session that authorised the charge has named the user, and the charge may not.
+        yield replace(paid, follows=charge.paid_by)
 
 
 # Refunds and disputes
@@ -366,8 +389,9 @@ def charge_refunded(event: Event[Charge], context: Context) -> Iterator[Commerce
     charge = event.data.object
     # `amount_refunded` is the total of all refunds of the charge so far. Each event adds one refund.
     refunded = charge.amount_refunded - (event.data.previous.amount_refunded or 0)
-    # A released authorisation is refunded as well, and no money had moved.
-    if refunded > 0 and charge.captured:
+    # A released authorisation is refunded as well, and so is, before 2025-03-31, the rest of one that was
+    # captured in part. No money had moved.
+    if refunded > 0 and charge.captured and event.data.previous.captured is not False:
         # Old API versions embed the refunds, new ones do not. The running total is in both.
         transaction = f"{charge.id}:{charge.amount_refunded}"
         money = _money(refunded, charge.currency, context)
@@ -393,7 +417,8 @@ class Refund(Payload):
         )
 
 
-@provider.off("refund.failed", Kind.REFUND_FAILED)
+# charge.refunded has reported the refund when it began.
+@provider.on("refund.failed", Kind.REFUND_FAILED)
 def refund_failed(event: Event[Refund], context: Context) -> Iterator[CommerceEvent]:
     yield event.data.object.event(context.kind, context)
 
@@ -402,8 +427,17 @@ class Dispute(Refund):
     status: str | None = None
 
 
-@provider.on("charge.dispute.created", Kind.DISPUTE_OPENED)
+@provider.on("charge.dispute.created", Kind.DISPUTE_OPENED, besides={Kind.DISPUTE_WARNING: True})
 def dispute_opened(event: Event[Dispute], context: Context) -> Iterator[CommerceEvent]:
+    # An inquiry takes no money. charge.dispute.funds_withdrawn follows when it becomes a dispute.
+    dispute = event.data.object
+    inquiry = (dispute.status or "").startswith("warning_")
+    yield dispute.event(Kind.DISPUTE_WARNING if inquiry else Kind.DISPUTE_OPENED, context)
+
+
+@provider.on("charge.dispute.funds_withdrawn", Kind.DISPUTE_OPENED)
+@provider.on("charge.dispute.funds_reinstated", Kind.DISPUTE_WON)
+def dispute_moved_money(event: Event[Dispute], context: Context) -> Iterator[CommerceEvent]:
     yield event.data.object.event(context.kind, context)
 
 
@@ -429,8 +463,8 @@ class Pricing(Payload):
 class Line(Payload):
     """`pricing` since 2025-03-31, `price` and `plan` before. `amount` is the total of the line."""
 
-    amount: int = 0
-    quantity: int | None = None
+    amount: MinorPrice = None
+    quantity: Pieces = None
     pricing: Pricing | None = None
     price: Price | None = None
     plan: Price | None = None
@@ -450,16 +484,19 @@ class Line(Payload):
         return first(*(price.id for price in self.prices))
 
     def item(self, product_id: str, currency: str | None, context: Context) -> Item:
-        quantity = self.quantity or 1
+        return Item.product(product_id, self.quantity, self.unit_price(currency, context))
+
+    def unit_price(self, currency: str | None, context: Context) -> Decimal | None:
+        if self.amount is None or not currency:
+            return None
         # In whole smallest units: a rounded quotient times the quantity can be the total again.
-        price, rest = divmod(self.amount, quantity)
+        price, rest = divmod(self.amount, self.quantity or 1)
         # A line total that does not divide evenly says nothing exact about one piece.
-        unit_price = None if rest else _money(price, currency, context).amount
-        return Item.product(product_id, quantity, unit_price)
+        return None if rest else major(price, currency, _exponents(context))
 
 
-class Lines(Payload):
-    data: tuple[Line, ...] = ()
+class InvoiceLines(Payload):
+    data: Lines[Line]
 
 
 class SubscriptionDetails(Payload):
@@ -471,7 +508,9 @@ class Parent(Payload):
 
 
 class InvoicedPayment(Payload):
+    type: str | None = None
     payment_intent: OptionalId = None
+    charge: OptionalId = None
 
 
 class InvoicePayment(Payload):
@@ -481,6 +520,10 @@ class InvoicePayment(Payload):
 class InvoicePayments(Payload):
     data: tuple[InvoicePayment, ...] = ()
 
+    @property
+    def payments(self) -> tuple[InvoicedPayment, ...]:
+        return tuple(paid.payment for paid in self.data if paid.payment)
+
 
 class Invoice(Payload):
     id: Id
@@ -488,7 +531,10 @@ class Invoice(Payload):
     amount_due: int | None = None
     currency: str | None = None
     billing_reason: str | None = None
-    lines: Lines | None = None
+    attempt_count: int | None = None
+    paid_out_of_band: bool | None = None
+    subtotal: MinorPrice = None
+    lines: InvoiceLines | None = None
     parent: Parent | None = None
     subscription: OptionalId = None
     payment_intent: OptionalId = None
@@ -503,9 +549,30 @@ class Invoice(Payload):
     @property
     def transactions(self) -> tuple[str, ...]:
         """The invoice and, where the API version names it, its payment: a dispute may name nothing else."""
-        payments = self.payments.data if self.payments else ()
-        intents = (paid.payment.payment_intent for paid in payments if paid.payment)
-        return known(self.id, self.payment_intent, self.charge, *intents)
+        ids = (id for paid in self._paid for id in (paid.payment_intent, paid.charge))
+        return known(self.id, self.payment_intent, self.charge, *ids)
+
+    @property
+    def _paid(self) -> tuple[InvoicedPayment, ...]:
+        return self.payments.payments if self.payments else ()
+
+    @property
+    def collected(self) -> bool:
+        """Whether Stripe collected it: a receipt for a payment elsewhere is an invoice without an attempt."""
+        recorded = any(paid.type == "payment_record" for paid in self._paid)
+        receipt = self.billing_reason == "manual" and self.attempt_count == 0
+        return not (self.paid_out_of_band or recorded or receipt)
+
+    @property
+    def kind(self) -> Kind:
+        return _BILLING_REASONS.get(self.billing_reason or "", Kind.INVOICE_PAID)
+
+    @property
+    def starts_trial(self) -> bool:
+        """Whether the period costs nothing by itself. A coupon or credit leaves its lines their prices."""
+        return self.amount_paid == 0 and not (
+            self.subtotal or any(line.amount for line in self.charged)
+        )
 
     def event(
         self, kind: Kind, transactions: tuple[str, ...], amount: int | None, context: Context
@@ -527,32 +594,40 @@ class Invoice(Payload):
     @property
     def charged(self) -> tuple[Line, ...]:
         """The lines without credits: prorations list credits, often first, and those are no contents."""
-        return tuple(line for line in (self.lines or Lines()).data if line.amount >= 0)
+        lines = self.lines.data if self.lines else ()
+        return tuple(line for line in lines if (line.amount or 0) >= 0)
 
 
 _BILLING_REASONS = {
     "subscription_create": Kind.SUBSCRIPTION_STARTED,
     "subscription_cycle": Kind.SUBSCRIPTION_RENEWED,
+    # The usage of a running subscription.
+    "subscription_threshold": Kind.SUBSCRIPTION_RENEWED,
     "subscription_update": Kind.SUBSCRIPTION_UPDATED,
 }
-_INVOICE_KINDS = (*_BILLING_REASONS.values(), Kind.INVOICE_PAID)
+_INVOICE_KINDS = (
+    *dict.fromkeys(_BILLING_REASONS.values()),
+    Kind.TRIAL_CONVERTED,
+    Kind.INVOICE_PAID,
+)
 
 
 @provider.on("invoice.paid", *_INVOICE_KINDS)
 @provider.off("invoice.payment_succeeded", *_INVOICE_KINDS)
 def invoice_paid(event: Event[Invoice], context: Context) -> Iterator[CommerceEvent]:
     invoice = event.data.object
-    # Trials and invoices covered by credit are paid with an amount of zero. trial_started reports the trial.
-    if invoice.amount_paid != 0:
-        kind = _BILLING_REASONS.get(invoice.billing_reason or "", Kind.INVOICE_PAID)
-        yield invoice.event(kind, invoice.transactions, invoice.amount_paid, context)
+    # customer.subscription.created reports a trial.
+    if (invoice.collected or context.options.out_of_band) and not invoice.starts_trial:
+        yield invoice.event(invoice.kind, invoice.transactions, invoice.amount_paid, context)
 
 
-@provider.on("invoice.payment_failed", Kind.SUBSCRIPTION_PAYMENT_FAILED)
+@provider.on("invoice.payment_failed", Kind.SUBSCRIPTION_PAYMENT_FAILED, Kind.PAYMENT_FAILED)
 def invoice_payment_failed(event: Event[Invoice], context: Context) -> Iterator[CommerceEvent]:
     invoice = event.data.object
+    subscribed = invoice.subscription_id or invoice.billing_reason in _BILLING_REASONS
+    kind = Kind.SUBSCRIPTION_PAYMENT_FAILED if subscribed else Kind.PAYMENT_FAILED
     # Stripe sends one event for each attempt to collect.
-    yield invoice.event(context.kind, EACH_TIME, invoice.amount_due, context)
+    yield invoice.event(kind, EACH_TIME, invoice.amount_due, context)
 
 
 # Subscriptions
@@ -561,9 +636,15 @@ def invoice_payment_failed(event: Event[Invoice], context: Context) -> Iterator[
 class Subscription(Payload):
     id: Id
     status: str | None = None
-    cancel_at_period_end: bool = False
+    # Either says that it ends: flexible billing, the default of new accounts, writes only the first.
+    cancel_at: object = None
+    cancel_at_period_end: bool | None = None
     pause_collection: object = None
     items: SubscriptionItems | None = None
+
+    @property
+    def ending(self) -> bool:
+        return bool(self.cancel_at or self.cancel_at_period_end)
 
     def event(self, kind: Kind, transactions: tuple[str, ...]) -> CommerceEvent:
         return CommerceEvent(
@@ -602,19 +683,30 @@ def subscription_created(event: Event[Subscription], context: Context) -> Iterat
 
 @provider.on(
     "customer.subscription.updated",
-    Kind.TRIAL_CONVERTED,
     Kind.SUBSCRIPTION_CANCEL_SCHEDULED,
+    Kind.SUBSCRIPTION_REACTIVATED,
     Kind.SUBSCRIPTION_PAUSED,
+    Kind.SUBSCRIPTION_RESUMED,
     Kind.SUBSCRIPTION_UPDATED,
 )
 def subscription_updated(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
+    # Not the end of a trial: whether anybody pays shows with invoice.paid.
     subscription, previous = event.data.object, event.data.previous
-    if previous.was("status", "trialing") and subscription.status == "active":
-        yield subscription.event(Kind.TRIAL_CONVERTED, (subscription.id,))
-    if previous.was("cancel_at_period_end", False) and subscription.cancel_at_period_end:
-        yield subscription.event(Kind.SUBSCRIPTION_CANCEL_SCHEDULED, EACH_TIME)
-    if previous.was("pause_collection", None) and subscription.pause_collection:
-        yield subscription.event(Kind.SUBSCRIPTION_PAUSED, EACH_TIME)
+    changes = (
+        (
+            previous.was("cancel_at", "cancel_at_period_end"),
+            subscription.ending,
+            (Kind.SUBSCRIPTION_CANCEL_SCHEDULED, Kind.SUBSCRIPTION_REACTIVATED),
+        ),
+        (
+            previous.was("pause_collection"),
+            bool(subscription.pause_collection),
+            (Kind.SUBSCRIPTION_PAUSED, Kind.SUBSCRIPTION_RESUMED),
+        ),
+    )
+    for before, now, (begun, withdrawn) in changes:
+        if before not in (None, now):
+            yield subscription.event(begun if now else withdrawn, EACH_TIME)
     if previous.items is not None and subscription.repriced(previous.items):
         yield subscription.event(Kind.SUBSCRIPTION_UPDATED, EACH_TIME)
 
