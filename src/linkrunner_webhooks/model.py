@@ -189,7 +189,7 @@ class CommerceEvent:
     `transactions` are the provider's ids of the one economic fact behind this event. Two events of the same
     flow (or, without money, of the same kind) that share any of them are one fact; empty means that every
     provider event is a fact of its own. `follows` are transactions of the payment this event comes after (a
-    refund's, a dispute's): when the body names no user, the one who paid is meant. `occurred_at` is given
+    refund's, a dispute's): when the body names no user, the one who paid, or began to, is meant. `occurred_at` is given
     where the webhook's own time is not the event's.
     """
 

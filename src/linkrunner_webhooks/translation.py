@@ -129,6 +129,10 @@ def _moved(event: CommerceEvent, kind: Kind) -> CommerceEvent | None:
     return replace(event, money=None) if free_start else None
 
 
+# Who paid, or at least began to: a payment that is captured by hand comes after its checkout.
+_PAYERS = (Flow.PAYMENT, Kind.PURCHASE_INITIATED)
+
+
 def _planned(event: CommerceEvent, naming: Naming, user_id: str | None, opened: Opened) -> Planned:
     source, kind = opened.source, naming.kind
     planned = Planned(
@@ -137,7 +141,7 @@ def _planned(event: CommerceEvent, naming: Naming, user_id: str | None, opened: 
         event_data=event_data(event, kind, opened),
         user_id=user_id,
         keys=keys(event, kind, opened),
-        follows=tuple(_key(source, Flow.PAYMENT, id) for id in event.follows),
+        follows=tuple(_key(source, what, id) for what in _PAYERS for id in event.follows),
         money=event.money if kind.flow else None,
     )
     return _convertible(planned, event, opened) if kind in _PERIODS else planned
