@@ -42,9 +42,9 @@ def test_alarms_name_reasons_that_exist() -> None:
 
 @pytest.mark.parametrize("reason", Reason)
 def test_trouble_has_an_alarm(reason: Reason) -> None:
-    """An alarm watches every reason that holds up payments, is shared, or is our own fault."""
+    """An alarm watches every reason that holds up or hides payments, is shared, or is our own fault."""
     nature = reason.nature
-    if nature.outage or nature.shared or nature.ours:
+    if nature.outage or nature.shared or nature.ours or nature.setup:
         assert reason.value in alarmed()
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from linkrunner_webhooks.errors import BadSignature, NotStored, TooLarge, UnknownSource
+from linkrunner_webhooks.errors import BadSignature, NotStored, Reason, TooLarge, UnknownSource
 from linkrunner_webhooks.model import Outcome
 
 ROOT = Path(__file__).parent.parent
@@ -526,6 +526,7 @@ ALARMS: dict[str, tuple[set[str], str, float]] = {
     ),
     "SignatureFailures": ({f"rejected/{BadSignature.reason}"}, ">=", 10),
     "UnknownSources": ({f"rejected/{UnknownSource.reason}"}, ">=", 10),
+    "WebhooksThin": ({f"ignored/{Reason.THIN}"}, ">", 0),
     "WebhooksTooLarge": ({f"rejected/{TooLarge.reason}"}, ">", 0),
 }
 COMPARISONS = {"GreaterThanThreshold": ">", "GreaterThanOrEqualToThreshold": ">="}

@@ -36,12 +36,14 @@ class Nature:
     `outage`: payments wait because of it, so a refund can arrive before its payment.
     `longest_wait`: the longest delay until the next try, in seconds.
     `ours`: the fault is in this system, and an operator must look.
+    `setup`: the sender is set up so that nothing can be reported, although every webhook is answered 200.
     """
 
     shared: bool = False
     outage: bool = False
     longest_wait: float = 3600.0
     ours: bool = False
+    setup: bool = False
 
 
 class Reason(StrEnum):
@@ -70,6 +72,7 @@ class Reason(StrEnum):
     UNWANTED = "unwanted"
     TEST = "test"
     NOTHING_TO_REPORT = "nothing_to_report"
+    THIN = "thin", Nature(setup=True)
 
     # Parked
     UNTRANSLATABLE = "untranslatable"

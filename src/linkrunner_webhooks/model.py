@@ -48,7 +48,7 @@ class Identity:
 
     `event_id` is the id a merchant can look up at the provider. `resource_id` names the object it is about,
     for providers whose event ids are shared by several objects. `occurred_at` is aware. `test` says the
-    provider marked it as test traffic.
+    provider marked it as test traffic. `thin` says that the body only refers to what happened.
     """
 
     event_id: str
@@ -56,6 +56,7 @@ class Identity:
     resource_id: str | None = None
     occurred_at: datetime | None = None
     test: bool = False
+    thin: bool = False
 
 
 class Flow(StrEnum):
@@ -189,8 +190,8 @@ class CommerceEvent:
     `transactions` are the provider's ids of the one economic fact behind this event. Two events of the same
     flow (or, without money, of the same kind) that share any of them are one fact; empty means that every
     provider event is a fact of its own. `follows` are transactions of the payment this event comes after (a
-    refund's, a dispute's): when the body names no user, the one who paid, or began to, is meant. `occurred_at` is given
-    where the webhook's own time is not the event's.
+    refund's, a dispute's): when the body names no user, the one who paid, or began to, is meant.
+    `occurred_at` is given where the webhook's own time is not the event's.
     """
 
     kind: Kind

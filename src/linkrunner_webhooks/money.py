@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 
 from linkrunner_webhooks.errors import Untranslatable
 
@@ -85,6 +85,11 @@ def decimals(currency: str, exponents: Mapping[str, int] | None = None) -> int:
     """How many decimals amounts of the currency have."""
     code = currency.upper()
     return (exponents or {}).get(code, _EXPONENTS.get(code, 2))
+
+
+def rounded(amount: Decimal, currency: str) -> Decimal:
+    """To the decimals of the currency, a half up, as shops and stores round."""
+    return amount.quantize(Decimal(1).scaleb(-decimals(currency)), ROUND_HALF_UP)
 
 
 def carried_exactly(amount: Decimal) -> bool:

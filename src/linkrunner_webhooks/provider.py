@@ -86,9 +86,10 @@ class Provider:
     `signature` is a scheme, or makes one of the provider's options. `unpack` makes of a verified request the
     webhooks in it, each with one event and a JSON body. `acknowledgement` is the text a sender needs to see.
     `headers` travel with the body into the queue because they carry identity. `user_id` is the default
-    ladder of JMESPath expressions over the body. `unique_ids` says that transaction ids never repeat across
-    this provider's accounts, so that two sources fed by one account still count a sale once. `never` holds
-    types that must not be forwarded, each with the reason an operator who tries is given. `handshake`
+    ladder of JMESPath expressions over the body. `customer_ids` are paths of the provider's own customer id,
+    which is a user only where an operator lists it. `unique_ids` says that transaction ids never repeat
+    across this provider's accounts, so that two sources fed by one account still count a sale once. `never`
+    holds types that must not be forwarded, each with the reason an operator who tries is given. `handshake`
     recognises an unsigned greeting that must be answered 200 and means nothing. `caution` is what an operator
     who switches the provider on has to know. What to click and to write stands in docs/providers/<name>.md.
     """
@@ -99,6 +100,7 @@ class Provider:
     signature: Scheme | Callable[[Any], Scheme]
     identify: Callable[[Webhook], Identity]
     user_id: tuple[str, ...]
+    customer_ids: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
     options: type[Options] = Options
     unique_ids: bool = False

@@ -112,6 +112,9 @@ def _there(rows: tuple[T | None, ...]) -> tuple[T, ...]:
     return tuple(row for row in rows if row is not None)
 
 
+# A part of the body that is worth reading, and not worth the payment.
+Detail = Annotated[T | None, WrapValidator(_or_none)]
+
 # The details of an order: whatever cannot be read is unknown, because no detail is worth the payment.
 Pieces = Annotated[int | None, BeforeValidator(_pieces)]
 Price = Annotated[Decimal | None, BeforeValidator(_number)]

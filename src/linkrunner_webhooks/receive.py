@@ -94,6 +94,8 @@ class Receiver:
 
     def _accept(self, opened: Opened) -> Report:
         source, identity = opened.source, opened.identity
+        if identity.thin:
+            return _report(Outcome.IGNORED, source, Reason.THIN, identity)
         if not source.wants(identity.event_type):
             return _report(Outcome.IGNORED, source, Reason.UNWANTED, identity)
         if identity.test and not source.test_events:

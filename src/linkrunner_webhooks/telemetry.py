@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 
 from aws_lambda_powertools import Logger
@@ -30,10 +31,16 @@ _LOG = {
 
 def observe(report: Report) -> None:
     """Write one log line and one count. Alarms read the count by outcome and reason, people by source."""
-    log = _logger.error if report.reason.nature.ours else _LOG.get(report.outcome, _logger.info)
+    log = _level(report)
     fields = {key: value for key, value in asdict(report).items() if value not in ("", ())}
     log("webhook %s", report.outcome.value, extra={**fields, "version": __version__})
     _count(report)
+
+
+def _level(report: Report) -> Callable[..., None]:
+    if report.reason.nature.ours:
+        return _logger.error
+    return _logger.warning if report.reason.nature.setup else _LOG.get(report.outcome, _logger.info)
 
 
 def _count(report: Report) -> None:

@@ -118,7 +118,9 @@ def plan(opened: Opened) -> tuple[Planned, ...]:
     if not reported:
         return ()
     user_id = find_user(source.user_id, webhook.payload)
-    return tuple(_planned(event, naming, user_id, opened) for event, naming in reported)
+    planned = (_planned(event, naming, user_id, opened) for event, naming in reported)
+    # Two kinds that were given one meaning are one fact.
+    return tuple({each.keys: each for each in planned}.values())
 
 
 def _moved(event: CommerceEvent, kind: Kind) -> CommerceEvent | None:

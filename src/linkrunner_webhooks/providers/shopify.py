@@ -3,14 +3,15 @@
 The body is the bare REST resource. Topic, shop and ids come in headers, which the signature does not cover,
 so the ids of facts are taken from the body. Amounts are text in major units.
 
-Which topic reports the money: `orders/paid`. `orders/create` is the same order before (or without) payment,
-for shops that live on cash on delivery; call it `purchase_completed` there and the two count once.
+Which topic reports the money: `orders/paid`, and `orders/create` for orders that are paid when they are
+created. Other created orders are not paid yet, and cash on delivery may never be; where a shop lives on it,
+call them `purchase_completed`, and every order counts once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from hashlib import sha256
 from typing import ClassVar, Literal, Self
@@ -19,13 +20,17 @@ from pydantic import model_validator
 
 from linkrunner_webhooks.errors import Untranslatable
 from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
-from linkrunner_webhooks.money import Money
+from linkrunner_webhooks.money import Money, rounded
 from linkrunner_webhooks.provider import Context, Options, Provider
 from linkrunner_webhooks.reading import (
     EACH_TIME,
+    Detail,
     Id,
+    Lines,
     OptionalId,
     Payload,
+    Pieces,
+    Price,
     first,
     iso_time,
     known,
@@ -71,7 +76,9 @@ class Head(Payload):
 
     @property
     def is_test(self) -> bool:
-        return bool(self.test) or any(part.test for part in self.transactions or ())
+        # Only the samples of "Send test notification" have an id of null.
+        sample = "id" in self.model_fields_set and self.id is None
+        return sample or bool(self.test) or any(part.test for part in self.transactions or ())
 
 
 def identify(webhook: Webhook) -> Identity:
@@ -117,11 +124,13 @@ provider = Provider(
         # In a cart the properties are an object.
         "line_items[].properties.linkrunner_user_id | [0]",
         "customer.multipass_identifier",
-        "customer.id",
-        "customer.admin_graphql_api_id",
-        "customer_id",
         # customers/create: the body is the customer.
-        "starts_with(admin_graphql_api_id || '', 'gid://shopify/Customer/') && (multipass_identifier || id)",
+        "starts_with(admin_graphql_api_id || '', 'gid://shopify/Customer/') && multipass_identifier",
+    ),
+    customer_ids=(
+        "customer.id",
+        "customer_id",
+        "starts_with(admin_graphql_api_id || '', 'gid://shopify/Customer/') && id",
     ),
     options=ShopifyOptions,
     unique_ids=True,
@@ -132,6 +141,16 @@ provider = Provider(
         "customers/redact": "privacy requests are answered and never forwarded",
         "shop/redact": "privacy requests are answered and never forwarded",
         "orders/updated": "orders/paid, orders/cancelled and refunds/create report what changed",
+        "draft_orders/create": "a completed draft becomes an order, which orders/* report",
+        "draft_orders/update": "a completed draft becomes an order, which orders/* report",
+        "draft_orders/delete": "a completed draft becomes an order, which orders/* report",
+        "returns/request": "a return moves no money; refunds/create reports what is paid back",
+        "returns/approve": "a return moves no money; refunds/create reports what is paid back",
+        "returns/decline": "a return moves no money; refunds/create reports what is paid back",
+        "returns/cancel": "a return moves no money; refunds/create reports what is paid back",
+        "returns/close": "a return moves no money; refunds/create reports what is paid back",
+        "returns/reopen": "a return moves no money; refunds/create reports what is paid back",
+        "returns/update": "a return moves no money; refunds/create reports what is paid back",
     },
 )
 
@@ -171,6 +190,8 @@ class Amount(Payload):
 
 
 class AmountSet(Payload):
+    """An amount on both sides: in the shop's currency, and in the one the customer paid in."""
+
     shop_money: Amount | None = None
     presentment_money: Amount | None = None
 
@@ -191,20 +212,23 @@ class Line(Payload):
 
     variant_id: OptionalId = None
     product_id: OptionalId = None
-    quantity: int = 1
-    price: Decimal | None = None
-    price_set: AmountSet | None = None
+    quantity: Pieces = None
+    # After edits and refunds.
+    current_quantity: Pieces = None
+    price: Price = None
+    price_set: Detail[AmountSet] = None
 
     def item(
         self, currency: str | None, shop_currency: str | None, quantity: int | None = None
     ) -> Item:
         """Priced in `currency`; the bare price is in the shop's."""
         bare = self.bare_price if currency == shop_currency else None
+        pieces = self.quantity if quantity is None else quantity
         return Item(
             # Catalogues fed by Shopify key on the variant.
             content_id=self.variant_id,
             product_id=self.product_id,
-            quantity=self.quantity if quantity is None else quantity,
+            quantity=1 if pieces is None else pieces,
             unit_price=self.prices.within(currency) if self.prices and currency else bare,
         )
 
@@ -234,30 +258,33 @@ class Checkout(Resource):
     currency: str
     presentment_currency: str | None = None
     total_price_set: AmountSet | None = None
-    line_items: tuple[Line, ...] | None = None
-    discount_codes: tuple[Discount, ...] | None = None
+    line_items: Lines[Line]
+    discount_codes: Lines[Discount]
 
     def money(self, context: Context) -> Money:
         """Amount and currency, both in shop money or both in presentment money."""
-        picked = self.total_price_set and self.total_price_set.pick(context)
+        return self.total(self.total_price, self.total_price_set, context)
+
+    def total(self, bare: Decimal, both: AmountSet | None, context: Context) -> Money:
+        picked = both and both.pick(context)
         if picked:
             return Money.of(picked.amount, picked.currency_code)
         same = (self.presentment_currency or self.currency) == self.currency
         if context.options.money == "shop" or same:
-            return Money.of(self.total_price, self.currency)
+            return Money.of(bare, self.currency)
         raise Untranslatable('the body has no presentment amount; set money = "shop"')
 
     def items(self, money: Money) -> tuple[Item, ...]:
-        return tuple(line.item(money.currency, self.currency) for line in self.line_items or ())
+        return tuple(line.item(money.currency, self.currency) for line in self.line_items)
 
     @property
     def coupon(self) -> str | None:
-        return ",".join(code.code for code in self.discount_codes or () if code.code) or None
+        return ",".join(code.code for code in self.discount_codes if code.code) or None
 
-    def event(self, context: Context, transactions: tuple[str, ...]) -> CommerceEvent:
+    def event(self, kind: Kind, context: Context, transactions: tuple[str, ...]) -> CommerceEvent:
         money = self.money(context)
         return CommerceEvent(
-            kind=context.kind,
+            kind=kind,
             money=money,
             transactions=transactions,
             items=self.items(money),
@@ -265,47 +292,98 @@ class Checkout(Resource):
         )
 
 
-@provider.on("checkouts/create", Kind.CHECKOUT_STARTED)
+# It comes before the customer has said who they are, so that only a cart attribute names a user.
+@provider.off("checkouts/create", Kind.CHECKOUT_STARTED)
 def checkout_created(checkout: Checkout, context: Context) -> Iterator[CommerceEvent]:
-    yield checkout.event(context, (checkout.id,))
+    yield checkout.event(context.kind, context, (checkout.id,))
 
 
 @provider.off("checkouts/update", Kind.CHECKOUT_UPDATED)
 def checkout_updated(checkout: Checkout, context: Context) -> Iterator[CommerceEvent]:
-    yield checkout.event(context, (f"{checkout.id}:{checkout.updated_at}",))
+    yield checkout.event(context.kind, context, (f"{checkout.id}:{checkout.updated_at}",))
 
 
 # Orders
 
 
+class Refunded(Payload):
+    transactions: tuple[object, ...] | None = None
+
+
 class Order(Checkout):
     resource = "Order"
 
+    financial_status: str | None = None
+    # `current_*` are values after edits and refunds.
+    current_total_price: Decimal | None = None
+    current_total_price_set: AmountSet | None = None
+    subtotal_price: Price = None
+    current_subtotal_price: Price = None
+    total_discounts: Price = None
+    current_total_discounts: Price = None
+    total_tax: Price = None
+    current_total_tax: Price = None
+    refunds: tuple[Refunded, ...] | None = None
     payment_gateway_names: tuple[str, ...] | None = None
     gateway: str | None = None
     # Only a checkout has one, and a checkout may come without a GraphQL id.
     abandoned_checkout_url: None = None
 
-    def event(self, context: Context, transactions: tuple[str, ...]) -> CommerceEvent:
+    @property
+    def edited(self) -> bool:
+        """Whether it was edited before it was paid, so that the current values are what was owed."""
+        # After a refund they are not: they leave out money that was paid.
+        if any(refund.transactions for refund in self.refunds or ()):
+            return False
+        pairs = (
+            (self.current_subtotal_price, self.subtotal_price),
+            (self.current_total_discounts, self.total_discounts),
+            (self.current_total_tax, self.total_tax),
+            *((line.current_quantity, line.quantity) for line in self.line_items),
+        )
+        return any(None not in pair and pair[0] != pair[1] for pair in pairs)
+
+    def money(self, context: Context) -> Money:
+        if self.current_total_price is None or not self.edited:
+            return super().money(context)
+        return self.total(self.current_total_price, self.current_total_price_set, context)
+
+    def items(self, money: Money) -> tuple[Item, ...]:
+        if not self.edited:
+            return super().items(money)
+        return tuple(
+            line.item(money.currency, self.currency, line.current_quantity)
+            for line in self.line_items
+            if line.current_quantity != 0
+        )
+
+    def event(self, kind: Kind, context: Context, transactions: tuple[str, ...]) -> CommerceEvent:
         return replace(
-            super().event(context, transactions),
+            super().event(kind, context, transactions),
             order_id=self.exact_id,
             payment_method=",".join(self.payment_gateway_names or ()) or self.gateway,
         )
 
 
 @provider.on("orders/paid", Kind.PURCHASE_COMPLETED)
-@provider.off("orders/create", Kind.PURCHASE_INITIATED)
 @provider.on("orders/cancelled", Kind.ORDER_CANCELLED)
 @provider.on("orders/fulfilled", Kind.ORDER_FULFILLED)
 def order_changed(order: Order, context: Context) -> Iterator[CommerceEvent]:
     # The topic says that an order is paid. financial_status is not read: test deliveries have wrong values.
-    yield order.event(context, (order.exact_id,))
+    yield order.event(context.kind, context, (order.exact_id,))
+
+
+@provider.off("orders/create", Kind.PURCHASE_INITIATED, besides={Kind.PURCHASE_COMPLETED: True})
+def order_created(order: Order, context: Context) -> Iterator[CommerceEvent]:
+    yield order.event(Kind.PURCHASE_INITIATED, context, (order.exact_id,))
+    # Orders that an app creates as paid may never raise orders/paid (unconfirmed).
+    if order.financial_status == "paid":
+        yield order.event(Kind.PURCHASE_COMPLETED, context, (order.exact_id,))
 
 
 @provider.off("orders/partially_fulfilled", Kind.ORDER_PARTIALLY_FULFILLED)
 def order_partially_fulfilled(order: Order, context: Context) -> Iterator[CommerceEvent]:
-    yield order.event(context, (f"{order.exact_id}:{order.updated_at}",))
+    yield order.event(context.kind, context, (f"{order.exact_id}:{order.updated_at}",))
 
 
 class OrderEdit(Payload):
@@ -328,7 +406,7 @@ def order_edited(edited: OrderEdited, context: Context) -> Iterator[CommerceEven
     )
 
 
-# Payments
+# Payments and refunds
 
 
 class Transaction(Resource):
@@ -340,30 +418,84 @@ class Transaction(Resource):
     gateway: str | None = None
     amount: Decimal
     currency: str
+    # Names both currencies; its amounts are another matter.
+    total_unsettled_set: Detail[AmountSet] = None
 
+    @property
+    def refunds(self) -> bool:
+        """Whether it pays money back: Shopify Payments announces a refund as pending, and never again."""
+        return self.kind == "refund" and self.status in ("success", "pending")
 
-@provider.off("order_transactions/create", Kind.PAYMENT_CAPTURED)
-def payment_captured(paid: Transaction, context: Context) -> Iterator[CommerceEvent]:
-    # Authorisations, voids and refunds are transactions too.
-    if paid.kind in ("capture", "sale") and paid.status == "success":
-        yield CommerceEvent(
-            kind=context.kind,
-            money=Money.of(paid.amount, paid.currency),
-            # One order can be captured in parts, so the order is not the fact.
-            transactions=(paid.id,),
-            follows=known(paid.order_id),
-            order_id=paid.order_id,
-            payment_method=paid.gateway,
+    @property
+    def refund_key(self) -> str:
+        """Refunds and transactions have ids of their own, which can be equal."""
+        return f"transaction:{self.exact_id}:{self.amount.normalize():f}"
+
+    def event(
+        self, kind: Kind, transactions: tuple[str, ...], money: Money | None
+    ) -> CommerceEvent:
+        return CommerceEvent(
+            kind=kind,
+            money=money,
+            transactions=transactions,
+            follows=known(self.order_id),
+            order_id=self.order_id,
+            payment_method=self.gateway,
         )
 
 
-# Refunds
+@provider.off(
+    "order_transactions/create",
+    Kind.PAYMENT_CAPTURED,
+    besides={
+        Kind.PURCHASE_REFUNDED: True,
+        Kind.REFUND_FAILED: True,
+        # The order is not paid, so nothing says whose attempt it was.
+        Kind.PAYMENT_FAILED: False,
+    },
+)
+def transaction_created(made: Transaction, context: Context) -> Iterator[CommerceEvent]:
+    money, failed = Money.of(made.amount, made.currency), made.status in ("failure", "error")
+    if made.refunds and _on_our_side(made, context):
+        yield made.event(Kind.PURCHASE_REFUNDED, (made.refund_key,), money)
+    elif made.kind == "refund" and failed:
+        # No amount: whether the refund was counted before it failed is unconfirmed.
+        yield made.event(Kind.REFUND_FAILED, (made.refund_key,), None)
+    elif made.kind in ("capture", "sale") and made.status == "success":
+        # One order can be captured in parts, so the order is not the fact.
+        yield made.event(Kind.PAYMENT_CAPTURED, (made.exact_id,), money)
+    elif made.kind in ("authorization", "sale", "capture") and failed:
+        yield made.event(Kind.PAYMENT_FAILED, (made.exact_id,), money)
+
+
+def _on_our_side(made: Transaction, context: Context) -> bool:
+    """Whether its currency is the one we report; if not, refunds/create has the amount in that one."""
+    ours = made.total_unsettled_set.pick(context) if made.total_unsettled_set else None
+    return ours is None or ours.currency_code == made.currency
 
 
 class RefundLine(Payload):
-    quantity: int = 1
-    line_item: Line | None = None
+    quantity: Pieces = None
+    line_item: Detail[Line] = None
     subtotal_set: AmountSet | None = None
+    total_tax_set: AmountSet | None = None
+
+    @property
+    def sets(self) -> tuple[AmountSet | None, ...]:
+        return self.subtotal_set, self.total_tax_set
+
+
+class ShippingLine(Payload):
+    subtotal_amount_set: AmountSet | None = None
+    total_tax_amount_set: AmountSet | None = None
+
+    @property
+    def sets(self) -> tuple[AmountSet | None, ...]:
+        return self.subtotal_amount_set, self.total_tax_amount_set
+
+
+class Adjustment(Payload):
+    amount_set: AmountSet | None = None
 
 
 class Refund(Resource):
@@ -371,42 +503,132 @@ class Refund(Resource):
 
     order_id: Id
     transactions: tuple[Transaction, ...] | None = None
-    refund_line_items: tuple[RefundLine, ...] | None = None
+    refund_line_items: Lines[RefundLine]
+    refund_shipping_lines: Lines[ShippingLine]
+    order_adjustments: Lines[Adjustment]
+
+    @property
+    def paid(self) -> tuple[Transaction, ...]:
+        return tuple(part for part in self.transactions or () if part.refunds)
 
     def money(self, context: Context) -> Money | None:
-        """The amount paid back. A restock without a transaction paid nothing back."""
-        paid = [
-            part
-            for part in self.transactions or ()
-            if (part.kind, part.status) == ("refund", "success")
-        ]
-        currencies = {part.currency for part in paid} or self._line_currencies(context)
+        """The amount paid back; None for a restock, a void and a refund that failed: they paid nothing."""
+        currencies = {part.currency for part in self.paid}
+        if not currencies:
+            return None
         if len(currencies) > 1:
             raise Untranslatable("one refund in several currencies")
-        total = sum((part.amount for part in paid), Decimal(0))
-        return Money.of(total, *currencies) if currencies else None
+        total = sum((part.amount for part in self.paid), Decimal(0))
+        adjusted = [row.amount_set for row in self.order_adjustments if row.amount_set]
+        return _converted(Money.of(total, *currencies), self._lines or adjusted, adjusted, context)
 
-    def _line_currencies(self, context: Context) -> set[str]:
-        sets = (line.subtotal_set for line in self.refund_line_items or ())
-        picked = (each.pick(context) for each in sets if each)
-        return {amount.currency_code for amount in picked if amount}
+    @property
+    def _lines(self) -> list[AmountSet]:
+        sets = (
+            *(each for line in self.refund_line_items for each in line.sets),
+            *(each for line in self.refund_shipping_lines for each in line.sets),
+        )
+        return [each for each in sets if each]
+
+
+@dataclass(frozen=True)
+class Sides:
+    """One amount in the currency of the payment, and on the side that is reported."""
+
+    paid: Decimal = Decimal(0)
+    ours: Decimal = Decimal(0)
+
+    def __add__(self, other: Sides) -> Sides:
+        return Sides(self.paid + other.paid, self.ours + other.ours)
+
+    def __neg__(self) -> Sides:
+        return Sides(-self.paid, -self.ours)
+
+
+def _converted(
+    paid: Money, lines: Sequence[AmountSet], adjusted: Sequence[AmountSet], context: Context
+) -> Money:
+    """An amount of a transaction, which is in the customer's currency, on the side that is reported.
+
+    The body has both sides of the lines and the adjustments, of which the amount is the sum (the sign of an
+    adjustment is unconfirmed). Where they do not add up, the largest of them has the rate.
+    """
+    currency = next((ours.currency_code for each in lines if (ours := each.pick(context))), None)
+    if currency in (None, paid.currency):
+        return paid
+    parts, others = _sides(lines, paid, context), _sides(adjusted, paid, context)
+    total, more = sum(parts, Sides()), sum(others, Sides())
+    for each in (total, total + more, total + -more, more, -more):
+        if each.paid == paid.amount:
+            return Money.of(each.ours, currency)
+    largest = max((*parts, *others), key=lambda each: abs(each.paid))
+    if not largest.paid:
+        raise Untranslatable("a refund does not say what it is in the reported currency")
+    return Money.of(rounded(paid.amount * largest.ours / largest.paid, currency), currency)
+
+
+def _sides(sets: Sequence[AmountSet], paid: Money, context: Context) -> list[Sides]:
+    both = ((each.within(paid.currency), each.pick(context)) for each in sets)
+    return [Sides(there, ours.amount) for there, ours in both if there is not None and ours]
 
 
 @provider.on("refunds/create", Kind.PURCHASE_REFUNDED)
 def refund_created(refund: Refund, context: Context) -> Iterator[CommerceEvent]:
     money = refund.money(context)
-    currency = money.currency if money else None
+    if money:
+        yield CommerceEvent(
+            kind=context.kind,
+            money=money,
+            # order_transactions/create reports the same money.
+            transactions=(refund.exact_id, *(part.refund_key for part in refund.paid)),
+            follows=(refund.order_id,),
+            order_id=refund.order_id,
+            items=tuple(
+                line.line_item.item(money.currency, money.currency, line.quantity)
+                for line in refund.refund_line_items
+                if line.line_item
+            ),
+        )
+
+
+# Disputes
+
+
+class Dispute(Payload):
+    """Of Shopify Payments. https://shopify.dev/docs/api/admin-rest/latest/resources/dispute"""
+
+    id: Id
+    order_id: OptionalId = None
+    type: str | None = None
+    status: str | None = None
+    amount: Decimal | None = None
+    currency: str | None = None
+
+    @property
+    def kind(self) -> Kind:
+        begun = Kind.DISPUTE_WARNING if self.type == "inquiry" else Kind.DISPUTE_OPENED
+        return _DISPUTE_OUTCOMES.get(self.status or "", begun)
+
+
+_DISPUTE_OUTCOMES = {
+    "won": Kind.DISPUTE_WON,
+    "lost": Kind.DISPUTE_LOST,
+    "accepted": Kind.DISPUTE_LOST,
+    "charge_refunded": Kind.DISPUTE_CLOSED,
+}
+_DISPUTED = (Kind.DISPUTE_OPENED, Kind.DISPUTE_WARNING, *dict.fromkeys(_DISPUTE_OUTCOMES.values()))
+
+
+@provider.on("disputes/create", *_DISPUTED)
+@provider.on("disputes/update", *_DISPUTED)
+def disputed(dispute: Dispute, context: Context) -> Iterator[CommerceEvent]:
+    # Each body is a state, and an inquiry can become a chargeback.
     yield CommerceEvent(
-        kind=context.kind,
-        money=money,
-        transactions=(refund.exact_id,),
-        follows=(refund.order_id,),
-        order_id=refund.order_id,
-        items=tuple(
-            line.line_item.item(currency, currency, line.quantity)
-            for line in refund.refund_line_items or ()
-            if line.line_item
-        ),
+        kind=dispute.kind,
+        money=Money.maybe(dispute.amount, dispute.currency),
+        transactions=(dispute.id,),
+        follows=known(dispute.order_id),
+        order_id=dispute.order_id,
     )
 
 
@@ -415,7 +637,7 @@ def refund_created(refund: Refund, context: Context) -> Iterator[CommerceEvent]:
 
 class CartLine(Line):
     line_price_set: AmountSet | None = None
-    discounted_price: Decimal | None = None
+    discounted_price: Price = None
     discounted_price_set: AmountSet | None = None
 
     @property
@@ -431,7 +653,7 @@ class Cart(Resource):
     resource = "Cart"
 
     updated_at: str | None = None
-    line_items: tuple[CartLine, ...] | None = None
+    line_items: Lines[CartLine]
 
     @property
     def state(self) -> str:
@@ -440,7 +662,7 @@ class Cart(Resource):
 
     def money(self, context: Context) -> Money | None:
         """A cart has no total and no currency of its own; its lines have both."""
-        sets = [line.line_price_set for line in self.line_items or ()]
+        sets = [line.line_price_set for line in self.line_items]
         prices = [each and each.pick(context) for each in sets]
         priced = [price for price in prices if price]
         currencies = {price.currency_code for price in priced}
@@ -485,13 +707,20 @@ class Contract(Resource):
     origin_order_id: OptionalId = None
     admin_graphql_api_origin_order_id: OptionalId = None
 
-    def event(self, context: Context, transactions: tuple[str, ...]) -> CommerceEvent:
+    @property
+    def order_id(self) -> str | None:
+        """The order that began it."""
         ordered, exact = self.origin_order_id, self.admin_graphql_api_origin_order_id
+        return _exact(ordered, exact) if ordered else None
+
+    def event(self, context: Context, transactions: tuple[str, ...]) -> CommerceEvent:
         return CommerceEvent(
             kind=context.kind,
             transactions=transactions,
+            # It names no user but Shopify's own; the order was somebody's.
+            follows=known(self.order_id),
             subscription_id=self.exact_id,
-            order_id=_exact(ordered, exact) if ordered else None,
+            order_id=self.order_id,
         )
 
 
@@ -506,6 +735,7 @@ def contract_began_or_ended(contract: Contract, context: Context) -> Iterator[Co
 @provider.on("subscription_contracts/pause", Kind.SUBSCRIPTION_PAUSED)
 @provider.on("subscription_contracts/activate", Kind.SUBSCRIPTION_RESUMED)
 @provider.on("subscription_contracts/fail", Kind.SUBSCRIPTION_FAILED)
+@provider.off("subscription_contracts/update", Kind.SUBSCRIPTION_UPDATED)
 def contract_changed(contract: Contract, context: Context) -> Iterator[CommerceEvent]:
     yield contract.event(context, EACH_TIME)
 
@@ -518,7 +748,9 @@ class BillingAttempt(Resource):
 
 
 @provider.off("subscription_billing_attempts/success", Kind.SUBSCRIPTION_RENEWED)
-@provider.on("subscription_billing_attempts/failure", Kind.SUBSCRIPTION_BILLING_ISSUE)
+# They name no customer and no order that was paid.
+@provider.off("subscription_billing_attempts/failure", Kind.SUBSCRIPTION_BILLING_ISSUE)
+@provider.off("subscription_billing_attempts/challenged", Kind.SUBSCRIPTION_BILLING_ISSUE)
 def billing_attempted(attempt: BillingAttempt, context: Context) -> Iterator[CommerceEvent]:
     # No amount: a successful attempt creates an order, and orders/paid reports that.
     yield CommerceEvent(

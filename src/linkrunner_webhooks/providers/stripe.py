@@ -45,12 +45,13 @@ _EXPONENTS = {"ISK": 2, "MGA": 0}
 class Head(Payload):
     id: str
     type: str
+    form: str | None = Field(default=None, validation_alias="object")
     created: object = None
     livemode: bool = True
 
 
 def identify(webhook: Webhook) -> Identity:
-    """Thin events (`v2.core.event`) have an id and a type too, and none of their types is forwarded.
+    """Thin events (`v2.core.event`) have an id and a type, too, but no object: nothing can be read from them.
 
     A thin event writes its time in ISO 8601, a snapshot event in unix seconds.
     """
@@ -61,6 +62,7 @@ def identify(webhook: Webhook) -> Identity:
         event_type=name(head.type, "event type"),
         occurred_at=unix_time(created) if isinstance(created, int) else iso_time(created),
         test=not head.livemode,
+        thin=head.form == "v2.core.event",
     )
 
 
