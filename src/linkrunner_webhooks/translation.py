@@ -123,12 +123,15 @@ def plan(opened: Opened) -> tuple[Planned, ...]:
     return tuple({each.keys: each for each in planned}.values())
 
 
+# A start can be free, and a dispute is decided whatever it was about.
+_FREE = (Kind.SUBSCRIPTION_STARTED, Kind.DISPUTE_OPENED, Kind.DISPUTE_WON, Kind.REFUND_FAILED)
+
+
 def _moved(event: CommerceEvent, kind: Kind) -> CommerceEvent | None:
-    """What moved nothing is no payment and no refund. Only a start can be free, and has no amount then."""
+    """What moved nothing is no payment and no refund; what happened all the same has no amount."""
     if kind.flow is None or event.money is None or event.money.amount > 0:
         return event
-    free_start = kind is Kind.SUBSCRIPTION_STARTED and event.money.amount == 0
-    return replace(event, money=None) if free_start else None
+    return replace(event, money=None) if kind in _FREE else None
 
 
 # Who paid, or at least began to: a payment that is captured by hand comes after its checkout.

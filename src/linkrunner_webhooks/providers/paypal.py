@@ -22,7 +22,9 @@ from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.provider import Context, Provider
 from linkrunner_webhooks.reading import (
     EACH_TIME,
+    Detail,
     Id,
+    Lines,
     OptionalId,
     Payload,
     Pieces,
@@ -140,6 +142,8 @@ class Transaction(Payload):
 
     id: Id
     status: str | None = None
+    # The status of a sale.
+    state: str | None = None
     amount: Amount | None = None
     # In a refund. It also has the total of all refunds so far, which is not read.
     seller_payable_breakdown: Breakdown | None = None
@@ -194,12 +198,14 @@ class Transaction(Payload):
 @provider.on("PAYMENT.CAPTURE.COMPLETED", Kind.PURCHASE_COMPLETED)
 @provider.on("PAYMENT.CAPTURE.DENIED", Kind.PAYMENT_FAILED)
 @provider.on("PAYMENT.CAPTURE.DECLINED", Kind.PAYMENT_FAILED)
+@provider.on("PAYMENT.SALE.DENIED", Kind.PAYMENT_FAILED)
 def captured(event: Event[Transaction], context: Context) -> Iterator[CommerceEvent]:
     # Another attempt is another capture, so a failure that comes under both names is one failure.
     yield event.resource.event(context.kind)
 
 
 @provider.off("PAYMENT.CAPTURE.PENDING", Kind.PURCHASE_INITIATED)
+@provider.off("PAYMENT.SALE.PENDING", Kind.PURCHASE_INITIATED)
 def capture_pending(event: Event[Transaction], context: Context) -> Iterator[CommerceEvent]:
     capture = event.resource
     # CHECKOUT.ORDER.APPROVED has initiated the same order already.
@@ -218,9 +224,17 @@ def refunded(event: Event[Transaction], context: Context) -> Iterator[CommerceEv
     yield refund.event(context.kind, known(*refund.paid_by, itself))
 
 
-@provider.on("PAYMENT.SALE.COMPLETED", Kind.SUBSCRIPTION_RENEWED, Kind.PURCHASE_COMPLETED)
+@provider.on(
+    "PAYMENT.SALE.COMPLETED",
+    Kind.SUBSCRIPTION_RENEWED,
+    Kind.TRIAL_CONVERTED,
+    Kind.PURCHASE_COMPLETED,
+)
 def sold(event: Event[Transaction], context: Context) -> Iterator[CommerceEvent]:
     sale = event.resource
+    # A payment from a bank account completes before it is cleared; it is sent again when it is.
+    if (sale.state or "").lower() == "pending":
+        return
     # A sale does not say which payment of the subscription it is. BILLING.SUBSCRIPTION.ACTIVATED reports the
     # start.
     subscribed = sale.billing_agreement_id is not None
@@ -232,13 +246,13 @@ def sold(event: Event[Transaction], context: Context) -> Iterator[CommerceEvent]
 
 class OrderItem(Payload):
     sku: OptionalId = None
-    quantity: Pieces | None = None
-    unit_amount: Amount | None = None
+    quantity: Pieces = None
+    unit_amount: Detail[Amount] = None
 
     @property
     def item(self) -> Item:
         price = self.unit_amount.value if self.unit_amount else None
-        return Item.product(self.sku, int(self.quantity or 1), price)
+        return Item.product(self.sku, self.quantity, price)
 
 
 class Payments(Payload):
@@ -247,7 +261,7 @@ class Payments(Payload):
 
 class PurchaseUnit(Payload):
     amount: Amount | None = None
-    items: tuple[OrderItem, ...] | None = None
+    items: Lines[OrderItem]
     payments: Payments | None = None
 
     @property
@@ -256,7 +270,7 @@ class PurchaseUnit(Payload):
 
     @property
     def contents(self) -> tuple[Item, ...]:
-        return tuple(each.item for each in self.items or ())
+        return tuple(each.item for each in self.items)
 
     @property
     def paid(self) -> Iterator[CommerceEvent]:
@@ -374,6 +388,7 @@ def subscription_ended(event: Event[Subscription], context: Context) -> Iterator
 
 
 @provider.on("BILLING.SUBSCRIPTION.SUSPENDED", Kind.SUBSCRIPTION_PAUSED)
+@provider.on("BILLING.SUBSCRIPTION.RE-ACTIVATED", Kind.SUBSCRIPTION_RESUMED)
 @provider.off("BILLING.SUBSCRIPTION.UPDATED", Kind.SUBSCRIPTION_UPDATED)
 def subscription_changed(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
     yield event.resource.event(context.kind, EACH_TIME)
@@ -392,6 +407,10 @@ def subscription_payment_failed(
 # Disputes
 
 
+class DisputeOutcome(Payload):
+    outcome_code: str | None = None
+
+
 class Disputed(Payload):
     seller_transaction_id: OptionalId = None
 
@@ -401,18 +420,42 @@ class Dispute(Payload):
 
     dispute_id: Id
     dispute_amount: Amount | None = None
+    dispute_outcome: Detail[DisputeOutcome] = None
     disputed_transactions: tuple[Disputed, ...] | None = None
+
+    @property
+    def outcome(self) -> Kind:
+        code = self.dispute_outcome.outcome_code if self.dispute_outcome else None
+        return _OUTCOMES.get(code or "", Kind.DISPUTE_CLOSED)
+
+    def event(self, kind: Kind) -> CommerceEvent:
+        paid_by = known(*(each.seller_transaction_id for each in self.disputed_transactions or ()))
+        return CommerceEvent(
+            kind=kind,
+            money=self.dispute_amount.money if self.dispute_amount else None,
+            transactions=(self.dispute_id,),
+            follows=paid_by,
+            order_id=first(*paid_by),
+        )
+
+
+# With a payout PayPal pays the buyer out of its own pocket.
+_OUTCOMES = {
+    "RESOLVED_SELLER_FAVOUR": Kind.DISPUTE_WON,
+    "RESOLVED_SELLER_FAVOR": Kind.DISPUTE_WON,
+    "RESOLVED_WITH_PAYOUT": Kind.DISPUTE_WON,
+    "CANCELED_BY_BUYER": Kind.DISPUTE_WON,
+    "RESOLVED_BUYER_FAVOUR": Kind.DISPUTE_LOST,
+    "RESOLVED_BUYER_FAVOR": Kind.DISPUTE_LOST,
+    "ACCEPTED": Kind.DISPUTE_LOST,
+}
 
 
 @provider.on("CUSTOMER.DISPUTE.CREATED", Kind.DISPUTE_OPENED)
-@provider.on("CUSTOMER.DISPUTE.RESOLVED", Kind.DISPUTE_CLOSED)
-def disputed(event: Event[Dispute], context: Context) -> Iterator[CommerceEvent]:
-    dispute = event.resource
-    paid_by = known(*(each.seller_transaction_id for each in dispute.disputed_transactions or ()))
-    yield CommerceEvent(
-        kind=context.kind,
-        money=dispute.dispute_amount.money if dispute.dispute_amount else None,
-        transactions=(dispute.dispute_id,),
-        follows=paid_by,
-        order_id=first(*paid_by),
-    )
+def dispute_opened(event: Event[Dispute], context: Context) -> Iterator[CommerceEvent]:
+    yield event.resource.event(context.kind)
+
+
+@provider.on("CUSTOMER.DISPUTE.RESOLVED", Kind.DISPUTE_CLOSED, *dict.fromkeys(_OUTCOMES.values()))
+def dispute_resolved(event: Event[Dispute], context: Context) -> Iterator[CommerceEvent]:
+    yield event.resource.event(event.resource.outcome)

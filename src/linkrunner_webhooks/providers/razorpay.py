@@ -66,6 +66,8 @@ provider = Provider(
             f"payload.{entity}.entity.notes.{{}}"
             for entity in ("payment", "order", "subscription", "payment_link")
         ),
+        # Or of an invoice, a QR code, a virtual account, a mandate.
+        "values(payload)[].entity.notes.{} | [0]",
         keys=(*USER_KEYS, "customer_id"),
     ),
     unique_ids=True,
@@ -133,10 +135,18 @@ class Returned(Payload):
     payment_id: OptionalId = None
 
 
-class PaymentLink(Payload):
+class Request(Payload):
+    """A payment link or an invoice."""
+
     id: Id
     amount: int | None = None
     currency: str | None = None
+
+
+class Mandate(Payload):
+    """The token of a card or an account that may be charged again."""
+
+    id: Id
 
 
 class Entities(Payload):
@@ -145,7 +155,9 @@ class Entities(Payload):
     subscription: Held[Subscription] = None
     refund: Held[Returned] = None
     dispute: Held[Returned] = None
-    payment_link: Held[PaymentLink] = None
+    payment_link: Held[Request] = None
+    invoice: Held[Request] = None
+    token: Held[Mandate] = None
 
 
 class Event(Payload):
@@ -204,6 +216,7 @@ def paid_in_full(event: Event, context: Context) -> Iterator[CommerceEvent]:
 @provider.off("virtual_account.credited", Kind.PURCHASE_COMPLETED)
 @provider.off("payment.authorized", Kind.PURCHASE_INITIATED)
 @provider.off("payment_link.partially_paid", Kind.PURCHASE_PARTIALLY_PAID)
+@provider.off("invoice.partially_paid", Kind.PURCHASE_PARTIALLY_PAID)
 # Not final: the customer can try again within the same order.
 @provider.on("payment.failed", Kind.PAYMENT_FAILED)
 def payment_changed(event: Event, context: Context) -> Iterator[CommerceEvent]:
@@ -212,12 +225,13 @@ def payment_changed(event: Event, context: Context) -> Iterator[CommerceEvent]:
 
 @provider.off("payment_link.expired", Kind.CHECKOUT_ABANDONED)
 @provider.off("payment_link.cancelled", Kind.CHECKOUT_CANCELLED)
-def payment_link_ended(event: Event, context: Context) -> Iterator[CommerceEvent]:
-    link = present(event.payload.payment_link, "its payment link")
+@provider.off("invoice.expired", Kind.CHECKOUT_ABANDONED)
+def request_ended(event: Event, context: Context) -> Iterator[CommerceEvent]:
+    request = present(event.payload.payment_link or event.payload.invoice, "its link or invoice")
     yield CommerceEvent(
         kind=context.kind,
-        money=Money.maybe_minor(link.amount, link.currency),
-        transactions=(link.id,),
+        money=Money.maybe_minor(request.amount, request.currency),
+        transactions=(request.id,),
         order_id=event.order_id,
     )
 
@@ -233,9 +247,11 @@ def payment_link_ended(event: Event, context: Context) -> Iterator[CommerceEvent
 @provider.on("payment.dispute.closed", Kind.DISPUTE_CLOSED)
 def refunded_or_disputed(event: Event, context: Context) -> Iterator[CommerceEvent]:
     returned = present(event.payload.refund or event.payload.dispute, "its refund or dispute")
+    # A refund that fails was never reported: refund.processed comes when it is done.
+    failed = context.kind is Kind.REFUND_FAILED
     yield CommerceEvent(
         kind=context.kind,
-        money=Money.from_minor(returned.amount, returned.currency),
+        money=None if failed else Money.from_minor(returned.amount, returned.currency),
         transactions=(returned.id,),
         follows=known(returned.payment_id),
         order_id=event.order_id or returned.payment_id,
@@ -245,7 +261,12 @@ def refunded_or_disputed(event: Event, context: Context) -> Iterator[CommerceEve
 # Subscriptions
 
 
-@provider.on("subscription.charged", Kind.SUBSCRIPTION_STARTED, Kind.SUBSCRIPTION_RENEWED)
+@provider.on(
+    "subscription.charged",
+    Kind.SUBSCRIPTION_STARTED,
+    Kind.SUBSCRIPTION_RENEWED,
+    Kind.TRIAL_CONVERTED,
+)
 def subscription_charged(event: Event, context: Context) -> Iterator[CommerceEvent]:
     subscription, first_time = event.subscription, event.subscription.paid_count == 1
     kind = Kind.SUBSCRIPTION_STARTED if first_time else Kind.SUBSCRIPTION_RENEWED
@@ -264,11 +285,11 @@ def subscription_authenticated(event: Event, context: Context) -> Iterator[Comme
     yield event.subscription.event(kind, (event.subscription.id,))
 
 
-@provider.on("subscription.activated", Kind.SUBSCRIPTION_STARTED)
+# Not its start: subscription.charged reports that, with its money.
+@provider.off("subscription.activated", Kind.SUBSCRIPTION_CREATED)
 @provider.on("subscription.cancelled", Kind.SUBSCRIPTION_CANCELLED)
 @provider.on("subscription.completed", Kind.SUBSCRIPTION_COMPLETED)
 def subscription_began_or_ended(event: Event, context: Context) -> Iterator[CommerceEvent]:
-    # No amount at the start: subscription.charged reports it.
     yield event.subscription.event(context.kind, (event.subscription.id,))
 
 
@@ -279,3 +300,20 @@ def subscription_began_or_ended(event: Event, context: Context) -> Iterator[Comm
 @provider.off("subscription.updated", Kind.SUBSCRIPTION_UPDATED)
 def subscription_changed(event: Event, context: Context) -> Iterator[CommerceEvent]:
     yield event.subscription.event(context.kind, EACH_TIME)
+
+
+# Mandates (e-mandate, UPI Autopay). A subscription has events of its own for the same.
+
+
+@provider.off("token.confirmed", Kind.SUBSCRIPTION_AUTHENTICATED)
+@provider.off("token.cancelled", Kind.SUBSCRIPTION_CANCELLED)
+@provider.off("token.rejected", Kind.SUBSCRIPTION_FAILED)
+def mandate_began_or_ended(event: Event, context: Context) -> Iterator[CommerceEvent]:
+    mandate = present(event.payload.token, "its token")
+    yield CommerceEvent(kind=context.kind, transactions=(mandate.id,), subscription_id=mandate.id)
+
+
+@provider.off("token.paused", Kind.SUBSCRIPTION_PAUSED)
+def mandate_paused(event: Event, context: Context) -> Iterator[CommerceEvent]:
+    mandate = present(event.payload.token, "its token")
+    yield CommerceEvent(kind=context.kind, transactions=EACH_TIME, subscription_id=mandate.id)

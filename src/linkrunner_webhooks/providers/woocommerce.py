@@ -17,14 +17,17 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator
 
+from linkrunner_webhooks.errors import Untranslatable
 from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
 from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.provider import Context, Options, Provider
 from linkrunner_webhooks.reading import (
     Id,
+    Lines,
     OptionalId,
     Payload,
     Pieces,
+    Price,
     iso_time,
     lately,
     name,
@@ -89,11 +92,8 @@ provider = Provider(
         # Some sites send an object in place of the list.
         "values(meta_data)[?key=='linkrunner_user_id'].value | [0]",
         "line_items[].meta_data[] | [?key=='linkrunner_user_id'].value | [0]",
-        # A guest has the id 0.
-        "customer_id != `0` && customer_id != '0' && customer_id",
-        # customer.created: the body is the customer.
-        "username && id",
     ),
+    customer_ids=("customer_id", "username && id"),
     options=WooCommerceOptions,
     caution="""\
 Orders list their refunds without dates. One that is edited more than 35 days after a refund was reported
@@ -121,8 +121,8 @@ class Line(Payload):
     product_id: OptionalId = None
     variation_id: OptionalId = None
     sku: OptionalId = None
-    quantity: Pieces = Decimal(1)
-    price: Decimal | None = None
+    quantity: Pieces = None
+    price: Price = None
 
     def item(self, context: Context) -> Item:
         variation = self.variation_id if self.variation_id != "0" else None
@@ -130,15 +130,10 @@ class Line(Payload):
         return Item(
             content_id=self.sku if context.options.content_id == "sku" else by_id,
             product_id=self.product_id,
-            # Plugins sell half kilos, but Linkrunner's quantity is in pieces.
-            quantity=max(1, int(self.quantity)),
-            unit_price=_priced(self.price),
+            quantity=1 if self.quantity is None else self.quantity,
+            # PHP writes floats in full: 0.30000000000000004.
+            unit_price=self.price and round(self.price, 6),
         )
-
-
-def _priced(price: Decimal | None) -> Decimal | None:
-    """PHP writes floats in full: 0.30000000000000004."""
-    return price and round(price, 6)
 
 
 class Coupon(Payload):
@@ -161,8 +156,8 @@ class Order(Payload):
     date_completed_gmt: str | None = None
     payment_method: str | None = None
     meta_data: Metas = None
-    line_items: tuple[Line, ...] | None = None
-    coupon_lines: tuple[Coupon, ...] | None = None
+    line_items: Lines[Line]
+    coupon_lines: Lines[Coupon]
     refunds: tuple[Refund, ...] | None = None
 
     @property
@@ -171,9 +166,18 @@ class Order(Payload):
         found = [meta.value for meta in self.meta_data or () if meta.key == "_subscription_renewal"]
         return str(found[0]) if found and isinstance(found[0], str | int) else None
 
+    @property
+    def of_version_1(self) -> bool:
+        """Whether the webhook has the first version of the REST API, in which times are in no known zone."""
+        return not self.model_fields_set.intersection(
+            ("date_created_gmt", "date_modified_gmt", "date_paid_gmt", "date_completed_gmt")
+        )
+
     def paid(self, context: Context) -> bool:
-        at_work = self.status in ("processing", "completed")
-        return at_work and bool(self.date_paid_gmt or context.options.processing_is_paid)
+        """Plugins add statuses of their own, like "shipped", so those are listed that are not paid."""
+        if self.date_paid_gmt:
+            return self.status not in _NOT_PAID
+        return context.options.processing_is_paid and self.status in ("processing", "completed")
 
     def lately(self, date: str | None) -> bool:
         """Whether it happened, at that date or else with the order, not long before this change.
@@ -184,7 +188,7 @@ class Order(Payload):
         return lately(happened, iso_time(self.date_modified_gmt, UTC))
 
     def event(self, kind: Kind, context: Context, at: str | None = None) -> CommerceEvent:
-        coupons = (line.code for line in self.coupon_lines or ())
+        coupons = (line.code for line in self.coupon_lines)
         return CommerceEvent(
             kind=kind,
             money=Money.of(self.total, self.currency),
@@ -192,7 +196,7 @@ class Order(Payload):
             occurred_at=iso_time(at, UTC),
             order_id=self.id,
             subscription_id=self.renewed,
-            items=tuple(line.item(context) for line in self.line_items or ()),
+            items=tuple(line.item(context) for line in self.line_items),
             payment_method=self.payment_method or None,
             coupon=",".join(code for code in coupons if code) or None,
         )
@@ -208,6 +212,16 @@ class Order(Payload):
         )
 
 
+_NOT_PAID = (
+    "pending",
+    "failed",
+    "cancelled",
+    "on-hold",
+    "checkout-draft",
+    "draft",
+    "auto-draft",
+    "trash",
+)
 _ORDER_STATES = {
     Kind.SUBSCRIPTION_RENEWED: True,
     Kind.ORDER_FULFILLED: True,
@@ -230,6 +244,10 @@ def order_created(order: Order, context: Context) -> Iterator[CommerceEvent]:
 
 @provider.on("order.updated", Kind.PURCHASE_COMPLETED, besides=_ORDER_STATES)
 def order_updated(order: Order, context: Context) -> Iterator[CommerceEvent]:
+    if order.of_version_1:
+        raise Untranslatable(
+            "version 1 of the API; set the webhook's to WP REST API Integration v3"
+        )
     if order.paid(context) and order.lately(order.date_paid_gmt):
         kind = Kind.SUBSCRIPTION_RENEWED if order.renewed else Kind.PURCHASE_COMPLETED
         yield order.event(kind, context, order.date_paid_gmt)
@@ -242,7 +260,9 @@ def order_updated(order: Order, context: Context) -> Iterator[CommerceEvent]:
     if order.status in states and order.lately(at):
         yield order.event(states[order.status], context, at)
     for refund in order.refunds or ():
-        yield order.refunded(refund)
+        # Plugins list a refund that is not saved yet as 0, and all orders share that id.
+        if refund.id != "0":
+            yield order.refunded(refund)
 
 
 # Subscriptions
@@ -277,8 +297,12 @@ _SUBSCRIPTION_STATES = {
 }
 
 
-@provider.on("subscription.created", *_SUBSCRIPTION_STATES.values())
-@provider.on("subscription.updated", *_SUBSCRIPTION_STATES.values())
+# A subscription is on hold for a moment at every renewal, and nothing tells that it goes on.
+_ONCE = tuple(kind for kind in _SUBSCRIPTION_STATES.values() if kind != Kind.SUBSCRIPTION_PAUSED)
+
+
+@provider.on("subscription.created", *_ONCE, besides={Kind.SUBSCRIPTION_PAUSED: False})
+@provider.on("subscription.updated", *_ONCE, besides={Kind.SUBSCRIPTION_PAUSED: False})
 def subscription_changed(subscription: Subscription, context: Context) -> Iterator[CommerceEvent]:
     # No amount: the orders report it. Each state once: the body is sent again at every change.
     kind = subscription.kind
