@@ -4,6 +4,7 @@ tests/providers/<provider>/stories.json holds a list of
     {"story": "...", "cases": [...], "money": {"payment": ["25.99 EUR"]}, "besides": ["subscription_started"]}
 where `cases` are golden cases of that provider (or differences from one, as `cases` reads them), `money` is
 what has moved by its flow, and `besides` names the events without money when everything is switched on.
+`"customer_ids": true` says that the operator lists the provider's own customer ids as user ids.
 """
 
 from __future__ import annotations
@@ -45,6 +46,12 @@ def read(name: str) -> list[Story]:
     """The stories of a provider."""
     path = ROOT / name / "stories.json"
     return list(json.loads(path.read_text("utf-8"))) if path.is_file() else []
+
+
+def users(provider: Provider, story: Story) -> dict[str, Any]:
+    """The ladder of user ids that a story needs besides the default, as a setting of its source."""
+    listed = [*provider.user_id, *provider.customer_ids]
+    return {"user_id": listed} if story.get("customer_ids") else {}
 
 
 def told(name: str, entry: str | Mapping[str, Any]) -> Sample:

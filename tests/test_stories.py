@@ -10,7 +10,7 @@ from random import Random
 import pytest
 from tests import samples
 from tests.samples import Sample, every_provider
-from tests.stories import Pipeline, read, stories, told
+from tests.stories import Pipeline, read, stories, told, users
 
 from linkrunner_webhooks import providers
 from linkrunner_webhooks.config import Config
@@ -38,7 +38,9 @@ def test_a_fact_is_captured_once(name: str, title: str, *, everything: bool) -> 
     (story,) = (each for each in read(name) if each["story"] == title)
     provider = providers.load(name)
     reports = [told(name, entry) for entry in story["cases"]]
-    table = samples.tables(provider) if everything else {name: provider.options.example()}
+    listed = users(provider, story)
+    default = {name: provider.options.example() | listed}
+    table = samples.tables(provider, **listed) if everything else default
     for order in orders(reports):
         pipeline = Pipeline(provider, Config(table))
         pipeline.deliver(order)

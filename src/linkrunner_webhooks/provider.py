@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, wraps
 from inspect import signature
 from typing import Any, NamedTuple, TypeVar
 
@@ -45,6 +45,19 @@ class Context(NamedTuple):
     identity: Identity
     kind: Kind
     options: Any
+
+
+def unless(is_nothing: Callable[[P], bool]) -> Callable[[Translator[P]], Translator[P]]:
+    """A translator that reports nothing of payloads like these. It stands below the registrations."""
+
+    def among(translate: Translator[P]) -> Translator[P]:
+        @wraps(translate)
+        def filtered(payload: P, context: Context) -> Iterable[CommerceEvent]:
+            return () if is_nothing(payload) else translate(payload, context)
+
+        return filtered
+
+    return among
 
 
 @dataclass(frozen=True)

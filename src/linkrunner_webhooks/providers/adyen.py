@@ -123,6 +123,7 @@ provider = Provider(
         "ORDER_OPENED": "nothing is paid yet; AUTHORISATION or ORDER_CLOSED report what is",
         "REPORT_AVAILABLE": "it is about a file, and links to it",
         "PAYOUT_THIRDPARTY": "the money goes out to somebody, and nobody bought anything",
+        "AUTHORISATION_ADJUSTMENT": "it changes what was authorised; CAPTURE reports what is paid",
         "MANUAL_REVIEW_ACCEPT": "AUTHORISATION has reported the payment",
         "MANUAL_REVIEW_REJECT": "CANCELLATION or REFUND report what became of the payment",
     },
@@ -212,13 +213,20 @@ class Item(_Adyen):
             payment_method=self.payment_method,
         )
 
-    def went_back(self, kind: Kind) -> CommerceEvent:
+    def modification(
+        self, kind: Kind, transactions: tuple[str, ...], money: Money | None
+    ) -> CommerceEvent:
+        """A change of a payment. Its merchant reference is its own, so the payment's stands for the order."""
         # A partial capture is a payment of its own; CAPTURE_FAILED has the reference of that capture.
         paid_by = known(self.payment, self.psp_reference)
-        return self.event(kind, (self.psp_reference,), self.money, paid_by)
+        event = self.event(kind, transactions, money, paid_by)
+        return replace(event, order_id=self.original_reference or event.order_id)
+
+    def went_back(self, kind: Kind) -> CommerceEvent:
+        return self.modification(kind, (self.psp_reference,), self.money)
 
     def ended(self, kind: Kind) -> CommerceEvent:
-        return self.event(kind, (self.payment,), self.worth, (self.payment,))
+        return self.modification(kind, (self.payment,), self.worth)
 
 
 class HeldItem(Payload):
@@ -258,7 +266,7 @@ def captured(event: Event, context: Context) -> Iterator[CommerceEvent]:
     if item.succeeded:
         # AUTHORISATION reports the same money, unless the capture is only a part of it.
         fact = item.psp_reference if context.options.partial_captures else item.payment
-        yield item.event(item.payment_kind, (fact,), item.money, (item.payment,))
+        yield item.modification(item.payment_kind, (fact,), item.money)
 
 
 @provider.on("CANCELLATION", Kind.PURCHASE_CANCELLED)
@@ -283,13 +291,16 @@ def expired(event: Event, context: Context) -> Iterator[CommerceEvent]:
 def refunded(event: Event, context: Context) -> Iterator[CommerceEvent]:
     # Each refund has a reference and an amount of its own. It can still fail days after its success.
     item = event.item
-    if item.succeeded or item.failed:
-        yield item.went_back(Kind.REFUND_FAILED if item.failed else Kind.PURCHASE_REFUNDED)
+    if item.succeeded:
+        yield item.went_back(Kind.PURCHASE_REFUNDED)
+    elif item.failed:
+        # Without an amount: nothing was paid back that could come back.
+        yield item.modification(Kind.REFUND_FAILED, (item.psp_reference,), None)
 
 
-@provider.on("REFUND_FAILED", Kind.REFUND_FAILED)
-@provider.on("REFUNDED_REVERSED", Kind.REFUND_FAILED)
-def refund_failed(event: Event, context: Context) -> Iterator[CommerceEvent]:
+@provider.on("REFUND_FAILED", Kind.REFUND_REVERSED)
+@provider.on("REFUNDED_REVERSED", Kind.REFUND_REVERSED)
+def refund_reversed(event: Event, context: Context) -> Iterator[CommerceEvent]:
     yield event.item.went_back(context.kind)
 
 
@@ -312,6 +323,7 @@ def cancelled_or_refunded(event: Event, context: Context) -> Iterator[CommerceEv
 @provider.off("NOTIFICATION_OF_CHARGEBACK", Kind.DISPUTE_OPENED)
 @provider.off("REQUEST_FOR_INFORMATION", Kind.DISPUTE_OPENED)
 @provider.on("CHARGEBACK_REVERSED", Kind.DISPUTE_WON)
+@provider.on("PREARBITRATION_WON", Kind.DISPUTE_WON)
 @provider.on("SECOND_CHARGEBACK", Kind.DISPUTE_LOST)
 @provider.on("PREARBITRATION_LOST", Kind.DISPUTE_LOST)
 def disputed(event: Event, context: Context) -> Iterator[CommerceEvent]:

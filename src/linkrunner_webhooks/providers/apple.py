@@ -22,14 +22,15 @@ from pydantic.alias_generators import to_camel
 
 from linkrunner_webhooks.errors import Malformed, Untranslatable
 from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
-from linkrunner_webhooks.money import Money
-from linkrunner_webhooks.provider import Context, Provider
+from linkrunner_webhooks.money import Money, rounded
+from linkrunner_webhooks.provider import Context, Provider, unless
 from linkrunner_webhooks.reading import (
     EACH_TIME,
     Id,
     OptionalId,
     Part,
     Payload,
+    Pieces,
     epoch_ms,
     first,
     known,
@@ -155,6 +156,19 @@ counts twice. Prices are those that Apple sends; Apple says that they are not fo
 )
 
 
+class ItemRefund(_Apple):
+    refund_amount: int | None = None
+    refund_date: int | None = None
+
+
+class CommerceItem(_Apple):
+    refunds: tuple[ItemRefund, ...] | None = None
+
+
+class AdvancedCommerceInfo(_Apple):
+    items: tuple[CommerceItem, ...] | None = None
+
+
 class Transaction(_Apple):
     """A charge, or the free start of a trial."""
 
@@ -163,7 +177,7 @@ class Transaction(_Apple):
     product_id: OptionalId = None
     type: str | None = None
     in_app_ownership_type: str | None = None
-    quantity: int | None = None
+    quantity: Pieces = None
     price: int | None = None
     currency: str | None = None
     purchase_date: int | None = None
@@ -172,11 +186,7 @@ class Transaction(_Apple):
     offer_discount_type: str | None = None
     revocation_date: int | None = None
     revocation_percentage: int | None = None
-
-    @property
-    def shared(self) -> bool:
-        """Whether the transaction is a family member's. Its price was paid by the member who shares."""
-        return self.in_app_ownership_type == "FAMILY_SHARED"
+    advanced_commerce_info: Part[AdvancedCommerceInfo]
 
     @property
     def trial(self) -> bool:
@@ -185,23 +195,42 @@ class Transaction(_Apple):
 
     @property
     def money(self) -> Money | None:
-        """The price of the whole quantity (unconfirmed). Free and old transactions have none."""
-        return _money(Decimal(self.price), self.currency) if self.price else None
+        """The price of the whole quantity (unconfirmed). Old transactions have none."""
+        if self.price is None:
+            return None
+        # A free transaction may lack its currency, and 0 is 0 in each.
+        return _money(Decimal(self.price), self.currency or ("XXX" if self.price == 0 else None))
 
     @property
     def refunded(self) -> Money | None:
         """The refunded part of the price, or all of it. The percentage is in thousandths of a percent."""
+        if self.revocation_date is None and self._item_refunds:
+            amounts = (Decimal(refund.refund_amount or 0) for refund in self._item_refunds)
+            return _money(sum(amounts, Decimal(0)), self.currency)
         percentage = 100_000 if self.revocation_percentage is None else self.revocation_percentage
         if not 0 <= percentage <= 100_000:
             raise Untranslatable("the refunded percentage is not between 0 and 100")
-        part = Decimal(self.price or 0) * percentage / 100_000
-        return _money(part, self.currency) if part else None
+        paid = self.money
+        if paid is None:
+            return None
+        part = paid.amount * percentage / 100_000
+        # Apple refunds what the currency has: the half of 10.99 is 5.50.
+        return Money.of(
+            rounded(part, paid.currency) if part != paid.amount else part, paid.currency
+        )
 
     @property
-    def refund_id(self) -> str:
+    def _item_refunds(self) -> tuple[ItemRefund, ...]:
+        """Refunds of single items of an Advanced Commerce transaction (unconfirmed)."""
+        items = self.advanced_commerce_info.items or ()
+        return tuple(refund for item in items for refund in item.refunds or ())
+
+    @property
+    def refund_ids(self) -> tuple[str, ...]:
         """The id with the date: after a reversal a transaction can be refunded again, at another date."""
-        parts = (self.transaction_id, self.revocation_date)
-        return ":".join(str(part) for part in parts if part is not None)
+        dates = (self.revocation_date, *(refund.refund_date for refund in self._item_refunds))
+        last = max((date for date in dates if date is not None), default=None)
+        return (f"{self.transaction_id}:{last}" if last is not None else self.transaction_id,)
 
     @property
     def subscription_id(self) -> str | None:
@@ -222,7 +251,7 @@ class Transaction(_Apple):
     def bought(self, kind: Kind) -> CommerceEvent:
         return replace(
             self._order(kind, (self.transaction_id,)),
-            money=self.money,
+            money=None if kind is Kind.TRIAL_STARTED else self.money,
             occurred_at=epoch_ms(self.purchase_date),
             coupon=self.offer_identifier,
         )
@@ -273,62 +302,69 @@ class Event(_Apple):
         return self.transaction.event(kind, EACH_TIME, self.data.renewal.auto_renew_product_id)
 
 
+def _shared(event: Event) -> bool:
+    """A family member's transaction. Its price was paid by the member who shares."""
+    return event.transaction.in_app_ownership_type == "FAMILY_SHARED"
+
+
 # Payments
 
 
 @provider.on("SUBSCRIBED", Kind.SUBSCRIPTION_STARTED, Kind.TRIAL_STARTED)
+@unless(_shared)
 def subscribed(event: Event, context: Context) -> Iterator[CommerceEvent]:
-    transaction = event.transaction
-    if not transaction.shared:
-        kind = Kind.TRIAL_STARTED if transaction.trial else Kind.SUBSCRIPTION_STARTED
-        yield transaction.bought(kind)
+    trial = event.transaction.trial
+    yield event.transaction.bought(Kind.TRIAL_STARTED if trial else Kind.SUBSCRIPTION_STARTED)
 
 
-@provider.on("DID_RENEW", Kind.SUBSCRIPTION_RENEWED)
+@provider.on("DID_RENEW", Kind.SUBSCRIPTION_RENEWED, Kind.TRIAL_CONVERTED)
 @provider.on("ONE_TIME_CHARGE", Kind.PURCHASE_COMPLETED)
+@unless(_shared)
 def charged(event: Event, context: Context) -> Iterator[CommerceEvent]:
-    # Nothing says whether the period before was a trial: the end of a trial is a renewal like others.
-    if not event.transaction.shared:
-        yield event.transaction.bought(context.kind)
+    yield event.transaction.bought(context.kind)
 
 
 # Refunds
 
 
 @provider.on("REFUND", Kind.PURCHASE_REFUNDED)
+@unless(_shared)
 def refunded(event: Event, context: Context) -> Iterator[CommerceEvent]:
     transaction = event.transaction
-    if not transaction.shared:
-        yield replace(
-            transaction.went_back(context.kind, (transaction.refund_id,)),
-            occurred_at=epoch_ms(transaction.revocation_date),
-        )
+    yield replace(
+        transaction.went_back(context.kind, transaction.refund_ids),
+        occurred_at=epoch_ms(transaction.revocation_date),
+    )
 
 
 @provider.on("REFUND_REVERSED", Kind.REFUND_REVERSED)
+@unless(_shared)
 def refund_reversed(event: Event, context: Context) -> Iterator[CommerceEvent]:
     # A reversal has no date, and a second one can follow a second refund.
-    if not event.transaction.shared:
-        yield event.transaction.went_back(context.kind, EACH_TIME)
+    yield event.transaction.went_back(context.kind, EACH_TIME)
 
 
 # Subscriptions
 
 
 @provider.on("DID_CHANGE_RENEWAL_PREF", Kind.SUBSCRIPTION_PRODUCT_CHANGED)
+@unless(_shared)
 def product_changed(event: Event, context: Context) -> Iterator[CommerceEvent]:
     # An upgrade is charged at once; every other change begins with the next period.
-    transaction, charged = event.transaction, event.subtype == "UPGRADE"
-    if not transaction.shared:
-        yield transaction.bought(context.kind) if charged else event.next_period(context.kind)
+    charged = event.subtype == "UPGRADE" and event.transaction.price != 0
+    yield event.transaction.bought(context.kind) if charged else event.next_period(context.kind)
 
 
 @provider.on("OFFER_REDEEMED", Kind.SUBSCRIPTION_OFFER_REDEEMED)
+@unless(_shared)
 def offer_redeemed(event: Event, context: Context) -> Iterator[CommerceEvent]:
     transaction = event.transaction
+    # An offer can be free; then it is redeemed all the same.
     charged = event.subtype != "DOWNGRADE" and _is_new(transaction, context)
-    if not transaction.shared:
-        yield transaction.bought(context.kind) if charged else event.next_period(context.kind)
+    if charged and transaction.price != 0:
+        yield transaction.bought(context.kind)
+    else:
+        yield event.next_period(context.kind)
 
 
 def _is_new(transaction: Transaction, context: Context) -> bool:
@@ -344,26 +380,26 @@ _STATUSES = {
 
 
 @provider.on("DID_CHANGE_RENEWAL_STATUS", *_STATUSES.values())
+@unless(_shared)
 def renewal_status_changed(event: Event, context: Context) -> Iterator[CommerceEvent]:
     kind = _STATUSES.get(event.subtype or "")
-    if kind and not event.transaction.shared:
+    if kind:
         yield event.transaction.event(kind, EACH_TIME)
 
 
 @provider.on("DID_FAIL_TO_RENEW", Kind.SUBSCRIPTION_BILLING_ISSUE)
 @provider.on("RENEWAL_EXTENDED", Kind.SUBSCRIPTION_EXTENDED)
+@unless(_shared)
 def subscription_changed(event: Event, context: Context) -> Iterator[CommerceEvent]:
-    if not event.transaction.shared:
-        yield event.transaction.event(context.kind, EACH_TIME)
+    yield event.transaction.event(context.kind, EACH_TIME)
 
 
 @provider.on("EXPIRED", Kind.SUBSCRIPTION_EXPIRED)
 @provider.on("GRACE_PERIOD_EXPIRED", Kind.SUBSCRIPTION_EXPIRED)
+@unless(_shared)
 def subscription_expired(event: Event, context: Context) -> Iterator[CommerceEvent]:
     # After a grace period both types are sent. They name the same last transaction.
-    transaction = event.transaction
-    if not transaction.shared:
-        yield transaction.event(context.kind, (transaction.transaction_id,))
+    yield event.transaction.event(context.kind, (event.transaction.transaction_id,))
 
 
 @provider.on("REVOKE", Kind.SUBSCRIPTION_REVOKED)

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
 from linkrunner_webhooks.money import Money
-from linkrunner_webhooks.provider import Context, Provider
+from linkrunner_webhooks.provider import Context, Provider, unless
 from linkrunner_webhooks.reading import (
     EACH_TIME,
     OptionalId,
@@ -111,6 +111,7 @@ class Purchase(Payload):
     store: OptionalId = None
     cancel_reason: str | None = None
     is_trial_conversion: bool | None = None
+    is_family_share: bool | None = None
 
     @property
     def money(self) -> Money | None:
@@ -179,7 +180,8 @@ class Purchase(Payload):
         )
 
     def went_back(self, kind: Kind) -> CommerceEvent:
-        event = self.event(kind, self.transactions)
+        # A purchase can be refunded again after a reversal.
+        event = self.event(kind, EACH_TIME)
         return replace(event, money=self.money_back, follows=self.transactions)
 
 
@@ -187,7 +189,14 @@ class Event(Payload):
     purchase: Purchase = Field(alias="event")
 
 
+def _shared(event: Event) -> bool:
+    """A family member's purchase. Its price was paid by the member who shares."""
+    return bool(event.purchase.is_family_share)
+
+
 # Payments
+
+_FREE = {"TRIAL": Kind.TRIAL_STARTED, "PROMOTIONAL": Kind.SUBSCRIPTION_GRANTED}
 
 
 @provider.on(
@@ -195,21 +204,30 @@ class Event(Payload):
     Kind.SUBSCRIPTION_STARTED,
     besides={Kind.TRIAL_STARTED: True, Kind.SUBSCRIPTION_GRANTED: False},
 )
+@unless(_shared)
 def subscribed(event: Event, context: Context) -> Iterator[CommerceEvent]:
-    free = {"TRIAL": Kind.TRIAL_STARTED, "PROMOTIONAL": Kind.SUBSCRIPTION_GRANTED}
-    kind = free.get(event.purchase.period_type or "", Kind.SUBSCRIPTION_STARTED)
+    kind = _FREE.get(event.purchase.period_type or "", Kind.SUBSCRIPTION_STARTED)
     yield event.purchase.bought(kind)
 
 
-@provider.on("RENEWAL", Kind.SUBSCRIPTION_RENEWED, Kind.TRIAL_CONVERTED)
+@provider.on(
+    "RENEWAL",
+    Kind.SUBSCRIPTION_RENEWED,
+    Kind.TRIAL_CONVERTED,
+    besides={Kind.TRIAL_STARTED: True, Kind.SUBSCRIPTION_GRANTED: False},
+)
+@unless(_shared)
 def renewed(event: Event, context: Context) -> Iterator[CommerceEvent]:
-    converted = event.purchase.is_trial_conversion
-    yield event.purchase.bought(Kind.TRIAL_CONVERTED if converted else Kind.SUBSCRIPTION_RENEWED)
+    # Somebody who comes back after an expiration can have a trial.
+    purchase = event.purchase
+    paid = Kind.TRIAL_CONVERTED if purchase.is_trial_conversion else Kind.SUBSCRIPTION_RENEWED
+    yield purchase.bought(_FREE.get(purchase.period_type or "", paid))
 
 
 @provider.on(
     "NON_RENEWING_PURCHASE", Kind.PURCHASE_COMPLETED, besides={Kind.SUBSCRIPTION_GRANTED: False}
 )
+@unless(_shared)
 def purchased(event: Event, context: Context) -> Iterator[CommerceEvent]:
     # A grant to a customer may come as a purchase (unconfirmed).
     granted = event.purchase.granted
@@ -224,6 +242,7 @@ def purchased(event: Event, context: Context) -> Iterator[CommerceEvent]:
     Kind.SUBSCRIPTION_CANCELLED,
     besides={Kind.TRIAL_CANCELLED: True, Kind.PURCHASE_REFUNDED: True},
 )
+@unless(_shared)
 def cancelled(event: Event, context: Context) -> Iterator[CommerceEvent]:
     purchase = event.purchase
     # BILLING_ISSUE reports the same.
@@ -238,6 +257,7 @@ def cancelled(event: Event, context: Context) -> Iterator[CommerceEvent]:
 
 
 @provider.on("REFUND_REVERSED", Kind.REFUND_REVERSED)
+@unless(_shared)
 def refund_reversed(event: Event, context: Context) -> Iterator[CommerceEvent]:
     yield event.purchase.went_back(context.kind)
 
@@ -251,5 +271,6 @@ def refund_reversed(event: Event, context: Context) -> Iterator[CommerceEvent]:
 @provider.on("PRODUCT_CHANGE", Kind.SUBSCRIPTION_PRODUCT_CHANGED)
 @provider.on("SUBSCRIPTION_PAUSED", Kind.SUBSCRIPTION_PAUSED)
 @provider.on("SUBSCRIPTION_EXTENDED", Kind.SUBSCRIPTION_EXTENDED)
+@unless(_shared)
 def subscription_changed(event: Event, context: Context) -> Iterator[CommerceEvent]:
     yield event.purchase.event(context.kind, EACH_TIME)

@@ -80,7 +80,8 @@ provider = Provider(
     user_id=(
         "data.object.payment.reference_id",
         "data.object.customer.reference_id",
-        # Square's own customer id, for merchants who cannot write one of their own.
+    ),
+    customer_ids=(
         "data.object.payment.customer_id",
         "data.object.subscription.customer_id",
         "data.object.invoice.primary_recipient.customer_id",
@@ -238,7 +239,7 @@ class Dispute(Payload):
         paid_by = self.disputed_payment.payment_id if self.disputed_payment else None
         return CommerceEvent(
             kind=kind,
-            money=_moved(kind, self.amount_money),
+            money=_money(self.amount_money),
             transactions=(dispute_id,),
             follows=known(paid_by),
             order_id=paid_by,
@@ -290,7 +291,8 @@ class InvoiceObject(Payload):
     invoice: Invoice
 
 
-@provider.on("invoice.scheduled_charge_failed", Kind.SUBSCRIPTION_PAYMENT_FAILED)
+# Like all events of subscriptions it names nobody but Square's own customer.
+@provider.off("invoice.scheduled_charge_failed", Kind.SUBSCRIPTION_PAYMENT_FAILED)
 def scheduled_charge_failed(
     event: Event[InvoiceObject], context: Context
 ) -> Iterator[CommerceEvent]:
@@ -312,6 +314,7 @@ class Subscription(Payload):
     id: Id
     status: str | None = None
     plan_variation_id: OptionalId = None
+    created_at: str | None = None
 
     def event(self, kind: Kind, transactions: tuple[str, ...]) -> CommerceEvent:
         return CommerceEvent(
@@ -326,13 +329,14 @@ class SubscriptionObject(Payload):
     subscription: Subscription
 
 
-@provider.on("subscription.created", Kind.SUBSCRIPTION_STARTED)
+@provider.off("subscription.created", Kind.SUBSCRIPTION_STARTED)
 def subscription_created(
     event: Event[SubscriptionObject], context: Context
 ) -> Iterator[CommerceEvent]:
-    # No amount: payment.updated brings it.
+    # No amount: payment.updated brings it. One that begins later becomes active with an update.
     subscription = event.data.object.subscription
-    yield subscription.event(context.kind, (subscription.id,))
+    if subscription.status != "PENDING":
+        yield subscription.event(context.kind, (subscription.id,))
 
 
 _SUBSCRIPTION_STATES = {
@@ -342,8 +346,9 @@ _SUBSCRIPTION_STATES = {
 }
 
 
-@provider.on(
+@provider.off(
     "subscription.updated",
+    Kind.SUBSCRIPTION_STARTED,
     *_SUBSCRIPTION_STATES.values(),
     # Every payment of the subscription changes it as well.
     besides={Kind.SUBSCRIPTION_UPDATED: False},
@@ -353,10 +358,15 @@ def subscription_updated(
 ) -> Iterator[CommerceEvent]:
     subscription = event.data.object.subscription
     kind = _SUBSCRIPTION_STATES.get(subscription.status or "")
+    created_at = iso_time(subscription.created_at)
+    # Every payment leaves it active, for years after it started.
+    recent = created_at and lately(created_at, iso_time(event.created_at))
+    if kind is None and subscription.status == "ACTIVE" and recent:
+        kind = Kind.SUBSCRIPTION_STARTED
     if kind:
         # Each state once: the body is sent again at every change.
         yield subscription.event(kind, (subscription.id,))
-    else:
+    if kind in (None, Kind.SUBSCRIPTION_STARTED):
         yield subscription.event(Kind.SUBSCRIPTION_UPDATED, EACH_TIME)
 
 
