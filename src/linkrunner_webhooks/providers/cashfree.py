@@ -9,7 +9,6 @@ An order can have several payment attempts, of which one succeeds. A refund may 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -22,6 +21,7 @@ from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.provider import Context, Provider
 from linkrunner_webhooks.reading import (
     EACH_TIME,
+    Detail,
     Id,
     OptionalId,
     Part,
@@ -84,29 +84,6 @@ def identify(webhook: Webhook) -> Identity:
     )
 
 
-# Shorter ones are no phone numbers.
-_PHONE_DIGITS = 7
-
-
-def without_phone_as_id(webhook: Webhook) -> tuple[Webhook, ...]:
-    """Some shops use the phone number as the customer id, with or without the country's prefix: it goes."""
-    try:
-        body = json.loads(webhook.body)
-        customer = body["data"]["customer_details"]
-        if not _same_number(str(customer["customer_id"]), str(customer["customer_phone"])):
-            return (webhook,)
-        del customer["customer_id"]
-    except (KeyError, RecursionError, TypeError, ValueError):
-        # There is no customer with both.
-        return (webhook,)
-    return (replace(webhook, body=json.dumps(body).encode()),)
-
-
-def _same_number(id: str, phone: str) -> bool:
-    shorter, longer = sorted((id, phone), key=len)
-    return len(shorter) >= _PHONE_DIGITS and longer.endswith(shorter)
-
-
 provider = Provider(
     name="cashfree",
     title="Cashfree",
@@ -119,18 +96,22 @@ provider = Provider(
         tolerance=24 * 3600,
     ),
     identify=identify,
-    unpack=without_phone_as_id,
     headers=(_EVENT_ID,),
     user_id=(
         *homes("data.order.order_tags.{}"),
         "data.customer_details.customer_id",
-        *homes("data.link_notes.{}"),
+        *homes(
+            "data.link_notes.{}",
+            "data.subscription_details.subscription_tags.{}",
+            "data.subscription_tags.{}",
+        ),
     ),
     never={
         "PAYMENT_CHARGES_WEBHOOK": "it reports the fees of a payment that PAYMENT_SUCCESS_WEBHOOK reports",
         "PAYMENT_LINK_EVENT": "PAYMENT_SUCCESS_WEBHOOK reports the same money",
         "AUTO_REFUND_STATUS_WEBHOOK": "it refunds a payment that never succeeded",
         "DISPUTE_UPDATED": "it changes nothing that is reported",
+        "SUBSCRIPTION_CONTROLLED_EXECUTION_STATUS": "SUBSCRIPTION_PAYMENT_* report what was paid",
     },
     caution="It signs with the client secret of your API keys, which can refund and pay out.",
 )
@@ -297,6 +278,7 @@ def dispute_closed(event: Event[Disputed], context: Context) -> Iterator[Commerc
 
 # Subscriptions
 
+_OF_THE_MANDATE = ("authorization_status", "authorization_amount_refund")
 _PARTS = ("subscription_details", "plan_details", "payment", "refund")
 
 
@@ -318,9 +300,9 @@ class Subscribed(Payload):
     def flat(cls, value: object) -> object:
         if not isinstance(value, Mapping):
             return value
-        # Only the status of the mandate. Its other ids name the payment that authorised it.
+        # Only what became of the mandate. Its ids name the payment that authorised it.
         mandate = _said(value.get("authorization_details"))
-        found: dict[Any, object] = {"authorization_status": mandate.get("authorization_status")}
+        found: dict[Any, object] = {key: mandate.get(key) for key in _OF_THE_MANDATE}
         for part in _PARTS:
             found |= _said(value.get(part))
         return found | _said(value)
@@ -346,6 +328,14 @@ class Subscription(Subscribed):
 
 class Changed(Subscription):
     subscription_status: str
+    authorization_amount_refund: Detail[bool] = None
+
+    @property
+    def kind(self) -> Kind | None:
+        """The meaning of its state. A start that was paid for reports SUBSCRIPTION_PAYMENT_SUCCESS."""
+        kind = _STATES.get(self.subscription_status)
+        paid = self.authorization_amount_refund is False
+        return None if paid and kind is Kind.SUBSCRIPTION_STARTED else kind
 
 
 _STATES = {
@@ -365,7 +355,7 @@ _STATE_KINDS = tuple(dict.fromkeys(_STATES.values()))
 @provider.on("SUBSCRIPTION_STATUS_CHANGE", *_STATE_KINDS)
 def subscription_changed(event: Event[Changed], context: Context) -> Iterator[CommerceEvent]:
     # No amount: SUBSCRIPTION_PAYMENT_SUCCESS brings it.
-    changed, kind = event.data, _STATES.get(event.data.subscription_status)
+    changed, kind = event.data, event.data.kind
     if kind:
         once = (changed.id,)
         yield changed.event(kind, _dated(once, context) if kind in _REPEATED else once)
@@ -389,6 +379,8 @@ def subscription_authorised(event: Event[Authorised], context: Context) -> Itera
 
 
 class Charge(Subscription):
+    payment_type: str | None = None
+    authorization_amount_refund: Detail[bool] = None
     cf_payment_id: OptionalId = None
     payment_id: OptionalId = None
     payment_amount: Decimal | None = None
@@ -407,9 +399,24 @@ class Charge(Subscription):
         )
 
 
-@provider.on("SUBSCRIPTION_PAYMENT_SUCCESS", Kind.SUBSCRIPTION_RENEWED)
+@provider.on(
+    "SUBSCRIPTION_PAYMENT_SUCCESS",
+    Kind.SUBSCRIPTION_RENEWED,
+    Kind.SUBSCRIPTION_STARTED,
+    Kind.TRIAL_CONVERTED,
+)
 def subscription_charged(event: Event[Charge], context: Context) -> Iterator[CommerceEvent]:
-    yield event.data.event(context.kind, event.data.ids)
+    charge = event.data
+    if charge.payment_type != "AUTH":
+        yield charge.event(Kind.SUBSCRIPTION_RENEWED, charge.ids)
+    elif charge.authorization_amount_refund is False:
+        # The mandate's own amount is given back, unless the body says otherwise.
+        yield charge.event(Kind.SUBSCRIPTION_STARTED, charge.ids)
+
+
+@provider.off("CARD_EXPIRED", Kind.SUBSCRIPTION_BILLING_ISSUE)
+def card_expired(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
+    yield event.data.event(context.kind, _dated((event.data.id,), context))
 
 
 @provider.on("SUBSCRIPTION_PAYMENT_FAILED", Kind.SUBSCRIPTION_PAYMENT_FAILED)

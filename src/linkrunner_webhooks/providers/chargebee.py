@@ -17,13 +17,17 @@ from dataclasses import replace
 from decimal import Decimal
 
 from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
-from linkrunner_webhooks.money import Money
+from linkrunner_webhooks.money import Money, major
 from linkrunner_webhooks.provider import Context, Provider
 from linkrunner_webhooks.reading import (
     EACH_TIME,
     Id,
+    Lines,
+    MinorPrice,
     OptionalId,
     Payload,
+    Pieces,
+    Price,
     first,
     homes,
     known,
@@ -69,8 +73,9 @@ provider = Provider(
             "content.customer.cf_{}",
             "content.subscription.cf_{}",
         ),
-        "content.customer.id",
     ),
+    # Chargebee makes it up, unless the merchant gave one of their own.
+    customer_ids=("content.customer.id",),
     never={
         "invoice_generated": _OWED,
         "invoice_generated_with_backdating": _OWED,
@@ -104,10 +109,10 @@ class Line(Payload):
     """A plan, an addon or an item price; an ad-hoc charge has no id."""
 
     entity_id: OptionalId = None
-    quantity: int | None = None
-    unit_amount: int | None = None
+    quantity: Pieces = None
+    unit_amount: MinorPrice = None
     # In major units (unconfirmed), on sites with more decimals than the currency has.
-    unit_amount_in_decimal: Decimal | None = None
+    unit_amount_in_decimal: Price = None
 
     def item(self, currency: str) -> Item:
         return Item.product(self.entity_id, self.quantity, self.price(currency))
@@ -115,7 +120,7 @@ class Line(Payload):
     def price(self, currency: str) -> Decimal | None:
         if self.unit_amount_in_decimal is not None or self.unit_amount is None:
             return self.unit_amount_in_decimal
-        return Money.from_minor(self.unit_amount, currency).amount
+        return major(self.unit_amount, currency)
 
 
 class Invoice(Payload):
@@ -123,7 +128,14 @@ class Invoice(Payload):
     subscription_id: OptionalId = None
     first_invoice: bool | None = None
     recurring: bool | None = None
-    line_items: tuple[Line, ...] | None = None
+    sub_total: MinorPrice = None
+    total: MinorPrice = None
+    line_items: Lines[Line]
+
+    @property
+    def free(self) -> bool:
+        """Whether a discount made it free. A trial has no invoice, or one of nothing."""
+        return self.total == 0 and bool(self.sub_total)
 
 
 class SubscriptionItem(Payload):
@@ -197,8 +209,8 @@ class Event(Payload):
 
     @property
     def items(self) -> tuple[Item, ...]:
-        lines = self.content.invoice.line_items if self.content.invoice else None
-        return tuple(line.item(self.transaction.currency_code) for line in lines or ())
+        lines = self.content.invoice.line_items if self.content.invoice else ()
+        return tuple(line.item(self.transaction.currency_code) for line in lines)
 
     def event(self, kind: Kind) -> CommerceEvent:
         transaction, subscription = self.transaction, self.content.subscription
@@ -227,7 +239,12 @@ def _kind(event: Event) -> Kind:
     return Kind.SUBSCRIPTION_RENEWED if invoice.recurring else Kind.PURCHASE_COMPLETED
 
 
-_PAID = (Kind.SUBSCRIPTION_STARTED, Kind.SUBSCRIPTION_RENEWED, Kind.PURCHASE_COMPLETED)
+_PAID = (
+    Kind.SUBSCRIPTION_STARTED,
+    Kind.SUBSCRIPTION_RENEWED,
+    Kind.TRIAL_CONVERTED,
+    Kind.PURCHASE_COMPLETED,
+)
 
 
 @provider.on("payment_succeeded", *_PAID)
@@ -263,20 +280,27 @@ def payment_refunded(event: Event, context: Context) -> Iterator[CommerceEvent]:
 # Subscriptions
 
 
-@provider.on("subscription_created", Kind.SUBSCRIPTION_STARTED, Kind.TRIAL_STARTED)
-@provider.on("subscription_created_with_backdating", Kind.SUBSCRIPTION_STARTED, Kind.TRIAL_STARTED)
-@provider.on("subscription_started", Kind.SUBSCRIPTION_STARTED, Kind.TRIAL_STARTED)
+_BEGAN = (Kind.TRIAL_STARTED, Kind.SUBSCRIPTION_STARTED)
+_UNPAID = {Kind.SUBSCRIPTION_CREATED: False}
+
+
+@provider.on("subscription_created", *_BEGAN, besides=_UNPAID)
+@provider.on("subscription_created_with_backdating", *_BEGAN, besides=_UNPAID)
+@provider.on("subscription_started", *_BEGAN, besides=_UNPAID)
 def subscription_began(event: Event, context: Context) -> Iterator[CommerceEvent]:
-    # No amount: payment_succeeded brings it. A future subscription sends subscription_started later.
-    subscription = event.subscription
-    if subscription.status != "future":
-        on_trial = subscription.status == "in_trial"
-        kind = Kind.TRIAL_STARTED if on_trial else Kind.SUBSCRIPTION_STARTED
-        yield subscription.event(kind, (subscription.id,))
+    # A future subscription sends subscription_started later.
+    subscription, invoice = event.subscription, event.content.invoice
+    if subscription.status == "future":
+        return
+    # Not its start: payment_succeeded reports that, with its money, unless there is nothing to pay.
+    kind = Kind.SUBSCRIPTION_STARTED if invoice and invoice.free else Kind.SUBSCRIPTION_CREATED
+    on_trial = subscription.status == "in_trial"
+    yield subscription.event(Kind.TRIAL_STARTED if on_trial else kind, (subscription.id,))
 
 
-@provider.on("subscription_activated", Kind.TRIAL_CONVERTED)
-@provider.on("subscription_activated_with_backdating", Kind.TRIAL_CONVERTED)
+# Not the end of a trial: payment_succeeded reports whether anybody pays.
+@provider.off("subscription_activated", Kind.SUBSCRIPTION_CREATED)
+@provider.off("subscription_activated_with_backdating", Kind.SUBSCRIPTION_CREATED)
 def subscription_activated(event: Event, context: Context) -> Iterator[CommerceEvent]:
     yield event.subscription.event(context.kind, (event.subscription.id,))
 
@@ -288,6 +312,7 @@ def subscription_activated(event: Event, context: Context) -> Iterator[CommerceE
 @provider.on("subscription_paused", Kind.SUBSCRIPTION_PAUSED)
 @provider.on("subscription_resumed", Kind.SUBSCRIPTION_RESUMED)
 @provider.on("subscription_cancellation_scheduled", Kind.SUBSCRIPTION_CANCEL_SCHEDULED)
+@provider.on("subscription_scheduled_cancellation_removed", Kind.SUBSCRIPTION_REACTIVATED)
 @provider.on("subscription_cancelled", Kind.SUBSCRIPTION_CANCELLED)
 # Spelt with one l, only here.
 @provider.on("subscription_canceled_with_backdating", Kind.SUBSCRIPTION_CANCELLED)

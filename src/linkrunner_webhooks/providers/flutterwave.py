@@ -101,8 +101,8 @@ provider = Provider(
     user_id=(
         # Metadata is beside `data` in v3 and inside `data` in v4.
         *homes("meta_data.{}", "data.meta.{}"),
-        "data.customer.id",
     ),
+    customer_ids=("data.customer.id",),
     options=FlutterwaveOptions,
     never={
         "transfer.completed": "it is your own money that goes out",

@@ -23,8 +23,10 @@ from linkrunner_webhooks.reading import (
     EACH_TIME,
     USER_KEYS,
     Id,
+    MinorPrice,
     OptionalId,
     Payload,
+    Pieces,
     homes,
     iso_time,
     name,
@@ -87,11 +89,9 @@ provider = Provider(
     docs="https://docs.lemonsqueezy.com/help/webhooks/event-types",
     signature=HmacBody(headers=("x-signature",), encoding="hex"),
     identify=identify,
-    user_id=(
-        *homes("meta.custom_data.{}", keys=(*USER_KEYS, "customer_id")),
-        # Lemon Squeezy's own customer id. In a refund it would hide the user who paid.
-        "!contains(meta.event_name, 'refunded') && data.attributes.customer_id",
-    ),
+    user_id=(*homes("meta.custom_data.{}", keys=(*USER_KEYS, "customer_id")),),
+    # In a refund it would hide the user who paid.
+    customer_ids=("!contains(meta.event_name, 'refunded') && data.attributes.customer_id",),
     options=LemonSqueezyOptions,
     never={
         "subscription_payment_recovered": "subscription_payment_success reports the same payment",
@@ -118,9 +118,10 @@ class Event(Payload, Generic[T]):
 
 
 class Paid(Payload):
-    """The fields that an order and a subscription's invoice share; `total` includes taxes."""
+    """What an order and a subscription's invoice share; `total` includes taxes, `subtotal` no discounts."""
 
     id: Id
+    subtotal: MinorPrice = None
     total: int | None = None
     currency: str | None = None
     refunded: bool | None = None
@@ -162,7 +163,7 @@ class OrderItem(Payload):
 
     product_id: OptionalId = None
     variant_id: OptionalId = None
-    quantity: int | None = None
+    quantity: Pieces = None
 
 
 class Order(Paid):
@@ -182,10 +183,9 @@ class Order(Paid):
         quantity = 1 if item.quantity is None else item.quantity
         return (Item(item.variant_id, quantity, item.product_id),)
 
-    def paid(self, context: Context) -> bool:
-        # A trial begins with an order of zero. Only a list of subscriptions tells it from a gift.
-        free = self.total == 0 and not context.options.subscription_variants
-        return not free and self.status not in {"pending", "failed"}
+    @property
+    def paid(self) -> bool:
+        return self.status not in {"pending", "failed", "fraudulent"}
 
     def of_a_subscription(self, context: Context) -> bool:
         item = self.first_order_item or OrderItem()
@@ -204,7 +204,7 @@ class Order(Paid):
 @provider.on("order_created", Kind.PURCHASE_COMPLETED)
 def order_created(event: Event[Order], context: Context) -> Iterator[CommerceEvent]:
     order = event.data
-    if order.paid(context) and not order.of_a_subscription(context):
+    if order.paid and not order.of_a_subscription(context):
         yield order.event(context.kind)
 
 
@@ -246,13 +246,15 @@ _REASONS = {
     "renewal": Kind.SUBSCRIPTION_RENEWED,
     "updated": Kind.SUBSCRIPTION_UPDATED,
 }
+_PAID = (*_REASONS.values(), Kind.TRIAL_CONVERTED)
 
 
-@provider.on("subscription_payment_success", *_REASONS.values())
+@provider.on("subscription_payment_success", *_PAID)
 def invoice_paid(event: Event[Invoice], context: Context) -> Iterator[CommerceEvent]:
     invoice = event.data
-    # A trial's invoice has a total of zero; subscription_created reports the trial.
-    if invoice.total != 0 and not invoice.of_an_order(context):
+    # subscription_created reports a trial. A discount on everything leaves the subtotal.
+    starts_trial = invoice.total == 0 and not invoice.subtotal
+    if not starts_trial and not invoice.of_an_order(context):
         kind = _REASONS.get(invoice.billing_reason or "", Kind.SUBSCRIPTION_RENEWED)
         yield invoice.event(kind, (invoice.transaction,))
 
@@ -289,11 +291,21 @@ class Subscription(Payload):
         )
 
 
-@provider.on("subscription_created", Kind.TRIAL_STARTED, Kind.SUBSCRIPTION_STARTED)
+@provider.on(
+    "subscription_created",
+    Kind.TRIAL_STARTED,
+    Kind.SUBSCRIPTION_STARTED,
+    besides={Kind.SUBSCRIPTION_CREATED: False},
+)
 def subscription_created(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
-    # No amount: the order or the first invoice brings it.
-    on_trial = event.data.status == "on_trial"
-    kind = Kind.TRIAL_STARTED if on_trial else Kind.SUBSCRIPTION_STARTED
+    if event.data.status == "on_trial":
+        kind = Kind.TRIAL_STARTED
+    elif context.options.subscription_variants:
+        # Not its start: the first invoice reports that, with its money.
+        kind = Kind.SUBSCRIPTION_CREATED
+    else:
+        # No amount: the order brings it, under another name.
+        kind = Kind.SUBSCRIPTION_STARTED
     yield event.data.event(kind, (event.data.id,))
 
 

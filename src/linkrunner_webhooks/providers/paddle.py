@@ -17,14 +17,17 @@ from typing import Generic, TypeVar
 
 from linkrunner_webhooks.errors import Malformed
 from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
-from linkrunner_webhooks.money import Money
+from linkrunner_webhooks.money import Money, major
 from linkrunner_webhooks.provider import Context, Provider
 from linkrunner_webhooks.reading import (
     EACH_TIME,
     USER_KEYS,
+    Detail,
     Id,
+    Lines,
     OptionalId,
     Payload,
+    Pieces,
     first,
     homes,
     iso_time,
@@ -99,8 +102,9 @@ def _due(subscription_id: str | None, period: Period | None) -> tuple[str, ...]:
 
 
 class Totals(Payload):
-    """`grand_total` is what was paid, taxes included, after credit; `total` is before credit."""
+    """`grand_total` is what was paid, taxes included, after credit; `subtotal` is before discounts."""
 
+    subtotal: int | None = None
     total: int | None = None
     grand_total: int | None = None
     currency_code: str | None = None
@@ -113,21 +117,21 @@ class Product(Payload):
 class Line(Payload):
     product: Product | None = None
     price_id: OptionalId = None
-    quantity: int | None = None
-    unit_totals: Totals | None = None
+    quantity: Pieces = None
+    unit_totals: Detail[Totals] = None
 
     def item(self, currency: str) -> Item:
         product_id = self.product.id if self.product else None
         return Item.product(product_id, self.quantity, self.unit_price(currency))
 
     def unit_price(self, currency: str) -> Decimal | None:
-        price = Money.maybe_minor(self.unit_totals.total if self.unit_totals else None, currency)
-        return price.amount if price else None
+        total = self.unit_totals.total if self.unit_totals else None
+        return None if total is None else major(total, currency)
 
 
 class Details(Payload):
     totals: Totals | None = None
-    line_items: tuple[Line, ...] | None = None
+    line_items: Lines[Line]
 
 
 class Method(Payload):
@@ -153,8 +157,18 @@ class Transaction(Payload):
         return not (self.origin or "").startswith("subscription_")
 
     @property
+    def totals(self) -> Totals:
+        return (self.details and self.details.totals) or Totals()
+
+    @property
+    def starts_trial(self) -> bool:
+        """Whether the first period costs nothing by itself. A discount leaves the subtotal."""
+        started = self.subscription_id is not None and self.of_a_checkout
+        return started and not self.totals.grand_total and not self.totals.subtotal
+
+    @property
     def money(self) -> Money:
-        totals = (self.details and self.details.totals) or Totals()
+        totals = self.totals
         return Money.from_minor(totals.grand_total, self.currency_code or totals.currency_code)
 
     @property
@@ -166,7 +180,7 @@ class Transaction(Payload):
         return method.type if method else None
 
     def event(self, kind: Kind, transactions: tuple[str, ...]) -> CommerceEvent:
-        money, lines = self.money, (self.details and self.details.line_items) or ()
+        money, lines = self.money, self.details.line_items if self.details else ()
         return CommerceEvent(
             kind=kind,
             money=money,
@@ -184,7 +198,12 @@ _ORIGINS = {
     "subscription_update": Kind.SUBSCRIPTION_UPDATED,
     "subscription_charge": Kind.SUBSCRIPTION_UPDATED,
 }
-_PAID = (Kind.PURCHASE_COMPLETED, Kind.SUBSCRIPTION_STARTED, *dict.fromkeys(_ORIGINS.values()))
+_PAID = (
+    Kind.PURCHASE_COMPLETED,
+    Kind.SUBSCRIPTION_STARTED,
+    *dict.fromkeys(_ORIGINS.values()),
+    Kind.TRIAL_CONVERTED,
+)
 
 
 def _kind(transaction: Transaction) -> Kind:
@@ -196,10 +215,9 @@ def _kind(transaction: Transaction) -> Kind:
 @provider.off("transaction.paid", *_PAID)
 def transaction_paid(event: Event[Transaction], context: Context) -> Iterator[CommerceEvent]:
     transaction, kind = event.data, _kind(event.data)
-    if transaction.origin == "subscription_payment_method_change":
-        return
-    # Trials and periods covered by credit cost nothing; subscription.* reports their start.
-    if transaction.money.amount or kind is Kind.PURCHASE_COMPLETED:
+    # subscription.trialing reports a trial.
+    changes_card = transaction.origin == "subscription_payment_method_change"
+    if not (changes_card or transaction.starts_trial):
         yield transaction.event(kind, (transaction.id,))
 
 
@@ -285,17 +303,10 @@ def checkout_changed(event: Event[Transaction], context: Context) -> Iterator[Co
 
 class Price(Payload):
     id: OptionalId = None
-    trial_period: object = None
 
 
 class SubscriptionItem(Payload):
     price: Price | None = None
-    trial_dates: object = None
-
-    @property
-    def tried(self) -> bool:
-        # trial_dates may be null after the trial (unconfirmed); the price still says that it has one.
-        return bool(self.trial_dates or (self.price and self.price.trial_period))
 
 
 class Scheduled(Payload):
@@ -311,10 +322,6 @@ class Subscription(Payload):
     current_billing_period: Period | None = None
     items: tuple[SubscriptionItem, ...] | None = None
 
-    @property
-    def tried(self) -> bool:
-        return any(item.tried for item in self.items or ())
-
     def event(self, kind: Kind, transactions: tuple[str, ...]) -> CommerceEvent:
         return CommerceEvent(
             kind=kind,
@@ -325,18 +332,12 @@ class Subscription(Payload):
         )
 
 
-@provider.off("subscription.created", Kind.TRIAL_STARTED, Kind.SUBSCRIPTION_STARTED)
+@provider.off("subscription.created", Kind.SUBSCRIPTION_CREATED, Kind.TRIAL_STARTED)
+@provider.off("subscription.activated", Kind.SUBSCRIPTION_CREATED)
 def subscription_created(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
-    # subscription.trialing or subscription.activated comes with it and reports the same start.
+    # Not its start, nor the end of a trial: transaction.completed reports those, with their money.
     trialing = event.data.status == "trialing"
-    kind = Kind.TRIAL_STARTED if trialing else Kind.SUBSCRIPTION_STARTED
-    yield event.data.event(kind, (event.data.id,))
-
-
-@provider.on("subscription.activated", Kind.SUBSCRIPTION_STARTED, Kind.TRIAL_CONVERTED)
-def subscription_activated(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
-    # No amount: transaction.completed brings it.
-    kind = Kind.TRIAL_CONVERTED if event.data.tried else Kind.SUBSCRIPTION_STARTED
+    kind = Kind.TRIAL_STARTED if trialing else Kind.SUBSCRIPTION_CREATED
     yield event.data.event(kind, (event.data.id,))
 
 

@@ -129,7 +129,9 @@ provider = Provider(
         *homes("data.metadata.{}", keys=_KEYS),
         "data.metadata.custom_fields[?variable_name=='user_id'].value | [0]",
         *homes("data.transaction.metadata.{}", "data.customer.metadata.{}", keys=_KEYS),
-        # Not for disputes and refunds: they name the payment, and its user is the one who paid.
+    ),
+    # Not for disputes and refunds: they name the payment, and its user is the one who paid.
+    customer_ids=(
         "!(data.transaction.reference || data.transaction_reference) && data.customer.customer_code",
     ),
     never={
@@ -199,7 +201,11 @@ class Charge(Timed):
         return Kind.SUBSCRIPTION_STARTED if ours else Kind.SUBSCRIPTION_RENEWED
 
 
-_PAID = (Kind.PURCHASE_COMPLETED, Kind.SUBSCRIPTION_STARTED, Kind.SUBSCRIPTION_RENEWED)
+_PAID = (
+    Kind.PURCHASE_COMPLETED,
+    Kind.SUBSCRIPTION_STARTED,
+    Kind.SUBSCRIPTION_RENEWED,
+)
 
 
 @provider.on("charge.success", *_PAID)
@@ -213,6 +219,33 @@ def charged(event: Event[Charge], context: Context) -> Iterator[CommerceEvent]:
         order_id=charge.reference,
         plan_id=charge.plan.plan_code,
         payment_method=charge.channel or None,
+    )
+
+
+class Preauthorization(Timed):
+    """The places of its fields are unconfirmed, so the amount is read wherever it may stand."""
+
+    reference: Id
+    captured_amount: int | None = None
+    amount: int | None = None
+    currency: str
+    channel: str | None = None
+    captured_at: Moment = Field(None, validation_alias=AliasChoices("captured_at", "capturedAt"))
+
+
+@provider.on("preauthorization.capture.success", Kind.PURCHASE_COMPLETED)
+def preauthorization_captured(
+    event: Event[Preauthorization], context: Context
+) -> Iterator[CommerceEvent]:
+    held = event.data
+    captured = held.amount if held.captured_amount is None else held.captured_amount
+    yield CommerceEvent(
+        kind=context.kind,
+        money=Money.of(_major(captured), held.currency),
+        transactions=(held.reference,),
+        occurred_at=held.captured_at or held.created_at,
+        order_id=held.reference,
+        payment_method=held.channel or None,
     )
 
 
@@ -239,9 +272,11 @@ class Refund(Payload):
 @provider.off("refund.failed", Kind.REFUND_FAILED)
 def refunded(event: Event[Refund], context: Context) -> Iterator[CommerceEvent]:
     refund = event.data
+    # A refund that fails was never reported: refund.processed comes when it is done.
+    failed = context.kind is Kind.REFUND_FAILED
     yield CommerceEvent(
         kind=context.kind,
-        money=Money.of(_major(refund.amount), refund.currency),
+        money=None if failed else Money.of(_major(refund.amount), refund.currency),
         transactions=refund.transactions,
         follows=known(refund.transaction_reference),
         order_id=refund.transaction_reference,
@@ -311,9 +346,9 @@ class Subscription(Timed):
         )
 
 
-@provider.on("subscription.create", Kind.SUBSCRIPTION_STARTED)
+@provider.off("subscription.create", Kind.SUBSCRIPTION_CREATED)
 def subscription_created(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
-    # No amount: charge.success brings it.
+    # Not its start: charge.success reports that, with its money.
     started = event.data.event(context.kind, (event.data.subscription_code,))
     yield replace(started, occurred_at=event.data.created_at)
 

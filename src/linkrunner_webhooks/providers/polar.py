@@ -19,8 +19,10 @@ from linkrunner_webhooks.provider import Context, Provider
 from linkrunner_webhooks.reading import (
     EACH_TIME,
     Id,
+    MinorPrice,
     OptionalId,
     Payload,
+    Pieces,
     homes,
     iso_time,
     known,
@@ -65,9 +67,9 @@ provider = Provider(
         "data.external_customer_id",  # checkouts
         "type == 'customer.created' && data.external_id",
         *homes("data.metadata.{}", "data.customer.metadata.{}"),
-        # Polar's own id. Not for refunds, which have no `customer`: it would hide the user who paid.
-        "data.customer && data.customer_id",
     ),
+    # Not for refunds, which have no `customer`: it would hide the user who paid.
+    customer_ids=("data.customer && data.customer_id",),
     unique_ids=True,
     never={
         "order.created": "it may never be paid; order.paid reports the money",
@@ -90,14 +92,31 @@ class Event(Payload, Generic[T]):
 
 class Order(Payload):
     id: Id
-    # The amount paid, after discounts and with taxes.
+    # Before discounts and taxes.
+    subtotal_amount: MinorPrice = None
+    # After both, and before the customer's balance: credit, or debt, of earlier orders.
     total_amount: int
+    applied_balance_amount: int | None = None
+    due_amount: int | None = None
     currency: str
     billing_reason: str | None = None
     product_id: OptionalId = None
     subscription_id: OptionalId = None
-    seats: int | None = None
-    units: int | None = None
+    seats: Pieces = None
+    units: Pieces = None
+
+    @property
+    def paid(self) -> int:
+        """The amount collected. An order below zero is credit for later ones."""
+        if self.due_amount is not None:
+            return self.due_amount
+        return self.total_amount + (self.applied_balance_amount or 0)
+
+    @property
+    def starts_trial(self) -> bool:
+        """Whether the first period costs nothing by itself. A discount leaves the subtotal."""
+        started = self.billing_reason == "subscription_create"
+        return started and not self.total_amount and not self.subtotal_amount
 
     @property
     def items(self) -> tuple[Item, ...]:
@@ -119,15 +138,15 @@ def _kind(order: Order) -> Kind:
     return _REASONS.get(order.billing_reason or "", other)
 
 
-@provider.on("order.paid", *_REASONS.values())
+@provider.on("order.paid", *_REASONS.values(), Kind.TRIAL_CONVERTED)
 def order_paid(event: Event[Order], context: Context) -> Iterator[CommerceEvent]:
     order, kind = event.data, _kind(event.data)
-    # Trials and free plans have orders of amount 0; subscription.* report their start.
-    if order.total_amount or kind is Kind.PURCHASE_COMPLETED:
+    # subscription.created reports a trial.
+    if not order.starts_trial:
         yield CommerceEvent(
             kind=kind,
             # Polar documents "cents"; that yen have no decimals is unconfirmed.
-            money=Money.from_minor(order.total_amount, order.currency),
+            money=Money.from_minor(order.paid, order.currency),
             transactions=(order.id,),
             order_id=order.id,
             subscription_id=order.subscription_id,
@@ -203,7 +222,6 @@ def checkout_updated(event: Event[Checkout], context: Context) -> Iterator[Comme
 class Subscription(Payload):
     id: Id
     status: str | None = None
-    trial_end: str | None = None
     cancel_at_period_end: bool | None = None
     product_id: OptionalId = None
 
@@ -223,11 +241,11 @@ def subscription_created(event: Event[Subscription], context: Context) -> Iterat
         yield event.data.event(Kind.TRIAL_STARTED, (event.data.id,))
 
 
-@provider.off("subscription.active", Kind.SUBSCRIPTION_STARTED, Kind.TRIAL_CONVERTED)
+@provider.off("subscription.active", Kind.SUBSCRIPTION_CREATED)
 def subscription_active(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
-    # No amount: order.paid reports it. Only once: a recovered payment makes it active again.
-    kind = Kind.TRIAL_CONVERTED if event.data.trial_end else Kind.SUBSCRIPTION_STARTED
-    yield event.data.event(kind, (event.data.id,))
+    # Not its start, nor the end of a trial: order.paid reports those, with their money. Only once: a
+    # recovered payment makes it active again.
+    yield event.data.event(context.kind, (event.data.id,))
 
 
 @provider.on("subscription.canceled", Kind.SUBSCRIPTION_CANCEL_SCHEDULED)
