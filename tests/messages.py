@@ -56,7 +56,7 @@ ORDER: dict[str, Any] = {
     "admin_graphql_api_id": "gid://shopify/Order/1001",
     "total_price": "59.90",
     "currency": "EUR",
-    "customer": {"id": 42},
+    "note_attributes": [{"name": "linkrunner_user_id", "value": "42"}],
 }
 INVOICE: dict[str, Any] = {
     "id": "in_1",

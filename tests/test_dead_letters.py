@@ -101,7 +101,9 @@ def test_who_paid_is_asked_for_what_follows() -> None:
 
     forecast = foresee(letter(text(refund)), CONFIG, payer)
     assert [event.user_id for event in forecast.events] == ["user_7"]
-    assert asked == [("stripe|refund|ch_1:500", "stripe|payment|pi_1", "stripe|payment|ch_1")]
+    paid = ("stripe|payment|pi_1", "stripe|payment|ch_1")
+    begun = ("stripe|purchase_initiated|pi_1", "stripe|purchase_initiated|ch_1")
+    assert asked == [("stripe|refund|ch_1:500", *paid, *begun)]
 
 
 def test_what_was_captured_meanwhile_is_foretold_like_deliver_would() -> None:

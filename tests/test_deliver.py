@@ -721,7 +721,10 @@ SHOPIFY_ORDER: Reports = [
     lambda: shopify("orders/create", ORDER),
     lambda: shopify("orders/paid", ORDER),
     lambda: shopify("orders/paid", ORDER, "shopify_eu"),
-    lambda: shopify("refunds/create", SHOPIFY_REFUND | {"customer": {"id": 42}}),
+    lambda: shopify(
+        "refunds/create",
+        SHOPIFY_REFUND | {"note_attributes": [{"name": "linkrunner_user_id", "value": "42"}]},
+    ),
 ]
 
 
@@ -789,7 +792,7 @@ def test_equal_refunds_of_one_charge_are_two() -> None:
 
 def test_equal_refunds_of_one_order_are_two() -> None:
     """Two refunds of an order are told apart by their own ids."""
-    body = SHOPIFY_REFUND | {"customer": {"id": 42}}
+    body = SHOPIFY_REFUND | {"note_attributes": [{"name": "linkrunner_user_id", "value": "42"}]}
     kinds: Reports = [
         lambda: shopify("refunds/create", body),
         lambda: shopify("refunds/create", body | {"id": 6}),

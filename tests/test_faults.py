@@ -388,7 +388,9 @@ def _subscribed(shape: Mapping[str, Any]) -> Sequence[Makes]:
     ]
 
 
-_REFUNDED_ORDER = SHOPIFY_REFUND | {"customer": {"id": 42}}
+_REFUNDED_ORDER = SHOPIFY_REFUND | {
+    "note_attributes": [{"name": "linkrunner_user_id", "value": "42"}]
+}
 EVERY_REPORT: Mapping[str, tuple[Sequence[Makes], tuple[float, float]]] = {
     "stripe-checkout": (
         [

@@ -116,6 +116,11 @@ def _ladder(provider: Provider) -> Iterator[str]:
     yield "# user_id = ["
     yield from (f"#     {_toml(path)}," for path in provider.user_id)
     yield "# ]"
+    if provider.customer_ids:
+        paths = " or ".join(_toml(path) for path in provider.customer_ids)
+        yield from _comment(
+            f"Add {paths} only if your app's user ids are {provider.title}'s own customer ids."
+        )
 
 
 def _switches(provider: Provider) -> Iterator[str]:
@@ -126,12 +131,13 @@ def _switches(provider: Provider) -> Iterator[str]:
 
 def _switch(event_type: EventType) -> Iterator[str]:
     key = event_type.name if event_type.name.isidentifier() else _toml(event_type.name)
-    if not event_type.forwarded:
-        kinds = ", ".join(kind.value for kind in event_type.kinds)
-        yield f"# {key} = true   # {kinds}"
     off = [kind.value for kind, on in event_type.besides.items() if not on]
+    kinds = [] if event_type.forwarded else [kind.value for kind in event_type.kinds]
+    # A key stands only once in a table.
     if off:
-        yield f"# {key} = {{ {', '.join(f'{kind} = true' for kind in off)} }}"
+        yield f"# {key} = {{ {', '.join(f'{kind} = true' for kind in (*kinds, *off))} }}"
+    elif kinds:
+        yield f"# {key} = true   # {', '.join(kinds)}"
 
 
 def _comment(text: str) -> list[str]:

@@ -142,13 +142,13 @@ def warnings_of(source: Source) -> Iterator[str]:
 
 
 def _overlaps(source: Source) -> Iterator[str]:
-    """Types that are off by default because another one reports the same."""
-    for event_type, names in _names(source).items():
-        if source.provider.types[event_type].forwarded:
-            continue
+    """What is off by default because another type reports the same, and was switched on."""
+    for event_type, kinds in source.names.items():
+        switches = source.provider.types[event_type].switches
+        names = {naming.name for kind, naming in kinds.items() if not switches[kind]}
         for other, others in _names(source).items():
-            shared = sorted(set(names) & set(others))
-            if shared and source.provider.types[other].forwarded:
+            shared = sorted(names & set(others))
+            if shared and other != event_type and source.provider.types[other].forwarded:
                 yield (
                     f'[{source.name}.events] "{event_type}" and "{other}" both become {shared[0]}: '
                     "what has the same transaction id is counted once, everything else twice"

@@ -76,7 +76,15 @@ def _head(provider: Provider) -> str:
 
 def _user_id(provider: Provider) -> str:
     lead = "The user id is the first usable value at these paths. `user_id` in webhooks.toml replaces them:"
-    return "\n".join((lead, "", *(f"- `{path}`" for path in provider.user_id)))
+    return "\n".join((lead, "", *(f"- `{path}`" for path in provider.user_id), *_own(provider)))
+
+
+def _own(provider: Provider) -> Iterator[str]:
+    if provider.customer_ids:
+        yield ""
+        yield f"{provider.title}'s own customer id is not a user id. If your app uses it as one, add its path:"
+        yield ""
+    yield from (f"- `{path}`" for path in provider.customer_ids)
 
 
 def _settings(provider: Provider) -> str:
