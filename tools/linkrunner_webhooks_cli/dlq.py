@@ -29,7 +29,7 @@ from linkrunner_webhooks_cli.output import (
     write_text,
 )
 from linkrunner_webhooks_cli.selection import Selection, filtered
-from linkrunner_webhooks_cli.sources import config_option, read_config
+from linkrunner_webhooks_cli.sources import config_of, config_option
 from linkrunner_webhooks_cli.stacks import find, stack_option
 
 # The next step of a person, for each reason.
@@ -123,7 +123,7 @@ def show(
     Example:
       linkrunner-webhooks dlq show evt_1QK3mWJ8hZ4cVb2n
     """
-    found, config = find(stack), read_config(config_path)
+    found, config = find(stack), config_of(stack, config_path)
     with found.dead_letters().reading() as reading:
         letter = next((each for each in reading if id in (each.id, each.event_id)), None)
     if letter is None:
@@ -173,7 +173,7 @@ def preview(*, as_json: bool, config_path: Path | None, **filters: Any) -> None:
       linkrunner-webhooks dlq preview --reason missing_user
     """
     selection = Selection.of(**filters)
-    foretell = selection.forecast(read_config(config_path))
+    foretell = selection.forecast(config_of(filters["stack"], config_path))
     letters = selection.stack.dead_letters()
     changes: Counter[tuple[str, str, str]] = Counter()
     money: dict[str, Decimal] = {}
@@ -232,7 +232,7 @@ def redrive(
       linkrunner-webhooks dlq redrive --source shopify --since 2d --limit 100
     """
     selection = Selection.of(**filters)
-    foretell = selection.forecast(read_config(config_path))
+    foretell = selection.forecast(config_of(filters["stack"], config_path))
     letters, pace = selection.stack.dead_letters(), Pace(rate)
     moved, refused = 0, Counter[str]()
     with letters.reading() as reading:

@@ -12,7 +12,7 @@ import click
 from linkrunner_webhooks.dead_letters import DeadLetters
 from linkrunner_webhooks.once import Claims
 from linkrunner_webhooks_cli.failures import Failure
-from linkrunner_webhooks_local import state
+from linkrunner_webhooks_cli.running import running
 
 Service = Literal["cloudformation", "dynamodb", "secretsmanager", "sqs"]
 
@@ -64,14 +64,14 @@ def find(name: str | None) -> Stack:
 
 
 def _local() -> Stack:
-    running = state.read()
-    if running is None:
+    local = running()
+    if local is None:
         raise Failure(
             "the local stack is not running; start it with `make run`, or give --stack NAME"
         )
-    described = _described(running.stack_name, running.aws.client)
+    described = _described(local.stack_name, local.aws.client)
     outputs = _pairs(described, "Output")
-    return Stack(running.stack_name, outputs, running.linkrunner_url, running.aws.client)
+    return Stack(local.stack_name, outputs, local.linkrunner_url, local.aws.client)
 
 
 def _described(name: str, client: Callable[[Service], Any]) -> dict[str, Any]:

@@ -17,10 +17,10 @@ from linkrunner_webhooks.translation import decide
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.output import say, write_json
 from linkrunner_webhooks_cli.sources import (
+    config_of,
     config_option,
     load_provider,
     pick_source,
-    read_config,
     source_option,
 )
 
@@ -51,7 +51,7 @@ def translate(
       linkrunner-webhooks translate stripe events/stripe/invoice.paid.json
       linkrunner-webhooks translate shopify order.json --header X-Shopify-Topic:orders/paid
     """
-    picked = pick_source(read_config(config_path), load_provider(provider), source)
+    picked = pick_source(config_of(None, config_path), load_provider(provider), source)
     request = _webhook(picked, file.read(), headers)
     opened = [_opened(picked, each) for each in picked.provider.unpack(request)]
     for identity in dict.fromkeys(each.identity for each in opened):
