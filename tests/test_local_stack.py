@@ -752,6 +752,45 @@ def test_a_stop_signal_ends_it_cleanly(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def second_terminal(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
+    """The result of a command line in a shell that knows nothing but where the state file is."""
+    return subprocess.run(
+        ["/bin/sh", "-c", command],
+        capture_output=True,
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "LINKRUNNER_WEBHOOKS_STATE": str(folder / "stack.json"),
+        },
+        cwd=ROOT,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_second_terminal_knows_what_the_first_was_told(tmp_path: Path) -> None:
+    """The banner's own commands work with another port, file and secret, and test traffic is marked."""
+    path = tmp_path / "webhooks.toml"
+    path.write_text('[shop_eu]\nprovider = "stripe"\n')
+    secrets = '{"shop_eu": ["whsec_eu"]}'
+    with make_run(tmp_path, WEBHOOKS_TOML=str(path), WEBHOOK_SECRETS=secrets) as process:
+        local = ready(tmp_path)
+        assert process.stdout is not None
+        banner = list(iter(process.stdout.readline, "Ctrl-C stops it.\n"))
+        send, dlq = (line.strip() for line in banner[banner.index("In a second terminal:\n") + 1 :])
+        sent = second_terminal(tmp_path, f"{send} --set livemode=false")
+        assert sent.returncode == 0, sent.stderr
+        assert f"using the running stack at {local.url}, {path}" in sent.stderr
+        [event] = eventually(lambda: get(f"{local.linkrunner_url}/events"))
+        looked = second_terminal(tmp_path, dlq)
+        assert looked.stdout == "Nothing is parked.\n"
+        output = stop(process)
+    assert event["event_data"]["source"] == "shop_eu"
+    [line] = [line for line in output.splitlines() if "->" in line]
+    assert line.endswith("captured  (test)")
+
+
 def test_a_busy_port_is_named(tmp_path: Path) -> None:
     """A port that is taken ends the start with one sentence, exit code 1."""
     with listen() as taken, make_run(tmp_path, PORT=str(taken.getsockname()[1])) as process:

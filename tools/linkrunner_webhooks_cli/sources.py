@@ -33,12 +33,12 @@ def read_config(path: Path | None) -> Config:
     return config.load(Path(named)) if named else config.load()
 
 
-def config_of(stack: str | None, path: Path | None) -> Config:
+def config_of(elsewhere: str | None, path: Path | None) -> Config:
     """The given file or the one of WEBHOOKS_TOML, else the running local stack's, else the packaged one.
 
-    `stack` names a deployed one, to which the local stack means nothing.
+    `elsewhere` names another receiver, a deployed stack say, to which the local one means nothing.
     """
-    local = running() if stack is None else None
+    local = running() if elsewhere is None else None
     if local is None or path or os.environ.get("WEBHOOKS_TOML"):
         return read_config(path)
     return config.load(Path(local.webhooks_toml), test_events=local.test_events)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from linkrunner_webhooks.errors import Malformed, Reason
 from linkrunner_webhooks.model import Identity, Webhook
 from linkrunner_webhooks.translation import decide
 from linkrunner_webhooks_cli.failures import Failure
+from linkrunner_webhooks_cli.given import header_option, webhook_of
 from linkrunner_webhooks_cli.output import say, write_json
 from linkrunner_webhooks_cli.sources import (
     config_of,
@@ -28,16 +28,14 @@ from linkrunner_webhooks_cli.sources import (
 @click.command()
 @click.argument("provider")
 @click.argument("file", type=click.File("rb"))
-@click.option(
-    "--header", "headers", multiple=True, metavar="K:V", help="A request header; repeatable."
-)
+@header_option
 @source_option
 @config_option
 @click.option("--user-id", help="The user where the webhook names none.")
 def translate(
     provider: str,
     file: Any,
-    headers: tuple[str, ...],
+    headers: dict[str, str],
     source: str | None,
     config_path: Path | None,
     user_id: str | None,
@@ -52,7 +50,7 @@ def translate(
       linkrunner-webhooks translate shopify order.json --header X-Shopify-Topic:orders/paid
     """
     picked = pick_source(config_of(None, config_path), load_provider(provider), source)
-    request = _webhook(picked, file.read(), headers)
+    request = webhook_of(picked, file.read(), headers)
     opened = [_opened(picked, each) for each in picked.provider.unpack(request)]
     for identity in dict.fromkeys(each.identity for each in opened):
         _explain(picked, identity)
@@ -61,35 +59,6 @@ def translate(
     missing = [each.detail for each in decisions if each.reason is Reason.MISSING_USER]
     if missing:
         raise Failure(f"{missing[0]}. With --user-id you see the rest of the event.")
-
-
-def _webhook(source: Source, written: bytes, headers: tuple[str, ...]) -> Webhook:
-    given = dict(_header(header) for header in headers)
-    try:
-        value = json.loads(written)
-    except (ValueError, RecursionError):
-        value = None
-    if (
-        isinstance(value, dict)
-        and {"headers", "body"} <= value.keys()
-        and isinstance(value["headers"], dict)
-    ):
-        stored = {str(key).lower(): str(each) for key, each in value["headers"].items()}
-        body = value["body"]
-        written = (
-            body.encode()
-            if isinstance(body, str)
-            else json.dumps(body, ensure_ascii=False).encode()
-        )
-        given = stored | given
-    return Webhook(source.name, given, written)
-
-
-def _header(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not colon:
-        raise click.UsageError(f'--header takes Name:Value, not "{text}"')
-    return name.strip().lower(), value.strip()
 
 
 def _opened(source: Source, webhook: Webhook) -> Opened:
