@@ -677,6 +677,20 @@ def test_dlq_show_tells_the_story_without_the_body(parked: EmbeddedStack) -> Non
     assert run("dlq", "show", "evt_nowhere").exit_code == 1
 
 
+def test_dlq_show_says_what_each_user_path_found(parked: EmbeddedStack) -> None:
+    """A message without a user shows every path, masked; another one shows none."""
+    park(parked, "evt_missing", user="jane@example.com")
+    park(parked, "evt_refused", reason="refused", user="user_42")
+    shown = run("dlq", "show", "evt_missing")
+    (line,) = [each for each in shown.stdout.splitlines() if "client_reference_id" in each]
+    assert line.split() == ["…", "an", "e-mail", "address", "data.object.client_reference_id"]
+    assert "jane@" not in shown.output
+    tried = json.loads(run("dlq", "show", "evt_missing", "--json").stdout)["user_paths"]
+    assert tried[0]["why"] == "an e-mail address"
+    assert len(tried) == len(source("stripe").user_id)
+    assert "user_paths" not in json.loads(run("dlq", "show", "evt_refused", "--json").stdout)
+
+
 def test_dlq_preview_counts_outcomes_and_money(parked: EmbeddedStack) -> None:
     """Old reason, new outcome, and the money per currency that would be sent."""
     park(parked, "evt_1", user="user_1")

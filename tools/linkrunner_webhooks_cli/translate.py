@@ -13,16 +13,19 @@ from linkrunner_webhooks.envelope import Opened
 from linkrunner_webhooks.errors import Malformed, Reason
 from linkrunner_webhooks.model import Identity, Webhook
 from linkrunner_webhooks.translation import decide
+from linkrunner_webhooks_cli.explanation import explanation, write_explanation
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.given import header_option, webhook_of
 from linkrunner_webhooks_cli.output import say, write_json
 from linkrunner_webhooks_cli.sources import (
     config_of,
     config_option,
+    json_option,
     load_provider,
     pick_source,
     source_option,
 )
+from linkrunner_webhooks_local.switches import tests_off, type_off
 
 
 @click.command()
@@ -32,6 +35,8 @@ from linkrunner_webhooks_cli.sources import (
 @source_option
 @config_option
 @click.option("--user-id", help="The user where the webhook names none.")
+@click.option("--explain", is_flag=True, help="Say why, with every user path; ids are masked.")
+@json_option
 def translate(
     provider: str,
     file: Any,
@@ -39,6 +44,8 @@ def translate(
     source: str | None,
     config_path: Path | None,
     user_id: str | None,
+    explain: bool,
+    as_json: bool,
 ) -> None:
     """Print the Linkrunner bodies a webhook would become. Sends nothing.
 
@@ -47,13 +54,21 @@ def translate(
     \b
     Examples:
       linkrunner-webhooks translate stripe events/stripe/invoice.paid.json
-      linkrunner-webhooks translate shopify order.json --header X-Shopify-Topic:orders/paid
+      linkrunner-webhooks translate shopify order.json --header X-Shopify-Topic:orders/paid --explain
     """
     picked = pick_source(config_of(None, config_path), load_provider(provider), source)
     request = webhook_of(picked, file.read(), headers)
     opened = [_opened(picked, each) for each in picked.provider.unpack(request)]
+    if explain:
+        explained = [explanation(each, lambda _: user_id) for each in opened]
+        if as_json:
+            write_json({"webhooks": explained})
+        else:
+            for each in explained:
+                write_explanation(each)
+        return
     for identity in dict.fromkeys(each.identity for each in opened):
-        _explain(picked, identity)
+        _remark(picked, identity)
     decisions = [decide(each, lambda _: user_id) for each in opened]
     write_json([event.body() for each in decisions for event in each.events])
     missing = [each.detail for each in decisions if each.reason is Reason.MISSING_USER]
@@ -71,7 +86,7 @@ def _opened(source: Source, webhook: Webhook) -> Opened:
         return Opened(filled, source, source.provider.identify(filled))
 
 
-def _explain(source: Source, identity: Identity) -> None:
+def _remark(source: Source, identity: Identity) -> None:
     """Why nothing, or why this would not arrive, on stderr."""
     known = source.provider.types
     if identity.event_type not in known:
@@ -80,8 +95,6 @@ def _explain(source: Source, identity: Identity) -> None:
         )
         say(f'Not forwarded: no mapper for the type "{identity.event_type}"{hint}')
     elif not source.wants(identity.event_type):
-        say(f'Not forwarded: "{identity.event_type}" is off; [{source.name}.events] switches it on')
+        say(f'Not forwarded: "{identity.event_type}" is {type_off(source, identity.event_type)}')
     if identity.test and not source.test_events:
-        say(
-            f"Note: this is test traffic; receive drops it unless [{source.name}] test_events = true"
-        )
+        say(f"Note: receive drops {tests_off(source)}")
