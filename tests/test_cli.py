@@ -685,10 +685,10 @@ def test_dlq_show_says_what_each_user_path_found(parked: EmbeddedStack) -> None:
     (line,) = [each for each in shown.stdout.splitlines() if "client_reference_id" in each]
     assert line.split() == ["…", "an", "e-mail", "address", "data.object.client_reference_id"]
     assert "jane@" not in shown.output
-    tried = json.loads(run("dlq", "show", "evt_missing", "--json").stdout)["user_paths"]
-    assert tried[0]["why"] == "an e-mail address"
-    assert len(tried) == len(source("stripe").user_id)
-    assert "user_paths" not in json.loads(run("dlq", "show", "evt_refused", "--json").stdout)
+    told = json.loads(run("dlq", "show", "evt_missing", "--json").stdout)["user"]
+    assert told["user_paths"][0]["why"] == "an e-mail address"
+    assert len(told["user_paths"]) == len(source("stripe").user_id)
+    assert "user" not in json.loads(run("dlq", "show", "evt_refused", "--json").stdout)
 
 
 def test_dlq_preview_counts_outcomes_and_money(parked: EmbeddedStack) -> None:
@@ -762,6 +762,21 @@ def test_dlq_discard_asks_and_keeps_a_copy(parked: EmbeddedStack, tmp_path: Path
     assert "jane@example.com" in copy["message"]
     assert copies.stat().st_mode & 0o077 == 0
     assert depth(parked, "DeadLetterQueueUrl") == 0
+
+
+def test_a_deployed_stack_is_found_in_the_shells_region(
+    parked: EmbeddedStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AWS_REGION is enough, and a local stack that runs is not asked for anything."""
+    park(parked, "evt_a")
+    for name, value in (parked.aws.environment | {"AWS_DEFAULT_REGION": ""}).items():
+        monkeypatch.setenv(name, value)
+    result = run("dlq", "list", "--stack", "linkrunner-webhooks-local", "--json")
+    assert [each["event_id"] for each in json.loads(result.stdout)] == ["evt_a"]
+    assert result.stderr == ""
+    monkeypatch.setenv("AWS_REGION", "")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    assert "set AWS_REGION" in run("dlq", "list", "--stack", "x").stderr
 
 
 def test_dlq_without_a_stack_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,7 @@ from linkrunner_webhooks_local import state, template
 from linkrunner_webhooks_local.cloudformation import STACK_NAME, EmbeddedStack, create
 from linkrunner_webhooks_local.console import Console
 from linkrunner_webhooks_local.embedded_aws import Aws, embedded_aws
+from linkrunner_webhooks_local.embedded_linkrunner import EmbeddedLinkrunner
 from linkrunner_webhooks_local.gateway import gateway
 from linkrunner_webhooks_local.loopback import Request, listen, serving, url_of
 from linkrunner_webhooks_local.poller import Deliver, Poller
@@ -699,7 +700,7 @@ def stop(process: subprocess.Popen[str]) -> str:
     return output
 
 
-def post_checkout(url: str) -> Any:
+def post_checkout(url: str, *, livemode: bool = True) -> Any:
     """The answer to a signed checkout session of user_42."""
     sample = {
         "id": "cs_1",
@@ -714,7 +715,7 @@ def post_checkout(url: str) -> Any:
     }
     now = int(time.time())
     event: dict[str, Any] = {"id": "evt_1", "object": "event", "type": "checkout.session.completed"}
-    event |= {"created": now, "livemode": True, "data": {"object": sample}}
+    event |= {"created": now, "livemode": livemode, "data": {"object": sample}}
     body = json.dumps(event).encode()
     secret = b"development_secret_stripe"
     signature = hmac.new(secret, f"{now}.".encode() + body, hashlib.sha256).hexdigest()
@@ -750,6 +751,22 @@ def test_a_stop_signal_ends_it_cleanly(tmp_path: Path) -> None:
     assert f"{local.url}/webhooks/" in output
     assert not is_open(local.aws)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_real_linkrunner_gets_no_test_traffic(tmp_path: Path) -> None:
+    """With LINKRUNNER_BASE_URL sales are sent there and shown, and test-mode webhooks are dropped."""
+    with EmbeddedLinkrunner(key="theirs") as linkrunner:
+        there = {"LINKRUNNER_BASE_URL": linkrunner.url, "LINKRUNNER_SERVER_KEY": "theirs"}
+        with make_run(tmp_path, **there) as process:
+            local = ready(tmp_path)
+            assert post_checkout(local.url, livemode=False)["status"] == "ignored"
+            assert post_checkout(local.url)["status"] == "queued"
+            eventually(lambda: linkrunner.events)
+            output = stop(process)
+    assert "test mode   webhooks are dropped" in output
+    assert "(test)  test traffic: set test_events = true in [stripe]" in output
+    [line] = [line for line in output.splitlines() if "->" in line]
+    assert words(line)[3:] == words("-> purchase_completed 25.99 USD user_42 captured")
 
 
 def second_terminal(folder: Path, command: str) -> subprocess.CompletedProcess[str]:

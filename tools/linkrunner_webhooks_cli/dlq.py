@@ -18,7 +18,7 @@ from linkrunner_webhooks.capture import Pace
 from linkrunner_webhooks.dead_letters import Letter, foresee
 from linkrunner_webhooks.errors import Reason
 from linkrunner_webhooks.translation import Decision
-from linkrunner_webhooks_cli.explanation import write_user_paths
+from linkrunner_webhooks_cli.explanation import user_of_message, write_user
 from linkrunner_webhooks_cli.failures import Commands, Failure
 from linkrunner_webhooks_cli.output import (
     ago,
@@ -32,7 +32,6 @@ from linkrunner_webhooks_cli.output import (
 from linkrunner_webhooks_cli.selection import Selection, filtered
 from linkrunner_webhooks_cli.sources import config_of, config_option
 from linkrunner_webhooks_cli.stacks import find, stack_option
-from linkrunner_webhooks_cli.user_paths import user_paths_of_message
 
 # The next step of a person, for each reason.
 ADVICE: Final[Mapping[str, str]] = {
@@ -133,8 +132,7 @@ def show(
     forecast = foresee(letter, config, found.user_of)
     story = _told(letter) | {"advice": ADVICE.get(letter.reason, ""), "now": _foretold(forecast)}
     if letter.reason == Reason.MISSING_USER:
-        tried = user_paths_of_message(letter.text, config)
-        story["user_paths"] = [each._asdict() for each in tried]
+        story["user"] = user_of_message(letter.text, config)
     if body:
         story["message"] = letter.text
     if as_json:
@@ -153,14 +151,15 @@ def _foretold(forecast: Decision) -> dict[str, Any]:
 
 
 def _write_story(story: dict[str, Any]) -> None:
-    now, tried = story.pop("now"), story.pop("user_paths", [])
+    now, user = story.pop("now"), story.pop("user", None)
     for key, value in story.items():
         if value not in ("", 0):
             write_text(f"{key.replace('_', ' '):<14}{value}")
     write_text(f"{'now':<14}{now['outcome']}{_because(now)}")
     for event in now["events"]:
         write_text(json.dumps(event, indent=2, ensure_ascii=False))
-    write_user_paths(tried)
+    if user:
+        write_user(user)
 
 
 def _because(now: dict[str, Any]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from linkrunner_webhooks.envelope import Opened
+from linkrunner_webhooks.config import Config
+from linkrunner_webhooks.envelope import Opened, open_message
 from linkrunner_webhooks.errors import Parked, Reason
 from linkrunner_webhooks.model import CommerceEvent, Outcome
 from linkrunner_webhooks.translation import Decision, UserOf, decide, keys, parked
@@ -37,9 +38,25 @@ def explanation(opened: Opened, user_of: UserOf) -> dict[str, Any]:
         "detail": decision.detail,
         "to_change": changes,
         "events": [_told(event, opened) for event in events],
-        "user_paths": [each._asdict() for each in user_paths(source, webhook.payload)],
-        "candidates": [each._asdict() for each in candidates(source, webhook.payload)],
+        **user(opened),
     }
+
+
+def user(opened: Opened) -> dict[str, Any]:
+    """What each user path found, and where else an id may be."""
+    source, payload = opened.source, opened.webhook.payload
+    return {
+        "user_paths": [each._asdict() for each in user_paths(source, payload)],
+        "candidates": [each._asdict() for each in candidates(source, payload)],
+    }
+
+
+def user_of_message(text: str, config: Config) -> dict[str, Any]:
+    """The same for a message of a queue; empty when it cannot be read."""
+    try:
+        return user(open_message(text, config))
+    except Parked:
+        return {}
 
 
 def _told(event: CommerceEvent, opened: Opened) -> dict[str, Any]:
@@ -67,16 +84,15 @@ def write_explanation(told: dict[str, Any]) -> None:
         for key in event["keys"]:
             write_text(f"  key {key}")
     write_text("")
-    write_user_paths(told["user_paths"])
+    write_user(told)
+
+
+def write_user(told: dict[str, Any]) -> None:
+    """For people, on stdout: the paths in the order in which they are tried, then the other places."""
+    paths = [(each["value"], each["why"], each["path"]) for each in told["user_paths"]]
+    write_table(("value", "", "user id path"), paths)
     if told["candidates"]:
         write_text("\nMay be an id, too; if one is what your app passes to signup, add its path:")
         write_table(
             ("value", "path"), [(each["value"], each["path"]) for each in told["candidates"]]
         )
-
-
-def write_user_paths(tried: list[dict[str, str]]) -> None:
-    """For people, on stdout, in the order in which they are tried."""
-    if tried:
-        rows = [(each["value"], each["why"], each["path"]) for each in tried]
-        write_table(("value", "", "user id path"), rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -55,8 +56,9 @@ def find(name: str | None) -> Stack:
     """The named stack in the account of the current AWS credentials, or the local one."""
     if name is None:
         return _local()
-    session = boto3.Session()
-    if session.region_name is None:
+    # Functions are given AWS_REGION and so are many shells; the SDK reads another name.
+    session = boto3.Session(region_name=os.environ.get("AWS_REGION") or None)
+    if not session.region_name:
         raise Failure("no AWS region; set AWS_REGION or a profile with one")
     described = _described(name, session.client)
     base_url = _pairs(described, "Parameter").get("LinkrunnerBaseUrl", "")

@@ -9,9 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from linkrunner_webhooks.config import Config, Source
-from linkrunner_webhooks.envelope import open_message
-from linkrunner_webhooks.errors import Parked
+from linkrunner_webhooks.config import Source
 from linkrunner_webhooks.users import find_user, is_contact, search, usable
 
 # Where merchants put what is theirs: below such a key, or under such a key.
@@ -70,15 +68,6 @@ def user_paths(source: Source, payload: object) -> list[Tried]:
         tried.append(Tried(path, masked(search(path, payload)), why))
         taken = taken or is_usable
     return tried
-
-
-def user_paths_of_message(text: str, config: Config) -> list[Tried]:
-    """The same for a message of a queue; nothing when it cannot be read."""
-    try:
-        opened = open_message(text, config)
-    except Parked:
-        return []
-    return user_paths(opened.source, opened.webhook.payload)
 
 
 def candidates(source: Source, payload: object) -> list[Candidate]:
