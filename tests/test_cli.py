@@ -468,12 +468,13 @@ def test_send_reaches_a_deployed_stack(
     taker, url = endpoint
     monkeypatch.setattr(state, "read", lambda: local_stack("http://127.0.0.1:9"))
     outputs = {**stack.outputs, "WebhookUrl": f"{url}/webhooks/"}
-    found = Stack("shop", outputs, "", stack.aws.client)
+    found = Stack("shop", outputs, "https://api.linkrunner.io", stack.aws.client)
     monkeypatch.setattr(targets, "find", lambda _: found)
     put(stack, "WebhookSecretsArn", '{"stripe": ["whsec_new", "whsec_old"]}')
     result = run("send", "stripe", "invoice.paid", "--stack", "shop")
     assert result.exit_code == 0, result.output
     assert "running stack" not in result.stderr
+    assert f"sending to {url}/webhooks/stripe, whose events reach https://api" in result.stderr
     (request,) = taker.requests
     verifies(request, "whsec_new", source("stripe"))
     put(stack, "WebhookSecretsArn", "{}")

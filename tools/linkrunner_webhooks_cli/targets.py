@@ -14,6 +14,7 @@ from linkrunner_webhooks.config import Source
 from linkrunner_webhooks.model import Webhook
 from linkrunner_webhooks.secrets import Secret, SigningSecrets
 from linkrunner_webhooks_cli.failures import Failure
+from linkrunner_webhooks_cli.output import say
 from linkrunner_webhooks_cli.running import running
 from linkrunner_webhooks_cli.stacks import find
 from linkrunner_webhooks_local import state
@@ -118,6 +119,7 @@ def advice(target: Target, answer: Answer) -> str:
 def _deployed(source: Source, stack: str, secret: str | None) -> Target:
     found = find(stack)
     url = _url(found.output("WebhookUrl"), source)
+    say(f"sending to {url}, whose events reach {found.linkrunner_url}")
     if secret is not None or os.environ.get("WEBHOOK_SECRETS"):
         return Target(source.name, url, *_given(source, secret))
     stored = Secret(found.client("secretsmanager"), found.output("WebhookSecretsArn"))
