@@ -67,9 +67,11 @@ check: setup ## Lint, types, import contracts, template validation, budgets of s
 	$(BIN)/linkrunner-webhooks check
 	$(BIN)/python -m benchmarks.budgets
 
-build: setup ## Build the deployable package into .aws-sam/build
-	@$(BIN)/linkrunner-webhooks check
-	@UV="$(abspath $(UV))" $(SAM) build --template template.yaml
+# Both get one absolute path, so that what is packaged is what was checked: SAM builds in a folder of its own.
+build: setup ## Build the deployable package into .aws-sam/build (WEBHOOKS_TOML=...)
+	@file="$${WEBHOOKS_TOML:-src/webhooks.toml}"; [[ "$$file" == /* ]] || file="$(CURDIR)/$$file"; \
+	$(BIN)/linkrunner-webhooks check --config "$$file" && \
+	WEBHOOKS_TOML="$$file" UV="$(abspath $(UV))" $(SAM) build --template template.yaml
 
 docs: .venv/.ready ## Rewrite the generated parts of README.md and docs/
 	@$(BIN)/python -m linkrunner_webhooks_cli.reference

@@ -4,6 +4,8 @@
 set -euo pipefail
 
 package=$1
+# `make build` names the file that it checked.
+webhooks_toml=${WEBHOOKS_TOML:-webhooks.toml}
 services="dynamodb secretsmanager sqs"
 # An interpreter is looked for, never fetched.
 export UV_PYTHON_DOWNLOADS=never
@@ -12,7 +14,7 @@ export UV_PYTHON_DOWNLOADS=never
 # package does no harm.
 needs_certificates() {
     local module used
-    used=$(grep -vE '^[[:space:]]*#' webhooks.toml || true)
+    used=$(grep -vE '^[[:space:]]*#' "$webhooks_toml" || true)
     while read -r module; do
         if grep -qw "$(basename "$module" .py)" <<<"$used"; then
             return 0
@@ -85,8 +87,13 @@ compile() {
     find "$package" -name '*.py' -not -path "$package/linkrunner_webhooks/*" -delete
 }
 
+if [[ ! -f $webhooks_toml ]]; then
+    echo "WEBHOOKS_TOML names no file: $webhooks_toml" >&2
+    exit 1
+fi
 install_dependencies
-cp -R linkrunner_webhooks webhooks.toml "$package"
+cp -R linkrunner_webhooks "$package"
+cp "$webhooks_toml" "$package/webhooks.toml"
 drop_unused
 compile
 # Lambda reads the files as another user; a strict umask here must not lock it out.

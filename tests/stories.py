@@ -1,23 +1,13 @@
-"""Stories: a purchase told by golden cases, and a pipeline of receive and deliver that is told it.
-
-tests/providers/<provider>/stories.json holds a list of
-    {"story": "...", "cases": [...], "money": {"payment": ["25.99 EUR"]}, "besides": ["subscription_started"]}
-where `cases` are golden cases of that provider (or differences from one, as `cases` reads them), `money` is
-what has moved by its flow, and `besides` names the events without money when everything is switched on.
-`"customer_ids": true` says that the operator lists the provider's own customer ids as user ids.
-"""
+"""Stories, which linkrunner_webhooks_cli reads, and a pipeline of receive and deliver that is told them."""
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
-from tests import cases
 from tests.samples import NOW, Desk, Sample, Secrets, live_secret
 from tests.simulation.table import FakeTable
 
@@ -29,10 +19,9 @@ from linkrunner_webhooks.model import Kind
 from linkrunner_webhooks.once import Claims
 from linkrunner_webhooks.provider import Provider
 from linkrunner_webhooks.queues import Message
-
-ROOT = Path(__file__).parent / "providers"
-
-Story = Mapping[str, Any]
+from linkrunner_webhooks_cli import stories as reader
+from linkrunner_webhooks_cli.samples import Sample as Unsigned
+from linkrunner_webhooks_cli.stories import read
 
 
 def stories() -> Iterator[tuple[str, str]]:
@@ -40,12 +29,6 @@ def stories() -> Iterator[tuple[str, str]]:
     for name in providers.names():
         for story in read(name):
             yield name, story["story"]
-
-
-def read(name: str) -> list[Story]:
-    """The stories of a provider."""
-    path = ROOT / name / "stories.json"
-    return list(json.loads(path.read_text("utf-8"))) if path.is_file() else []
 
 
 def users(provider: Provider, story: Story) -> dict[str, Any]:
@@ -56,7 +39,12 @@ def users(provider: Provider, story: Story) -> dict[str, Any]:
 
 def told(name: str, entry: str | Mapping[str, Any]) -> Sample:
     """One report of a story, unsigned."""
-    return cases.expanded(name, {"like": entry} if isinstance(entry, str) else entry)
+    return sample_of(name, reader.told(name, entry))
+
+
+def sample_of(name: str, webhook: Unsigned) -> Sample:
+    """The same webhook, for tests."""
+    return Sample(providers.load(name), webhook.headers, webhook.body)
 
 
 @dataclass

@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from tests import cases, samples
-from tests.cases import BadCase
+from tests import samples
+
+from linkrunner_webhooks_cli import cases
+from linkrunner_webhooks_cli.cases import BadCase
+from linkrunner_webhooks_cli.samples import Sample
 
 ORDER = samples.load("polar", "order.paid")
 
 
-def polar(entry: Mapping[str, Any]) -> samples.Sample:
+def polar(entry: Mapping[str, Any]) -> Sample:
     """A webhook that is like Polar's paid order."""
     return cases.expanded("polar", {"like": "order.paid"} | dict(entry))
 

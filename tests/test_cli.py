@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,12 @@ from linkrunner_webhooks.envelope import Envelope
 from linkrunner_webhooks.model import Webhook
 from linkrunner_webhooks.queues import typed
 from linkrunner_webhooks.signatures.scheme import verify
-from linkrunner_webhooks_cli import samples
+from linkrunner_webhooks_cli import samples, targets
 from linkrunner_webhooks_cli.dlq import ADVICE
 from linkrunner_webhooks_cli.main import main
 from linkrunner_webhooks_cli.samples import Setting
 from linkrunner_webhooks_cli.sources import pick_source
+from linkrunner_webhooks_cli.stacks import Stack
 from linkrunner_webhooks_local import state
 from linkrunner_webhooks_local.cloudformation import EmbeddedStack
 from linkrunner_webhooks_local.development import LINKRUNNER_KEY, development_secret
@@ -32,6 +34,14 @@ from linkrunner_webhooks_local.loopback import Request, Response, listen, servin
 from linkrunner_webhooks_local.state import LocalStack
 
 EVERY_SAMPLE = [(name, each) for name in providers.names() for each in providers.load(name).types]
+
+
+@pytest.fixture(autouse=True)
+def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No local stack and no settings of the shell, unless a test says so."""
+    monkeypatch.setattr(state, "read", lambda: None)
+    for name in ("PORT", "WEBHOOKS_TOML", "WEBHOOK_SECRETS"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def run(*arguments: str, **options: Any) -> Result:
@@ -289,10 +299,11 @@ class Endpoint:
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.status = 200
+        self.body = b'{"status": "queued"}'
 
     def answer(self, request: Request) -> Response:
         self.requests.append(request)
-        return Response(self.status, b'{"status": "queued"}')
+        return Response(self.status, self.body)
 
 
 @pytest.fixture
@@ -311,9 +322,8 @@ def test_send_signs_with_the_development_secret(endpoint: tuple[Endpoint, str]) 
     assert result.exit_code == 0, result.output
     (request,) = taker.requests
     assert request.path == "/webhooks/stripe"
-    webhook = Webhook("stripe", dict(request.headers), request.body)
     of = source("stripe")
-    verify(of.signature, webhook, [development_secret(of)], _signed_at(webhook))
+    verifies(request, development_secret(of), of)
     assert json.loads(request.body)["data"]["object"]["client_reference_id"] == "u1"
 
 
@@ -321,14 +331,242 @@ def _signed_at(webhook: Webhook) -> float:
     return float(webhook.headers["stripe-signature"].split(",")[0].removeprefix("t="))
 
 
-def test_send_fails_when_it_is_not_accepted(endpoint: tuple[Endpoint, str]) -> None:
-    """A refusal is exit code 1; nobody listening is, too, with a hint."""
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (401, b'{"error": "bad_signature"}', "it was made with --secret"),
+        (
+            404,
+            b'{"error": "unknown_source"}',
+            "no table [stripe] in its webhooks.toml, or no secret",
+        ),
+        (404, b"<html>", "--to takes what stands before /webhooks/"),
+        (400, b"{}", "the body is not a webhook of this provider"),
+        (503, b"{}", "see the receiver's log"),
+    ],
+)
+def test_send_says_what_to_do_about_a_refusal(
+    endpoint: tuple[Endpoint, str], status: int, body: bytes, expected: str
+) -> None:
+    """A refusal is exit code 1, with the status and one line of what to do next; the secret is not shown."""
     taker, url = endpoint
-    taker.status = 401
-    assert run("send", "stripe", "invoice.paid", "--to", url).exit_code == 1
-    nobody = run("send", "stripe", "invoice.paid", "--to", "http://127.0.0.1:9")
-    assert nobody.exit_code == 1
-    assert "is `make run` running?" in nobody.stderr
+    taker.status, taker.body = status, body
+    result = run("send", "stripe", "invoice.paid", "--to", url, "--secret", "whsec_mine")
+    assert result.exit_code == 1
+    assert f"invoice.paid -> {status}" in result.stderr
+    assert expected in result.stderr
+    assert "whsec_mine" not in result.output
+
+
+def test_send_says_that_nobody_answers() -> None:
+    """Nobody listening is exit code 1, with how to start a receiver or name another."""
+    result = run("send", "stripe", "invoice.paid", "--to", "http://127.0.0.1:9")
+    assert result.exit_code == 1
+    assert "is `make run` running?" in result.stderr
+    assert "--stack NAME" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--body", "-", "--amount", "0"),
+        ("--story", "1", "--set", "a=1"),
+        ("--story", "1", "--body", "-"),
+        ("invoice.paid", "--story", "1"),
+        ("invoice.paid", "--to", "http://x", "--stack", "y"),
+    ],
+)
+def test_send_refuses_what_it_cannot_do_together(arguments: tuple[str, ...]) -> None:
+    """Options that contradict each other are wrong usage, and nothing is sent."""
+    assert run("send", "stripe", *arguments, input="{}").exit_code == 2
+
+
+def verifies(request: Request, secret: str, source: Source) -> None:
+    """Raises BadSignature unless the request was signed with this secret just now."""
+    webhook = Webhook(source.name, dict(request.headers), request.body)
+    verify(source.signature, webhook, [secret], _signed_at(webhook))
+
+
+def test_send_takes_a_raw_body(endpoint: tuple[Endpoint, str]) -> None:
+    """A body of one's own arrives byte for byte, signed."""
+    taker, url = endpoint
+    body = '{"id": "evt_1",  "type": "invoice.paid", "data": {}}'
+    result = run("send", "stripe", "--body", "-", "--to", url, "--secret", "whsec_1", input=body)
+    assert result.exit_code == 0, result.output
+    (request,) = taker.requests
+    assert request.body == body.encode()
+    verifies(request, "whsec_1", source("stripe"))
+
+
+def test_send_gives_a_body_the_headers_it_needs(endpoint: tuple[Endpoint, str]) -> None:
+    """Headers come from the sample of TYPE, the file and --header, the last one first."""
+    taker, url = endpoint
+    stored = json.dumps({"headers": {"X-Shopify-Test": "file", "Host": "old"}, "body": {"id": 7}})
+    options = ("--header", "X-Shopify-Shop-Domain:mine", "--to", url)
+    result = run("send", "shopify", "orders/paid", "--body", "-", *options, input=stored)
+    assert result.exit_code == 0, result.output
+    (request,) = taker.requests
+    assert json.loads(request.body) == {"id": 7}
+    found = [request.header(f"x-shopify-{name}") for name in ("topic", "test", "shop-domain")]
+    assert found == ["orders/paid", "file", "mine"]
+    assert request.header("host") == url.removeprefix("http://")
+
+
+def sent_types(taker: Endpoint) -> list[str]:
+    """The types of what arrived, in order."""
+    return [json.loads(request.body)["type"] for request in taker.requests]
+
+
+def test_send_tells_a_story(endpoint: tuple[Endpoint, str]) -> None:
+    """All its webhooks, in order, about one new purchase, and with --json each with its answer."""
+    taker, url = endpoint
+    results = [
+        run("send", "stripe", "--story", "disputed", "--user-id", "u1", "--to", url, "--json")
+        for _ in range(2)
+    ]
+    answers = json.loads(results[0].stdout)
+    types = [
+        "checkout.session.completed",
+        "charge.succeeded",
+        "charge.dispute.created",
+        "charge.dispute.closed",
+    ]
+    assert [each["type"] for each in answers] == types
+    assert {each["status"] for each in answers} == {200}
+    assert sent_types(taker) == types * 2
+    objects = [json.loads(request.body)["data"]["object"] for request in taker.requests]
+    intents = [each["payment_intent"] for each in objects]
+    assert len(set(intents[:4])) == len(set(intents[4:])) == 1
+    assert intents[0] != intents[4]
+    assert objects[0]["client_reference_id"] == "u1"
+
+
+def test_send_shuffles_and_repeats(endpoint: tuple[Endpoint, str]) -> None:
+    """--twice sends the same bytes again, and --shuffled changes nothing but the order."""
+    taker, url = endpoint
+    run("send", "stripe", "--story", "2", "--twice", "--shuffled", "--to", url)
+    bodies = [request.body for request in taker.requests]
+    assert len(bodies) == 10
+    assert {bodies.count(each) for each in bodies} == {2}
+
+
+def test_send_lists_stories() -> None:
+    """--story without a name lists them, and so does a name that fits none or several."""
+    listed = run("send", "stripe", "--story")
+    assert listed.exit_code == 0
+    assert "6  a trial that is converted" in listed.stdout
+    for name in ("nonsense", "payment", "99"):
+        result = run("send", "stripe", "--story", name)
+        assert result.exit_code == 1
+        assert "6  a trial that is converted" in result.stderr
+
+
+def test_send_reaches_a_deployed_stack(
+    endpoint: tuple[Endpoint, str], stack: EmbeddedStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--stack takes the URL and the secret from the stack, and nothing from a local one that runs."""
+    taker, url = endpoint
+    monkeypatch.setattr(state, "read", lambda: local_stack("http://127.0.0.1:9"))
+    outputs = {**stack.outputs, "WebhookUrl": f"{url}/webhooks/"}
+    found = Stack("shop", outputs, "https://api.linkrunner.io", stack.aws.client)
+    monkeypatch.setattr(targets, "find", lambda _: found)
+    put(stack, "WebhookSecretsArn", '{"stripe": ["whsec_new", "whsec_old"]}')
+    result = run("send", "stripe", "invoice.paid", "--stack", "shop")
+    assert result.exit_code == 0, result.output
+    assert "running stack" not in result.stderr
+    assert f"sending to {url}/webhooks/stripe, whose events reach https://api" in result.stderr
+    (request,) = taker.requests
+    verifies(request, "whsec_new", source("stripe"))
+    put(stack, "WebhookSecretsArn", "{}")
+    assert "put one there" in run("send", "stripe", "invoice.paid", "--stack", "shop").stderr
+
+
+# ------------------------------------------------------------------------------- the running stack
+
+
+def local_stack(url: str, **changes: Any) -> LocalStack:
+    """A local stack that runs, as it is published."""
+    settings = {"endpoint_url": "u", "region": "r", "stack_name": "s", "linkrunner_url": "l"}
+    return LocalStack(url=url, pid=0, **{**settings, **changes})
+
+
+@pytest.fixture
+def told(
+    endpoint: tuple[Endpoint, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Endpoint, LocalStack]:
+    """A running stack that was given a file with another source, and a secret for it."""
+    path = tmp_path / "webhooks.toml"
+    path.write_text('[shop_eu]\nprovider = "stripe"\n')
+    taker, url = endpoint
+    local = local_stack(url, webhooks_toml=str(path), secrets={"shop_eu": ["whsec_eu"]})
+    monkeypatch.setattr(state, "read", lambda: local)
+    return taker, local
+
+
+def test_send_knows_what_the_running_stack_was_told(told: tuple[Endpoint, LocalStack]) -> None:
+    """Its URL, its webhooks.toml and its secrets are used, and stderr says so once."""
+    taker, local = told
+    result = run("send", "stripe", "invoice.paid")
+    assert result.exit_code == 0, result.output
+    said = f"using the running stack at {local.url}, {local.webhooks_toml}\n"
+    assert result.stderr.count(said) == 1
+    (request,) = taker.requests
+    assert request.path == "/webhooks/shop_eu"
+    verifies(request, "whsec_eu", source("stripe"))
+    assert "whsec_eu" not in result.output
+
+
+def test_options_and_environment_win_over_the_running_stack(
+    told: tuple[Endpoint, LocalStack], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """WEBHOOKS_TOML, WEBHOOK_SECRETS and PORT say what they said without a stack; so do the options."""
+    taker, local = told
+    monkeypatch.setenv("WEBHOOKS_TOML", str(config.DEFAULT_PATH))
+    monkeypatch.setenv("WEBHOOK_SECRETS", '{"stripe": "whsec_env"}')
+    result = run(
+        "send", "stripe", "invoice.paid", "--to", local.url.replace("127.0.0.1", "localhost")
+    )
+    assert f"using the running stack at {local.url}\n" in result.stderr
+    verifies(taker.requests[0], "whsec_env", source("stripe"))
+    assert taker.requests[0].path == "/webhooks/stripe"
+    run("send", "stripe", "invoice.paid", "--secret", "whsec_option")
+    verifies(taker.requests[1], "whsec_option", source("stripe"))
+    monkeypatch.setenv("PORT", "9")
+    result = run("send", "stripe", "invoice.paid")
+    assert "nothing answers at http://127.0.0.1:9/webhooks/stripe" in result.stderr
+    assert "running stack" not in result.stderr
+
+
+def test_send_to_another_receiver_uses_nothing_of_the_running_stack(
+    told: tuple[Endpoint, LocalStack],
+) -> None:
+    """--to elsewhere means the packaged webhooks.toml and the development secret."""
+    result = run("send", "stripe", "invoice.paid", "--to", "http://127.0.0.1:9")
+    assert "http://127.0.0.1:9/webhooks/stripe" in result.stderr
+    assert "running stack" not in result.stderr
+
+
+def test_send_says_that_the_running_stack_has_no_secret(
+    told: tuple[Endpoint, LocalStack], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source that the stack would answer 404 is not tried, and the message says how to start it again."""
+    _, local = told
+    monkeypatch.setattr(state, "read", lambda: replace(local, secrets={}))
+    assert (
+        "start it again with one in WEBHOOK_SECRETS" in run("send", "stripe", "invoice.paid").stderr
+    )
+
+
+def test_translate_uses_the_running_stacks_configuration(told: tuple[Endpoint, LocalStack]) -> None:
+    """A body is translated as the stack would, which is said on stderr."""
+    result = run("translate", "stripe", "-", input=body_of("stripe", "invoice.paid"))
+    assert json.loads(result.stdout)[0]["event_data"]["source"] == "shop_eu"
+    assert "using the running stack at" in result.stderr
+
+
+def test_check_does_not_use_the_running_stack(told: tuple[Endpoint, LocalStack]) -> None:
+    """`make build` checks what it packages, whatever runs."""
+    assert "shop_eu" not in run("check").stdout
 
 
 # ------------------------------------------------------------------------------- dlq
@@ -440,6 +678,20 @@ def test_dlq_show_tells_the_story_without_the_body(parked: EmbeddedStack) -> Non
     assert run("dlq", "show", "evt_nowhere").exit_code == 1
 
 
+def test_dlq_show_says_what_each_user_path_found(parked: EmbeddedStack) -> None:
+    """A message without a user shows every path, masked; another one shows none."""
+    park(parked, "evt_missing", user="jane@example.com")
+    park(parked, "evt_refused", reason="refused", user="user_42")
+    shown = run("dlq", "show", "evt_missing")
+    (line,) = [each for each in shown.stdout.splitlines() if "client_reference_id" in each]
+    assert line.split() == ["…", "an", "e-mail", "address", "data.object.client_reference_id"]
+    assert "jane@" not in shown.output
+    told = json.loads(run("dlq", "show", "evt_missing", "--json").stdout)["user"]
+    assert told["user_paths"][0]["why"] == "an e-mail address"
+    assert len(told["user_paths"]) == len(source("stripe").user_id)
+    assert "user" not in json.loads(run("dlq", "show", "evt_refused", "--json").stdout)
+
+
 def test_dlq_preview_counts_outcomes_and_money(parked: EmbeddedStack) -> None:
     """Old reason, new outcome, and the money per currency that would be sent."""
     park(parked, "evt_1", user="user_1")
@@ -511,6 +763,21 @@ def test_dlq_discard_asks_and_keeps_a_copy(parked: EmbeddedStack, tmp_path: Path
     assert "jane@example.com" in copy["message"]
     assert copies.stat().st_mode & 0o077 == 0
     assert depth(parked, "DeadLetterQueueUrl") == 0
+
+
+def test_a_deployed_stack_is_found_in_the_shells_region(
+    parked: EmbeddedStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AWS_REGION is enough, and a local stack that runs is not asked for anything."""
+    park(parked, "evt_a")
+    for name, value in (parked.aws.environment | {"AWS_DEFAULT_REGION": ""}).items():
+        monkeypatch.setenv(name, value)
+    result = run("dlq", "list", "--stack", "linkrunner-webhooks-local", "--json")
+    assert [each["event_id"] for each in json.loads(result.stdout)] == ["evt_a"]
+    assert result.stderr == ""
+    monkeypatch.setenv("AWS_REGION", "")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    assert "set AWS_REGION" in run("dlq", "list", "--stack", "x").stderr
 
 
 def test_dlq_without_a_stack_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:

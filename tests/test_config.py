@@ -74,6 +74,19 @@ def test_an_empty_table_uses_the_defaults() -> None:
     assert found.user_id == found.provider.user_id
 
 
+@pytest.mark.parametrize(
+    ("table", "default", "expected"),
+    [({}, False, False), ({}, True, True), ({"test_events": False}, True, False)],
+)
+def test_a_table_decides_on_test_events(
+    table: dict[str, object], default: bool, expected: bool
+) -> None:
+    """The default is the caller's, and what a table says is followed."""
+    found = Config({"stripe": table}, test_events=default).source("stripe")
+    assert found is not None
+    assert found.test_events is expected
+
+
 DEFAULT_ON = {
     "stripe": {
         "checkout.session.completed",

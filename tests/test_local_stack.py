@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,14 +22,18 @@ from typing import Any
 import pytest
 from tests.embedded import embedded_stack, empty, eventually
 
+from linkrunner_webhooks.config import Config
+from linkrunner_webhooks.errors import Reason, Unavailable
+from linkrunner_webhooks.event_body import LinkrunnerEvent
 from linkrunner_webhooks.model import Outcome
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks_local import state, template
 from linkrunner_webhooks_local.cloudformation import STACK_NAME, EmbeddedStack, create
 from linkrunner_webhooks_local.console import Console
 from linkrunner_webhooks_local.embedded_aws import Aws, embedded_aws
-from linkrunner_webhooks_local.embedded_linkrunner import Arrival
-from linkrunner_webhooks_local.loopback import listen
+from linkrunner_webhooks_local.embedded_linkrunner import EmbeddedLinkrunner
+from linkrunner_webhooks_local.gateway import gateway
+from linkrunner_webhooks_local.loopback import Request, listen, serving, url_of
 from linkrunner_webhooks_local.poller import Deliver, Poller
 from linkrunner_webhooks_local.project import ROOT, TEMPLATE, LocalError
 from linkrunner_webhooks_local.sandboxes import Sandboxes
@@ -371,27 +375,50 @@ def test_a_wrong_setting_is_named(name: str, value: str) -> None:
     assert "whsec" not in str(caught.value).replace("whsec_...", "")
 
 
-LOCAL = LocalStack("http://127.0.0.1:1", "us-east-1", STACK_NAME, "u", "l", os.getpid())
+@pytest.fixture(scope="module")
+def local() -> Iterator[LocalStack]:
+    """A stack as it is published, and a gateway that answers for it."""
+    listener = listen()
+    with serving(listener, gateway(lambda _: {"statusCode": 200}, lambda _: None)):
+        yield LocalStack(
+            endpoint_url="http://127.0.0.1:1",
+            region="us-east-1",
+            stack_name=STACK_NAME,
+            url=url_of(listener),
+            linkrunner_url="l",
+            pid=os.getpid(),
+            webhooks_toml="/elsewhere/webhooks.toml",
+            secrets={"stripe": ["whsec_1"]},
+        )
 
 
-def test_state_is_there_while_the_stack_runs(tmp_path: Path) -> None:
-    """Other commands find the running stack, and none after its end."""
+def test_state_is_there_while_the_stack_runs(tmp_path: Path, local: LocalStack) -> None:
+    """Other commands find the running stack and what it was told, and none after its end."""
     path = tmp_path / "deep" / "stack.json"
     assert state.read(path) is None
-    with state.published(LOCAL, path):
-        assert state.read(path) == LOCAL
-        assert LOCAL.aws == Aws("http://127.0.0.1:1")
+    with state.published(local, path):
+        assert state.read(path) == local
+        assert local.aws == Aws("http://127.0.0.1:1")
     assert not path.exists()
 
 
-def test_state_of_an_earlier_stack_comes_back(tmp_path: Path) -> None:
+def test_state_is_its_owners_alone(tmp_path: Path, local: LocalStack) -> None:
+    """The file with the signing secrets can be read by nobody else, and no line of account shows them."""
+    path = tmp_path / "stack.json"
+    path.with_suffix(f".{local.pid}").touch(0o666)
+    with state.published(local, path):
+        assert path.stat().st_mode & 0o777 == 0o600
+    assert "whsec_1" not in repr(local)
+
+
+def test_state_of_an_earlier_stack_comes_back(tmp_path: Path, local: LocalStack) -> None:
     """A second stack is found while it runs, and the first one again when it has ended."""
     path = tmp_path / "stack.json"
-    second = replace(LOCAL, url="second")
-    with state.published(LOCAL, path):
+    second = replace(local, linkrunner_url="second")
+    with state.published(local, path):
         with state.published(second, path):
             assert state.read(path) == second
-        assert state.read(path) == LOCAL
+        assert state.read(path) == local
     assert not path.exists()
 
 
@@ -403,16 +430,23 @@ def test_unreadable_state_is_no_stack(tmp_path: Path, text: str) -> None:
     assert state.read(path) is None
 
 
-def test_state_of_a_dead_process_is_no_stack(tmp_path: Path) -> None:
+def test_state_of_a_dead_process_is_no_stack(tmp_path: Path, local: LocalStack) -> None:
     """A stack that was killed is not taken for a running one, nor is another's file removed."""
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         gone.wait()
     path = tmp_path / "stack.json"
-    dead = json.dumps(asdict(replace(LOCAL, pid=gone.pid)))
-    with state.published(LOCAL, path):
+    dead = json.dumps(asdict(replace(local, pid=gone.pid)))
+    with state.published(local, path):
         path.write_text(dead)
         assert state.read(path) is None
     assert path.read_text() == dead
+
+
+def test_state_of_a_reused_process_id_is_no_stack(tmp_path: Path, local: LocalStack) -> None:
+    """After a crash the process id can be another program's: a stack that does not answer is none."""
+    path = tmp_path / "stack.json"
+    path.write_text(json.dumps(asdict(replace(local, url="http://127.0.0.1:9"))))
+    assert state.read(path) is None
 
 
 # ------------------------------------------------------------------------- the console
@@ -424,15 +458,34 @@ def report(stage: Any, outcome: Outcome, **changes: Any) -> Report:
     return Report(stage=stage, outcome=outcome, **settings)
 
 
-def shown(*reports: Report, arrivals: tuple[Arrival, ...] = ()) -> list[list[str]]:
-    """The words that the console prints, without the time."""
+def sent(**changes: Any) -> LinkrunnerEvent:
+    """A refund of 25.90 USD of user_42, as it is sent for `report`."""
+    data = {"amount": 25.9, "currency": "USD", "source": "stripe"}
+    data |= {"provider_event_id": "evt_1", "provider_event_type": "charge.refunded"}
+    return LinkrunnerEvent("purchase_refunded", data | changes, "user_42")
+
+
+def printed(act: Callable[[Console], None], config: Config | None = None) -> list[list[str]]:
+    """The words that the console prints meanwhile, without the time."""
     out = io.StringIO()
-    with Console(out) as console:
-        for arrival in arrivals:
-            console.arrived(arrival)
+    with Console(out, config=config) as console:
+        act(console)
+    return [line.split()[1:] for line in out.getvalue().splitlines()]
+
+
+def shown(
+    *reports: Report, events: tuple[LinkrunnerEvent, ...] = (), config: Config | None = None
+) -> list[list[str]]:
+    """The words that the console prints about these reports, after these events were sent."""
+
+    def act(console: Console) -> None:
+        capture = console.watched(lambda _: None)
+        for event in events:
+            capture(event)
         for each in reports:
             console.observe(each)
-    return [line.split()[1:] for line in out.getvalue().splitlines()]
+
+    return printed(act, config)
 
 
 def words(text: str) -> list[str]:
@@ -440,15 +493,15 @@ def words(text: str) -> list[str]:
     return text.split()
 
 
+REFUNDED = ("purchase_refunded",)
+
+
 def test_console_shows_the_way_of_a_webhook() -> None:
-    """One line when it is stored, one for what it became, with amount and user where seen."""
-    data = {"amount": 25.9, "currency": "USD", "source": "stripe"}
-    data |= {"provider_event_id": "evt_1", "provider_event_type": "charge.refunded"}
-    body = {"event_name": "purchase_refunded", "user_id": "user_42", "event_data": data}
+    """One line when it is stored, one for what it became, with amount and user as sent."""
     lines = shown(
         report("receive", Outcome.QUEUED),
-        report("deliver", Outcome.CAPTURED, event_names=("purchase_refunded",)),
-        arrivals=(Arrival(0.0, body, 201, True),),
+        report("deliver", Outcome.CAPTURED, event_names=REFUNDED),
+        events=(sent(), sent(provider_event_id="evt_2")),
     )
     assert lines == [
         words("stripe charge.refunded verified queued evt_1"),
@@ -456,10 +509,109 @@ def test_console_shows_the_way_of_a_webhook() -> None:
     ]
 
 
-def test_console_does_without_the_embedded_linkrunner() -> None:
-    """Where events go elsewhere, the names that were sent are shown."""
+def test_console_knows_fields_by_their_own_names() -> None:
+    """Where webhooks.toml renames or drops fields, amount and user are shown all the same."""
+    fields = {"amount": "total", "provider_event_id": "id", "source": False}
+    event = sent(total=7.5, id="evt_1")
+    for name in fields:
+        del event.event_data[name]  # type: ignore[attr-defined]
+    lines = shown(
+        report("deliver", Outcome.CAPTURED, event_names=REFUNDED),
+        events=(event,),
+        config=Config({"stripe": {"fields": fields}}),
+    )
+    assert lines[0][2:] == words("-> purchase_refunded 7.50 USD user_42 captured")
+
+
+def test_console_shows_the_event_that_a_failed_capture_did_not_send() -> None:
+    """What Linkrunner did not take is not shown as sent later."""
+
+    def refuse(event: LinkrunnerEvent) -> None:
+        raise Unavailable("down", reason=Reason.NETWORK)
+
+    def act(console: Console) -> None:
+        with pytest.raises(Unavailable):
+            console.watched(refuse)(sent())
+        console.observe(report("deliver", Outcome.CAPTURED, event_names=REFUNDED))
+
+    assert printed(act)[0][2:] == words("-> purchase_refunded captured")
+
+
+def test_console_shows_names_where_nothing_was_seen() -> None:
+    """Events that were not watched are shown by their names."""
     lines = shown(report("deliver", Outcome.CAPTURED, event_names=("a", "b")))
     assert [line[2:] for line in lines] == [["->", "a", "captured"], ["->", "b", "captured"]]
+
+
+def test_console_marks_test_traffic() -> None:
+    """Test-mode webhooks are told from sales in both lines."""
+    lines = shown(
+        report("receive", Outcome.QUEUED, test=True),
+        report("deliver", Outcome.CAPTURED, event_names=("a",), test=True),
+    )
+    assert [line[-1] for line in lines] == ["(test)", "(test)"]
+
+
+TABLES = Config({"stripe": {"events": {"invoice.paid": False}}, "shopify": {}})
+
+
+@pytest.mark.parametrize(
+    ("changes", "remedy"),
+    [
+        (
+            {"event_type": "charge.succeeded", "reason": Reason.UNWANTED},
+            'off by default: set "charge.succeeded" = true in [stripe.events]',
+        ),
+        (
+            {"event_type": "invoice.paid", "reason": Reason.UNWANTED},
+            'switched off: set "invoice.paid" = true in [stripe.events]',
+        ),
+        (
+            {"event_type": "orders/create", "reason": Reason.UNWANTED, "source": "shopify"},
+            'off by default: set "orders/create" = true in [shopify.events]',
+        ),
+        ({"event_type": "refund.created", "reason": Reason.UNWANTED}, "never forwarded: "),
+        ({"event_type": "x", "reason": Reason.UNWANTED}, "no mapper knows this type"),
+        ({"reason": Reason.TEST}, "set test_events = true in [stripe]"),
+        (
+            {"event_type": "checkout.session.completed", "reason": Reason.NOTHING_TO_REPORT},
+            'set "checkout.session.completed" = { subscription_started = true } in [stripe.events]',
+        ),
+    ],
+)
+def test_console_says_which_line_turns_it_on(changes: Mapping[str, Any], remedy: str) -> None:
+    """A webhook that was ignored is shown with the line of webhooks.toml that forwards it."""
+    (line,) = shown(report("receive", Outcome.IGNORED, **changes), config=TABLES)
+    assert remedy in " ".join(line)
+
+
+def test_console_names_the_source_that_was_tried() -> None:
+    """A source without a table is shown with its name and the nearest one, once."""
+    unknown = report("receive", Outcome.REJECTED, source="unknown", reason=Reason.UNKNOWN_SOURCE)
+
+    def act(console: Console) -> None:
+        console.unknown_source("strip\x1b")
+        console.observe(unknown)
+
+    (line,) = printed(act, TABLES)
+    assert line[0] == "strip?"
+    assert " ".join(line).endswith('no table [strip?]; did you mean "stripe"?')
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "expected"),
+    [
+        ("POST", "/webhook/stripe?token=secret", 'did you mean "/webhooks/stripe"?'),
+        ("GET", "/webhooks/stripe", "webhooks are POSTed to /webhooks/{source}"),
+    ],
+)
+def test_console_names_the_path_that_was_tried(method: str, target: str, expected: str) -> None:
+    """A request to no path of ours is shown without its query, with where webhooks go."""
+    (line,) = printed(lambda console: console.unknown_path(Request(method, target)), TABLES)
+    text = " ".join(line)
+    assert f"{method} {target.partition('?')[0]}" in text
+    assert text.endswith(expected)
+    assert "token" not in text
 
 
 @pytest.mark.parametrize(
@@ -548,7 +700,7 @@ def stop(process: subprocess.Popen[str]) -> str:
     return output
 
 
-def post_checkout(url: str) -> Any:
+def post_checkout(url: str, *, livemode: bool = True) -> Any:
     """The answer to a signed checkout session of user_42."""
     sample = {
         "id": "cs_1",
@@ -563,7 +715,7 @@ def post_checkout(url: str) -> Any:
     }
     now = int(time.time())
     event: dict[str, Any] = {"id": "evt_1", "object": "event", "type": "checkout.session.completed"}
-    event |= {"created": now, "livemode": True, "data": {"object": sample}}
+    event |= {"created": now, "livemode": livemode, "data": {"object": sample}}
     body = json.dumps(event).encode()
     secret = b"development_secret_stripe"
     signature = hmac.new(secret, f"{now}.".encode() + body, hashlib.sha256).hexdigest()
@@ -599,6 +751,61 @@ def test_a_stop_signal_ends_it_cleanly(tmp_path: Path) -> None:
     assert f"{local.url}/webhooks/" in output
     assert not is_open(local.aws)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_real_linkrunner_gets_no_test_traffic(tmp_path: Path) -> None:
+    """With LINKRUNNER_BASE_URL sales are sent there and shown, and test-mode webhooks are dropped."""
+    with EmbeddedLinkrunner(key="theirs") as linkrunner:
+        there = {"LINKRUNNER_BASE_URL": linkrunner.url, "LINKRUNNER_SERVER_KEY": "theirs"}
+        with make_run(tmp_path, **there) as process:
+            local = ready(tmp_path)
+            assert post_checkout(local.url, livemode=False)["status"] == "ignored"
+            assert post_checkout(local.url)["status"] == "queued"
+            eventually(lambda: linkrunner.events)
+            output = stop(process)
+    assert "test mode   webhooks are dropped" in output
+    assert "(test)  test traffic: set test_events = true in [stripe]" in output
+    [line] = [line for line in output.splitlines() if "->" in line]
+    assert words(line)[3:] == words("-> purchase_completed 25.99 USD user_42 captured")
+
+
+def second_terminal(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
+    """The result of a command line in a shell that knows nothing but where the state file is."""
+    return subprocess.run(
+        ["/bin/sh", "-c", command],
+        capture_output=True,
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "LINKRUNNER_WEBHOOKS_STATE": str(folder / "stack.json"),
+        },
+        cwd=ROOT,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_second_terminal_knows_what_the_first_was_told(tmp_path: Path) -> None:
+    """The banner's own commands work with another port, file and secret, and test traffic is marked."""
+    path = tmp_path / "webhooks.toml"
+    path.write_text('[shop_eu]\nprovider = "stripe"\n')
+    secrets = '{"shop_eu": ["whsec_eu"]}'
+    with make_run(tmp_path, WEBHOOKS_TOML=str(path), WEBHOOK_SECRETS=secrets) as process:
+        local = ready(tmp_path)
+        assert process.stdout is not None
+        banner = list(iter(process.stdout.readline, "Ctrl-C stops it.\n"))
+        send, dlq = (line.strip() for line in banner[banner.index("In a second terminal:\n") + 1 :])
+        sent = second_terminal(tmp_path, f"{send} --set livemode=false")
+        assert sent.returncode == 0, sent.stderr
+        assert f"using the running stack at {local.url}, {path}" in sent.stderr
+        [event] = eventually(lambda: get(f"{local.linkrunner_url}/events"))
+        looked = second_terminal(tmp_path, dlq)
+        assert looked.stdout == "Nothing is parked.\n"
+        output = stop(process)
+    assert event["event_data"]["source"] == "shop_eu"
+    [line] = [line for line in output.splitlines() if "->" in line]
+    assert line.endswith("captured  (test)")
 
 
 def test_a_busy_port_is_named(tmp_path: Path) -> None:

@@ -10,11 +10,14 @@ from random import Random
 import pytest
 from tests import samples
 from tests.samples import Sample, every_provider
-from tests.stories import Pipeline, read, stories, told, users
+from tests.stories import Pipeline, read, sample_of, stories, told, users
 
 from linkrunner_webhooks import providers
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.model import Flow
+from linkrunner_webhooks_cli.samples import all_with_fresh_ids
+from linkrunner_webhooks_cli.stories import read
+from linkrunner_webhooks_cli.stories import told as told_to_send
 
 USER = "user_42"
 # Of five reports there are 120 orders.
@@ -49,6 +52,20 @@ def test_a_fact_is_captured_once(name: str, title: str, *, everything: bool) -> 
         assert {event.user_id for event in pipeline.captured} <= {USER}
         if everything:
             assert pipeline.besides() == sorted(story["besides"])
+
+
+@pytest.mark.parametrize(("name", "title"), list(stories()))
+def test_a_story_with_fresh_ids_is_the_same_story(name: str, title: str) -> None:
+    """`send --story` tells another purchase each time: other ids on which all reports still agree."""
+    (story,) = (each for each in read(name) if each["story"] == title)
+    provider = providers.load(name)
+    first = [told_to_send(name, entry) for entry in story["cases"]]
+    fresh = all_with_fresh_ids(first, samples.source_of(name))
+    pipeline = Pipeline(provider, Config(samples.tables(provider)))
+    pipeline.deliver([sample_of(name, each) for each in [*first, *fresh]])
+    assert pipeline.parked == []
+    money = {flow: sorted([*each, *each]) for flow, each in story["money"].items()}
+    assert pipeline.money() == money
 
 
 @every_provider

@@ -36,7 +36,7 @@ class Table(BaseModel):
     provider: str | None = None
     user_id: list[str] | None = None
     missing_user: Literal["park", "drop"] = "park"
-    test_events: bool = False
+    test_events: bool | None = None
     events: dict[str, Choice | dict[str, Choice]] = Field(default_factory=dict)
     fields: dict[str, str | Literal[False]] = Field(default_factory=dict)
     extra: dict[str, str] = Field(default_factory=dict)
@@ -87,10 +87,16 @@ class Source:
 
 
 class Config:
-    """webhooks.toml, read once; each table is validated when it is first asked for."""
+    """webhooks.toml, read once; each table is validated when it is first asked for.
 
-    def __init__(self, tables: Mapping[str, Any], path: str = "webhooks.toml") -> None:
+    `test_events` is the setting of tables that do not say.
+    """
+
+    def __init__(
+        self, tables: Mapping[str, Any], path: str = "webhooks.toml", *, test_events: bool = False
+    ) -> None:
         self._path = path
+        self._test_events = test_events
         self._tables = tables
         self._sources: dict[str, Source] = {}
 
@@ -103,15 +109,18 @@ class Config:
         if name not in self._tables:
             return None
         if name not in self._sources:
-            self._sources[name] = _Reader(self._path, name).source(self._tables[name])
+            self._sources[name] = self._reader(name).source(self._tables[name])
         return self._sources[name]
+
+    def _reader(self, name: str) -> _Reader:
+        return _Reader(self._path, name, test_events=self._test_events)
 
     def sources(self) -> tuple[Source, ...]:
         """Every source, validated."""
         return tuple(source for name in self.names if (source := self.source(name)))
 
 
-def load(path: Path = DEFAULT_PATH) -> Config:
+def load(path: Path = DEFAULT_PATH, *, test_events: bool = False) -> Config:
     """Read a configuration file. Raises ConfigError when it cannot be read as TOML."""
     try:
         tables = tomllib.loads(path.read_text("utf-8"))
@@ -119,7 +128,7 @@ def load(path: Path = DEFAULT_PATH) -> Config:
         raise ConfigError(f"{path}: {error.strerror}; set WEBHOOKS_TOML to the file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
-    return Config(tables, path.name)
+    return Config(tables, path.name, test_events=test_events)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +137,7 @@ class _Reader:
 
     path: str
     name: str
+    test_events: bool
 
     def error(self, where: str, problem: str) -> ConfigError:
         return ConfigError(f"{self.path} [{self.name}{where}]: {problem}")
@@ -152,7 +162,7 @@ class _Reader:
             signature=provider.scheme(options),
             user_id=provider.user_id if table.user_id is None else tuple(table.user_id),
             missing_user=table.missing_user,
-            test_events=table.test_events,
+            test_events=self.test_events if table.test_events is None else table.test_events,
             names=self.event_names(provider, table.events),
             fields=self.fields(table),
             extra=table.extra,

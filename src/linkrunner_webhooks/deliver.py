@@ -264,6 +264,7 @@ def _identified(report: Report, opened: Opened) -> Report:
         provider=opened.source.provider.name,
         event_type=opened.identity.event_type,
         event_id=opened.identity.event_id,
+        test=opened.identity.test,
     )
 
 

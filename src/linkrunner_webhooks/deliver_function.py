@@ -10,7 +10,8 @@ from typing import Any
 
 from linkrunner_webhooks import lean_start, wiring  # noqa: F401 - lean_start acts on the imports below
 from linkrunner_webhooks.aws import Environment, Patience
-from linkrunner_webhooks.capture import CONNECTIONS, LinkrunnerClient, Pace
+from linkrunner_webhooks.capture import CONNECTIONS, Capture, LinkrunnerClient, Pace
+from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.deliver import Deliverer
 from linkrunner_webhooks.once import Claims
 from linkrunner_webhooks.queues import DeliveryQueue, Message, untyped
@@ -24,20 +25,30 @@ HEADROOM = 0.98
 Deliver = Callable[[dict[str, Any], Callable[[], float]], dict[str, Any]]
 
 
-def build(environment: Environment, *, observe: Callable[[Report], None]) -> Deliver:
-    """The deliverer over real queues, claims and Linkrunner. Raises ConfigError naming a wrong setting."""
+def build(
+    environment: Environment,
+    *,
+    observe: Callable[[Report], None],
+    config: Config | None = None,
+    watched: Callable[[Capture], Capture] = lambda capture: capture,
+) -> Deliver:
+    """The deliverer over real queues, claims and Linkrunner. Raises ConfigError naming a wrong setting.
+
+    `watched` may look at what is captured; reports do not tell it, because they are logged.
+    """
     patience = Patience(connect=2.0, read=5.0, attempts=3)
     secrets = wiring.client("secretsmanager", environment, patience)
     table = wiring.client("dynamodb", environment, patience)
     queue = wiring.client("sqs", environment, patience)
     copies = wiring.positive(environment, "DELIVER_CONCURRENCY")
+    client = LinkrunnerClient(
+        wiring.setting(environment, "LINKRUNNER_BASE_URL"),
+        ServerKey(Secret(secrets, wiring.setting(environment, "LINKRUNNER_KEY_SECRET_ARN"))),
+        Pace(wiring.positive(environment, "REQUESTS_PER_SECOND") / copies * HEADROOM),
+    )
     deliverer = Deliverer(
-        config=wiring.webhooks(environment),
-        capture=LinkrunnerClient(
-            wiring.setting(environment, "LINKRUNNER_BASE_URL"),
-            ServerKey(Secret(secrets, wiring.setting(environment, "LINKRUNNER_KEY_SECRET_ARN"))),
-            Pace(wiring.positive(environment, "REQUESTS_PER_SECOND") / copies * HEADROOM),
-        ),
+        config=config or wiring.webhooks(environment),
+        capture=watched(client),
         once=Claims(table, wiring.setting(environment, "CLAIMS_TABLE")),
         queue=DeliveryQueue(
             queue,

@@ -155,6 +155,7 @@ def _report(
         provider=source.provider.name,
         event_type=identity.event_type if identity else "",
         event_id=identity.event_id if identity else "",
+        test=bool(identity and identity.test),
     )
 
 

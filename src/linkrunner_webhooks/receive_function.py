@@ -10,6 +10,7 @@ from typing import Any
 
 from linkrunner_webhooks import lean_start, wiring  # noqa: F401 - lean_start acts on the imports below
 from linkrunner_webhooks.aws import Environment, Patience, SecretsManagerClient, SqsClient
+from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.queues import WebhookQueue
 from linkrunner_webhooks.receive import Receiver
 from linkrunner_webhooks.reports import Report
@@ -19,14 +20,16 @@ from linkrunner_webhooks.telemetry import observe as observe_in_lambda
 Respond = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-def build(environment: Environment, *, observe: Callable[[Report], None]) -> Respond:
+def build(
+    environment: Environment, *, observe: Callable[[Report], None], config: Config | None = None
+) -> Respond:
     """The receiver over real queues and secrets. Raises ConfigError naming a wrong setting."""
     # The most impatient provider waits 5 seconds in all.
     patience = Patience(connect=1.0, read=1.5, attempts=2)
     secrets = SecretsManagerClient(environment, patience)
     queue_url = wiring.setting(environment, "WEBHOOK_QUEUE_URL")
     return Receiver(
-        config=wiring.webhooks(environment),
+        config=config or wiring.webhooks(environment),
         secrets=SigningSecrets(Secret(secrets, wiring.setting(environment, "WEBHOOK_SECRETS_ARN"))),
         store=WebhookQueue(SqsClient(queue_url, environment, patience), queue_url).store,
         now=time.time,

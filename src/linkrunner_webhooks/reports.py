@@ -25,3 +25,4 @@ class Report:
     event_id: str = ""
     detail: str = ""
     event_names: tuple[str, ...] = ()
+    test: bool = False

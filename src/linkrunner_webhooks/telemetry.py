@@ -32,7 +32,7 @@ _LOG = {
 def observe(report: Report) -> None:
     """Write one log line and one count. Alarms read the count by outcome and reason, people by source."""
     log = _level(report)
-    fields = {key: value for key, value in asdict(report).items() if value not in ("", ())}
+    fields = {key: value for key, value in asdict(report).items() if value not in ("", (), False)}
     log("webhook %s", report.outcome.value, extra={**fields, "version": __version__})
     _count(report)
 

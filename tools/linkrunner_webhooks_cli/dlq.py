@@ -18,6 +18,7 @@ from linkrunner_webhooks.capture import Pace
 from linkrunner_webhooks.dead_letters import Letter, foresee
 from linkrunner_webhooks.errors import Reason
 from linkrunner_webhooks.translation import Decision
+from linkrunner_webhooks_cli.explanation import user_of_message, write_user
 from linkrunner_webhooks_cli.failures import Commands, Failure
 from linkrunner_webhooks_cli.output import (
     ago,
@@ -29,7 +30,7 @@ from linkrunner_webhooks_cli.output import (
     write_text,
 )
 from linkrunner_webhooks_cli.selection import Selection, filtered
-from linkrunner_webhooks_cli.sources import config_option, read_config
+from linkrunner_webhooks_cli.sources import config_of, config_option
 from linkrunner_webhooks_cli.stacks import find, stack_option
 
 # The next step of a person, for each reason.
@@ -123,13 +124,15 @@ def show(
     Example:
       linkrunner-webhooks dlq show evt_1QK3mWJ8hZ4cVb2n
     """
-    found, config = find(stack), read_config(config_path)
+    found, config = find(stack), config_of(stack, config_path)
     with found.dead_letters().reading() as reading:
         letter = next((each for each in reading if id in (each.id, each.event_id)), None)
     if letter is None:
         raise Failure(f"no parked message has the id {id}; `dlq list --json` prints the ids")
     forecast = foresee(letter, config, found.user_of)
     story = _told(letter) | {"advice": ADVICE.get(letter.reason, ""), "now": _foretold(forecast)}
+    if letter.reason == Reason.MISSING_USER:
+        story["user"] = user_of_message(letter.text, config)
     if body:
         story["message"] = letter.text
     if as_json:
@@ -148,13 +151,15 @@ def _foretold(forecast: Decision) -> dict[str, Any]:
 
 
 def _write_story(story: dict[str, Any]) -> None:
-    now = story.pop("now")
+    now, user = story.pop("now"), story.pop("user", None)
     for key, value in story.items():
         if value not in ("", 0):
             write_text(f"{key.replace('_', ' '):<14}{value}")
     write_text(f"{'now':<14}{now['outcome']}{_because(now)}")
     for event in now["events"]:
         write_text(json.dumps(event, indent=2, ensure_ascii=False))
+    if user:
+        write_user(user)
 
 
 def _because(now: dict[str, Any]) -> str:
@@ -173,7 +178,7 @@ def preview(*, as_json: bool, config_path: Path | None, **filters: Any) -> None:
       linkrunner-webhooks dlq preview --reason missing_user
     """
     selection = Selection.of(**filters)
-    foretell = selection.forecast(read_config(config_path))
+    foretell = selection.forecast(config_of(filters["stack"], config_path))
     letters = selection.stack.dead_letters()
     changes: Counter[tuple[str, str, str]] = Counter()
     money: dict[str, Decimal] = {}
@@ -232,7 +237,7 @@ def redrive(
       linkrunner-webhooks dlq redrive --source shopify --since 2d --limit 100
     """
     selection = Selection.of(**filters)
-    foretell = selection.forecast(read_config(config_path))
+    foretell = selection.forecast(config_of(filters["stack"], config_path))
     letters, pace = selection.stack.dead_letters(), Pace(rate)
     moved, refused = 0, Counter[str]()
     with letters.reading() as reading:

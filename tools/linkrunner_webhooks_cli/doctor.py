@@ -17,7 +17,7 @@ from linkrunner_webhooks.errors import ConfigError, Unavailable
 from linkrunner_webhooks.secrets import Secret, ServerKey, SigningSecrets
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.output import write_json, write_table
-from linkrunner_webhooks_cli.sources import read_config
+from linkrunner_webhooks_cli.sources import config_of
 from linkrunner_webhooks_cli.stacks import Stack, find, stack_option
 from linkrunner_webhooks_local import state
 
@@ -66,7 +66,7 @@ def _findings(name: str | None) -> Iterator[Finding]:
     python = ".".join(map(str, sys.version_info[:3]))
     yield Finding("version", right=True, found=f"{__version__} on Python {python}")
     try:
-        config = read_config(None)
+        config = config_of(name, None)
         sources = ", ".join(source.name for source in config.sources())
         yield Finding("webhooks.toml", right=True, found=sources)
     except ConfigError as error:

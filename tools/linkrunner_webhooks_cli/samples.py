@@ -8,15 +8,16 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from linkrunner_webhooks.config import Source, suggest
-from linkrunner_webhooks.errors import WebhookError
+from linkrunner_webhooks.errors import Untranslatable, WebhookError
 from linkrunner_webhooks.model import CommerceEvent, Webhook
 from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.users import find_user
@@ -87,18 +88,36 @@ class Changes:
 
 def load(source: Source, event_type: str) -> Sample:
     """The sample of one type. Raises Failure naming the nearest type there is one of."""
-    path = EVENTS / source.provider.name / f"{event_type}.json"
-    if event_type not in source.provider.types or not path.is_file():
+    if (
+        event_type not in source.provider.types
+        or not _path(source.provider.name, event_type).is_file()
+    ):
         hint = suggest(event_type, source.provider.types)
         raise Failure(f'there is no sample of {source.provider.title} "{event_type}"{hint}')
-    written = json.loads(path.read_text("utf-8"))
+    return read(source.provider.name, event_type)
+
+
+def read(provider: str, event_type: str) -> Sample:
+    """The sample of one type that there is one of."""
+    written = json.loads(_path(provider, event_type).read_text("utf-8"))
     return Sample(written["headers"], written["body"])
 
 
 def with_fresh_ids(sample: Sample, source: Source) -> Sample:
     """Another sale of the same shape. Without new ids a second webhook would be a duplicate of the first."""
-    fresh = {old: _fresh(old) for old in _ids(sample, source)}
+    (fresh,) = all_with_fresh_ids([sample], source)
+    return fresh
 
+
+def all_with_fresh_ids(samples: Sequence[Sample], source: Source) -> list[Sample]:
+    """Another sale, told by as many webhooks, which still agree on its ids."""
+    found = {id for sample in samples for id in _ids(sample, source)}
+    # The longest first, so that an id inside another does not break it.
+    fresh = {old: _fresh(old) for old in sorted(found, key=len, reverse=True)}
+    return [_renewed(sample, fresh) for sample in samples]
+
+
+def _renewed(sample: Sample, fresh: Mapping[str, str]) -> Sample:
     def renew(leaf: Leaf) -> Leaf:
         text = str(leaf)
         for old, new in fresh.items():
@@ -153,6 +172,10 @@ def with_value(sample: Sample, setting: Setting) -> Sample:
     return replace(sample, body=body)
 
 
+def _path(provider: str, event_type: str) -> Path:
+    return EVENTS / provider / f"{event_type}.json"
+
+
 def _events(sample: Sample, source: Source) -> tuple[CommerceEvent, ...]:
     webhook = sample.webhook(source)
     identity = source.provider.identify(webhook)
@@ -160,15 +183,18 @@ def _events(sample: Sample, source: Source) -> tuple[CommerceEvent, ...]:
 
 
 def _ids(sample: Sample, source: Source) -> Iterable[str]:
-    identity = source.provider.identify(sample.webhook(source))
-    found = [identity.event_id, identity.resource_id or ""]
-    for event in _events(sample, source):
-        ids = (*event.transactions, *event.follows, event.order_id, event.subscription_id)
-        found += [part for id in ids if id for part in _parts(id)]
+    found = []
+    for webhook in source.provider.unpack(sample.webhook(source)):
+        identity = source.provider.identify(webhook)
+        found += [identity.event_id, identity.resource_id or ""]
+        # Of a type without a mapper only the webhook itself is known.
+        with suppress(Untranslatable):
+            for event in source.provider.translate(webhook, identity, source.options):
+                ids = (*event.transactions, *event.follows, event.order_id, event.subscription_id)
+                found += [part for id in ids if id for part in _parts(id)]
     # A GraphQL id ends in the number; what is before it is no id.
     found = [part.rpartition("/")[2] for part in found]
-    # The longest first, so that an id inside another does not break it.
-    return sorted({id for id in found if id}, key=len, reverse=True)
+    return {id for id in found if id}
 
 
 def _parts(id: str) -> list[str]:

@@ -1,32 +1,36 @@
-"""`send`: a correctly signed sample webhook, to try the real thing with."""
+"""`send`: correctly signed webhooks, to try the real thing with."""
 
 from __future__ import annotations
 
 import json
-import os
 import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
+from random import SystemRandom
 from typing import Any
 
 import click
-import urllib3
-from urllib3.exceptions import HTTPError
 
 from linkrunner_webhooks.config import Source
+from linkrunner_webhooks.errors import WebhookError
 from linkrunner_webhooks.model import Webhook
-from linkrunner_webhooks_cli import samples
+from linkrunner_webhooks.provider import Provider
+from linkrunner_webhooks.users import find_user
+from linkrunner_webhooks_cli import samples, stories
 from linkrunner_webhooks_cli.failures import Failure
-from linkrunner_webhooks_cli.output import say
+from linkrunner_webhooks_cli.given import header_option, webhook_of
+from linkrunner_webhooks_cli.output import say, write_json, write_text
 from linkrunner_webhooks_cli.samples import Changes, Setting
 from linkrunner_webhooks_cli.sources import (
+    config_of,
     config_option,
     load_provider,
     pick_source,
-    read_config,
     source_option,
 )
-from linkrunner_webhooks_local.development import development_secret
+from linkrunner_webhooks_cli.targets import Answer, Target, advice, elsewhere, post, target_of
 
 
 def _setting(
@@ -58,19 +62,9 @@ def _currency(context: click.Context, parameter: click.Parameter, value: str | N
     return value and value.upper()
 
 
-def _default_url() -> str:
-    return f"http://127.0.0.1:{os.environ.get('PORT') or 8000}"
-
-
 @click.command()
 @click.argument("provider")
-@click.argument("type", metavar="TYPE")
-@click.option(
-    "--to",
-    "url",
-    default=_default_url,
-    help="A base URL, or the whole one (default: the local stack).",
-)
+@click.argument("type", metavar="[TYPE]", required=False)
 @click.option("--user-id", help="Whose event it is.")
 @click.option("--amount", callback=_amount, help="In major units: 25.99.")
 @click.option("--currency", callback=_currency, help="An ISO 4217 code.")
@@ -83,70 +77,169 @@ def _default_url() -> str:
     help="Any value.",
 )
 @click.option(
-    "--secret", help="What to sign with (default: WEBHOOK_SECRETS, else the development secret)."
-)
-@click.option(
     "--same-ids",
     is_flag=True,
     help="Keep the sample's ids, so that sending it again is a duplicate.",
 )
+@click.option(
+    "--body",
+    type=click.File("rb"),
+    help='This body instead of a sample, or {"headers": ..., "body": ...}; - reads standard input.',
+)
+@header_option
+@click.option(
+    "--story",
+    is_flag=False,
+    flag_value="",
+    metavar="[NAME]",
+    help="All webhooks of one purchase: a number or words of its name. Without either: list them.",
+)
+@click.option("--shuffled", is_flag=True, help="In any order.")
+@click.option("--twice", is_flag=True, help="Everything a second time, as a provider may.")
+@click.option("--to", "url", help="A base URL, or the whole one (default: the local stack).")
+@click.option("--stack", metavar="NAME", help="A deployed stack, with the secret that it has.")
+@click.option(
+    "--secret", help="What to sign with (default: WEBHOOK_SECRETS, else what the stack has)."
+)
+@click.option("--json", "as_json", is_flag=True, help="The answers on stdout.")
 @source_option
 @config_option
 def send(
     *,
     provider: str,
-    type: str,
-    url: str,
+    type: str | None,
+    body: Any,
+    headers: dict[str, str],
+    story: str | None,
+    shuffled: bool,
+    twice: bool,
+    url: str | None,
+    stack: str | None,
     secret: str | None,
+    as_json: bool,
     source: str | None,
     config_path: Path | None,
     **changes: Any,
 ) -> None:
-    """Send a sample webhook, signed as the provider would.
+    """Send webhooks, signed as the provider would: a sample of TYPE, a body of yours, or a story.
 
-    Every send is another sale, with ids of its own, unless --same-ids is given.
+    Every send is another sale, with ids of its own, unless --same-ids is given. A body is sent as it is;
+    with TYPE it gets the headers of that sample.
 
     \b
     Examples:
       linkrunner-webhooks send stripe checkout.session.completed --user-id user_42
       linkrunner-webhooks send shopify orders/paid --amount 1499 --currency INR
       linkrunner-webhooks send stripe invoice.paid --set data.object.billing_reason=subscription_create
+      linkrunner-webhooks send shopify orders/paid --body order.json
+      linkrunner-webhooks send stripe --story trial --shuffled --twice
     """
-    picked = pick_source(read_config(config_path), load_provider(provider), source)
-    sample = Changes(**changes).apply(samples.load(picked, type), picked)
-    webhook = sample.signed(picked, secret or _secret(picked), time.time())
-    status, answer = _post(_target(url, picked.name), webhook)
-    say(f"{type} -> {status} {answer}")
-    if not 200 <= status < 300:
-        raise Failure("the webhook was not accepted")
+    found = load_provider(provider)
+    if story == "":
+        write_text("\n".join(stories.titles(provider)))
+        return
+    _require_one_kind(found, type, body, story, url, stack, changes)
+    picked = pick_source(config_of(elsewhere(url, stack), config_path), found, source)
+    target = target_of(picked, url, stack, secret)
+    if body is not None:
+        unsigned = [_given(picked, type, body.read(), headers)]
+    elif story is not None:
+        unsigned = _told(picked, story, changes["user_id"], same_ids=changes["same_ids"])
+    else:
+        changed = Changes(**changes).apply(samples.load(picked, type or ""), picked)
+        unsigned = [_with_headers(changed.webhook(picked), headers)]
+    _send_all(picked, target, _ordered(unsigned, shuffled=shuffled, twice=twice), as_json=as_json)
 
 
-def _secret(source: Source) -> str:
-    """The newest live secret, the same that `make run` was given."""
-    text = os.environ.get("WEBHOOK_SECRETS")
+def _require_one_kind(
+    provider: Provider,
+    type: str | None,
+    body: object,
+    story: str | None,
+    url: str | None,
+    stack: str | None,
+    changes: dict[str, Any],
+) -> None:
+    if url is not None and stack is not None:
+        raise click.UsageError("--to and --stack both name the receiver; give one of them")
+    if story is not None and (type is not None or body is not None):
+        raise click.UsageError(
+            "--story names all its webhooks; give neither TYPE nor --body with it"
+        )
+    if type is None and body is None and story is None:
+        known = ", ".join(provider.types)
+        raise click.UsageError(f"give a TYPE, --body FILE or --story NAME; types are: {known}")
+    given = {
+        name.replace("settings", "set")
+        for name, value in changes.items()
+        if value is not None and value is not False and value != ()
+    }
+    allowed = {"user_id", "same_ids"} if story is not None else set()
+    if (body is not None or story is not None) and given - allowed:
+        option = min(given - allowed).replace("_", "-")
+        what = "--body" if body is not None else "--story"
+        raise click.UsageError(f"--{option} changes a sample; {what} is sent as it is")
+
+
+def _given(source: Source, type: str | None, written: bytes, headers: dict[str, str]) -> Webhook:
+    webhook = webhook_of(source, written, headers)
+    return _with_headers(
+        webhook, {**samples.load(source, type).headers, **webhook.headers} if type else {}
+    )
+
+
+def _with_headers(webhook: Webhook, headers: Mapping[str, str]) -> Webhook:
+    return replace(webhook, headers={**webhook.headers, **headers})
+
+
+def _told(source: Source, story: str, user_id: str | None, *, same_ids: bool) -> list[Webhook]:
+    provider = source.provider.name
+    told = [stories.told(provider, each) for each in stories.pick(provider, story)["cases"]]
+    if not same_ids:
+        told = samples.all_with_fresh_ids(told, source)
+    if user_id is not None:
+        # Some name nobody, and their user is the one who paid.
+        told = [
+            samples.with_user(each, source, user_id)
+            if find_user(source.user_id, each.body)
+            else each
+            for each in told
+        ]
+    return [each.webhook(source) for each in told]
+
+
+def _ordered(webhooks: list[Webhook], *, shuffled: bool, twice: bool) -> list[Webhook]:
+    ordered = [*webhooks, *webhooks] if twice else list(webhooks)
+    if shuffled:
+        SystemRandom().shuffle(ordered)
+    return ordered
+
+
+def _send_all(source: Source, target: Target, unsigned: list[Webhook], *, as_json: bool) -> None:
+    answers: list[tuple[str, Answer]] = []
+    for webhook in unsigned:
+        type = _type(source, webhook)
+        answer = post(target, source.signature.sign(webhook, target.secret, time.time()))
+        say(f"{type} -> {answer.status} {answer.text}")
+        answers.append((type, answer))
+    if as_json:
+        write_json([{"type": type, **asdict(answer)} for type, answer in answers])
+    refused = [answer for _, answer in answers if not answer.accepted]
+    for answer in {each.status: each for each in refused}.values():
+        say(advice(target, answer))
+    if refused:
+        count = (
+            f"{len(refused)} of {len(answers)} webhooks were"
+            if len(answers) > 1
+            else "the webhook was"
+        )
+        raise Failure(f"{count} not accepted")
+
+
+def _type(source: Source, webhook: Webhook) -> str:
+    """The types in a request. One that cannot be read is sent all the same: its answer is of interest."""
     try:
-        if not text:
-            return development_secret(source)
-        value = json.loads(text)[source.name]
-        return value if isinstance(value, str) else str(value[0])
-    except (ValueError, KeyError, IndexError, TypeError):
-        example = f'{{"{source.name}": ["..."]}}'
-        message = f"WEBHOOK_SECRETS has no secret for {source.name}; it is JSON like {example}"
-        raise Failure(message) from None
-
-
-def _target(url: str, source: str) -> str:
-    base = url.rstrip("/")
-    if base.endswith("/webhooks"):
-        return f"{base}/{source}"
-    return base if "/webhooks/" in base else f"{base}/webhooks/{source}"
-
-
-def _post(url: str, webhook: Webhook) -> tuple[int, str]:
-    try:
-        with urllib3.PoolManager(retries=False, timeout=30) as pool:
-            headers = dict(webhook.headers) | {"content-type": "application/json"}
-            response = pool.request("POST", url, body=webhook.body, headers=headers)
-            return response.status, response.data.decode("utf-8", "replace").strip()
-    except HTTPError:
-        raise Failure(f"nothing answers at {url}; is `make run` running?") from None
+        events = source.provider.unpack(webhook)
+        return ", ".join(source.provider.identify(each).event_type for each in events)
+    except WebhookError:
+        return "?"

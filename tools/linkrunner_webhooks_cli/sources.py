@@ -11,12 +11,13 @@ from linkrunner_webhooks import config, providers
 from linkrunner_webhooks.config import Config, Source
 from linkrunner_webhooks.provider import Provider
 from linkrunner_webhooks_cli.failures import Failure
+from linkrunner_webhooks_cli.running import running
 
 config_option = click.option(
     "--config",
     "config_path",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Another webhooks.toml (default: WEBHOOKS_TOML, else the packaged one).",
+    help="Another webhooks.toml (default: WEBHOOKS_TOML, the running local stack's, the packaged one).",
 )
 source_option = click.option(
     "--source", help="The table of webhooks.toml, when it is not the provider."
@@ -30,6 +31,17 @@ def read_config(path: Path | None) -> Config:
     """The given file, the one WEBHOOKS_TOML names, or the packaged one."""
     named = path or os.environ.get("WEBHOOKS_TOML")
     return config.load(Path(named)) if named else config.load()
+
+
+def config_of(elsewhere: str | None, path: Path | None) -> Config:
+    """The given file or the one of WEBHOOKS_TOML, else the running local stack's, else the packaged one.
+
+    `elsewhere` names another receiver, a deployed stack say, to which the local one means nothing.
+    """
+    local = running() if elsewhere is None else None
+    if local is None or path or os.environ.get("WEBHOOKS_TOML"):
+        return read_config(path)
+    return config.load(Path(local.webhooks_toml), test_events=local.test_events)
 
 
 def load_provider(name: str) -> Provider:

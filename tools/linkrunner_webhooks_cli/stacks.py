@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,7 +13,7 @@ import click
 from linkrunner_webhooks.dead_letters import DeadLetters
 from linkrunner_webhooks.once import Claims
 from linkrunner_webhooks_cli.failures import Failure
-from linkrunner_webhooks_local import state
+from linkrunner_webhooks_cli.running import running
 
 Service = Literal["cloudformation", "dynamodb", "secretsmanager", "sqs"]
 
@@ -55,8 +56,9 @@ def find(name: str | None) -> Stack:
     """The named stack in the account of the current AWS credentials, or the local one."""
     if name is None:
         return _local()
-    session = boto3.Session()
-    if session.region_name is None:
+    # Functions are given AWS_REGION and so are many shells; the SDK reads another name.
+    session = boto3.Session(region_name=os.environ.get("AWS_REGION") or None)
+    if not session.region_name:
         raise Failure("no AWS region; set AWS_REGION or a profile with one")
     described = _described(name, session.client)
     base_url = _pairs(described, "Parameter").get("LinkrunnerBaseUrl", "")
@@ -64,14 +66,14 @@ def find(name: str | None) -> Stack:
 
 
 def _local() -> Stack:
-    running = state.read()
-    if running is None:
+    local = running()
+    if local is None:
         raise Failure(
             "the local stack is not running; start it with `make run`, or give --stack NAME"
         )
-    described = _described(running.stack_name, running.aws.client)
+    described = _described(local.stack_name, local.aws.client)
     outputs = _pairs(described, "Output")
-    return Stack(running.stack_name, outputs, running.linkrunner_url, running.aws.client)
+    return Stack(local.stack_name, outputs, local.linkrunner_url, local.aws.client)
 
 
 def _described(name: str, client: Callable[[Service], Any]) -> dict[str, Any]:

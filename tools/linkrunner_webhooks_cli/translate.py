@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,33 +13,39 @@ from linkrunner_webhooks.envelope import Opened
 from linkrunner_webhooks.errors import Malformed, Reason
 from linkrunner_webhooks.model import Identity, Webhook
 from linkrunner_webhooks.translation import decide
+from linkrunner_webhooks_cli.explanation import explanation, write_explanation
 from linkrunner_webhooks_cli.failures import Failure
+from linkrunner_webhooks_cli.given import header_option, webhook_of
 from linkrunner_webhooks_cli.output import say, write_json
 from linkrunner_webhooks_cli.sources import (
+    config_of,
     config_option,
+    json_option,
     load_provider,
     pick_source,
-    read_config,
     source_option,
 )
+from linkrunner_webhooks_local.switches import tests_off, type_off
 
 
 @click.command()
 @click.argument("provider")
 @click.argument("file", type=click.File("rb"))
-@click.option(
-    "--header", "headers", multiple=True, metavar="K:V", help="A request header; repeatable."
-)
+@header_option
 @source_option
 @config_option
 @click.option("--user-id", help="The user where the webhook names none.")
+@click.option("--explain", is_flag=True, help="Say why, with every user path; ids are masked.")
+@json_option
 def translate(
     provider: str,
     file: Any,
-    headers: tuple[str, ...],
+    headers: dict[str, str],
     source: str | None,
     config_path: Path | None,
     user_id: str | None,
+    explain: bool,
+    as_json: bool,
 ) -> None:
     """Print the Linkrunner bodies a webhook would become. Sends nothing.
 
@@ -49,47 +54,26 @@ def translate(
     \b
     Examples:
       linkrunner-webhooks translate stripe events/stripe/invoice.paid.json
-      linkrunner-webhooks translate shopify order.json --header X-Shopify-Topic:orders/paid
+      linkrunner-webhooks translate shopify order.json --header X-Shopify-Topic:orders/paid --explain
     """
-    picked = pick_source(read_config(config_path), load_provider(provider), source)
-    request = _webhook(picked, file.read(), headers)
+    picked = pick_source(config_of(None, config_path), load_provider(provider), source)
+    request = webhook_of(picked, file.read(), headers)
     opened = [_opened(picked, each) for each in picked.provider.unpack(request)]
+    if explain:
+        explained = [explanation(each, lambda _: user_id) for each in opened]
+        if as_json:
+            write_json({"webhooks": explained})
+        else:
+            for each in explained:
+                write_explanation(each)
+        return
     for identity in dict.fromkeys(each.identity for each in opened):
-        _explain(picked, identity)
+        _remark(picked, identity)
     decisions = [decide(each, lambda _: user_id) for each in opened]
     write_json([event.body() for each in decisions for event in each.events])
     missing = [each.detail for each in decisions if each.reason is Reason.MISSING_USER]
     if missing:
         raise Failure(f"{missing[0]}. With --user-id you see the rest of the event.")
-
-
-def _webhook(source: Source, written: bytes, headers: tuple[str, ...]) -> Webhook:
-    given = dict(_header(header) for header in headers)
-    try:
-        value = json.loads(written)
-    except (ValueError, RecursionError):
-        value = None
-    if (
-        isinstance(value, dict)
-        and {"headers", "body"} <= value.keys()
-        and isinstance(value["headers"], dict)
-    ):
-        stored = {str(key).lower(): str(each) for key, each in value["headers"].items()}
-        body = value["body"]
-        written = (
-            body.encode()
-            if isinstance(body, str)
-            else json.dumps(body, ensure_ascii=False).encode()
-        )
-        given = stored | given
-    return Webhook(source.name, given, written)
-
-
-def _header(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not colon:
-        raise click.UsageError(f'--header takes Name:Value, not "{text}"')
-    return name.strip().lower(), value.strip()
 
 
 def _opened(source: Source, webhook: Webhook) -> Opened:
@@ -102,7 +86,7 @@ def _opened(source: Source, webhook: Webhook) -> Opened:
         return Opened(filled, source, source.provider.identify(filled))
 
 
-def _explain(source: Source, identity: Identity) -> None:
+def _remark(source: Source, identity: Identity) -> None:
     """Why nothing, or why this would not arrive, on stderr."""
     known = source.provider.types
     if identity.event_type not in known:
@@ -111,8 +95,6 @@ def _explain(source: Source, identity: Identity) -> None:
         )
         say(f'Not forwarded: no mapper for the type "{identity.event_type}"{hint}')
     elif not source.wants(identity.event_type):
-        say(f'Not forwarded: "{identity.event_type}" is off; [{source.name}.events] switches it on')
+        say(f'Not forwarded: "{identity.event_type}" is {type_off(source, identity.event_type)}')
     if identity.test and not source.test_events:
-        say(
-            f"Note: this is test traffic; receive drops it unless [{source.name}] test_events = true"
-        )
+        say(f"Note: receive drops {tests_off(source)}")

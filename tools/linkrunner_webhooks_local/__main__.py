@@ -20,7 +20,7 @@ def main() -> int:
     try:
         settings = Settings.read(os.environ)
         with (
-            Console(plain=bool(os.environ.get("NO_COLOR"))) as console,
+            Console(config=settings.config, plain=bool(os.environ.get("NO_COLOR"))) as console,
             local_stack(settings, console) as local,
         ):
             console.say(banner(local, settings))

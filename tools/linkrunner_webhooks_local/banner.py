@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+
 from linkrunner_webhooks_local.development import DEVELOPMENT_SECRET
 from linkrunner_webhooks_local.project import ROOT
 from linkrunner_webhooks_local.settings import Settings
 from linkrunner_webhooks_local.state import LocalStack
-
-_COMMAND = ".venv/bin/linkrunner-webhooks"
 
 
 def banner(local: LocalStack, settings: Settings) -> str:
@@ -18,11 +19,12 @@ def banner(local: LocalStack, settings: Settings) -> str:
             f"  sources     {_sources(settings)}",
             f"  secrets     {_secrets(settings)}",
             f"  Linkrunner  {_linkrunner(local, settings)}",
+            f"  test mode   {_test_traffic(settings)}",
             f"  AWS         embedded at {local.endpoint_url}, stack {local.stack_name}",
             "",
             "In a second terminal:",
-            f"  {_COMMAND} send {_example(settings)}",
-            f"  {_COMMAND} dlq list",
+            f"  {_command()} send {_example(settings)}",
+            f"  {_command()} dlq list",
             "Ctrl-C stops it.",
             "",
         )
@@ -32,8 +34,7 @@ def banner(local: LocalStack, settings: Settings) -> str:
 def _sources(settings: Settings) -> str:
     path = settings.webhooks_toml
     shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
-    live = [source for source in settings.sources if source in settings.secrets]
-    return f"{', '.join(live) or 'none'} (the tables of {shown} that have a secret)"
+    return f"{', '.join(_live(settings)) or 'none'} (the tables of {shown} that have a secret)"
 
 
 def _secrets(settings: Settings) -> str:
@@ -55,7 +56,32 @@ def _linkrunner(local: LocalStack, settings: Settings) -> str:
     return f"embedded; {local.linkrunner_url}/events lists what it captured"
 
 
+def _test_traffic(settings: Settings) -> str:
+    if settings.test_events:
+        return (
+            "webhooks are delivered, marked (test), where a table does not say test_events = false"
+        )
+    return "webhooks are dropped, where a table does not say test_events = true"
+
+
+def _live(settings: Settings) -> list[str]:
+    return [source for source in settings.sources if source in settings.secrets]
+
+
 def _example(settings: Settings) -> str:
-    if "stripe" in settings.secrets:
-        return "stripe checkout.session.completed"
+    """A webhook that this stack takes and forwards, of the first source that has one."""
+    for name in _live(settings):
+        source = settings.config.source(name)
+        assert source is not None
+        wanted = next((each for each in source.provider.types if source.wants(each)), None)
+        if wanted is not None:
+            option = "" if name == source.provider.name else f" --source {name}"
+            return f"{source.provider.name} {wanted}{option}"
     return "PROVIDER TYPE"
+
+
+def _command() -> str:
+    # The second terminal has to look for the stack where this one was told to say that it runs.
+    elsewhere = os.environ.get("LINKRUNNER_WEBHOOKS_STATE")
+    prefix = f"LINKRUNNER_WEBHOOKS_STATE={shlex.quote(elsewhere)} " if elsewhere else ""
+    return f"{prefix}.venv/bin/linkrunner-webhooks"

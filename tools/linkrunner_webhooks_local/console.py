@@ -5,17 +5,21 @@ from __future__ import annotations
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Final, Self, TextIO
+from typing import Any, Final, Self, TextIO
 
 from rich.console import Console as Terminal
 from rich.text import Text
 
-from linkrunner_webhooks_local.embedded_linkrunner import Arrival
-
-if TYPE_CHECKING:
-    from linkrunner_webhooks.reports import Report
+from linkrunner_webhooks.capture import Capture
+from linkrunner_webhooks.config import Config, suggest
+from linkrunner_webhooks.errors import Reason
+from linkrunner_webhooks.event_body import LinkrunnerEvent
+from linkrunner_webhooks.reports import Report
+from linkrunner_webhooks_local.loopback import Request
+from linkrunner_webhooks_local.switches import remedy
 
 _STYLES: Final = {
     "queued": "cyan",
@@ -31,20 +35,24 @@ _TYPE_WIDTH: Final = 30
 _ARROW: Final = Text("-> ")
 _MAX_UNMATCHED: Final = 1000
 _PATIENCE: Final = 1.0
+_LONGEST_SHOWN: Final = 80
 
 
 class Console:
-    """Prints reports while its block runs, and what the embedded Linkrunner saw of the webhook.
+    """Prints reports while its block runs, with what was sent for the webhook and how to change it.
 
-    Handlers report a capture after the embedded Linkrunner saw it, so arrivals are kept until the
+    Handlers report a capture after it was sent, and a report names nobody. So what is sent is kept until the
     report about the same provider event comes.
     """
 
-    def __init__(self, out: TextIO | None = None, *, plain: bool = False) -> None:
+    def __init__(
+        self, out: TextIO | None = None, *, config: Config | None = None, plain: bool = False
+    ) -> None:
         self._terminal = Terminal(
             file=out, color_system=None if plain else "auto", highlight=False, soft_wrap=True
         )
-        self._arrivals: dict[tuple[str, ...], list[Arrival]] = {}
+        self._config = config or Config({})
+        self._sent: list[LinkrunnerEvent] = []
         self._lock = threading.Lock()
         # Printed by a thread of its own: a pipe that nobody empties must not hold up a webhook.
         self._lines: SimpleQueue[Text | None] = SimpleQueue()
@@ -58,26 +66,53 @@ class Console:
         self._lines.put(None)
         self._printing.join(_PATIENCE)
 
-    def arrived(self, arrival: Arrival) -> None:
-        """The embedded Linkrunner captured an event."""
-        with self._lock:
-            self._arrivals.setdefault(_origin(arrival), []).append(arrival)
-            while len(self._arrivals) > _MAX_UNMATCHED:
-                del self._arrivals[next(iter(self._arrivals))]
+    def watched(self, capture: Capture) -> Capture:
+        """The same, and what Linkrunner took is remembered, whichever Linkrunner it is."""
+
+        def watched(event: LinkrunnerEvent) -> None:
+            capture(event)
+            with self._lock:
+                self._sent.append(event)
+                del self._sent[:-_MAX_UNMATCHED]
+
+        return watched
 
     def observe(self, report: Report) -> None:
         """A handler is done with a webhook."""
+        if report.source == "unknown" and report.reason is Reason.UNKNOWN_SOURCE:
+            # A report does not repeat a stranger's text; `unknown_source` does.
+            return
+        source = self._config.source(report.source)
+        detail = "; ".join(filter(None, (report.detail, remedy(source, report) if source else "")))
         if report.stage == "receive":
-            lines = _receive_lines(report)
+            lines = _receive_lines(report, detail)
         else:
-            lines = _deliver_lines(report, self._taken(report))
+            lines = _deliver_lines(report, detail, self._taken(report))
         for line in lines:
-            self._lines.put(_line(report, line))
+            self._lines.put(_line(report.source, report.event_type, line))
 
-    def _taken(self, report: Report) -> list[Arrival]:
+    def unknown_source(self, name: str) -> None:
+        """A webhook came for a source that has no table."""
+        why = f"webhooks.toml has no table [{_shown(name)}]{suggest(name, self._config.names)}"
+        self._lines.put(_line(_shown(name), "", _joined(_styled("rejected"), why)))
+
+    def unknown_path(self, request: Request) -> None:
+        """A request came for no path of ours."""
+        paths = [f"/webhooks/{name}" for name in self._config.names]
+        near = "" if request.path in paths else suggest(request.path, paths)
+        tried = f"{_shown(request.method)} {_shown(request.path)}"
+        why = f"404; webhooks are POSTed to /webhooks/{{source}}{near}"
+        self._lines.put(_line("-", tried, _joined(_styled("rejected"), why)))
+
+    def _taken(self, report: Report) -> list[_Sent]:
+        """What was sent for this report."""
+        source = self._config.source(report.source)
+        fields = source.fields if source else {}
         with self._lock:
-            origin = (report.source, report.event_id, report.event_type)
-            return self._arrivals.pop(origin, [])
+            sent = [(event, _Sent(event, fields)) for event in self._sent]
+            mine = [each for each in sent if each[1].is_of(report)]
+            self._sent = [event for event, each in sent if not each.is_of(report)]
+        return [each for _, each in mine]
 
     def failed(self, error: Exception) -> None:
         """A handler, or something around it, raised what nobody expected."""
@@ -92,52 +127,79 @@ class Console:
             self._terminal.print(line)
 
 
-def _receive_lines(report: Report) -> Iterator[Text]:
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """An event as it was sent, read under the names that webhooks.toml gives its fields."""
+
+    event: LinkrunnerEvent
+    targets: Mapping[str, str | None]
+
+    def value(self, field: str) -> Any:
+        return self.event.event_data.get(self.targets.get(field, field) or "")
+
+    def is_of(self, report: Report) -> bool:
+        """Whether it was sent for the webhook of the report, as far as its fields are sent at all.
+
+        An event id alone can be shared: Shopify gives one to everything that one action caused.
+        """
+        known = {
+            "source": report.source,
+            "provider_event_id": report.event_id,
+            "provider_event_type": report.event_type,
+        }
+        found = {field: self.value(field) for field in known}
+        return self.event.event_name in report.event_names and all(
+            found[field] in (None, known[field]) for field in known
+        )
+
+    def __str__(self) -> str:
+        amount = self.value("amount")
+        shown = f"{amount:.2f}" if _is_fractional(amount) else amount
+        words = (self.event.event_name, shown, self.value("currency"), self.event.user_id)
+        return " ".join(str(word) for word in words if word not in (None, ""))
+
+
+def _receive_lines(report: Report, detail: str) -> Iterator[Text]:
     outcome = _styled(report.outcome)
     if report.outcome == "rejected":
-        yield _joined(outcome, report.reason, report.detail)
+        yield _joined(outcome, report.reason, detail)
     elif report.outcome == "ignored":
-        yield _joined("verified", outcome, _reason(report), report.event_id)
+        yield _joined("verified", outcome, _reason(report), report.event_id, _test(report), detail)
     else:
-        yield _joined("verified", outcome, report.event_id)
+        yield _joined("verified", outcome, report.event_id, _test(report))
 
 
-def _deliver_lines(report: Report, arrivals: list[Arrival]) -> Iterator[Text]:
+def _deliver_lines(report: Report, detail: str, sent: list[_Sent]) -> Iterator[Text]:
     outcome = _styled(report.outcome)
     if report.outcome != "captured":
         names = ", ".join(report.event_names)
-        yield _ARROW + _joined(names, outcome, _reason(report), report.detail)
+        yield _ARROW + _joined(names, outcome, _reason(report), _test(report), detail)
         return
-    for event in [_description(arrival) for arrival in arrivals] or report.event_names:
-        yield _ARROW + _joined(event, outcome)
-
-
-def _description(arrival: Arrival) -> str:
-    data = arrival.event_data
-    amount = f"{data['amount']:.2f}" if _is_fractional(data.get("amount")) else data.get("amount")
-    words = (arrival.event_name, amount, data.get("currency"), arrival.user_id)
-    return " ".join(str(word) for word in words if word not in (None, ""))
+    for event in map(str, sent) if sent else report.event_names:
+        yield _ARROW + _joined(event, outcome, _test(report))
 
 
 def _is_fractional(amount: object) -> bool:
     return isinstance(amount, float) and round(amount, 2) == amount
 
 
-def _origin(arrival: Arrival) -> tuple[str, ...]:
-    """An event id alone can be shared: Shopify gives one to everything that one action caused."""
-    names = ("source", "provider_event_id", "provider_event_type")
-    return tuple(str(arrival.event_data.get(name, "")) for name in names)
+def _test(report: Report) -> str:
+    return "(test)" if report.test else ""
+
+
+def _shown(text: str) -> str:
+    """A stranger's text, short and without what a terminal would act on."""
+    return "".join(each if each.isprintable() else "?" for each in text[:_LONGEST_SHOWN])
 
 
 def _reason(report: Report) -> str:
     return "" if report.reason == "none" else report.reason
 
 
-def _line(report: Report, rest: Text) -> Text:
+def _line(source: str, event_type: str, rest: Text) -> Text:
     now = time.strftime("%H:%M:%S")
-    source = report.source.ljust(_SOURCE_WIDTH)
-    event_type = (report.event_type or "-").ljust(_TYPE_WIDTH)
-    return Text.assemble((now, "dim"), "  ", (source, "bold"), "  ", event_type, "  ", rest)
+    padded = (source.ljust(_SOURCE_WIDTH), "bold"), "  ", (event_type or "-").ljust(_TYPE_WIDTH)
+    return Text.assemble((now, "dim"), "  ", *padded, "  ", rest)
 
 
 def _joined(*parts: str | Text) -> Text:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
@@ -110,18 +110,12 @@ def documented(request: Request, key: str) -> tuple[int, str]:
 
 
 class EmbeddedLinkrunner:
-    """Linkrunner on loopback while the block runs. `observe` is called with each captured event."""
+    """Linkrunner on loopback while the block runs."""
 
-    def __init__(
-        self,
-        key: str = LINKRUNNER_KEY,
-        port: int = 0,
-        observe: Callable[[Arrival], None] | None = None,
-    ) -> None:
+    def __init__(self, key: str = LINKRUNNER_KEY, port: int = 0) -> None:
         self.key = key
         self.url = ""
         self._port = port
-        self._observe = observe
         self._arrivals: list[Arrival] = []
         self._script: Iterator[Answer] = iter(())
         self._script_lock = threading.Lock()
@@ -185,8 +179,6 @@ class EmbeddedLinkrunner:
 
     def _record(self, arrival: Arrival) -> None:
         self._arrivals.append(arrival)
-        if arrival.captured and self._observe is not None:
-            self._observe(arrival)
 
 
 def _body(request: Request) -> Mapping[str, Any]:

@@ -17,20 +17,29 @@ from linkrunner_webhooks_local.loopback import Answerer, Request, Response
 
 Receive = Callable[[dict[str, Any]], Mapping[str, Any]]
 
+HEALTH: Final = "/healthz"
 _ROUTE: Final = "POST /webhooks/{source}"
 _API_ID: Final = "local"
 # Form posts are not among them: API Gateway hands those on in base64.
 _TEXT: Final = re.compile(r"text/|application/([\w.-]+\+)?(json|javascript|xml)\b")
 
 
-def gateway(receive: Receive, failed: Callable[[Exception], None]) -> Answerer:
-    """The API as a function. `failed` is told what an invocation raised; the client is not."""
+def gateway(
+    receive: Receive,
+    failed: Callable[[Exception], None],
+    unknown: Callable[[Request], None] = lambda _: None,
+) -> Answerer:
+    """The API as a function. `failed` is told what an invocation raised; the client is not.
+
+    `unknown` is told of a request that has no route.
+    """
 
     def answer(request: Request) -> Response:
-        if (request.method, request.path) == ("GET", "/healthz"):
+        if (request.method, request.path) == ("GET", HEALTH):
             return Response.of(200, {"status": "ok"})
         source = _source(request)
         if source is None:
+            unknown(request)
             return Response.of(404, {"message": "Not Found"})
         try:
             return response(receive(event(request, source)))

@@ -36,13 +36,15 @@ def local_stack(settings: Settings, console: Console) -> Iterator[LocalStack]:
         # First, because a busy port is the likeliest mistake; served last, because until then
         # nothing is ready.
         listener = running.enter_context(_listen(settings.port))
-        linkrunner_url = _linkrunner_url(settings, console, running)
+        linkrunner_url = _linkrunner_url(settings, running)
         aws = running.enter_context(embedded_aws())
         stack = stacks.create(aws, {"LinkrunnerBaseUrl": linkrunner_url})
         _store_secrets(stack, settings)
         receive = _receive(stack, settings, console)
         running.enter_context(_poller(stack, settings, console).running())
-        running.enter_context(serving(listener, gateway(receive, console.failed)))
+        running.enter_context(
+            serving(listener, gateway(receive, console.failed, console.unknown_path))
+        )
         local = LocalStack(
             endpoint_url=aws.endpoint_url,
             region=aws.region,
@@ -50,6 +52,9 @@ def local_stack(settings: Settings, console: Console) -> Iterator[LocalStack]:
             url=url_of(listener),
             linkrunner_url=linkrunner_url,
             pid=os.getpid(),
+            webhooks_toml=str(settings.webhooks_toml),
+            test_events=settings.test_events,
+            secrets={source: list(values) for source, values in settings.secrets.items()},
         )
         running.enter_context(published(local))
         yield local
@@ -63,15 +68,15 @@ def _listen(port: int) -> socket.socket:
         raise LocalError(f"Port {port} is {reason}; set PORT to a free one.") from None
 
 
-def _linkrunner_url(settings: Settings, console: Console, running: ExitStack) -> str:
+def _linkrunner_url(settings: Settings, running: ExitStack) -> str:
     if settings.linkrunner_base_url is not None:
         return settings.linkrunner_base_url
-    embedded = EmbeddedLinkrunner(key=settings.linkrunner_key, observe=console.arrived)
+    embedded = EmbeddedLinkrunner(key=settings.linkrunner_key)
     return running.enter_context(embedded).url
 
 
 def _store_secrets(stack: EmbeddedStack, settings: Settings) -> None:
-    secrets = json.dumps({source: list(values) for source, values in settings.secrets.items()})
+    secrets = json.dumps(settings.secrets)
     put = stack.aws.client("secretsmanager").put_secret_value
     put(
         SecretId=stack.environment(_DELIVER)["LINKRUNNER_KEY_SECRET_ARN"],
@@ -80,18 +85,23 @@ def _store_secrets(stack: EmbeddedStack, settings: Settings) -> None:
     put(SecretId=stack.environment(_RECEIVE)["WEBHOOK_SECRETS_ARN"], SecretString=secrets)
 
 
-def _environment(stack: EmbeddedStack, function: str, settings: Settings) -> Mapping[str, str]:
+def _environment(stack: EmbeddedStack, function: str) -> Mapping[str, str]:
     # The handlers get it as an argument; this process's own environment may be somebody's AWS.
-    toml = {"WEBHOOKS_TOML": str(settings.webhooks_toml)}
-    return stack.environment(function) | stack.aws.environment | toml
+    return stack.environment(function) | stack.aws.environment
 
 
 def _receive(stack: EmbeddedStack, settings: Settings, console: Console) -> Receive:
-    environment = _environment(stack, _RECEIVE, settings)
-    build = partial(receive_function.build, environment, observe=console.observe)
+    build = partial(
+        receive_function.build,
+        _environment(stack, _RECEIVE),
+        observe=console.observe,
+        config=settings.config,
+    )
     sandboxes: Sandboxes[Receive] = Sandboxes(build)
 
     def receive(event: dict[str, Any]) -> Mapping[str, Any]:
+        if (name := event["pathParameters"]["source"]) not in settings.sources:
+            console.unknown_source(name)
         with sandboxes.lent() as handler:
             return handler(event)
 
@@ -99,9 +109,12 @@ def _receive(stack: EmbeddedStack, settings: Settings, console: Console) -> Rece
 
 
 def _poller(stack: EmbeddedStack, settings: Settings, console: Console) -> Poller:
-    environment = _environment(stack, _DELIVER, settings)
     build: Callable[[], Deliver] = partial(
-        deliver_function.build, environment, observe=console.observe
+        deliver_function.build,
+        _environment(stack, _DELIVER),
+        observe=console.observe,
+        config=settings.config,
+        watched=console.watched,
     )
     return Poller(
         sqs=stack.aws.client("sqs"),

@@ -49,6 +49,8 @@ def build(sources: Path, package: Path, minor: str = MINOR) -> None:
         "UV": UV,
         "LAMBDA_PLATFORM": PLATFORM,
         "LAMBDA_PYTHON": minor,
+        # The packaged one of the sources, whatever the shell says.
+        "WEBHOOKS_TOML": "",
     }
     assignments = [f"{name}={value}" for name, value in variables.items()]
     command = ["make", "-s", "-C", str(sources), "build-ReceiveFunction", *assignments]

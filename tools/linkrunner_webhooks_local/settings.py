@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from linkrunner_webhooks import config
-from linkrunner_webhooks.config import Source
+from linkrunner_webhooks.config import Config, Source
 from linkrunner_webhooks_local.development import LINKRUNNER_KEY, development_secret
 from linkrunner_webhooks_local.project import WEBHOOKS_TOML, LocalError
 
@@ -29,6 +29,16 @@ class Settings:
     sources: tuple[str, ...]
     secrets: Secrets
     for_development: bool
+
+    @property
+    def test_events(self) -> bool:
+        """Whether test traffic is delivered where a table does not say: never to a real Linkrunner."""
+        return self.linkrunner_base_url is None
+
+    @property
+    def config(self) -> Config:
+        """webhooks.toml, read anew."""
+        return config.load(self.webhooks_toml, test_events=self.test_events)
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Settings:

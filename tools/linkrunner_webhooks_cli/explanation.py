@@ -1,0 +1,98 @@
+"""The explanation of one webhook: what it becomes, whose it is, and what to change for another outcome."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from linkrunner_webhooks.config import Config
+from linkrunner_webhooks.envelope import Opened, open_message
+from linkrunner_webhooks.errors import Parked, Reason
+from linkrunner_webhooks.model import CommerceEvent, Outcome
+from linkrunner_webhooks.translation import Decision, UserOf, decide, keys, parked
+from linkrunner_webhooks_cli.output import write_table, write_text
+from linkrunner_webhooks_cli.user_paths import candidates, user_paths
+from linkrunner_webhooks_local.switches import kind_off, tests_off, type_off
+
+
+def explanation(opened: Opened, user_of: UserOf) -> dict[str, Any]:
+    """As JSON values. It names nobody: ids of users are masked, and nothing else of the body is in it."""
+    webhook, source, identity = opened.webhook, opened.source, opened.identity
+    try:
+        decision = decide(opened, user_of)
+        events = source.provider.translate(webhook, identity, source.options)
+    except Parked as error:
+        decision, events = parked(error), ()
+    changes = []
+    if not source.wants(identity.event_type):
+        # Dropped before anybody looks for events in it.
+        decision = Decision(Outcome.IGNORED, Reason.UNWANTED)
+        changes.append(type_off(source, identity.event_type))
+    if identity.test and not source.test_events:
+        changes.append(tests_off(source))
+    return {
+        "event_type": identity.event_type,
+        "event_id": identity.event_id,
+        "source": source.name,
+        "outcome": decision.outcome.value,
+        "reason": "" if decision.reason is Reason.NONE else decision.reason.value,
+        "detail": decision.detail,
+        "to_change": changes,
+        "events": [_told(event, opened) for event in events],
+        **user(opened),
+    }
+
+
+def user(opened: Opened) -> dict[str, Any]:
+    """What each user path found, and where else an id may be."""
+    source, payload = opened.source, opened.webhook.payload
+    return {
+        "user_paths": [each._asdict() for each in user_paths(source, payload)],
+        "candidates": [each._asdict() for each in candidates(source, payload)],
+    }
+
+
+def user_of_message(text: str, config: Config) -> dict[str, Any]:
+    """The same for a message of a queue; empty when it cannot be read."""
+    try:
+        return user(open_message(text, config))
+    except Parked:
+        return {}
+
+
+def _told(event: CommerceEvent, opened: Opened) -> dict[str, Any]:
+    source, event_type = opened.source, opened.identity.event_type
+    naming = source.names.get(event_type, {}).get(event.kind)
+    return {
+        "kind": event.kind.value,
+        "event_name": naming.name if naming else None,
+        "to_change": None if naming else kind_off(source, event_type, event.kind),
+        "money": f"{event.money.amount} {event.money.currency}" if event.money else None,
+        "keys": list(keys(event, naming.kind if naming else event.kind, opened)),
+    }
+
+
+def write_explanation(told: dict[str, Any]) -> None:
+    """For people, on stdout."""
+    why = ": ".join(filter(None, (told["outcome"], told["reason"], told["detail"])))
+    write_text(f"{told['source']}  {told['event_type']}  {told['event_id']}")
+    write_text(f"\nOutcome: {why}")
+    for change in told["to_change"]:
+        write_text(f"  {change}")
+    for event in told["events"]:
+        name = event["event_name"] or f"{event['kind']}, {event['to_change']}"
+        write_text(f"\nEvent: {name}{'  ' + event['money'] if event['money'] else ''}")
+        for key in event["keys"]:
+            write_text(f"  key {key}")
+    write_text("")
+    write_user(told)
+
+
+def write_user(told: dict[str, Any]) -> None:
+    """For people, on stdout: the paths in the order in which they are tried, then the other places."""
+    paths = [(each["value"], each["why"], each["path"]) for each in told["user_paths"]]
+    write_table(("value", "", "user id path"), paths)
+    if told["candidates"]:
+        write_text("\nMay be an id, too; if one is what your app passes to signup, add its path:")
+        write_table(
+            ("value", "path"), [(each["value"], each["path"]) for each in told["candidates"]]
+        )
