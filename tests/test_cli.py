@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from decimal import Decimal
@@ -20,7 +23,7 @@ from linkrunner_webhooks.model import Webhook
 from linkrunner_webhooks.queues import typed
 from linkrunner_webhooks.signatures.scheme import verify
 from linkrunner_webhooks_cli import samples
-from linkrunner_webhooks_cli.dlq import ADVICE
+from linkrunner_webhooks_cli.advice import ADVICE
 from linkrunner_webhooks_cli.main import main
 from linkrunner_webhooks_cli.samples import Setting
 from linkrunner_webhooks_cli.sources import pick_source
@@ -428,6 +431,69 @@ def test_dlq_reads_many_and_hides_none(parked: EmbeddedStack) -> None:
     assert depth(parked, "DeadLetterQueueUrl") == 137
 
 
+def test_a_closed_pipe_hides_nothing(parked: EmbeddedStack) -> None:
+    """`dlq list --json | head -1` ends early, and the next look sees every message."""
+    for number in range(60):
+        park(parked, f"evt_{number}")
+    command = [sys.executable, "-m", "linkrunner_webhooks_cli", "dlq", "list", "--json"]
+    aws = parked.aws
+    environment = os.environ | {
+        "AWS_ENDPOINT_URL": aws.endpoint_url, "AWS_DEFAULT_REGION": aws.region,
+        "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
+    }  # fmt: skip
+    with subprocess.Popen(
+        [*command, "--stack", "linkrunner-webhooks-local"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
+    ) as listing:  # fmt: skip
+        assert listing.stdout is not None
+        assert listing.stdout.read(1) == b"["
+        listing.stdout.close()
+    assert listing.returncode == 1
+    assert depth(parked, "DeadLetterQueueUrl") == 60
+
+
+def test_dlq_says_what_it_cannot_see(parked: EmbeddedStack) -> None:
+    """Messages in somebody else's hands are not nothing, whichever command looks for them."""
+    assert "Nothing is parked." in run("dlq", "list").stderr
+    for number in range(3):
+        park(parked, f"evt_{number}")
+    client, url = parked.aws.client("sqs"), parked.outputs["DeadLetterQueueUrl"]
+    taken = client.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]
+    for command in (("list",), ("preview",), ("redrive",), ("discard", "--to", "copies")):
+        told = run("dlq", *command).stderr
+        assert "Nothing is parked" not in told
+        assert f"About {len(taken)} more cannot be seen now" in told
+        assert "for up to 30 minutes" in told
+    assert "cannot be seen now" in run("dlq", "show", "evt_0").stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "nearest"),
+    [
+        ("--source", "strip", 'did you mean "stripe"?'),
+        ("--type", "checkout.session.complete", 'did you mean "checkout.session.completed"?'),
+        ("--reason", "refused", "valid are: missing_user"),
+    ],
+)
+def test_dlq_tells_a_typo_from_an_empty_queue(
+    parked: EmbeddedStack, option: str, name: str, nearest: str
+) -> None:
+    """Where no parked message matches, the option and the nearest value are named."""
+    park(parked, "evt_1")
+    park(parked, "evt_2")
+    for command in ("list", "preview", "redrive"):
+        told = run("dlq", command, option, name).stderr
+        assert f'None of the 2 parked match {option} "{name}"' in told
+        assert nearest in told
+
+
+def test_dlq_does_not_know_every_reason() -> None:
+    """A reason that does not exist is wrong usage, with the nearest one, before AWS is asked."""
+    result = run("dlq", "list", "--reason", "missing_users")
+    assert result.exit_code == 2
+    assert 'did you mean "missing_user"?' in result.stderr
+
+
 def test_dlq_show_tells_the_story_without_the_body(parked: EmbeddedStack) -> None:
     """What arrived, why it parked, what it would become; customer data only when asked for."""
     park(parked, "evt_story", user="user_42")
@@ -498,19 +564,34 @@ def test_dlq_redrive_ends_though_messages_park_again(parked: EmbeddedStack) -> N
 
 
 def test_dlq_discard_asks_and_keeps_a_copy(parked: EmbeddedStack, tmp_path: Path) -> None:
-    """No is no; yes writes every message to a file before it is deleted."""
+    """No is no; the question names the count; yes writes every message to a file before it is deleted."""
     park(parked, "evt_gone")
+    park(parked, "evt_too")
     copies = tmp_path / "copies.jsonl"
-    assert run("dlq", "discard", "--to", str(copies), input="n\n").exit_code == 1
-    assert depth(parked, "DeadLetterQueueUrl") == 1
+    asked = run("dlq", "discard", "--to", str(copies), input="n\n")
+    assert asked.exit_code == 1
+    assert "Discard 2 messages?" in asked.stderr
+    assert depth(parked, "DeadLetterQueueUrl") == 2
     assert not copies.exists()
-    assert "1 would be discarded" in run("dlq", "discard", "--dry-run").stderr
-    assert run("dlq", "discard", "--to", str(copies), "--yes").exit_code == 0
-    (copy,) = map(json.loads, copies.read_text().splitlines())
-    assert copy["event_id"] == "evt_gone"
-    assert "jane@example.com" in copy["message"]
+    assert "2 would be discarded" in run("dlq", "discard", "--dry-run").stderr
+    copies.touch(0o644)
+    assert run("dlq", "discard", "--to", str(copies), "--limit", "1", "--yes").exit_code == 0
+    assert run("dlq", "discard", "--to", str(copies), input="y\n").exit_code == 0
+    kept = [json.loads(line) for line in copies.read_text().splitlines()]
+    assert {copy["event_id"] for copy in kept} == {"evt_gone", "evt_too"}
+    assert all("jane@example.com" in copy["message"] for copy in kept)
     assert copies.stat().st_mode & 0o077 == 0
     assert depth(parked, "DeadLetterQueueUrl") == 0
+
+
+def test_dlq_discard_needs_a_place_for_the_copies(parked: EmbeddedStack, tmp_path: Path) -> None:
+    """Customer data lands only where somebody says so, and nothing is deleted that could not be written."""
+    park(parked, "evt_1")
+    assert run("dlq", "discard", "--yes").exit_code == 2
+    nowhere = run("dlq", "discard", "--yes", "--to", str(tmp_path / "no" / "folder"))
+    assert nowhere.exit_code == 1
+    assert "cannot be written" in nowhere.stderr
+    assert depth(parked, "DeadLetterQueueUrl") == 1
 
 
 def test_dlq_without_a_stack_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,9 +11,10 @@ from threading import Lock
 from typing import Any
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from linkrunner_webhooks.config import Config
-from linkrunner_webhooks.dead_letters import DeadLetters, Filter, Letter, foresee
+from linkrunner_webhooks.dead_letters import DeadLetters, Depth, Filter, Letter, depth, foresee
 from linkrunner_webhooks.envelope import Envelope
 from linkrunner_webhooks.model import Outcome, Webhook
 from linkrunner_webhooks.money import Money
@@ -143,6 +145,95 @@ def test_what_sqs_moved_itself_has_a_reason_too() -> None:
     crashed = letter("", source="stripe")
     assert (crashed.reason, crashed.parked_at) == ("crashed", NOW)
     assert replace(crashed, attributes={"parked_at": "1800000000"}).parked_at.year == 2027
+
+
+# ------------------------------------------------------------------------- letting go
+
+
+class Shelf:
+    """A dead-letter queue that knows what it hides. `failing` are the calls of a method that fail."""
+
+    def __init__(self, size: int, **failing: set[int]) -> None:
+        self.visible = [f"r{number}" for number in range(size)]
+        self.hidden: set[str] = set()
+        self._failing = failing
+        self._calls = Counter[str]()
+        self._lock = Lock()
+
+    def get_queue_attributes(self, **_: Any) -> dict[str, Any]:
+        counts = {
+            "ApproximateNumberOfMessages": len(self.visible),
+            "ApproximateNumberOfMessagesNotVisible": len(self.hidden),
+        }
+        return {"Attributes": counts, "ResponseMetadata": {"HTTPHeaders": {}}}
+
+    def receive_message(self, **_: Any) -> dict[str, Any]:
+        with self._lock:
+            self._call("receive")
+            taken, self.visible = self.visible[:10], self.visible[10:]
+            self.hidden |= set(taken)
+        return {"Messages": [self._message(handle) for handle in taken]}
+
+    def change_message_visibility_batch(self, **arguments: Any) -> None:
+        self._call("restore")
+        self.hidden -= {each["ReceiptHandle"] for each in arguments["Entries"]}
+
+    def _call(self, method: str) -> None:
+        self._calls[method] += 1
+        if self._calls[method] in self._failing.get(method, ()):
+            raise EndpointConnectionError(endpoint_url="https://sqs")
+
+    @staticmethod
+    def _message(handle: str) -> dict[str, Any]:
+        return {
+            "MessageId": handle,
+            "ReceiptHandle": handle,
+            "Body": "",
+            "Attributes": {"SentTimestamp": "1000"},
+        }
+
+
+def read(shelf: Shelf, error: type[BaseException] | None = None) -> None:
+    """Read a queue to its end, or end with an error after the first letter, still holding the iterator."""
+    with DeadLetters(shelf, "dead", "alive").reading() as reading:
+        letters = iter(reading)
+        next(letters)
+        if error is not None:
+            raise error
+        list(letters)
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError, KeyboardInterrupt, SystemExit, RuntimeError])
+def test_whatever_ends_a_reading_hides_nothing(error: type[BaseException]) -> None:
+    """Letters that were received ahead are released, too."""
+    shelf = Shelf(45)
+    with pytest.raises(error):
+        read(shelf, error)
+    assert shelf.hidden == set()
+
+
+def test_a_reader_that_fails_hides_nothing() -> None:
+    """An error of AWS in the middle is raised, and everything that was received before is released."""
+    shelf = Shelf(45, receive={3})
+    with pytest.raises(EndpointConnectionError):
+        read(shelf)
+    assert shelf.hidden == set()
+
+
+def test_what_cannot_be_released_holds_nothing_else_back() -> None:
+    """One failed batch is an error that is told, and the others are released all the same."""
+    shelf = Shelf(45, restore={2})
+    with pytest.raises(EndpointConnectionError):
+        read(shelf)
+    assert len(shelf.hidden) == 10
+
+
+def test_the_depth_of_a_queue_has_three_parts() -> None:
+    """What is received and what is delayed is in the queue, too; a count that is missing is none."""
+    shelf = Shelf(12)
+    shelf.receive_message()
+    assert depth(shelf, "dead") == Depth(visible=2, hidden=10, delayed=0)
+    assert depth(shelf, "dead").total == 12
 
 
 # ------------------------------------------------------------------------- size

@@ -6,49 +6,40 @@ import json
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 
 from linkrunner_webhooks.capture import Pace
-from linkrunner_webhooks.dead_letters import Letter, foresee
+from linkrunner_webhooks.dead_letters import Filter, Letter, foresee
 from linkrunner_webhooks.errors import Reason
 from linkrunner_webhooks.translation import Decision
+from linkrunner_webhooks_cli import copies
+from linkrunner_webhooks_cli.advice import ADVICE
 from linkrunner_webhooks_cli.failures import Commands, Failure
 from linkrunner_webhooks_cli.output import (
     ago,
-    progress,
     say,
     write_json,
     write_json_array,
     write_table,
     write_text,
 )
-from linkrunner_webhooks_cli.selection import Selection, filtered
-from linkrunner_webhooks_cli.sources import config_option, read_config
+from linkrunner_webhooks_cli.selection import Search, Selection, filtered
+from linkrunner_webhooks_cli.sources import config_option, json_option, read_config
 from linkrunner_webhooks_cli.stacks import find, stack_option
-
-# The next step of a person, for each reason.
-ADVICE: Final[Mapping[str, str]] = {
-    Reason.MISSING_USER: "fix user_id in webhooks.toml, deploy, redrive",
-    Reason.UNTRANSLATABLE: "no mapper understands it: `dlq show`, fix or report it, deploy, redrive",
-    Reason.UNROUTABLE: "put the source's table back into webhooks.toml, deploy, redrive",
-    Reason.UNREADABLE: "not put there by this system: `dlq show`, discard",
-    Reason.REFUSED: "Linkrunner refuses the event itself: `dlq show`, fix the mapping, deploy, redrive",
-    Reason.EXHAUSTED: "Linkrunner was out of reach for days: check it and the key, redrive",
-    Reason.CRASHED: "the function died on it: see its log, fix, deploy, redrive",
-}
 
 
 @click.group(cls=Commands)
 def dlq() -> None:
     """Look after the webhooks that could not be delivered."""
     # Ended from outside like by Ctrl-C: messages that were only looked at become visible again.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
 
 
 @dlq.command("list")
@@ -64,9 +55,8 @@ def list_(*, as_json: bool, **filters: Any) -> None:
       linkrunner-webhooks dlq list --stack linkrunner-webhooks
     """
     selection = Selection.of(**filters)
-    letters = selection.stack.dead_letters()
-    with letters.reading() as reading:
-        found = progress("Reading", selection.letters(reading), letters.count())
+    with selection.search(selection.stack.dead_letters()) as search:
+        found = search.letters("Reading")
         if as_json:
             write_json_array(_told(letter) for letter in found)
         else:
@@ -81,7 +71,6 @@ def _write_groups(letters: Iterator[Letter]) -> None:
         counts[key] += 1
         oldest[key] = min(oldest.get(key, letter.parked_at), letter.parked_at)
     if not counts:
-        write_text("Nothing is parked.")
         return
     write_table(
         ("messages", "reason", "source", "type", "oldest", "what to do"),
@@ -125,8 +114,11 @@ def show(
     """
     found, config = find(stack), read_config(config_path)
     with found.dead_letters().reading() as reading:
-        letter = next((each for each in reading if id in (each.id, each.event_id)), None)
+        search = Search(Filter(), None, reading)
+        letter = next((each for each in search.letters("Reading") if each.is_called(id)), None)
     if letter is None:
+        for remark in search.unread():
+            say(remark)
         raise Failure(f"no parked message has the id {id}; `dlq list --json` prints the ids")
     forecast = foresee(letter, config, found.user_of)
     story = _told(letter) | {"advice": ADVICE.get(letter.reason, ""), "now": _foretold(forecast)}
@@ -174,11 +166,10 @@ def preview(*, as_json: bool, config_path: Path | None, **filters: Any) -> None:
     """
     selection = Selection.of(**filters)
     foretell = selection.forecast(read_config(config_path))
-    letters = selection.stack.dead_letters()
     changes: Counter[tuple[str, str, str]] = Counter()
     money: dict[str, Decimal] = {}
-    with letters.reading() as reading:
-        for letter in progress("Trying", selection.letters(reading), letters.count()):
+    with selection.search(selection.stack.dead_letters()) as search:
+        for letter in search.letters("Trying"):
             forecast = foretell(letter)
             reason = "" if forecast.reason is Reason.NONE else forecast.reason.value
             changes[letter.reason, forecast.outcome.value, reason] += 1
@@ -188,10 +179,11 @@ def preview(*, as_json: bool, config_path: Path | None, **filters: Any) -> None:
     if as_json:
         write_json(_summed(changes, money))
         return
-    write_table(
-        ("messages", "parked as", "would be", "because"),
-        [(str(count), *change) for change, count in sorted(changes.items())],
-    )
+    if changes:
+        write_table(
+            ("messages", "parked as", "would be", "because"),
+            [(str(count), *change) for change, count in sorted(changes.items())],
+        )
     for what, amount in sorted(money.items()):
         write_text(f"{amount} {what} would be sent")
 
@@ -218,8 +210,15 @@ def _summed(changes: Counter[tuple[str, str, str]], money: dict[str, Decimal]) -
 )
 @config_option
 @filtered
+@json_option
 def redrive(
-    *, dry_run: bool, force: bool, rate: float, config_path: Path | None, **filters: Any
+    *,
+    dry_run: bool,
+    force: bool,
+    rate: float,
+    config_path: Path | None,
+    as_json: bool,
+    **filters: Any,
 ) -> None:
     """Put messages back into the queue, to be delivered by the code that is deployed now.
 
@@ -234,61 +233,64 @@ def redrive(
     selection = Selection.of(**filters)
     foretell = selection.forecast(read_config(config_path))
     letters, pace = selection.stack.dead_letters(), Pace(rate)
-    moved, refused = 0, Counter[str]()
-    with letters.reading() as reading:
-        for letter in progress("Moving", selection.letters(reading), letters.count()):
+    moved, left = 0, Counter[str]()
+    with selection.search(letters) as search:
+        for letter in search.letters("Moving"):
             forecast = foretell(letter)
             if forecast.would_park and not force:
-                refused[forecast.reason] += 1
+                left[forecast.reason] += 1
                 continue
             if not dry_run:
                 pace.wait()
                 letters.redrive(letter)
             moved += 1
+    if as_json:
+        write_json({"moved": moved, "dry_run": dry_run, "left": dict(left)})
     say(f"{moved} {'would be moved' if dry_run else 'moved'}.")
-    for reason, count in refused.items():
+    for reason, count in left.items():
         say(f"{count} left, which would park again as {reason}; --force moves them, too.")
         say(f"  {reason}: {ADVICE.get(reason, '')}")
 
 
 @dlq.command()
 @click.option(
-    "--to", "path", type=click.Path(path_type=Path, dir_okay=False), help="Where the copies go."
+    "--to",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where the copies go. They hold customer data: a file that nobody commits or shares.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Say what would be discarded; discard nothing.")
 @filtered
-def discard(*, path: Path | None, yes: bool, dry_run: bool, **filters: Any) -> None:
+@json_option
+def discard(*, path: Path | None, yes: bool, dry_run: bool, as_json: bool, **filters: Any) -> None:
     """Delete messages for good, after writing each to a file (JSON lines).
 
     \b
     Example:
-      linkrunner-webhooks dlq discard --reason unreadable --to unreadable.jsonl
+      linkrunner-webhooks dlq discard --reason unreadable --to ~/unreadable.jsonl
     """
+    if path is None and not dry_run:
+        raise click.UsageError("--to FILE says where the copies go; they hold customer data")
     selection = Selection.of(**filters)
     letters = selection.stack.dead_letters()
-    path = path or Path(f"discarded-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
-    with letters.reading() as reading:
-        if dry_run:
-            count = sum(1 for _ in selection.letters(reading))
-            say(f"{count} would be discarded.")
-            return
-        if not yes:
-            click.confirm(
-                f"Discard the selected messages? Copies go to {path}", abort=True, err=True
-            )
-        count = 0
-        for letter in progress("Discarding", selection.letters(reading), letters.count()):
-            _keep_copy(path, letter)
-            letters.discard(letter)
-            count += 1
-    if count:
-        say(f"{count} discarded; copies, with customer data, are in {path}.")
-    else:
-        say("Nothing to discard.")
-
-
-def _keep_copy(path: Path, letter: Letter) -> None:
-    path.touch(mode=0o600)
-    with path.open("a", encoding="utf-8") as copies:
-        copies.write(json.dumps(_told(letter) | {"message": letter.text}) + "\n")
+    counted = None
+    if dry_run or not yes:
+        # A pass of its own: while somebody thinks about the question, nothing is hidden from others.
+        with selection.search(letters) as counted:
+            count = sum(1 for _ in counted.letters("Counting"))
+        if count and not dry_run:
+            click.confirm(f"Discard {count} messages? Copies go to {path}", abort=True, err=True)
+    done = counted.found if counted is not None and dry_run else 0
+    if path is not None and not dry_run:
+        with selection.search(letters, after=counted) as search:
+            for letter in search.letters("Discarding"):
+                copies.keep(path, _told(letter) | {"message": letter.text})
+                letters.discard(letter)
+                done += 1
+    if as_json:
+        write_json({"discarded": done, "dry_run": dry_run, "copies": str(path) if path else None})
+    if dry_run:
+        say(f"{done} would be discarded.")
+    elif done:
+        say(f"{done} discarded; copies, with customer data, are in {path}.")
