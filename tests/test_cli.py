@@ -518,6 +518,21 @@ def test_dlq_preview_counts_outcomes_and_money(parked: EmbeddedStack) -> None:
     assert depth(parked, "DeadLetterQueueUrl") == 3
 
 
+def test_dlq_promises_nothing_of_what_was_refused(parked: EmbeddedStack) -> None:
+    """List, preview, show and redrive have Linkrunner's words; money is not promised; --force still moves."""
+    words = 'Linkrunner answered 400: "no such app"'
+    for number in range(2):
+        park(parked, f"evt_{number}", reason="refused", user="user_1", error=words)
+    assert words in run("dlq", "list").stdout
+    preview = run("dlq", "preview").stdout
+    assert f"2 was refused ({words}); will be refused again" in preview
+    assert "would be sent" not in preview
+    assert json.loads(run("dlq", "preview", "--json").stdout)["money"] == {}
+    assert f"parked: refused, was refused ({words})" in run("dlq", "show", "evt_0").stdout
+    assert "2 left, which would park again as refused" in run("dlq", "redrive").stderr
+    assert "2 moved" in run("dlq", "redrive", "--force").stderr
+
+
 def test_dlq_redrive_moves_what_would_not_park_again(parked: EmbeddedStack) -> None:
     """A dry run moves nothing; a real one leaves what is not fixed; --force takes that, too."""
     park(parked, "evt_fixed", user="user_1")

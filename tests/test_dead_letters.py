@@ -14,8 +14,10 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from linkrunner_webhooks.config import Config
-from linkrunner_webhooks.dead_letters import DeadLetters, Depth, Filter, Letter, depth, foresee
+from linkrunner_webhooks.dead_letters import DeadLetters, Depth, depth
 from linkrunner_webhooks.envelope import Envelope
+from linkrunner_webhooks.event_body import fingerprint
+from linkrunner_webhooks.letters import Filter, Letter, foresee
 from linkrunner_webhooks.model import Outcome, Webhook
 from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.queues import typed
@@ -97,25 +99,62 @@ def test_who_paid_is_asked_for_what_follows() -> None:
     refund = {"id": "evt_2", "type": "charge.refunded", "data": {"object": charge}}
     asked: list[tuple[str, ...]] = []
 
-    def payer(keys: Sequence[str]) -> str:
+    def payer(keys: Sequence[str]) -> str | None:
         asked.append(tuple(keys))
-        return "user_7"
+        return "user_7" if "stripe|payment|pi_1" in keys else None
 
     forecast = foresee(letter(text(refund)), CONFIG, payer)
     assert [event.user_id for event in forecast.events] == ["user_7"]
-    assert asked == [("stripe|refund|ch_1:500", "stripe|payment|pi_1", "stripe|payment|ch_1")]
+    assert asked == [
+        ("stripe|refund|ch_1:500", "stripe|payment|pi_1", "stripe|payment|ch_1"),
+        ("stripe|refund|ch_1:500",),
+    ]
 
 
-def test_what_was_captured_meanwhile_is_foretold_like_deliver_would() -> None:
-    """A letter without a user, whose fact was captured by another report, is that user's: no parking."""
-    known = {"stripe|payment|pi_1": "user_7"}
+def known(keys: Sequence[str]) -> str | None:
+    """The payment of the session is captured, for user_7."""
+    return "user_7" if "stripe|payment|pi_1" in keys else None
 
-    def user_of(keys: Sequence[str]) -> str | None:
-        return next((known[key] for key in keys if key in known), None)
 
-    forecast = foresee(letter(session(client_reference_id=None)), CONFIG, user_of)
-    assert (forecast.outcome, forecast.would_park) == (Outcome.CAPTURED, False)
-    assert [event.user_id for event in forecast.events] == ["user_7"]
+@pytest.mark.parametrize("user", ["user_42", None])
+def test_what_was_captured_meanwhile_is_foretold_like_deliver_would(user: str | None) -> None:
+    """A letter whose fact was captured by another report is a duplicate: no parking, and no money."""
+    forecast = foresee(letter(session(client_reference_id=user)), CONFIG, known)
+    assert (forecast.outcome, forecast.would_park) == (Outcome.DUPLICATE, False)
+    assert forecast.money == ()
+
+
+WORDS = 'Linkrunner answered 400: "no such app"'
+
+
+def test_a_refused_event_that_is_still_the_same_is_refused_again() -> None:
+    """Nothing is promised: neither a capture nor its money, and the forecast has Linkrunner's words."""
+    bodies = fingerprint(foresee(letter(session()), CONFIG, nobody).events)
+    for known_bodies, changed in (
+        (bodies, "unless Linkrunner changed"),
+        ("", "your configuration"),
+    ):
+        refused = letter(session(), reason="refused", error=WORDS, bodies=known_bodies)
+        forecast = foresee(refused, CONFIG, nobody)
+        assert (forecast.outcome, forecast.reason) == (Outcome.PARKED, "refused")
+        assert (forecast.would_park, forecast.money) == (True, ())
+        assert WORDS in forecast.detail
+        assert changed in forecast.detail
+
+
+def test_a_refused_event_that_is_another_one_now_may_be_captured() -> None:
+    """A changed mapping or webhooks.toml makes another body, which Linkrunner has not refused."""
+    bodies = fingerprint(foresee(letter(session()), CONFIG, nobody).events)
+    renamed = Config({"stripe": {"events": {"checkout.session.completed": "sold"}}})
+    refused = letter(session(), reason="refused", error=WORDS, bodies=bodies)
+    forecast = foresee(refused, renamed, nobody)
+    assert (forecast.outcome, len(forecast.money)) == (Outcome.CAPTURED, 1)
+
+
+def test_a_refused_event_that_was_captured_meanwhile_is_a_duplicate() -> None:
+    """What another report brought to Linkrunner is not refused again."""
+    refused = letter(session(), reason="refused", error=WORDS)
+    assert foresee(refused, CONFIG, known).outcome is Outcome.DUPLICATE
 
 
 # ------------------------------------------------------------------------- filters

@@ -1,4 +1,4 @@
-"""The operator's side of the dead-letter queue: read it, foresee what would happen, move, discard.
+"""The operator's side of the dead-letter queue: read it, move, discard.
 
 A move sends first and deletes then, so a message is in at least one queue at every moment. The claims count a
 message once that ends up in both. (AWS's own message-move tasks cannot filter, and have a fixed pace.)
@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from itertools import islice
@@ -19,11 +18,8 @@ from typing import IO, Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from linkrunner_webhooks.config import Config
-from linkrunner_webhooks.envelope import open_message
-from linkrunner_webhooks.errors import Parked, Reason
+from linkrunner_webhooks.letters import Letter
 from linkrunner_webhooks.queues import typed, untyped
-from linkrunner_webhooks.translation import Decision, UserOf, decide, parked
 
 # Seconds that messages are hidden while they are read. After that SQS shows them again.
 HOLD = 30 * 60
@@ -35,66 +31,7 @@ _COUNTS = (
     "ApproximateNumberOfMessagesNotVisible",
     "ApproximateNumberOfMessagesDelayed",
 )
-_STORY = ("reason", "error", "attempts", "code_version", "parked_at")
-
-
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """One parked message. A message that SQS moved here itself, after crashes, has no reason attribute."""
-
-    id: str
-    handle: str
-    text: str
-    attributes: dict[str, str]
-    sent_at: datetime
-
-    @property
-    def reason(self) -> str:
-        return self.attributes.get("reason", Reason.CRASHED.value)
-
-    @property
-    def source(self) -> str:
-        return self.attributes.get("source", "unknown")
-
-    @property
-    def event_type(self) -> str:
-        return self.attributes.get("event_type", "unknown")
-
-    @property
-    def event_id(self) -> str:
-        return self.attributes.get("event_id", "")
-
-    def is_called(self, id: str) -> bool:
-        """Whether this is its message id or the provider's event id."""
-        return id in (self.id, self.event_id)
-
-    @property
-    def parked_at(self) -> datetime:
-        seconds = self.attributes.get("parked_at", "")
-        return datetime.fromtimestamp(int(seconds), UTC) if seconds.isdigit() else self.sent_at
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
-    """Which letters are meant; None is no restriction. `since` and `until` bound when they were parked."""
-
-    reason: str | None = None
-    source: str | None = None
-    event_type: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-
-    def matches(self, letter: Letter) -> bool:
-        wanted = (
-            (self.reason, letter.reason),
-            (self.source, letter.source),
-            (self.event_type, letter.event_type),
-        )
-        return (
-            all(want in (None, has) for want, has in wanted)
-            and (self.since is None or letter.parked_at >= self.since)
-            and (self.until is None or letter.parked_at <= self.until)
-        )
+_STORY = ("reason", "error", "attempts", "code_version", "parked_at", "bodies")
 
 
 class Depth(NamedTuple):
@@ -251,14 +188,6 @@ class Reading:
                 self._noted(unread)
         self._spool.seek(0)
         self._letters.restore(line.rstrip("\n") for line in self._spool)
-
-
-def foresee(letter: Letter, config: Config, user_of: UserOf) -> Decision:
-    """The decision of today's code and today's webhooks.toml on a letter. Sends nothing."""
-    try:
-        return decide(open_message(letter.text, config), user_of)
-    except Parked as error:
-        return parked(error)
 
 
 def _letter(message: dict[str, Any]) -> Letter:

@@ -5,22 +5,22 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import click
 
 from linkrunner_webhooks.capture import Pace
-from linkrunner_webhooks.dead_letters import Filter, Letter, foresee
-from linkrunner_webhooks.errors import Reason
+from linkrunner_webhooks.letters import Filter, Letter, foresee
 from linkrunner_webhooks.translation import Decision
 from linkrunner_webhooks_cli import copies
 from linkrunner_webhooks_cli.advice import ADVICE
 from linkrunner_webhooks_cli.failures import Commands, Failure
+from linkrunner_webhooks_cli.outlook import Outlook
 from linkrunner_webhooks_cli.output import (
     ago,
     say,
@@ -32,6 +32,10 @@ from linkrunner_webhooks_cli.output import (
 from linkrunner_webhooks_cli.selection import Search, Selection, filtered
 from linkrunner_webhooks_cli.sources import config_option, json_option, read_config
 from linkrunner_webhooks_cli.stacks import find, stack_option
+
+# Errors of a group that are counted; more are not worth the memory.
+_TOLD_APART = 20
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @click.group(cls=Commands)
@@ -63,22 +67,41 @@ def list_(*, as_json: bool, **filters: Any) -> None:
             _write_groups(found)
 
 
+@dataclass(slots=True)
+class _Group:
+    """Messages that differ in nothing a person acts on. Of their errors only so many are told apart."""
+
+    count: int = 0
+    oldest: datetime = _NEVER
+    errors: Counter[str] = field(default_factory=Counter)
+
+    def add(self, letter: Letter) -> None:
+        self.count += 1
+        self.oldest = min(self.oldest, letter.parked_at)
+        if letter.error in self.errors or len(self.errors) < _TOLD_APART:
+            self.errors[letter.error] += 1
+
+    @property
+    def error(self) -> str:
+        """The commonest, and that there are others."""
+        ((most, count),) = self.errors.most_common(1)
+        return most if count == self.count else f"{most} (and others: `dlq list --json`)"
+
+
 def _write_groups(letters: Iterator[Letter]) -> None:
-    counts: Counter[tuple[str, str, str]] = Counter()
-    oldest: dict[tuple[str, str, str], datetime] = {}
+    groups: defaultdict[tuple[str, str, str], _Group] = defaultdict(_Group)
     for letter in letters:
-        key = (letter.reason, letter.source, letter.event_type)
-        counts[key] += 1
-        oldest[key] = min(oldest.get(key, letter.parked_at), letter.parked_at)
-    if not counts:
-        return
-    write_table(
-        ("messages", "reason", "source", "type", "oldest", "what to do"),
-        [
-            (str(count), *key, ago(datetime.now(UTC) - oldest[key]), ADVICE.get(key[0], ""))
-            for key, count in sorted(counts.items())
-        ],
-    )
+        groups[letter.reason, letter.source, letter.event_type].add(letter)
+    if groups:
+        write_table(
+            ("messages", "reason", "source", "type", "oldest", "error", "what to do"),
+            [_row(key, group) for key, group in sorted(groups.items())],
+        )
+
+
+def _row(key: tuple[str, str, str], group: _Group) -> tuple[str, ...]:
+    age = ago(datetime.now(UTC) - group.oldest)
+    return (str(group.count), *key, age, group.error, ADVICE.get(key[0], ""))
 
 
 def _told(letter: Letter) -> dict[str, Any]:
@@ -88,7 +111,7 @@ def _told(letter: Letter) -> dict[str, Any]:
         "source": letter.source,
         "event_type": letter.event_type,
         "event_id": letter.event_id,
-        "error": letter.attributes.get("error", ""),
+        "error": letter.error,
         "attempts": int(letter.attributes.get("attempts", 0)),
         "code_version": letter.attributes.get("code_version", ""),
         "parked_at": letter.parked_at.isoformat(timespec="seconds"),
@@ -166,36 +189,14 @@ def preview(*, as_json: bool, config_path: Path | None, **filters: Any) -> None:
     """
     selection = Selection.of(**filters)
     foretell = selection.forecast(read_config(config_path))
-    changes: Counter[tuple[str, str, str]] = Counter()
-    money: dict[str, Decimal] = {}
+    outlook = Outlook()
     with selection.search(selection.stack.dead_letters()) as search:
         for letter in search.letters("Trying"):
-            forecast = foretell(letter)
-            reason = "" if forecast.reason is Reason.NONE else forecast.reason.value
-            changes[letter.reason, forecast.outcome.value, reason] += 1
-            for name, moved in forecast.money:
-                what = f"{moved.currency} as {name}"
-                money[what] = money.get(what, Decimal(0)) + moved.amount
+            outlook.add(letter, foretell(letter))
     if as_json:
-        write_json(_summed(changes, money))
-        return
-    if changes:
-        write_table(
-            ("messages", "parked as", "would be", "because"),
-            [(str(count), *change) for change, count in sorted(changes.items())],
-        )
-    for what, amount in sorted(money.items()):
-        write_text(f"{amount} {what} would be sent")
-
-
-def _summed(changes: Counter[tuple[str, str, str]], money: dict[str, Decimal]) -> dict[str, Any]:
-    return {
-        "changes": [
-            {"parked_as": old, "would_be": outcome, "reason": reason, "messages": count}
-            for (old, outcome, reason), count in sorted(changes.items())
-        ],
-        "money": {what: str(amount) for what, amount in sorted(money.items())},
-    }
+        write_json(outlook.summary())
+    else:
+        outlook.write()
 
 
 @dlq.command()

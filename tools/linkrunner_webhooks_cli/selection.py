@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 import click
 
 from linkrunner_webhooks.config import Config, suggest
-from linkrunner_webhooks.dead_letters import HOLD, DeadLetters, Filter, Letter, Reading, foresee
+from linkrunner_webhooks.dead_letters import HOLD, DeadLetters, Reading
 from linkrunner_webhooks.errors import Reason
+from linkrunner_webhooks.letters import Filter, Letter, foresee
 from linkrunner_webhooks.translation import Decision
 from linkrunner_webhooks_cli.advice import ADVICE
 from linkrunner_webhooks_cli.completions import event_types, reasons, source_names
