@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from linkrunner_webhooks_cli.sources import pick_source
 from linkrunner_webhooks_local import state
 from linkrunner_webhooks_local.cloudformation import EmbeddedStack
 from linkrunner_webhooks_local.development import LINKRUNNER_KEY, development_secret
-from linkrunner_webhooks_local.embedded_linkrunner import EmbeddedLinkrunner
+from linkrunner_webhooks_local.embedded_linkrunner import Answer, EmbeddedLinkrunner
 from linkrunner_webhooks_local.loopback import Request, Response, listen, serving, url_of
 from linkrunner_webhooks_local.state import LocalStack
 
@@ -627,6 +628,18 @@ def put(stack: EmbeddedStack, output: str, value: str) -> None:
     )
 
 
+def findings(result: Result) -> dict[str, dict[str, Any]]:
+    """What doctor found, by what it looked at."""
+    return {each["what"]: each for each in json.loads(result.stdout)}
+
+
+def all_is_well(stack: EmbeddedStack) -> None:
+    """Put every secret and the right key in place."""
+    live = {each.name: [development_secret(each)] for each in config.load().sources()}
+    put(stack, "WebhookSecretsArn", json.dumps(live))
+    put(stack, "LinkrunnerKeySecretArn", LINKRUNNER_KEY)
+
+
 def test_doctor_finds_what_is_missing(parked: EmbeddedStack) -> None:
     """Missing secrets, a wrong key and parked messages are told apart, each with advice."""
     put(parked, "WebhookSecretsArn", '{"stripe": ["whsec_x"]}')
@@ -634,18 +647,78 @@ def test_doctor_finds_what_is_missing(parked: EmbeddedStack) -> None:
     park(parked, "evt_1")
     result = run("doctor", "--json")
     assert result.exit_code == 1
-    wrong = {each["what"] for each in json.loads(result.stdout) if not each["right"]}
+    wrong = {what for what, each in findings(result).items() if not each["right"]}
     assert wrong == {"secret of shopify", "server key", "DeadLetterQueue"}
 
 
 def test_doctor_is_content_when_everything_is_there(parked: EmbeddedStack) -> None:
     """All secrets, a key that Linkrunner knows, nothing parked; and nothing was captured by asking."""
-    secrets = {name: ["secret"] for name in config.load().names}
-    put(parked, "WebhookSecretsArn", json.dumps(secrets))
-    put(parked, "LinkrunnerKeySecretArn", LINKRUNNER_KEY)
+    all_is_well(parked)
     result = run("doctor")
     assert result.exit_code == 0, result.output
     assert "accepted by Linkrunner" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("status", "setting"),
+    [
+        (200, "LinkrunnerBaseUrl"),
+        (302, "LinkrunnerBaseUrl"),
+        (401, "LinkrunnerKeySecret"),
+        (403, "LinkrunnerKeySecret"),
+        (404, "LinkrunnerBaseUrl"),
+        (429, "ask again in a minute"),
+        (500, "LinkrunnerBaseUrl"),
+        (None, "LinkrunnerBaseUrl"),
+    ],
+)
+def test_doctor_is_content_with_no_other_answer(
+    parked: EmbeddedStack, monkeypatch: pytest.MonkeyPatch, status: int | None, setting: str
+) -> None:
+    """Only the documented refusal of an empty event shows that URL and key are right."""
+    all_is_well(parked)
+    with EmbeddedLinkrunner() as linkrunner:
+        linkrunner.play([Answer(status=status)])
+        url = "http://127.0.0.1:9" if status is None else linkrunner.url
+        local = state.read()
+        assert local is not None
+        monkeypatch.setattr(state, "read", lambda: replace(local, linkrunner_url=url))
+        result = run("doctor", "--json")
+    key = findings(result)["server key"]
+    assert (result.exit_code, key["right"]) == (1, False)
+    assert setting in key["advice"]
+
+
+def test_doctor_knows_the_shape_of_secrets(parked: EmbeddedStack) -> None:
+    """An API key, a stray line break and a secret of nobody are named; no secret is shown."""
+    secrets = {
+        "stripe": ["whsec_fine", "sk_live_0123456789"],
+        "shopify": "hush_0123\n",
+        "strip": "x",
+    }
+    put(parked, "WebhookSecretsArn", json.dumps(secrets))
+    result = run("doctor", "--json")
+    found = findings(result)
+    assert found["secret of stripe"]["found"].startswith("2 live; number 2: a signing secret")
+    assert "white space" in found["secret of shopify"]["found"]
+    assert "no table [strip]" in found["secret of strip"]["found"]
+    assert "is it meant for stripe?" in found["secret of strip"]["advice"]
+    assert not any(found[f"secret of {name}"]["right"] for name in secrets)
+    assert "0123" not in result.output
+
+
+def test_doctor_counts_what_backs_off(parked: EmbeddedStack) -> None:
+    """A message that nobody can receive just now is still in its queue."""
+    all_is_well(parked)
+    client = parked.aws.client("sqs")
+    for output in ("WebhookQueueUrl", "DeadLetterQueueUrl"):
+        url = parked.outputs[output]
+        client.send_message(QueueUrl=url, MessageBody="a")
+        client.receive_message(QueueUrl=url, VisibilityTimeout=600)
+    found = findings(run("doctor", "--json"))
+    assert found["WebhookQueue"]["found"].startswith("0 waiting, 1 in delivery or backing off")
+    assert found["DeadLetterQueue"]["found"] == "1 messages, 1 being looked at"
+    assert not found["DeadLetterQueue"]["right"]
 
 
 # ------------------------------------------------------------------------- nothing personal on the screen

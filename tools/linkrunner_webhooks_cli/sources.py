@@ -9,6 +9,7 @@ import click
 
 from linkrunner_webhooks import config, providers
 from linkrunner_webhooks.config import Config, Source
+from linkrunner_webhooks.errors import ConfigError
 from linkrunner_webhooks.provider import Provider
 from linkrunner_webhooks_cli.failures import Failure
 
@@ -30,6 +31,16 @@ def read_config(path: Path | None) -> Config:
     """The given file, the one WEBHOOKS_TOML names, or the packaged one."""
     named = path or os.environ.get("WEBHOOKS_TOML")
     return config.load(Path(named)) if named else config.load()
+
+
+def some_sources(configured: Config) -> tuple[Source, ...]:
+    """Every source, validated. Raises ConfigError where there is none: such a file receives nothing."""
+    if not configured.names:
+        raise ConfigError(
+            "webhooks.toml has no tables, so nothing is received; "
+            "`linkrunner-webhooks add stripe` writes one"
+        )
+    return configured.sources()
 
 
 def load_provider(name: str) -> Provider:
