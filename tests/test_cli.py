@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 from tests import privacy
 from tests import samples as contract_samples
@@ -35,6 +36,7 @@ from linkrunner_webhooks_local.embedded_linkrunner import Answer, EmbeddedLinkru
 from linkrunner_webhooks_local.loopback import Request, Response, listen, serving, url_of
 from linkrunner_webhooks_local.state import LocalStack
 
+OPERATIONS = Path(__file__).parent.parent / "docs" / "operations.md"
 EVERY_SAMPLE = [(name, each) for name in providers.names() for each in providers.load(name).types]
 
 
@@ -84,6 +86,75 @@ def test_wrong_usage_exits_2(arguments: tuple[str, ...]) -> None:
 def test_a_provider_that_does_not_exist_is_suggested() -> None:
     """The nearest valid name is in the message."""
     assert 'did you mean "stripe"?' in run("translate", "strip", "-", input="{}").output
+
+
+# ------------------------------------------------------------------------------- machines and shells
+
+# A way to run each command that does something, so that all of them are tried.
+RUNS = {
+    "providers": (),
+    "add": ("polar", "--config", "{folder}/new.toml", "--yes"),
+    "check": (),
+    "translate": ("stripe", "-"),
+    "send": ("stripe", "invoice.paid", "--to", "{url}"),
+    "doctor": (),
+    "dlq list": (),
+    "dlq show": ("evt_1",),
+    "dlq preview": (),
+    "dlq redrive": (),
+    "dlq discard": ("--to", "{folder}/copies.jsonl", "--yes"),
+}
+
+
+@pytest.mark.parametrize("path", [each for each in commands() if each != ("dlq",)], ids=" ".join)
+def test_every_command_speaks_json(
+    path: tuple[str, ...],
+    parked: EmbeddedStack,
+    endpoint: tuple[Endpoint, str],
+    tmp_path: Path,
+) -> None:
+    """With --json there is one JSON document on standard output and nothing else."""
+    park(parked, "evt_1")
+    places = {"folder": tmp_path, "url": endpoint[1]}
+    arguments = [each.format(**places) for each in RUNS[" ".join(path)]]
+    result = run(*path, *arguments, "--json", input=body_of("stripe", "invoice.paid").decode())
+    assert isinstance(json.loads(result.stdout), dict | list), result.output
+
+
+def completed(line: str, begun: str = "") -> list[str]:
+    """What the shell offers at the end of a command line."""
+    completion = ShellComplete(main, {}, "linkrunner-webhooks", "_COMPLETE")
+    return [each.value for each in completion.get_completions(line.split(), begun)]
+
+
+@pytest.mark.parametrize(
+    ("line", "begun", "offered"),
+    [
+        ("add", "pa", ["paddle", "paypal", "paystack"]),
+        ("providers", "str", ["stripe"]),
+        ("send", "sho", ["shopify"]),
+        ("send stripe", "invoice.pay", ["invoice.payment_failed", "invoice.payment_succeeded"]),
+        ("send stripe invoice.paid --source", "", ["shopify", "stripe"]),
+        ("translate", "apple", ["apple"]),
+        ("dlq list --reason", "un", ["unreadable", "unroutable", "untranslatable"]),
+        ("dlq list --source", "s", ["shopify", "stripe"]),
+        (
+            "dlq redrive --source shopify --type",
+            "orders/pa",
+            ["orders/paid", "orders/partially_fulfilled"],
+        ),
+        ("send nobody", "", []),
+        ("dlq preview --config nowhere.toml --source", "", []),
+    ],
+)
+def test_the_shell_completes(line: str, begun: str, offered: list[str]) -> None:
+    """Providers, sources, types and reasons are offered; a mistake in the line offers nothing."""
+    assert completed(line, begun) == offered
+
+
+def test_completion_is_documented() -> None:
+    """The page says how to switch it on."""
+    assert "_LINKRUNNER_WEBHOOKS_COMPLETE=bash_source" in OPERATIONS.read_text("utf-8")
 
 
 # ------------------------------------------------------------------------------- providers, check
@@ -323,6 +394,36 @@ def test_send_signs_with_the_development_secret(endpoint: tuple[Endpoint, str]) 
 
 def _signed_at(webhook: Webhook) -> float:
     return float(webhook.headers["stripe-signature"].split(",")[0].removeprefix("t="))
+
+
+def test_send_knows_this_machine_without_a_scheme(endpoint: tuple[Endpoint, str]) -> None:
+    """A host and port are enough for the local stack; elsewhere the scheme has to be said."""
+    taker, url = endpoint
+    bare = url.removeprefix("http://")
+    assert run("send", "stripe", "invoice.paid", "--to", bare).exit_code == 0
+    assert len(taker.requests) == 1
+    for wrong in ("hooks.example.com", "ftp://example.com", "127.0.0.1.example.com"):
+        result = run("send", "stripe", "invoice.paid", "--to", wrong)
+        assert result.exit_code == 2
+        assert "with its scheme, like https://" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("provider", "event_type", "secret"),
+    [
+        ("apple", "SUBSCRIBED", "com.example.app/1234567890"),
+        ("paypal", "PAYMENT.CAPTURE.COMPLETED", "1JE4291016473214C"),
+        ("adyen", "AUTHORISATION", "S2-not-hexadecimal"),
+    ],
+)
+def test_send_says_why_it_cannot_sign(
+    endpoint: tuple[Endpoint, str], provider: str, event_type: str, secret: str
+) -> None:
+    """A secret that only verifies, or is none, is one sentence that does not quote it."""
+    result = run("send", provider, event_type, "--to", endpoint[1], "--secret", secret)
+    assert (result.exit_code, type(result.exception)) == (1, SystemExit)
+    assert "cannot sign as" in result.stderr
+    assert secret not in result.stderr
 
 
 def test_send_fails_when_it_is_not_accepted(endpoint: tuple[Endpoint, str]) -> None:

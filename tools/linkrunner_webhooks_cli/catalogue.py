@@ -12,6 +12,7 @@ import click
 from linkrunner_webhooks import providers as registry
 from linkrunner_webhooks.config import Source
 from linkrunner_webhooks.provider import EventType, Provider
+from linkrunner_webhooks_cli.completions import provider_names
 from linkrunner_webhooks_cli.output import say, write_json, write_table, write_text
 from linkrunner_webhooks_cli.provider_page import page_of
 from linkrunner_webhooks_cli.sources import (
@@ -23,7 +24,7 @@ from linkrunner_webhooks_cli.sources import (
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=provider_names)
 @json_option
 def providers(name: str | None, as_json: bool) -> None:
     """List the supported providers, or the event types of one.

@@ -60,3 +60,10 @@ def _configured(context: click.Context) -> Config:
 
 def _beginning(begun: str, names: Iterable[str]) -> list[str]:
     return sorted({name for name in names if name.startswith(begun)})
+
+
+source_option = click.option(
+    "--source",
+    shell_complete=source_names,
+    help="The table of webhooks.toml, when it is not the provider.",
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -16,17 +17,20 @@ from urllib3.exceptions import HTTPError
 from linkrunner_webhooks.config import Source
 from linkrunner_webhooks.model import Webhook
 from linkrunner_webhooks_cli import samples
+from linkrunner_webhooks_cli.completions import event_types, provider_names, source_option
 from linkrunner_webhooks_cli.failures import Failure
-from linkrunner_webhooks_cli.output import say
+from linkrunner_webhooks_cli.output import say, write_json
 from linkrunner_webhooks_cli.samples import Changes, Setting
 from linkrunner_webhooks_cli.sources import (
     config_option,
+    json_option,
     load_provider,
     pick_source,
     read_config,
-    source_option,
 )
 from linkrunner_webhooks_local.development import development_secret
+
+_LOCAL = re.compile(r"(?:localhost|127(?:\.\d+){3}|\[::1\])(?=[:/]|$)")
 
 
 def _setting(
@@ -58,17 +62,32 @@ def _currency(context: click.Context, parameter: click.Parameter, value: str | N
     return value and value.upper()
 
 
+def _url(context: click.Context, parameter: click.Parameter, url: str | None) -> str | None:
+    """Without a scheme only this machine can be meant: elsewhere a token would go out in the clear."""
+    if url is None:
+        return None
+    scheme, given, _ = url.partition("://")
+    if given and scheme in ("http", "https"):
+        return url
+    if not given and _LOCAL.match(url):
+        return f"http://{url}"
+    raise click.BadParameter(
+        f"takes a URL with its scheme, like https://{url.rpartition('://')[2]}"
+    )
+
+
 def _default_url() -> str:
     return f"http://127.0.0.1:{os.environ.get('PORT') or 8000}"
 
 
 @click.command()
-@click.argument("provider")
-@click.argument("type", metavar="TYPE")
+@click.argument("provider", shell_complete=provider_names)
+@click.argument("type", metavar="TYPE", shell_complete=event_types)
 @click.option(
     "--to",
     "url",
     default=_default_url,
+    callback=_url,
     help="A base URL, or the whole one (default: the local stack).",
 )
 @click.option("--user-id", help="Whose event it is.")
@@ -92,6 +111,7 @@ def _default_url() -> str:
 )
 @source_option
 @config_option
+@json_option
 def send(
     *,
     provider: str,
@@ -100,6 +120,7 @@ def send(
     secret: str | None,
     source: str | None,
     config_path: Path | None,
+    as_json: bool,
     **changes: Any,
 ) -> None:
     """Send a sample webhook, signed as the provider would.
@@ -116,7 +137,10 @@ def send(
     sample = Changes(**changes).apply(samples.load(picked, type), picked)
     webhook = sample.signed(picked, secret or _secret(picked), time.time())
     status, answer = _post(_target(url, picked.name), webhook)
-    say(f"{type} -> {status} {answer}")
+    if as_json:
+        write_json({"type": type, "status": status, "answer": answer})
+    else:
+        say(f"{type} -> {status} {answer}")
     if not 200 <= status < 300:
         raise Failure("the webhook was not accepted")
 

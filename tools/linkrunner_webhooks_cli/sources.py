@@ -19,9 +19,6 @@ config_option = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="Another webhooks.toml (default: WEBHOOKS_TOML, else the packaged one).",
 )
-source_option = click.option(
-    "--source", help="The table of webhooks.toml, when it is not the provider."
-)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")

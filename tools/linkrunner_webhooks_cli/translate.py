@@ -14,19 +14,20 @@ from linkrunner_webhooks.envelope import Opened
 from linkrunner_webhooks.errors import Malformed, Reason
 from linkrunner_webhooks.model import Identity, Webhook
 from linkrunner_webhooks.translation import decide
+from linkrunner_webhooks_cli.completions import provider_names, source_option
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.output import say, write_json
 from linkrunner_webhooks_cli.sources import (
     config_option,
+    json_option,
     load_provider,
     pick_source,
     read_config,
-    source_option,
 )
 
 
 @click.command()
-@click.argument("provider")
+@click.argument("provider", shell_complete=provider_names)
 @click.argument("file", type=click.File("rb"))
 @click.option(
     "--header", "headers", multiple=True, metavar="K:V", help="A request header; repeatable."
@@ -34,6 +35,7 @@ from linkrunner_webhooks_cli.sources import (
 @source_option
 @config_option
 @click.option("--user-id", help="The user where the webhook names none.")
+@json_option
 def translate(
     provider: str,
     file: Any,
@@ -41,8 +43,9 @@ def translate(
     source: str | None,
     config_path: Path | None,
     user_id: str | None,
+    as_json: bool,
 ) -> None:
-    """Print the Linkrunner bodies a webhook would become. Sends nothing.
+    """Print the Linkrunner bodies a webhook would become, as JSON in any case. Sends nothing.
 
     FILE is a body as the provider sends it, or {"headers": ..., "body": ...}; - reads standard input.
 
@@ -51,6 +54,7 @@ def translate(
       linkrunner-webhooks translate stripe events/stripe/invoice.paid.json
       linkrunner-webhooks translate shopify order.json --header X-Shopify-Topic:orders/paid
     """
+    del as_json
     picked = pick_source(read_config(config_path), load_provider(provider), source)
     request = _webhook(picked, file.read(), headers)
     opened = [_opened(picked, each) for each in picked.provider.unpack(request)]
