@@ -24,7 +24,7 @@ from linkrunner_webhooks.envelope import Envelope
 from linkrunner_webhooks.model import Webhook
 from linkrunner_webhooks.queues import typed
 from linkrunner_webhooks.signatures.scheme import verify
-from linkrunner_webhooks_cli import samples
+from linkrunner_webhooks_cli import paths, samples
 from linkrunner_webhooks_cli.advice import ADVICE
 from linkrunner_webhooks_cli.main import main
 from linkrunner_webhooks_cli.samples import Setting
@@ -176,10 +176,112 @@ def test_providers_names_the_page_of_one() -> None:
 
 
 def test_check_accepts_the_packaged_file() -> None:
-    """What we ship is valid and gives no warning."""
-    result = run("check")
+    """What we ship is valid; the one doubt is whether its shop charges in its other source's account."""
+    result = run("check", "--json")
     assert result.exit_code == 0
-    assert "Warning" not in result.stderr
+    (warning,) = json.loads(result.stdout)["warnings"]
+    assert warning.startswith("[shopify] and [stripe] report a payment twice if")
+
+
+@pytest.mark.parametrize("toml", ["", "# nothing here\n"])
+@pytest.mark.parametrize("command", ["check", "doctor"])
+def test_a_file_without_tables_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, toml: str
+) -> None:
+    """It is valid TOML and receives nothing, which nobody wants; the next step is said."""
+    (tmp_path / "webhooks.toml").write_text(toml)
+    monkeypatch.setenv("WEBHOOKS_TOML", str(tmp_path / "webhooks.toml"))
+    result = run(command)
+    assert result.exit_code == 1
+    assert "linkrunner-webhooks add stripe" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize(
+    ("toml", "warning"),
+    [
+        ('[shopify]\nuser_id = ["custmer.id"]', "`custmer.id`; did you mean `customer.id`?"),
+        ('[shopify]\nuser_id = ["customer"]', "has a text or a number at `customer`"),
+        (
+            '[shopify]\nuser_id = ["line_item[0].id"]',
+            "`line_item[0].id`; did you mean `line_items.id`?",
+        ),
+        ('[shopify]\nuser_id = ["customer.email"]', "`customer.email` is an address"),
+        ('[stripe]\nuser_id = ["data.object.customer_email"]', "is an address"),
+        ('[stripe.extra]\nplan = "data.objct.plan"', "[stripe] extra.plan: no sample"),
+        (
+            '[stripe.events]\n"checkout.session.expired" = "purchase_complete"',
+            "did you mean purchase_completed? As written it is a name of your own and counts no revenue",
+        ),
+        (
+            '[stripe.events]\n"invoice.paid" = "Purchase Completed"',
+            "did you mean purchase_completed? As written it is a name of your own",
+        ),
+        ("[woocommerce]\n[razorpay]", "[woocommerce] and [razorpay] report a payment twice if"),
+        ("[revenuecat]\n[apple]", "[revenuecat] and [apple] report a payment twice if"),
+    ],
+)
+def test_check_doubts_what_finds_nobody_or_counts_wrongly(
+    tmp_path: Path, toml: str, warning: str
+) -> None:
+    """Typos in paths and names, addresses as ids, and two companies that report one payment."""
+    path = tmp_path / "webhooks.toml"
+    path.write_text(toml)
+    result = run("check", "--config", str(path))
+    assert result.exit_code == 0
+    assert warning in result.stderr
+    machine = json.loads(run("check", "--json", "--config", str(path)).stdout)
+    assert any(warning in each for each in machine["warnings"])
+
+
+@pytest.mark.parametrize(
+    "toml",
+    [
+        '[stripe]\nuser_id = ["data.object.metadata.customer_ref", "data.object.customer"]',
+        '[stripe]\nuser_id = ["data.object.lines.data[].metadata.mine | [0]"]',
+        "[shopify]\nuser_id = [\"note_attributes[?name=='mine'].value | [0]\"]",
+        '[shopify]\nuser_id = ["customer.id || customer_id"]',
+        '[chargebee]\nuser_id = ["content.customer.cf_member"]',
+        '[stripe.events]\n"invoice.paid" = "revenue"',
+        "[woocommerce]\n[razorpay.events]\n"
+        + "\n".join(
+            f'"{each.name}" = false'
+            for each in providers.load("razorpay").types.values()
+            if each.forwarded
+        ),
+        "[stripe]\n[razorpay]",
+    ],
+)
+def test_check_believes_what_it_cannot_judge(tmp_path: Path, toml: str) -> None:
+    """Keys that the merchant chooses, paths that exist, expressions that compute and names of one's own."""
+    path = tmp_path / "webhooks.toml"
+    path.write_text(toml)
+    result = run("check", "--config", str(path), "--json")
+    cautions = {
+        each.caution for name in providers.names() if (each := providers.load(name)).caution
+    }
+    doubted = [
+        each
+        for each in json.loads(result.stdout)["warnings"]
+        if each.partition("] ")[2] not in cautions
+    ]
+    assert doubted == []
+
+
+@pytest.mark.parametrize("name", providers.names())
+def test_overlaps_name_other_providers(name: str) -> None:
+    """A misspelt neighbour would never be warned about."""
+    overlaps = providers.load(name).overlaps
+    assert set(overlaps) <= set(providers.names()) - {name}
+    assert all(overlaps.values())
+
+
+@pytest.mark.parametrize("name", providers.names())
+def test_the_default_paths_lead_somewhere(name: str) -> None:
+    """The map of a provider's samples has at least one place that its own paths look at."""
+    of = source(name)
+    known = paths.map_of(of)
+    shapes = [shape for each in of.user_id if (shape := paths.shape_of(each))]
+    assert any(shape in known.leaves for shape in shapes)
 
 
 def test_check_names_file_table_and_key(tmp_path: Path) -> None:
