@@ -559,14 +559,19 @@ def parked(stack: EmbeddedStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Em
 
 
 def park(
-    stack: EmbeddedStack, event_id: str, reason: str = "missing_user", user: str = "", **story: str
+    stack: EmbeddedStack,
+    event_id: str,
+    reason: str = "missing_user",
+    user: str = "",
+    payment: str = "",
+    **story: str,
 ) -> None:
     """One parked Stripe purchase of 25.99 USD, with or without a user."""
     body = {
         "id": event_id, "type": "checkout.session.completed", "livemode": True,
         "data": {"object": {
             "id": f"cs_{event_id}", "mode": "payment", "payment_status": "paid", "amount_total": 2599,
-            "currency": "usd", "payment_intent": f"pi_{event_id}", "client_reference_id": user,
+            "currency": "usd", "payment_intent": payment or f"pi_{event_id}", "client_reference_id": user,
             "customer_details": {"email": "jane@example.com"},
         }},
     }  # fmt: skip
@@ -711,15 +716,16 @@ def test_dlq_show_tells_the_story_without_the_body(parked: EmbeddedStack) -> Non
 
 
 def test_dlq_preview_counts_outcomes_and_money(parked: EmbeddedStack) -> None:
-    """Old reason, new outcome, and the money per currency that would be sent."""
+    """Old reason, new outcome, and the money per currency that would be sent, each payment once."""
     park(parked, "evt_1", user="user_1")
     park(parked, "evt_2", user="user_2")
     park(parked, "evt_3")
+    park(parked, "evt_1_again", user="user_1", payment="pi_evt_1")
     summed = json.loads(run("dlq", "preview", "--json").stdout)
     assert summed["money"] == {"USD as purchase_completed": "51.98"}
     outcomes = {each["would_be"]: each["messages"] for each in summed["changes"]}
-    assert outcomes == {"captured": 2, "parked": 1}
-    assert depth(parked, "DeadLetterQueueUrl") == 3
+    assert outcomes == {"captured": 3, "parked": 1}
+    assert depth(parked, "DeadLetterQueueUrl") == 4
 
 
 def test_dlq_promises_nothing_of_what_was_refused(parked: EmbeddedStack) -> None:

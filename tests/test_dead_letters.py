@@ -189,10 +189,14 @@ def test_what_sqs_moved_itself_has_a_reason_too() -> None:
 # ------------------------------------------------------------------------- letting go
 
 
+NO_ANSWER = EndpointConnectionError(endpoint_url="https://sqs")
+
+
 class Shelf:
     """A dead-letter queue that knows what it hides. `failing` are the calls of a method that fail."""
 
-    def __init__(self, size: int, **failing: set[int]) -> None:
+    def __init__(self, size: int, error: BaseException = NO_ANSWER, **failing: set[int]) -> None:
+        self._error = error
         self.visible = [f"r{number}" for number in range(size)]
         self.hidden: set[str] = set()
         self._failing = failing
@@ -220,7 +224,7 @@ class Shelf:
     def _call(self, method: str) -> None:
         self._calls[method] += 1
         if self._calls[method] in self._failing.get(method, ()):
-            raise EndpointConnectionError(endpoint_url="https://sqs")
+            raise self._error
 
     @staticmethod
     def _message(handle: str) -> dict[str, Any]:
@@ -255,6 +259,14 @@ def test_a_reader_that_fails_hides_nothing() -> None:
     """An error of AWS in the middle is raised, and everything that was received before is released."""
     shelf = Shelf(45, receive={3})
     with pytest.raises(EndpointConnectionError):
+        read(shelf)
+    assert shelf.hidden == set()
+
+
+def test_an_impatient_person_hides_nothing() -> None:
+    """Ctrl-C while messages are being released releases them all the same."""
+    shelf = Shelf(45, restore={2}, error=KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
         read(shelf)
     assert shelf.hidden == set()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -88,7 +88,7 @@ class DeadLetters:
             spool = closing.enter_context(_spool())
             pool = closing.enter_context(ThreadPoolExecutor(_READERS))
             reading = Reading(self, spool, pool, before, until or now)
-            closing.callback(reading.release)
+            closing.callback(_surely, reading.release)
             yield reading
 
     def receive(self) -> list[Letter]:
@@ -188,6 +188,15 @@ class Reading:
                 self._noted(unread)
         self._spool.seek(0)
         self._letters.restore(line.rstrip("\n") for line in self._spool)
+
+
+def _surely(release: Callable[[], None]) -> None:
+    """Release, also when an impatient Ctrl-C comes in the middle of it. Releasing twice does no harm."""
+    try:
+        release()
+    except (KeyboardInterrupt, SystemExit):
+        release()
+        raise
 
 
 def _letter(message: dict[str, Any]) -> Letter:

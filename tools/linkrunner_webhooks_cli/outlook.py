@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -22,6 +23,7 @@ class Outlook:
         self._changes: Counter[tuple[str, str, str]] = Counter()
         self._money: dict[str, Decimal] = {}
         self._refusals: Counter[str] = Counter()
+        self._facts: set[int] = set()
 
     def add(self, letter: Letter, forecast: Decision) -> None:
         reason = "" if forecast.reason is Reason.NONE else forecast.reason.value
@@ -30,9 +32,18 @@ class Outlook:
             detail = forecast.detail
             known = detail in self._refusals or len(self._refusals) < _TOLD_APART
             self._refusals[detail if known else "was refused in other words"] += 1
-        for name, moved in forecast.money:
-            what = f"{moved.currency} as {name}"
-            self._money[what] = self._money.get(what, Decimal(0)) + moved.amount
+        for planned in forecast.planned:
+            if planned.money and self._is_new(planned.keys):
+                what = f"{planned.money.currency} as {planned.event_name}"
+                self._money[what] = self._money.get(what, Decimal(0)) + planned.money.amount
+
+    def _is_new(self, keys: Sequence[str]) -> bool:
+        """Whether no message before reports the same fact: two reports of one payment are one payment."""
+        # Hashes, because a queue can hold a hundred thousand.
+        facts = {hash(key) for key in keys}
+        new = not facts & self._facts
+        self._facts |= facts
+        return new
 
     def summary(self) -> dict[str, Any]:
         """For programs."""
