@@ -21,7 +21,7 @@ from linkrunner_webhooks.provider import Provider
 from linkrunner_webhooks.queues import Message
 from linkrunner_webhooks_cli import stories as reader
 from linkrunner_webhooks_cli.samples import Sample as Unsigned
-from linkrunner_webhooks_cli.stories import read
+from linkrunner_webhooks_cli.stories import Story, read
 
 
 def stories() -> Iterator[tuple[str, str]]:

@@ -368,6 +368,19 @@ def test_a_refusal_counts_whatever_its_body(body: bytes) -> None:
         ours()
 
 
+def test_a_refusal_keeps_linkrunners_words(ours: Client, embedded: EmbeddedLinkrunner) -> None:
+    """Whoever reads the parked message learns what is wrong, and neither the user's id nor the key."""
+    said = f"user_42 of key {embedded.key} is unknown to app 7; write to help@linkrunner.io"
+    embedded.play([Answer(status=400, message=said)])
+    with pytest.raises(Refused, match="unknown to app 7") as raised:
+        ours()
+    assert str(raised.value) == (
+        'Linkrunner answered 400: "[...] of [...] [...] is unknown to app 7; write to [...]"'
+    )
+    embedded.play([Answer(status=403, message="This account is closed")])
+    assert str(ours.unavailable()) == 'Linkrunner answered 403: "This account is closed"'
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"not json", b"<html></html>", b"\xff\xfe", b"null", b"x" * 1_000_000]
 )

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 from tests import privacy
 from tests import samples as contract_samples
@@ -20,19 +24,20 @@ from linkrunner_webhooks.envelope import Envelope
 from linkrunner_webhooks.model import Webhook
 from linkrunner_webhooks.queues import typed
 from linkrunner_webhooks.signatures.scheme import verify
-from linkrunner_webhooks_cli import samples, targets
-from linkrunner_webhooks_cli.dlq import ADVICE
+from linkrunner_webhooks_cli import paths, samples, targets
+from linkrunner_webhooks_cli.advice import ADVICE
 from linkrunner_webhooks_cli.main import main
 from linkrunner_webhooks_cli.samples import Setting
 from linkrunner_webhooks_cli.sources import pick_source
 from linkrunner_webhooks_cli.stacks import Stack
-from linkrunner_webhooks_local import state
+from linkrunner_webhooks_local import project, state
 from linkrunner_webhooks_local.cloudformation import EmbeddedStack
 from linkrunner_webhooks_local.development import LINKRUNNER_KEY, development_secret
-from linkrunner_webhooks_local.embedded_linkrunner import EmbeddedLinkrunner
+from linkrunner_webhooks_local.embedded_linkrunner import Answer, EmbeddedLinkrunner
 from linkrunner_webhooks_local.loopback import Request, Response, listen, serving, url_of
 from linkrunner_webhooks_local.state import LocalStack
 
+OPERATIONS = Path(__file__).parent.parent / "docs" / "operations.md"
 EVERY_SAMPLE = [(name, each) for name in providers.names() for each in providers.load(name).types]
 
 
@@ -92,6 +97,75 @@ def test_a_provider_that_does_not_exist_is_suggested() -> None:
     assert 'did you mean "stripe"?' in run("translate", "strip", "-", input="{}").output
 
 
+# ------------------------------------------------------------------------------- machines and shells
+
+# A way to run each command that does something, so that all of them are tried.
+RUNS = {
+    "providers": (),
+    "add": ("polar", "--config", "{folder}/new.toml", "--yes"),
+    "check": (),
+    "translate": ("stripe", "-"),
+    "send": ("stripe", "invoice.paid", "--to", "{url}"),
+    "doctor": (),
+    "dlq list": (),
+    "dlq show": ("evt_1",),
+    "dlq preview": (),
+    "dlq redrive": (),
+    "dlq discard": ("--to", "{folder}/copies.jsonl", "--yes"),
+}
+
+
+@pytest.mark.parametrize("path", [each for each in commands() if each != ("dlq",)], ids=" ".join)
+def test_every_command_speaks_json(
+    path: tuple[str, ...],
+    parked: EmbeddedStack,
+    endpoint: tuple[Endpoint, str],
+    tmp_path: Path,
+) -> None:
+    """With --json there is one JSON document on standard output and nothing else."""
+    park(parked, "evt_1")
+    places = {"folder": tmp_path, "url": endpoint[1]}
+    arguments = [each.format(**places) for each in RUNS[" ".join(path)]]
+    result = run(*path, *arguments, "--json", input=body_of("stripe", "invoice.paid").decode())
+    assert isinstance(json.loads(result.stdout), dict | list), result.output
+
+
+def completed(line: str, begun: str = "") -> list[str]:
+    """What the shell offers at the end of a command line."""
+    completion = ShellComplete(main, {}, "linkrunner-webhooks", "_COMPLETE")
+    return [each.value for each in completion.get_completions(line.split(), begun)]
+
+
+@pytest.mark.parametrize(
+    ("line", "begun", "offered"),
+    [
+        ("add", "pa", ["paddle", "paypal", "paystack"]),
+        ("providers", "str", ["stripe"]),
+        ("send", "sho", ["shopify"]),
+        ("send stripe", "invoice.pay", ["invoice.payment_failed", "invoice.payment_succeeded"]),
+        ("send stripe invoice.paid --source", "", ["shopify", "stripe"]),
+        ("translate", "apple", ["apple"]),
+        ("dlq list --reason", "un", ["unreadable", "unroutable", "untranslatable"]),
+        ("dlq list --source", "s", ["shopify", "stripe"]),
+        (
+            "dlq redrive --source shopify --type",
+            "orders/pa",
+            ["orders/paid", "orders/partially_fulfilled"],
+        ),
+        ("send nobody", "", []),
+        ("dlq preview --config nowhere.toml --source", "", []),
+    ],
+)
+def test_the_shell_completes(line: str, begun: str, offered: list[str]) -> None:
+    """Providers, sources, types and reasons are offered; a mistake in the line offers nothing."""
+    assert completed(line, begun) == offered
+
+
+def test_completion_is_documented() -> None:
+    """The page says how to switch it on."""
+    assert "_LINKRUNNER_WEBHOOKS_COMPLETE=bash_source" in OPERATIONS.read_text("utf-8")
+
+
 # ------------------------------------------------------------------------------- providers, check
 
 
@@ -111,10 +185,112 @@ def test_providers_names_the_page_of_one() -> None:
 
 
 def test_check_accepts_the_packaged_file() -> None:
-    """What we ship is valid and gives no warning."""
-    result = run("check")
+    """What we ship is valid; the one doubt is whether its shop charges in its other source's account."""
+    result = run("check", "--json")
     assert result.exit_code == 0
-    assert "Warning" not in result.stderr
+    (warning,) = json.loads(result.stdout)["warnings"]
+    assert warning.startswith("[shopify] and [stripe] report a payment twice if")
+
+
+@pytest.mark.parametrize("toml", ["", "# nothing here\n"])
+@pytest.mark.parametrize("command", ["check", "doctor"])
+def test_a_file_without_tables_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, toml: str
+) -> None:
+    """It is valid TOML and receives nothing, which nobody wants; the next step is said."""
+    (tmp_path / "webhooks.toml").write_text(toml)
+    monkeypatch.setenv("WEBHOOKS_TOML", str(tmp_path / "webhooks.toml"))
+    result = run(command)
+    assert result.exit_code == 1
+    assert "linkrunner-webhooks add stripe" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize(
+    ("toml", "warning"),
+    [
+        ('[shopify]\nuser_id = ["custmer.id"]', "`custmer.id`; did you mean `customer.id`?"),
+        ('[shopify]\nuser_id = ["customer"]', "has a text or a number at `customer`"),
+        (
+            '[shopify]\nuser_id = ["line_item[0].id"]',
+            "`line_item[0].id`; did you mean `line_items.id`?",
+        ),
+        ('[shopify]\nuser_id = ["customer.email"]', "`customer.email` is an address"),
+        ('[stripe]\nuser_id = ["data.object.customer_email"]', "is an address"),
+        ('[stripe.extra]\nplan = "data.objct.plan"', "[stripe] extra.plan: no sample"),
+        (
+            '[stripe.events]\n"checkout.session.expired" = "purchase_complete"',
+            "did you mean purchase_completed? As written it is a name of your own and counts no revenue",
+        ),
+        (
+            '[stripe.events]\n"invoice.paid" = "Purchase Completed"',
+            "did you mean purchase_completed? As written it is a name of your own",
+        ),
+        ("[woocommerce]\n[razorpay]", "[woocommerce] and [razorpay] report a payment twice if"),
+        ("[revenuecat]\n[apple]", "[revenuecat] and [apple] report a payment twice if"),
+    ],
+)
+def test_check_doubts_what_finds_nobody_or_counts_wrongly(
+    tmp_path: Path, toml: str, warning: str
+) -> None:
+    """Typos in paths and names, addresses as ids, and two companies that report one payment."""
+    path = tmp_path / "webhooks.toml"
+    path.write_text(toml)
+    result = run("check", "--config", str(path))
+    assert result.exit_code == 0
+    assert warning in result.stderr
+    machine = json.loads(run("check", "--json", "--config", str(path)).stdout)
+    assert any(warning in each for each in machine["warnings"])
+
+
+@pytest.mark.parametrize(
+    "toml",
+    [
+        '[stripe]\nuser_id = ["data.object.metadata.customer_ref", "data.object.customer"]',
+        '[stripe]\nuser_id = ["data.object.lines.data[].metadata.mine | [0]"]',
+        "[shopify]\nuser_id = [\"note_attributes[?name=='mine'].value | [0]\"]",
+        '[shopify]\nuser_id = ["customer.id || customer_id"]',
+        '[chargebee]\nuser_id = ["content.customer.cf_member"]',
+        '[stripe.events]\n"invoice.paid" = "revenue"',
+        "[woocommerce]\n[razorpay.events]\n"
+        + "\n".join(
+            f'"{each.name}" = false'
+            for each in providers.load("razorpay").types.values()
+            if each.forwarded
+        ),
+        "[stripe]\n[razorpay]",
+    ],
+)
+def test_check_believes_what_it_cannot_judge(tmp_path: Path, toml: str) -> None:
+    """Keys that the merchant chooses, paths that exist, expressions that compute and names of one's own."""
+    path = tmp_path / "webhooks.toml"
+    path.write_text(toml)
+    result = run("check", "--config", str(path), "--json")
+    cautions = {
+        each.caution for name in providers.names() if (each := providers.load(name)).caution
+    }
+    doubted = [
+        each
+        for each in json.loads(result.stdout)["warnings"]
+        if each.partition("] ")[2] not in cautions
+    ]
+    assert doubted == []
+
+
+@pytest.mark.parametrize("name", providers.names())
+def test_overlaps_name_other_providers(name: str) -> None:
+    """A misspelt neighbour would never be warned about."""
+    overlaps = providers.load(name).overlaps
+    assert set(overlaps) <= set(providers.names()) - {name}
+    assert all(overlaps.values())
+
+
+@pytest.mark.parametrize("name", providers.names())
+def test_the_default_paths_lead_somewhere(name: str) -> None:
+    """The map of a provider's samples has at least one place that its own paths look at."""
+    of = source(name)
+    known = paths.map_of(of)
+    shapes = [shape for each in of.user_id if (shape := paths.shape_of(each))]
+    assert any(shape in known.leaves for shape in shapes)
 
 
 def test_check_names_file_table_and_key(tmp_path: Path) -> None:
@@ -329,6 +505,36 @@ def test_send_signs_with_the_development_secret(endpoint: tuple[Endpoint, str]) 
 
 def _signed_at(webhook: Webhook) -> float:
     return float(webhook.headers["stripe-signature"].split(",")[0].removeprefix("t="))
+
+
+def test_send_knows_this_machine_without_a_scheme(endpoint: tuple[Endpoint, str]) -> None:
+    """A host and port are enough for the local stack; elsewhere the scheme has to be said."""
+    taker, url = endpoint
+    bare = url.removeprefix("http://")
+    assert run("send", "stripe", "invoice.paid", "--to", bare).exit_code == 0
+    assert len(taker.requests) == 1
+    for wrong in ("hooks.example.com", "ftp://example.com", "127.0.0.1.example.com"):
+        result = run("send", "stripe", "invoice.paid", "--to", wrong)
+        assert result.exit_code == 2
+        assert "with its scheme, like https://" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("provider", "event_type", "secret"),
+    [
+        ("apple", "SUBSCRIBED", "com.example.app/1234567890"),
+        ("paypal", "PAYMENT.CAPTURE.COMPLETED", "1JE4291016473214C"),
+        ("adyen", "AUTHORISATION", "S2-not-hexadecimal"),
+    ],
+)
+def test_send_says_why_it_cannot_sign(
+    endpoint: tuple[Endpoint, str], provider: str, event_type: str, secret: str
+) -> None:
+    """A secret that only verifies, or is none, is one sentence that does not quote it."""
+    result = run("send", provider, event_type, "--to", endpoint[1], "--secret", secret)
+    assert (result.exit_code, type(result.exception)) == (1, SystemExit)
+    assert "cannot sign as" in result.stderr
+    assert secret not in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -590,14 +796,19 @@ def parked(stack: EmbeddedStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Em
 
 
 def park(
-    stack: EmbeddedStack, event_id: str, reason: str = "missing_user", user: str = "", **story: str
+    stack: EmbeddedStack,
+    event_id: str,
+    reason: str = "missing_user",
+    user: str = "",
+    payment: str = "",
+    **story: str,
 ) -> None:
     """One parked Stripe purchase of 25.99 USD, with or without a user."""
     body = {
         "id": event_id, "type": "checkout.session.completed", "livemode": True,
         "data": {"object": {
             "id": f"cs_{event_id}", "mode": "payment", "payment_status": "paid", "amount_total": 2599,
-            "currency": "usd", "payment_intent": f"pi_{event_id}", "client_reference_id": user,
+            "currency": "usd", "payment_intent": payment or f"pi_{event_id}", "client_reference_id": user,
             "customer_details": {"email": "jane@example.com"},
         }},
     }  # fmt: skip
@@ -666,6 +877,73 @@ def test_dlq_reads_many_and_hides_none(parked: EmbeddedStack) -> None:
     assert depth(parked, "DeadLetterQueueUrl") == 137
 
 
+@pytest.mark.parametrize("size", [5, 60])
+def test_a_closed_pipe_hides_nothing(parked: EmbeddedStack, size: int) -> None:
+    """`dlq list --json | head -1` ends quietly, and the next look sees every message."""
+    for number in range(size):
+        park(parked, f"evt_{number}")
+    command = [sys.executable, "-m", "linkrunner_webhooks_cli", "dlq", "list", "--json"]
+    aws = parked.aws
+    environment = os.environ | {
+        "AWS_ENDPOINT_URL": aws.endpoint_url, "AWS_DEFAULT_REGION": aws.region,
+        "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
+    }  # fmt: skip
+    with subprocess.Popen(
+        [*command, "--stack", "linkrunner-webhooks-local"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
+    ) as listing:  # fmt: skip
+        assert listing.stdout is not None
+        assert listing.stderr is not None
+        if size > 50:
+            assert listing.stdout.read(1) == b"["
+        listing.stdout.close()
+        assert b"Traceback" not in listing.stderr.read()
+    assert listing.returncode == 1
+    assert depth(parked, "DeadLetterQueueUrl") == size
+
+
+def test_dlq_says_what_it_cannot_see(parked: EmbeddedStack) -> None:
+    """Messages in somebody else's hands are not nothing, whichever command looks for them."""
+    assert "Nothing is parked." in run("dlq", "list").stderr
+    for number in range(3):
+        park(parked, f"evt_{number}")
+    client, url = parked.aws.client("sqs"), parked.outputs["DeadLetterQueueUrl"]
+    taken = client.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]
+    for command in (("list",), ("preview",), ("redrive",), ("discard", "--to", "copies")):
+        told = run("dlq", *command).stderr
+        assert "Nothing is parked" not in told
+        assert f"About {len(taken)} more cannot be seen now" in told
+        assert "for up to 30 minutes" in told
+    assert "cannot be seen now" in run("dlq", "show", "evt_0").stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "nearest"),
+    [
+        ("--source", "strip", 'did you mean "stripe"?'),
+        ("--type", "checkout.session.complete", 'did you mean "checkout.session.completed"?'),
+        ("--reason", "refused", "valid are: missing_user"),
+    ],
+)
+def test_dlq_tells_a_typo_from_an_empty_queue(
+    parked: EmbeddedStack, option: str, name: str, nearest: str
+) -> None:
+    """Where no parked message matches, the option and the nearest value are named."""
+    park(parked, "evt_1")
+    park(parked, "evt_2")
+    for command in ("list", "preview", "redrive"):
+        told = run("dlq", command, option, name).stderr
+        assert f'None of the 2 parked match {option} "{name}"' in told
+        assert nearest in told
+
+
+def test_dlq_does_not_know_every_reason() -> None:
+    """A reason that does not exist is wrong usage, with the nearest one, before AWS is asked."""
+    result = run("dlq", "list", "--reason", "missing_users")
+    assert result.exit_code == 2
+    assert 'did you mean "missing_user"?' in result.stderr
+
+
 def test_dlq_show_tells_the_story_without_the_body(parked: EmbeddedStack) -> None:
     """What arrived, why it parked, what it would become; customer data only when asked for."""
     park(parked, "evt_story", user="user_42")
@@ -693,15 +971,31 @@ def test_dlq_show_says_what_each_user_path_found(parked: EmbeddedStack) -> None:
 
 
 def test_dlq_preview_counts_outcomes_and_money(parked: EmbeddedStack) -> None:
-    """Old reason, new outcome, and the money per currency that would be sent."""
+    """Old reason, new outcome, and the money per currency that would be sent, each payment once."""
     park(parked, "evt_1", user="user_1")
     park(parked, "evt_2", user="user_2")
     park(parked, "evt_3")
+    park(parked, "evt_1_again", user="user_1", payment="pi_evt_1")
     summed = json.loads(run("dlq", "preview", "--json").stdout)
     assert summed["money"] == {"USD as purchase_completed": "51.98"}
     outcomes = {each["would_be"]: each["messages"] for each in summed["changes"]}
-    assert outcomes == {"captured": 2, "parked": 1}
-    assert depth(parked, "DeadLetterQueueUrl") == 3
+    assert outcomes == {"captured": 3, "parked": 1}
+    assert depth(parked, "DeadLetterQueueUrl") == 4
+
+
+def test_dlq_promises_nothing_of_what_was_refused(parked: EmbeddedStack) -> None:
+    """List, preview, show and redrive have Linkrunner's words; money is not promised; --force still moves."""
+    words = 'Linkrunner answered 400: "no such app"'
+    for number in range(2):
+        park(parked, f"evt_{number}", reason="refused", user="user_1", error=words)
+    assert words in run("dlq", "list").stdout
+    preview = run("dlq", "preview").stdout
+    assert f"2 was refused ({words}); will be refused again" in preview
+    assert "would be sent" not in preview
+    assert json.loads(run("dlq", "preview", "--json").stdout)["money"] == {}
+    assert f"parked: refused, was refused ({words})" in run("dlq", "show", "evt_0").stdout
+    assert "2 left, which would park again as refused" in run("dlq", "redrive").stderr
+    assert "2 moved" in run("dlq", "redrive", "--force").stderr
 
 
 def test_dlq_redrive_moves_what_would_not_park_again(parked: EmbeddedStack) -> None:
@@ -750,17 +1044,22 @@ def test_dlq_redrive_ends_though_messages_park_again(parked: EmbeddedStack) -> N
 
 
 def test_dlq_discard_asks_and_keeps_a_copy(parked: EmbeddedStack, tmp_path: Path) -> None:
-    """No is no; yes writes every message to a file before it is deleted."""
+    """No is no; the question names the count; yes writes every message to a file before it is deleted."""
     park(parked, "evt_gone")
+    park(parked, "evt_too")
     copies = tmp_path / "copies.jsonl"
-    assert run("dlq", "discard", "--to", str(copies), input="n\n").exit_code == 1
-    assert depth(parked, "DeadLetterQueueUrl") == 1
+    asked = run("dlq", "discard", "--to", str(copies), input="n\n")
+    assert asked.exit_code == 1
+    assert "Discard 2 messages?" in asked.stderr
+    assert depth(parked, "DeadLetterQueueUrl") == 2
     assert not copies.exists()
-    assert "1 would be discarded" in run("dlq", "discard", "--dry-run").stderr
-    assert run("dlq", "discard", "--to", str(copies), "--yes").exit_code == 0
-    (copy,) = map(json.loads, copies.read_text().splitlines())
-    assert copy["event_id"] == "evt_gone"
-    assert "jane@example.com" in copy["message"]
+    assert "2 would be discarded" in run("dlq", "discard", "--dry-run").stderr
+    copies.touch(0o644)
+    assert run("dlq", "discard", "--to", str(copies), "--limit", "1", "--yes").exit_code == 0
+    assert run("dlq", "discard", "--to", str(copies), input="y\n").exit_code == 0
+    kept = [json.loads(line) for line in copies.read_text().splitlines()]
+    assert {copy["event_id"] for copy in kept} == {"evt_gone", "evt_too"}
+    assert all("jane@example.com" in copy["message"] for copy in kept)
     assert copies.stat().st_mode & 0o077 == 0
     assert depth(parked, "DeadLetterQueueUrl") == 0
 
@@ -778,6 +1077,28 @@ def test_a_deployed_stack_is_found_in_the_shells_region(
     monkeypatch.setenv("AWS_REGION", "")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
     assert "set AWS_REGION" in run("dlq", "list", "--stack", "x").stderr
+
+
+def test_dlq_discard_writes_before_it_deletes(parked: EmbeddedStack, tmp_path: Path) -> None:
+    """Nothing is deleted that could not be written."""
+    park(parked, "evt_1")
+    nowhere = run("dlq", "discard", "--yes", "--to", str(tmp_path / "no" / "folder"))
+    assert nowhere.exit_code == 1
+    assert "cannot be written" in nowhere.stderr
+    assert depth(parked, "DeadLetterQueueUrl") == 1
+
+
+def test_dlq_discard_keeps_copies_for_its_owner_only(
+    parked: EmbeddedStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without --to the copies are beside the operator, readable for nobody else, under a name git ignores."""
+    monkeypatch.chdir(tmp_path)
+    park(parked, "evt_1")
+    assert run("dlq", "discard", "--yes").exit_code == 0
+    (copies,) = tmp_path.glob("discarded-*.jsonl")
+    assert copies.stat().st_mode & 0o777 == 0o600
+    assert "evt_1" in copies.read_text()
+    assert "discarded*.jsonl" in (project.ROOT / ".gitignore").read_text().splitlines()
 
 
 def test_dlq_without_a_stack_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -798,6 +1119,18 @@ def put(stack: EmbeddedStack, output: str, value: str) -> None:
     )
 
 
+def findings(result: Result) -> dict[str, dict[str, Any]]:
+    """What doctor found, by what it looked at."""
+    return {each["what"]: each for each in json.loads(result.stdout)}
+
+
+def all_is_well(stack: EmbeddedStack) -> None:
+    """Put every secret and the right key in place."""
+    live = {each.name: [development_secret(each)] for each in config.load().sources()}
+    put(stack, "WebhookSecretsArn", json.dumps(live))
+    put(stack, "LinkrunnerKeySecretArn", LINKRUNNER_KEY)
+
+
 def test_doctor_finds_what_is_missing(parked: EmbeddedStack) -> None:
     """Missing secrets, a wrong key and parked messages are told apart, each with advice."""
     put(parked, "WebhookSecretsArn", '{"stripe": ["whsec_x"]}')
@@ -805,18 +1138,78 @@ def test_doctor_finds_what_is_missing(parked: EmbeddedStack) -> None:
     park(parked, "evt_1")
     result = run("doctor", "--json")
     assert result.exit_code == 1
-    wrong = {each["what"] for each in json.loads(result.stdout) if not each["right"]}
+    wrong = {what for what, each in findings(result).items() if not each["right"]}
     assert wrong == {"secret of shopify", "server key", "DeadLetterQueue"}
 
 
 def test_doctor_is_content_when_everything_is_there(parked: EmbeddedStack) -> None:
     """All secrets, a key that Linkrunner knows, nothing parked; and nothing was captured by asking."""
-    secrets = {name: ["secret"] for name in config.load().names}
-    put(parked, "WebhookSecretsArn", json.dumps(secrets))
-    put(parked, "LinkrunnerKeySecretArn", LINKRUNNER_KEY)
+    all_is_well(parked)
     result = run("doctor")
     assert result.exit_code == 0, result.output
     assert "accepted by Linkrunner" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("status", "setting"),
+    [
+        (200, "LinkrunnerBaseUrl"),
+        (302, "LinkrunnerBaseUrl"),
+        (401, "LinkrunnerKeySecret"),
+        (403, "LinkrunnerKeySecret"),
+        (404, "LinkrunnerBaseUrl"),
+        (429, "ask again in a minute"),
+        (500, "LinkrunnerBaseUrl"),
+        (None, "LinkrunnerBaseUrl"),
+    ],
+)
+def test_doctor_is_content_with_no_other_answer(
+    parked: EmbeddedStack, monkeypatch: pytest.MonkeyPatch, status: int | None, setting: str
+) -> None:
+    """Only the documented refusal of an empty event shows that URL and key are right."""
+    all_is_well(parked)
+    with EmbeddedLinkrunner() as linkrunner:
+        linkrunner.play([Answer(status=status)])
+        url = "http://127.0.0.1:9" if status is None else linkrunner.url
+        local = state.read()
+        assert local is not None
+        monkeypatch.setattr(state, "read", lambda: replace(local, linkrunner_url=url))
+        result = run("doctor", "--json")
+    key = findings(result)["server key"]
+    assert (result.exit_code, key["right"]) == (1, False)
+    assert setting in key["advice"]
+
+
+def test_doctor_knows_the_shape_of_secrets(parked: EmbeddedStack) -> None:
+    """An API key, a stray line break and a secret of nobody are named; no secret is shown."""
+    secrets = {
+        "stripe": ["whsec_fine", "sk_live_0123456789"],
+        "shopify": "hush_0123\n",
+        "strip": "x",
+    }
+    put(parked, "WebhookSecretsArn", json.dumps(secrets))
+    result = run("doctor", "--json")
+    found = findings(result)
+    assert found["secret of stripe"]["found"].startswith("2 live; number 2: a signing secret")
+    assert "white space" in found["secret of shopify"]["found"]
+    assert "no table [strip]" in found["secret of strip"]["found"]
+    assert "is it meant for stripe?" in found["secret of strip"]["advice"]
+    assert not any(found[f"secret of {name}"]["right"] for name in secrets)
+    assert "0123" not in result.output
+
+
+def test_doctor_counts_what_backs_off(parked: EmbeddedStack) -> None:
+    """A message that nobody can receive just now is still in its queue."""
+    all_is_well(parked)
+    client = parked.aws.client("sqs")
+    for output in ("WebhookQueueUrl", "DeadLetterQueueUrl"):
+        url = parked.outputs[output]
+        client.send_message(QueueUrl=url, MessageBody="a")
+        client.receive_message(QueueUrl=url, VisibilityTimeout=600)
+    found = findings(run("doctor", "--json"))
+    assert found["WebhookQueue"]["found"].startswith("0 waiting, 1 in delivery or backing off")
+    assert found["DeadLetterQueue"]["found"] == "1 messages, 1 being looked at"
+    assert not found["DeadLetterQueue"]["right"]
 
 
 # ------------------------------------------------------------------------- nothing personal on the screen

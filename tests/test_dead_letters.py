@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,10 +11,13 @@ from threading import Lock
 from typing import Any
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from linkrunner_webhooks.config import Config
-from linkrunner_webhooks.dead_letters import DeadLetters, Filter, Letter, foresee
+from linkrunner_webhooks.dead_letters import DeadLetters, Depth, depth
 from linkrunner_webhooks.envelope import Envelope
+from linkrunner_webhooks.event_body import fingerprint
+from linkrunner_webhooks.letters import Filter, Letter, foresee
 from linkrunner_webhooks.model import Outcome, Webhook
 from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.queues import typed
@@ -95,27 +99,61 @@ def test_who_paid_is_asked_for_what_follows() -> None:
     refund = {"id": "evt_2", "type": "charge.refunded", "data": {"object": charge}}
     asked: list[tuple[str, ...]] = []
 
-    def payer(keys: Sequence[str]) -> str:
+    def payer(keys: Sequence[str]) -> str | None:
         asked.append(tuple(keys))
-        return "user_7"
+        return "user_7" if "stripe|payment|pi_1" in keys else None
 
     forecast = foresee(letter(text(refund)), CONFIG, payer)
     assert [event.user_id for event in forecast.events] == ["user_7"]
     paid = ("stripe|payment|pi_1", "stripe|payment|ch_1")
     begun = ("stripe|purchase_initiated|pi_1", "stripe|purchase_initiated|ch_1")
-    assert asked == [("stripe|refund|ch_1:500", *paid, *begun)]
+    assert asked == [("stripe|refund|ch_1:500", *paid, *begun), ("stripe|refund|ch_1:500",)]
 
 
-def test_what_was_captured_meanwhile_is_foretold_like_deliver_would() -> None:
-    """A letter without a user, whose fact was captured by another report, is that user's: no parking."""
-    known = {"stripe|payment|pi_1": "user_7"}
+def known(keys: Sequence[str]) -> str | None:
+    """The payment of the session is captured, for user_7."""
+    return "user_7" if "stripe|payment|pi_1" in keys else None
 
-    def user_of(keys: Sequence[str]) -> str | None:
-        return next((known[key] for key in keys if key in known), None)
 
-    forecast = foresee(letter(session(client_reference_id=None)), CONFIG, user_of)
-    assert (forecast.outcome, forecast.would_park) == (Outcome.CAPTURED, False)
-    assert [event.user_id for event in forecast.events] == ["user_7"]
+@pytest.mark.parametrize("user", ["user_42", None])
+def test_what_was_captured_meanwhile_is_foretold_like_deliver_would(user: str | None) -> None:
+    """A letter whose fact was captured by another report is a duplicate: no parking, and no money."""
+    forecast = foresee(letter(session(client_reference_id=user)), CONFIG, known)
+    assert (forecast.outcome, forecast.would_park) == (Outcome.DUPLICATE, False)
+    assert forecast.money == ()
+
+
+WORDS = 'Linkrunner answered 400: "no such app"'
+
+
+def test_a_refused_event_that_is_still_the_same_is_refused_again() -> None:
+    """Nothing is promised: neither a capture nor its money, and the forecast has Linkrunner's words."""
+    bodies = fingerprint(foresee(letter(session()), CONFIG, nobody).events)
+    for known_bodies, changed in (
+        (bodies, "unless Linkrunner changed"),
+        ("", "your configuration"),
+    ):
+        refused = letter(session(), reason="refused", error=WORDS, bodies=known_bodies)
+        forecast = foresee(refused, CONFIG, nobody)
+        assert (forecast.outcome, forecast.reason) == (Outcome.PARKED, "refused")
+        assert (forecast.would_park, forecast.money) == (True, ())
+        assert WORDS in forecast.detail
+        assert changed in forecast.detail
+
+
+def test_a_refused_event_that_is_another_one_now_may_be_captured() -> None:
+    """A changed mapping or webhooks.toml makes another body, which Linkrunner has not refused."""
+    bodies = fingerprint(foresee(letter(session()), CONFIG, nobody).events)
+    renamed = Config({"stripe": {"events": {"checkout.session.completed": "sold"}}})
+    refused = letter(session(), reason="refused", error=WORDS, bodies=bodies)
+    forecast = foresee(refused, renamed, nobody)
+    assert (forecast.outcome, len(forecast.money)) == (Outcome.CAPTURED, 1)
+
+
+def test_a_refused_event_that_was_captured_meanwhile_is_a_duplicate() -> None:
+    """What another report brought to Linkrunner is not refused again."""
+    refused = letter(session(), reason="refused", error=WORDS)
+    assert foresee(refused, CONFIG, known).outcome is Outcome.DUPLICATE
 
 
 # ------------------------------------------------------------------------- filters
@@ -145,6 +183,107 @@ def test_what_sqs_moved_itself_has_a_reason_too() -> None:
     crashed = letter("", source="stripe")
     assert (crashed.reason, crashed.parked_at) == ("crashed", NOW)
     assert replace(crashed, attributes={"parked_at": "1800000000"}).parked_at.year == 2027
+
+
+# ------------------------------------------------------------------------- letting go
+
+
+NO_ANSWER = EndpointConnectionError(endpoint_url="https://sqs")
+
+
+class Shelf:
+    """A dead-letter queue that knows what it hides. `failing` are the calls of a method that fail."""
+
+    def __init__(self, size: int, error: BaseException = NO_ANSWER, **failing: set[int]) -> None:
+        self._error = error
+        self.visible = [f"r{number}" for number in range(size)]
+        self.hidden: set[str] = set()
+        self._failing = failing
+        self._calls = Counter[str]()
+        self._lock = Lock()
+
+    def get_queue_attributes(self, **_: Any) -> dict[str, Any]:
+        counts = {
+            "ApproximateNumberOfMessages": len(self.visible),
+            "ApproximateNumberOfMessagesNotVisible": len(self.hidden),
+        }
+        return {"Attributes": counts, "ResponseMetadata": {"HTTPHeaders": {}}}
+
+    def receive_message(self, **_: Any) -> dict[str, Any]:
+        with self._lock:
+            self._call("receive")
+            taken, self.visible = self.visible[:10], self.visible[10:]
+            self.hidden |= set(taken)
+        return {"Messages": [self._message(handle) for handle in taken]}
+
+    def change_message_visibility_batch(self, **arguments: Any) -> None:
+        self._call("restore")
+        self.hidden -= {each["ReceiptHandle"] for each in arguments["Entries"]}
+
+    def _call(self, method: str) -> None:
+        self._calls[method] += 1
+        if self._calls[method] in self._failing.get(method, ()):
+            raise self._error
+
+    @staticmethod
+    def _message(handle: str) -> dict[str, Any]:
+        return {
+            "MessageId": handle,
+            "ReceiptHandle": handle,
+            "Body": "",
+            "Attributes": {"SentTimestamp": "1000"},
+        }
+
+
+def read(shelf: Shelf, error: type[BaseException] | None = None) -> None:
+    """Read a queue to its end, or end with an error after the first letter, still holding the iterator."""
+    with DeadLetters(shelf, "dead", "alive").reading() as reading:
+        letters = iter(reading)
+        next(letters)
+        if error is not None:
+            raise error
+        list(letters)
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError, KeyboardInterrupt, SystemExit, RuntimeError])
+def test_whatever_ends_a_reading_hides_nothing(error: type[BaseException]) -> None:
+    """Letters that were received ahead are released, too."""
+    shelf = Shelf(45)
+    with pytest.raises(error):
+        read(shelf, error)
+    assert shelf.hidden == set()
+
+
+def test_a_reader_that_fails_hides_nothing() -> None:
+    """An error of AWS in the middle is raised, and everything that was received before is released."""
+    shelf = Shelf(45, receive={3})
+    with pytest.raises(EndpointConnectionError):
+        read(shelf)
+    assert shelf.hidden == set()
+
+
+def test_an_impatient_person_hides_nothing() -> None:
+    """Ctrl-C while messages are being released releases them all the same."""
+    shelf = Shelf(45, restore={2}, error=KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        read(shelf)
+    assert shelf.hidden == set()
+
+
+def test_what_cannot_be_released_holds_nothing_else_back() -> None:
+    """One failed batch is an error that is told, and the others are released all the same."""
+    shelf = Shelf(45, restore={2})
+    with pytest.raises(EndpointConnectionError):
+        read(shelf)
+    assert len(shelf.hidden) == 10
+
+
+def test_the_depth_of_a_queue_has_three_parts() -> None:
+    """What is received and what is delayed is in the queue, too; a count that is missing is none."""
+    shelf = Shelf(12)
+    shelf.receive_message()
+    assert depth(shelf, "dead") == Depth(visible=2, hidden=10, delayed=0)
+    assert depth(shelf, "dead").total == 12
 
 
 # ------------------------------------------------------------------------- size

@@ -33,7 +33,7 @@ from tests.world import FakeLinkrunner, World
 from linkrunner_webhooks import config
 from linkrunner_webhooks.deliver import SLOWEST
 from linkrunner_webhooks.errors import ConfigError, Reason, Refused, Unavailable
-from linkrunner_webhooks.event_body import LinkrunnerEvent
+from linkrunner_webhooks.event_body import LinkrunnerEvent, fingerprint
 from linkrunner_webhooks.model import CommerceEvent, Identity, Outcome, Webhook
 from linkrunner_webhooks.once import LEASE, Claims
 from linkrunner_webhooks.provider import Options, Provider
@@ -155,6 +155,22 @@ def test_a_refused_event_is_parked(world: World) -> None:
     assert world.last == ("parked", "refused")
     assert world.deliver(sent) == []
     assert world.last == ("captured", "none")
+
+
+def test_a_refused_event_is_known_again(world: World) -> None:
+    """The parked message has the words, and a fingerprint of the bodies as a forecast makes it."""
+    parked: list[Message] = []
+    park = world.queue.park
+
+    def see(message: Message, reason: str, error: str) -> None:
+        parked.append(message)
+        park(message, reason, error)
+
+    world.queue.park = see  # type: ignore[method-assign]
+    world.linkrunner.script = [Refused('Linkrunner answered 400: "no such app"')]
+    world.deliver(checkout())
+    assert world.reports[-1].detail == 'Linkrunner answered 400: "no such app"'
+    assert parked[0].attributes["bodies"] == fingerprint(world.linkrunner.requests)
 
 
 def test_guests_are_dropped_where_the_operator_says_so(world: World) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from linkrunner_webhooks import errors, once, reading
 from linkrunner_webhooks.errors import Reason
-from linkrunner_webhooks_cli.dlq import ADVICE
+from linkrunner_webhooks_cli.advice import ADVICE
 from linkrunner_webhooks_local import template
 from linkrunner_webhooks_local.project import TEMPLATE
 

@@ -326,7 +326,7 @@ def test_settings_default_to_development() -> None:
     settings = Settings.read({"PORT": " ", "WEBHOOK_SECRETS": ""})
     assert (settings.port, settings.linkrunner_base_url) == (8000, None)
     assert settings.webhooks_toml == ROOT / "src" / "webhooks.toml"
-    assert settings.secrets["stripe"] == ("development_secret_stripe",)
+    assert settings.secrets["stripe"] == ("whsec_development_secret_stripe",)
     assert settings.secrets.keys() == set(settings.sources)
 
 
@@ -717,7 +717,7 @@ def post_checkout(url: str, *, livemode: bool = True) -> Any:
     event: dict[str, Any] = {"id": "evt_1", "object": "event", "type": "checkout.session.completed"}
     event |= {"created": now, "livemode": livemode, "data": {"object": sample}}
     body = json.dumps(event).encode()
-    secret = b"development_secret_stripe"
+    secret = b"whsec_development_secret_stripe"
     signature = hmac.new(secret, f"{now}.".encode() + body, hashlib.sha256).hexdigest()
     headers = {"Stripe-Signature": f"t={now},v1={signature}", "Content-Type": "application/json"}
     return get(urllib.request.Request(f"{url}/webhooks/stripe", body, headers))

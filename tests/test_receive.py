@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests import samples
-from tests.samples import NOW, SEED, Desk, Sample, Secrets
+from tests.samples import NOW, Desk, Sample, Secrets, live_secret
 
 from linkrunner_webhooks import providers
 from linkrunner_webhooks.config import Config
@@ -19,7 +19,7 @@ from linkrunner_webhooks.model import Outcome, Webhook
 from linkrunner_webhooks.secrets import MAX_AGE, MIN_AGE
 
 TABLES: Mapping[str, Any] = {"stripe": {}, "shopify": {}, "stripe_eu": {"provider": "stripe"}}
-KNOWN = {"stripe": (SEED,), "shopify": (SEED,)}
+KNOWN = {name: (live_secret(providers.load(name)),) for name in ("stripe", "shopify")}
 
 
 def purchase() -> Sample:
@@ -372,7 +372,7 @@ def test_the_first_secret_of_a_source_is_found_at_once() -> None:
 
 def test_a_good_signature_reads_no_secret_twice() -> None:
     """The secrets at hand are enough for what they signed."""
-    secrets = Reads({"stripe": (SEED,)}, {"stripe": ("new",)})
+    secrets = Reads({"stripe": KNOWN["stripe"]}, {"stripe": ("new",)})
     assert Desk(Config(TABLES), secrets).receive(purchase().signed())[0] == 200
     assert secrets.asked == [MAX_AGE]
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,9 +18,10 @@ from linkrunner_webhooks import providers
 from linkrunner_webhooks.errors import BadSignature
 from linkrunner_webhooks.model import Webhook
 from linkrunner_webhooks.signatures.hmacs import HmacBody, HmacWithHeaders, TimestampedHmac
-from linkrunner_webhooks.signatures.scheme import Scheme, verify
+from linkrunner_webhooks.signatures.scheme import Scheme, complaint, verify
 from linkrunner_webhooks.signatures.tokens import BasicAuth
 
+VECTORS = Path(__file__).parent / "providers"
 STRIPE = scheme_of(providers.load("stripe"))
 SHOPIFY = scheme_of(providers.load("shopify"))
 
@@ -277,3 +280,57 @@ def test_half_a_basic_secret_is_none(secret: str) -> None:
     """A user and a password that were left empty let nobody in, and neither does a lone user."""
     headers = {"authorization": f"Basic {b64encode(secret.encode()).decode()}"}
     assert not accepted(BasicAuth(), headers, b"{}", secret)
+
+
+# ------------------------------------------------------------------------- the shape of secrets
+
+
+@pytest.mark.parametrize("name", providers.names())
+def test_a_right_secret_is_not_complained_about(name: str) -> None:
+    """Neither the secret of the provider's vector nor the one that samples are signed with."""
+    scheme = scheme_of(providers.load(name))
+    vector = json.loads((VECTORS / name / "signature.json").read_text("utf-8"))
+    assert complaint(scheme, vector["secret"]) is None
+    assert complaint(scheme, scheme.example_secret("development_secret")) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "secret", "words"),
+    [
+        ("shopify", "", "it is empty"),
+        ("shopify", " \n", "it is empty"),
+        ("shopify", "hush_hush_1234\n", "white space or a line break"),
+        ("revenuecat", " hush_hush_1234", "white space or a line break"),
+        ("stripe", "sk_live_51Hx0000", "begins with whsec_"),
+        ("stripe", "pk_live_51Hx0000", "it is an API key"),
+        ("stripe", "rk_live_51Hx0000", "it is an API key"),
+        ("stripe", "we_1Mr5jULkdIwHu7ix", "begins with whsec_"),
+        ("paddle", "pdl_live_apikey_01gtgztp8f4kek3yd4g1wrksa3", "begins with pdl_ntfset_"),
+        ("razorpay", "rzp_live_Il8Dq1tCzRd9xQ", "it is an API key"),
+        ("shopify", "shpat_0123456789abcdef", "it is an API key"),
+        ("adyen", "S2-whatever_0000", "hexadecimal"),
+        ("adyen", "0123456789", "too short"),
+        ("paypal", "WH-2WR32451HC0233532-67976317FL4543714", "it is no webhook id"),
+        ("paypal", "5GP028458E2496506 nokey", "is no key"),
+        ("apple", "9876", "it is not like com.example.app/1234567890"),
+        ("apple", "com.example.app MFkw", "is no key"),
+        ("chargebee", "password_only", "user:password"),
+        ("chargebee", ":s3cret-0000", "user:password"),
+    ],
+)
+def test_a_wrong_secret_is_told_without_quoting_it(name: str, secret: str, words: str) -> None:
+    """An API key, an id or a stray line break would have every webhook answered 401."""
+    found = complaint(scheme_of(providers.load(name)), secret)
+    assert found is not None
+    assert words in found
+    assert not secret.strip() or secret.strip() not in found
+
+
+def test_a_prefix_is_no_secret() -> None:
+    """What everybody knows cannot sign."""
+    assert complaint(STRIPE, "whsec_") is not None
+
+
+def test_a_paystack_key_signs() -> None:
+    """Paystack has no other secret than the account's key, so it is the right one there."""
+    assert complaint(scheme_of(providers.load("paystack")), "sk_live_0123456789") is None

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 from tests import samples
 from tests.samples import Sample, every_provider
-from tests.stories import Pipeline, read, sample_of, stories, told, users
+from tests.stories import Pipeline, sample_of, stories, told, users
 
 from linkrunner_webhooks import providers
 from linkrunner_webhooks.config import Config

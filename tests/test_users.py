@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from linkrunner_webhooks import providers
 from linkrunner_webhooks.errors import ConfigError
-from linkrunner_webhooks.users import compile_path, find_user, is_contact, search, usable
+from linkrunner_webhooks.screening import is_contact
+from linkrunner_webhooks.users import compile_path, find_user, search, usable
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http.client import HTTPException
 from threading import Lock
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import urllib3
 from urllib3.exceptions import HTTPError, NewConnectionError
@@ -21,6 +23,7 @@ from linkrunner_webhooks import __version__
 from linkrunner_webhooks.errors import Reason, Refused, Unavailable
 from linkrunner_webhooks.event_body import LinkrunnerEvent
 from linkrunner_webhooks.secrets import ServerKey
+from linkrunner_webhooks.words import READ, words_of
 
 _PATH = "/api/v1/capture-event"
 _TIMEOUT = urllib3.Timeout(connect=3.0, read=10.0)
@@ -72,6 +75,14 @@ class Pace:
             self._next = max(self._next, self._clock() + seconds)
 
 
+class _Answer(NamedTuple):
+    """What counts of an answer; `words` is the beginning of its body where that explains something."""
+
+    status: int
+    headers: Mapping[str, str]
+    words: bytes
+
+
 class LinkrunnerClient:
     """The API, over pooled connections. After a Retry-After all callers wait."""
 
@@ -114,11 +125,12 @@ class LinkrunnerClient:
         elif response.status == 429 and (pause := self._short_pause(response)):
             self._pace.rest(pause)
             response = self._post(body, key)
+        words = words_of(response.words, hide=(key, event.user_id))
         headers = response.headers
-        judge(response.status, headers.get("retry-after"), headers.get("content-type"))
+        judge(response.status, headers.get("retry-after"), headers.get("content-type"), words)
         self._took_at = time.monotonic()
 
-    def _short_pause(self, response: urllib3.BaseHTTPResponse) -> float | None:
+    def _short_pause(self, response: _Answer) -> float | None:
         """Seconds to wait when a late request fell into the next second; None when a retry is due later."""
         if time.monotonic() - self._took_at > _LATELY:
             return None
@@ -126,7 +138,7 @@ class LinkrunnerClient:
         pause = _LIMIT_WINDOW if asked is None else asked
         return pause if 0 < pause <= 2 * _LIMIT_WINDOW else None
 
-    def _post(self, body: bytes, key: str) -> urllib3.BaseHTTPResponse:
+    def _post(self, body: bytes, key: str) -> _Answer:
         self._pace.wait()
         headers = {**self._pool.headers, "linkrunner-key": key}
         try:
@@ -146,10 +158,22 @@ class LinkrunnerClient:
         except HTTPError as error:
             message = f"no connection to Linkrunner: {type(error).__name__}"
             raise Unavailable(message, reason=Reason.NETWORK) from None
+        words = _read(response) if _explains(response.status) else b""
         # Only the status counts. The body is read so that the connection can be used again. A body that
         # breaks off, hangs or is nonsense must not make us send a captured event again.
         response.drain_conn()
-        return response
+        return _Answer(response.status, response.headers, words)
+
+
+def _explains(status: int) -> bool:
+    """Whether an answer may say what is wrong with the event, or with the account."""
+    return 400 <= status < 500 and status not in (401, 429)
+
+
+def _read(response: urllib3.BaseHTTPResponse) -> bytes:
+    with suppress(HTTPError, HTTPException, OSError):
+        return response.read(READ)
+    return b""
 
 
 def endpoint(base_url: str) -> str:
@@ -157,8 +181,17 @@ def endpoint(base_url: str) -> str:
     return base_url.rstrip("/").removesuffix("/capture-event").removesuffix("/api/v1") + _PATH
 
 
-def judge(status: int, retry_after: str | None = None, content_type: str | None = None) -> None:
-    """Return for a captured event; raise Refused or Unavailable for every other answer."""
+def judge(
+    status: int,
+    retry_after: str | None = None,
+    content_type: str | None = None,
+    words: str = "",
+) -> None:
+    """Return for a captured event; raise Refused or Unavailable for every other answer.
+
+    `words` is what Linkrunner says, fit to be kept.
+    """
+    said = f"Linkrunner answered {status}" + (f': "{words}"' if words else "")
     if status == 201:
         return
     if 200 <= status < 300:
@@ -168,14 +201,12 @@ def judge(status: int, retry_after: str | None = None, content_type: str | None 
         message = f"a web page answered {status}; check LinkrunnerBaseUrl"
         raise Unavailable(message, reason=Reason.UNAVAILABLE)
     if status in _REFUSALS:
-        raise Refused(f"Linkrunner answered {status}: the event itself is refused")
+        raise Refused(said if words else f"{said}: the event itself is refused")
     if status == 401:
         message = "Linkrunner answered 401; check the key in LinkrunnerKeySecret"
         raise Unavailable(message, reason=Reason.UNAUTHORIZED)
     reason = Reason.RATE_LIMITED if status == 429 else Reason.UNAVAILABLE
-    raise Unavailable(
-        f"Linkrunner answered {status}", reason=reason, retry_after=seconds(retry_after)
-    )
+    raise Unavailable(said, reason=reason, retry_after=seconds(retry_after))
 
 
 def seconds(retry_after: str | None) -> float | None:

@@ -1,4 +1,4 @@
-"""The operator's side of the dead-letter queue: read it, foresee what would happen, move, discard.
+"""The operator's side of the dead-letter queue: read it, move, discard.
 
 A move sends first and deletes then, so a message is in at least one queue at every moment. The claims count a
 message once that ends up in both. (AWS's own message-move tasks cannot filter, and have a fixed pace.)
@@ -8,83 +8,54 @@ from __future__ import annotations
 
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from itertools import islice
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
-from linkrunner_webhooks.config import Config
-from linkrunner_webhooks.envelope import open_message
-from linkrunner_webhooks.errors import Parked, Reason
+from botocore.exceptions import BotoCoreError, ClientError
+
+from linkrunner_webhooks.letters import Letter
 from linkrunner_webhooks.queues import typed, untyped
-from linkrunner_webhooks.translation import Decision, UserOf, decide, parked
 
 # Seconds that messages are hidden while they are read. After that SQS shows them again.
-_HOLD = 30 * 60
+HOLD = 30 * 60
 # Parallel receives: an answer takes longer than its evaluation.
 _READERS = 4
 _CLOSE = timedelta(seconds=2)
-_COUNTS = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
-_STORY = ("reason", "error", "attempts", "code_version", "parked_at")
+_COUNTS = (
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+)
+_STORY = ("reason", "error", "attempts", "code_version", "parked_at", "bodies")
 
 
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """One parked message. A message that SQS moved here itself, after crashes, has no reason attribute."""
+class Depth(NamedTuple):
+    """About how many messages a queue holds: to be had now, received and hidden, or sent with a delay.
 
-    id: str
-    handle: str
-    text: str
-    attributes: dict[str, str]
-    sent_at: datetime
+    SQS counts a message that backs off as hidden.
+    """
 
-    @property
-    def reason(self) -> str:
-        return self.attributes.get("reason", Reason.CRASHED.value)
-
-    @property
-    def source(self) -> str:
-        return self.attributes.get("source", "unknown")
+    visible: int
+    hidden: int
+    delayed: int
 
     @property
-    def event_type(self) -> str:
-        return self.attributes.get("event_type", "unknown")
-
-    @property
-    def event_id(self) -> str:
-        return self.attributes.get("event_id", "")
-
-    @property
-    def parked_at(self) -> datetime:
-        seconds = self.attributes.get("parked_at", "")
-        return datetime.fromtimestamp(int(seconds), UTC) if seconds.isdigit() else self.sent_at
+    def total(self) -> int:
+        return sum(self)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
-    """Which letters are meant; None is no restriction. `since` and `until` bound when they were parked."""
+def depth(client: Any, url: str) -> Depth:
+    """How deep a queue is, by its own counts; SQS needs up to a minute to get them right."""
+    return _depth(client.get_queue_attributes(QueueUrl=url, AttributeNames=list(_COUNTS)))
 
-    reason: str | None = None
-    source: str | None = None
-    event_type: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
 
-    def matches(self, letter: Letter) -> bool:
-        wanted = (
-            (self.reason, letter.reason),
-            (self.source, letter.source),
-            (self.event_type, letter.event_type),
-        )
-        return (
-            all(want in (None, has) for want, has in wanted)
-            and (self.since is None or letter.parked_at >= self.since)
-            and (self.until is None or letter.parked_at <= self.until)
-        )
+def _depth(answer: dict[str, Any]) -> Depth:
+    return Depth(*(int(answer["Attributes"].get(name, 0)) for name in _COUNTS))
 
 
 class DeadLetters:
@@ -95,40 +66,36 @@ class DeadLetters:
         self._url = url
         self._back_to = back_to
 
-    def count(self) -> int:
-        """About how many there are, seen and being looked at."""
-        attributes = self._attributes()["Attributes"]
-        return sum(int(attributes.get(name, 0)) for name in _COUNTS)
-
-    def _attributes(self) -> dict[str, Any]:
+    def _look(self) -> tuple[Depth, datetime]:
+        """The counts, and the queue's clock: messages are dated by it, and a laptop's may be wrong."""
         answer = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=list(_COUNTS))
-        return dict(answer)
-
-    def _now(self) -> datetime:
-        """The queue's clock: a message's age is judged by it, and an operator's laptop may be wrong."""
         here = datetime.now(UTC)
-        headers = self._attributes()["ResponseMetadata"]["HTTPHeaders"]
+        headers = answer["ResponseMetadata"]["HTTPHeaders"]
         there = parsedate_to_datetime(headers["date"]) if "date" in headers else here
         # The header is only good to a second.
-        return here if abs(here - there) < _CLOSE else there
+        return _depth(answer), here if abs(here - there) < _CLOSE else there
 
     @contextmanager
-    def reading(self) -> Iterator[Reading]:
+    def reading(self, until: datetime | None = None) -> Iterator[Reading]:
         """Read the queue as it is now. Letters that are not moved or discarded are visible again afterwards.
 
-        Messages that arrive meanwhile are left alone. Otherwise a redrive of messages that park again would
-        never end.
+        However the block ends: an error, a closed pipe and Ctrl-C release what was received, too.
+        Messages that arrive meanwhile, or after `until`, are left alone. Otherwise a redrive of messages that
+        park again would never end.
         """
+        before, now = self._look()
         with ExitStack() as closing:
-            reading = Reading(self, closing.enter_context(_spool()), self._now())
-            closing.callback(reading.release)
+            spool = closing.enter_context(_spool())
+            pool = closing.enter_context(ThreadPoolExecutor(_READERS))
+            reading = Reading(self, spool, pool, before, until or now)
+            closing.callback(_surely, reading.release)
             yield reading
 
     def receive(self) -> list[Letter]:
         answer = self._client.receive_message(
             QueueUrl=self._url,
             MaxNumberOfMessages=10,
-            VisibilityTimeout=_HOLD,
+            VisibilityTimeout=HOLD,
             WaitTimeSeconds=1,
             MessageAttributeNames=["All"],
             MessageSystemAttributeNames=["All"],
@@ -136,12 +103,19 @@ class DeadLetters:
         return [_letter(message) for message in answer.get("Messages", ())]
 
     def restore(self, handles: Iterable[str]) -> None:
+        """Make messages visible again. Raises the last error of AWS, after trying every one of them."""
+        failed: Exception | None = None
         for batch in _tens(handles):
             entries = [
                 {"Id": str(index), "ReceiptHandle": handle, "VisibilityTimeout": 0}
                 for index, handle in enumerate(batch)
             ]
-            self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
+            try:
+                self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
+            except (BotoCoreError, ClientError) as error:
+                failed = error
+        if failed is not None:
+            raise failed
 
     def redrive(self, letter: Letter) -> None:
         """Put a letter back into the queue it came from, without the attributes of its parking."""
@@ -156,44 +130,73 @@ class DeadLetters:
 
 
 class Reading:
-    """One pass over the queue, in constant memory: the receipts of letters that stay are in a file."""
+    """One pass over the queue, in constant memory: the receipts of letters that stay are in a file.
 
-    def __init__(self, letters: DeadLetters, spool: IO[str], began: datetime) -> None:
+    `before` is how deep the queue was, `began` the moment from which on messages are left alone. `received`
+    counts what the queue has handed out so far, `later` those among them that arrived after that moment.
+    """
+
+    def __init__(
+        self,
+        letters: DeadLetters,
+        spool: IO[str],
+        pool: ThreadPoolExecutor,
+        before: Depth,
+        began: datetime,
+    ) -> None:
         self._letters = letters
         self._spool = spool
-        self._began = began
+        self._pool = pool
+        self._ahead: deque[Future[list[Letter]]] = deque()
+        self.before = before
+        self.began = began
+        self.received = 0
+        self.later = 0
 
     def __iter__(self) -> Iterator[Letter]:
-        with ThreadPoolExecutor(_READERS) as pool:
-            ahead = deque(pool.submit(self._letters.receive) for _ in range(_READERS))
-            try:
-                while ahead:
-                    batch = self._noted(ahead.popleft())
-                    # An empty answer retires a reader; the queue is read when the last one is gone.
-                    if batch:
-                        ahead.append(pool.submit(self._letters.receive))
-                    yield from (letter for letter in batch if letter.sent_at <= self._began)
-            finally:
-                for unread in ahead:
-                    self._noted(unread)
+        for _ in range(_READERS):
+            self._read_on()
+        while self._ahead:
+            batch = self._noted(self._ahead[0])
+            self._ahead.popleft()
+            # An empty answer retires a reader; the queue is read when the last one is gone.
+            if batch:
+                self._read_on()
+            for letter in batch:
+                if letter.sent_at <= self.began:
+                    yield letter
+                else:
+                    self.later += 1
+
+    def _read_on(self) -> None:
+        self._ahead.append(self._pool.submit(self._letters.receive))
 
     def _noted(self, batch: Future[list[Letter]]) -> list[Letter]:
         letters = batch.result()
         self._spool.writelines(letter.handle + "\n" for letter in letters)
+        self.received += len(letters)
         return letters
 
     def release(self) -> None:
-        """Receipts of moved messages are in the file as well; restoring those does nothing."""
+        """Make visible what was received, also by readers that nobody waited for any more.
+
+        Receipts of moved messages are in the file as well; restoring those does nothing.
+        """
+        for unread in self._ahead:
+            # The error of a reader was raised where it was waited for, or nobody waits any more.
+            with suppress(Exception):
+                self._noted(unread)
         self._spool.seek(0)
         self._letters.restore(line.rstrip("\n") for line in self._spool)
 
 
-def foresee(letter: Letter, config: Config, user_of: UserOf) -> Decision:
-    """The decision of today's code and today's webhooks.toml on a letter. Sends nothing."""
+def _surely(release: Callable[[], None]) -> None:
+    """Release, also when an impatient Ctrl-C comes in the middle of it. Releasing twice does no harm."""
     try:
-        return decide(open_message(letter.text, config), user_of)
-    except Parked as error:
-        return parked(error)
+        release()
+    except (KeyboardInterrupt, SystemExit):
+        release()
+        raise
 
 
 def _letter(message: dict[str, Any]) -> Letter:

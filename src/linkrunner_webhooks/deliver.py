@@ -25,9 +25,10 @@ from linkrunner_webhooks.errors import (
     MissingUser,
     Parked,
     Reason,
+    Refused,
     Unavailable,
 )
-from linkrunner_webhooks.event_body import LinkrunnerEvent
+from linkrunner_webhooks.event_body import LinkrunnerEvent, fingerprint
 from linkrunner_webhooks.model import Outcome
 from linkrunner_webhooks.once import Standing
 from linkrunner_webhooks.queues import Message
@@ -164,9 +165,11 @@ class Deliverer:
                 report, outcome=decision.outcome, reason=decision.reason, detail=decision.detail
             )
         pairs = zip(decision.planned, decision.events, strict=True)
-        return _captured(
-            report, [(event, self._capture_once(each.keys, event)) for each, event in pairs]
-        )
+        try:
+            results = [(event, self._capture_once(each.keys, event)) for each, event in pairs]
+        except Refused as error:
+            raise Refused(str(error), fingerprint(decision.events)) from None
+        return _captured(report, results)
 
     def _may_still_learn(self, message: Message, decision: Decision) -> bool:
         """A refund can overtake its payment: by a moment, a worker's death, or an outage of Linkrunner.
@@ -216,7 +219,7 @@ class Deliverer:
 
     def _park(self, message: Message, report: Report, error: Parked) -> Settled:
         try:
-            self.queue.park(message, error.reason, str(error))
+            self.queue.park(_evident(message, error), error.reason, str(error))
         except Unavailable as unavailable:
             return self._delay(message, report, unavailable)
         except Exception as failure:  # noqa: BLE001
@@ -244,6 +247,13 @@ class Deliverer:
         return Settled(
             replace(report, outcome=Outcome.RETRYING, reason=error.reason, detail=detail), error
         )
+
+
+def _evident(message: Message, error: Parked) -> Message:
+    """The message with what was refused, so that a later look can tell whether it would be sent again."""
+    if not isinstance(error, Refused):
+        return message
+    return replace(message, attributes={**message.attributes, "bodies": error.bodies})
 
 
 def _report(message: Message) -> Report:

@@ -18,7 +18,8 @@ WebhookError
 
 ConfigError               outside the tree on purpose: nothing that handles webhooks may swallow it
 
-Messages go to people, logs and message attributes: they never quote a body, a header or a secret.
+Messages go to people, logs and message attributes: they never quote a webhook, a header or a secret. Only
+Linkrunner's own words about a refused event are quoted, screened by `words`.
 """
 
 from __future__ import annotations
@@ -165,7 +166,13 @@ class Unroutable(Parked):
 
 
 class Refused(Parked):
+    """`bodies` is the fingerprint of the bodies that the webhook became, where it is known."""
+
     reason = Reason.REFUSED
+
+    def __init__(self, message: str, bodies: str = "") -> None:
+        super().__init__(message)
+        self.bodies = bodies
 
 
 class Exhausted(Parked):

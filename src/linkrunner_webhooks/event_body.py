@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from hashlib import sha256
 from typing import Any, Final, NotRequired, TypedDict
 
 Number = int | float
@@ -75,3 +77,9 @@ class LinkrunnerEvent:
             "event_data": dict(self.event_data),
             "user_id": self.user_id,
         }
+
+
+def fingerprint(events: Iterable[LinkrunnerEvent]) -> str:
+    """A short text that is the same for the same bodies, and tells nothing of them."""
+    bodies = json.dumps([event.body() for event in events], sort_keys=True)
+    return sha256(bodies.encode()).hexdigest()[:32]

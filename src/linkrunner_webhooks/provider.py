@@ -104,7 +104,8 @@ class Provider:
     across this provider's accounts, so that two sources fed by one account still count a sale once. `never`
     holds types that must not be forwarded, each with the reason an operator who tries is given. `handshake`
     recognises an unsigned greeting that must be answered 200 and means nothing. `caution` is what an operator
-    who switches the provider on has to know. What to click and to write stands in docs/providers/<name>.md.
+    who switches the provider on has to know. `overlaps` names providers that can report the same payments
+    under ids of their own, each with when they do. What to click stands in docs/providers/<name>.md.
     """
 
     name: str
@@ -122,6 +123,7 @@ class Provider:
     acknowledgement: str = ""
     never: Mapping[str, str] = field(default_factory=dict)
     caution: str = ""
+    overlaps: Mapping[str, str] = field(default_factory=dict)
     types: dict[str, EventType] = field(default_factory=dict, repr=False)
 
     def on(

@@ -11,9 +11,9 @@ from linkrunner_webhooks.model import Outcome
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """The result for one webhook in one stage. Identifiers and our own words only, never customer data.
+    """The result for one webhook in one stage. Identifiers and our own words, never customer data.
 
-    `reason` is a metric dimension; `detail` is a sentence for people.
+    `reason` is a metric dimension; `detail` is a sentence for people, which may quote Linkrunner's refusal.
     """
 
     stage: Literal["receive", "deliver"]

@@ -59,17 +59,27 @@ class SigningSecrets:
 
     def of(self, source: str, max_age: float = MAX_AGE) -> tuple[str, ...]:
         """The live secrets of a source. Raises Unavailable when the secret is not such JSON."""
-        try:
-            value = json.loads(self._secret.text(max_age) or "{}").get(source, ())
-        except (ValueError, AttributeError, RecursionError):
-            message = 'WebhookSecrets is not JSON like {"stripe": ["whsec_..."]}'
-            raise Unavailable(message, reason=Reason.SECRET) from None
+        value = self._table(max_age).get(source, ())
         values = [value] if isinstance(value, str) else value
         if not isinstance(values, list | tuple):
             raise Unavailable(
                 f"WebhookSecrets: `{source}` is neither a list nor a text", reason=Reason.SECRET
             )
         return tuple(each for each in values if isinstance(each, str) and each.strip())
+
+    def names(self) -> tuple[str, ...]:
+        """Every source that has an entry. Raises Unavailable like `of`."""
+        return tuple(self._table(MAX_AGE))
+
+    def _table(self, max_age: float) -> dict[str, Any]:
+        try:
+            table = json.loads(self._secret.text(max_age) or "{}")
+        except (ValueError, RecursionError):
+            table = None
+        if not isinstance(table, dict):
+            message = 'WebhookSecrets is not JSON like {"stripe": ["whsec_..."]}'
+            raise Unavailable(message, reason=Reason.SECRET)
+        return table
 
 
 class ServerKey:

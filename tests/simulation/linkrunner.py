@@ -27,8 +27,12 @@ class Answer:
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
 
+    def read(self, amount: int) -> bytes:
+        """The beginning of the body."""
+        return b'{"msg": "simulated"}'[:amount]
+
     def drain_conn(self) -> None:
-        """The body says nothing we read."""
+        """The rest of the body says nothing we read."""
 
 
 def refused() -> NewConnectionError:

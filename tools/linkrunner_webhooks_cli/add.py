@@ -15,6 +15,7 @@ import click
 
 from linkrunner_webhooks.config import DEFAULT_PATH, Config
 from linkrunner_webhooks.provider import EventType, Provider
+from linkrunner_webhooks_cli.completions import provider_names
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.output import say, write_json, write_text
 from linkrunner_webhooks_cli.sources import config_option, json_option, load_provider
@@ -23,7 +24,7 @@ _WIDTH = 108
 
 
 @click.command()
-@click.argument("provider")
+@click.argument("provider", shell_complete=provider_names)
 @click.option("--source", help="The table's name, for a second account (default: the provider's).")
 @click.option("--dry-run", is_flag=True, help="Print the table; write nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +13,26 @@ import click
 
 from linkrunner_webhooks import providers as registry
 from linkrunner_webhooks.config import Source
+from linkrunner_webhooks.model import Flow, Kind
 from linkrunner_webhooks.provider import EventType, Provider
+from linkrunner_webhooks_cli.completions import provider_names
 from linkrunner_webhooks_cli.output import say, write_json, write_table, write_text
+from linkrunner_webhooks_cli.paths import doubts
 from linkrunner_webhooks_cli.provider_page import page_of
 from linkrunner_webhooks_cli.sources import (
     config_option,
     json_option,
     load_provider,
     read_config,
+    some_sources,
 )
+
+# How alike a name and a kind are when a letter or two differ, from 0 to 1.
+_ALMOST = 0.9
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=provider_names)
 @json_option
 def providers(name: str | None, as_json: bool) -> None:
     """List the supported providers, or the event types of one.
@@ -93,8 +102,9 @@ def check(config_path: Path | None, as_json: bool) -> None:
       linkrunner-webhooks check
       linkrunner-webhooks check --config my-webhooks.toml
     """
-    sources = read_config(config_path).sources()
+    sources = some_sources(read_config(config_path))
     warnings = [warning for source in sources for warning in warnings_of(source)]
+    warnings += reported_twice(sources)
     if as_json:
         summaries = [
             {"source": each.name, "provider": each.provider.name, "events": _names(each)}
@@ -136,9 +146,55 @@ def warnings_of(source: Source) -> Iterator[str]:
     for name in sorted({name for names in _names(source).values() for name in names}):
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
             yield f'[{source.name}.events] "{name}" is not snake_case, which Linkrunner recommends'
+    yield from _almost_kinds(source)
+    yield from doubts(source)
     if source.provider.caution:
         yield f"[{source.name}] {source.provider.caution}"
     yield from _overlaps(source)
+
+
+def _almost_kinds(source: Source) -> Iterator[str]:
+    """Names that are probably meant to be one of ours, which Linkrunner and the mappers know."""
+    for event_type, namings in source.names.items():
+        for naming in namings.values():
+            meant = _nearly(naming.name)
+            if meant is None:
+                continue
+            earns = meant.flow and not naming.kind.flow
+            cost = " and counts no revenue" if earns else ""
+            yield (
+                f'[{source.name}.events] "{event_type}" = "{naming.name}": did you mean {meant.value}? '
+                f"As written it is a name of your own{cost}"
+            )
+
+
+def _nearly(name: str) -> Kind | None:
+    """The kind that a name differs from by a letter or two, or by its spelling."""
+    if name in set(Kind):
+        return None
+    spelt = re.sub(r"[\s-]+", "_", name.strip().lower())
+    near = get_close_matches(spelt, [kind.value for kind in Kind], n=1, cutoff=_ALMOST)
+    return Kind(near[0]) if near else None
+
+
+def reported_twice(sources: Sequence[Source]) -> Iterator[str]:
+    """Sources whose payments are probably the same, told by two companies under two transaction ids."""
+    paid = [source for source in sources if _reports_payments(source)]
+    for source, other in product(paid, paid):
+        why = source.provider.overlaps.get(other.provider.name)
+        if why:
+            yield (
+                f"[{source.name}] and [{other.name}] report a payment twice if {why}: "
+                "switch the payments of one of them off, unless they are others"
+            )
+
+
+def _reports_payments(source: Source) -> bool:
+    return any(
+        naming.kind.flow is Flow.PAYMENT
+        for namings in source.names.values()
+        for naming in namings.values()
+    )
 
 
 def _overlaps(source: Source) -> Iterator[str]:

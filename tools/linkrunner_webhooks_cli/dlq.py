@@ -5,51 +5,47 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 
 from linkrunner_webhooks.capture import Pace
-from linkrunner_webhooks.dead_letters import Letter, foresee
 from linkrunner_webhooks.errors import Reason
+from linkrunner_webhooks.letters import Filter, Letter, foresee
 from linkrunner_webhooks.translation import Decision
+from linkrunner_webhooks_cli import copies
+from linkrunner_webhooks_cli.advice import ADVICE
 from linkrunner_webhooks_cli.explanation import user_of_message, write_user
 from linkrunner_webhooks_cli.failures import Commands, Failure
+from linkrunner_webhooks_cli.outlook import Outlook
 from linkrunner_webhooks_cli.output import (
     ago,
-    progress,
     say,
     write_json,
     write_json_array,
     write_table,
     write_text,
 )
-from linkrunner_webhooks_cli.selection import Selection, filtered
-from linkrunner_webhooks_cli.sources import config_of, config_option
+from linkrunner_webhooks_cli.selection import Search, Selection, filtered
+from linkrunner_webhooks_cli.sources import config_of, config_option, json_option
 from linkrunner_webhooks_cli.stacks import find, stack_option
 
-# The next step of a person, for each reason.
-ADVICE: Final[Mapping[str, str]] = {
-    Reason.MISSING_USER: "fix user_id in webhooks.toml, deploy, redrive",
-    Reason.UNTRANSLATABLE: "no mapper understands it: `dlq show`, fix or report it, deploy, redrive",
-    Reason.UNROUTABLE: "put the source's table back into webhooks.toml, deploy, redrive",
-    Reason.UNREADABLE: "not put there by this system: `dlq show`, discard",
-    Reason.REFUSED: "Linkrunner refuses the event itself: `dlq show`, fix the mapping, deploy, redrive",
-    Reason.EXHAUSTED: "Linkrunner was out of reach for days: check it and the key, redrive",
-    Reason.CRASHED: "the function died on it: see its log, fix, deploy, redrive",
-}
+# Errors of a group that are counted; more are not worth the memory.
+_TOLD_APART = 20
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @click.group(cls=Commands)
 def dlq() -> None:
     """Look after the webhooks that could not be delivered."""
     # Ended from outside like by Ctrl-C: messages that were only looked at become visible again.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
 
 
 @dlq.command("list")
@@ -65,32 +61,49 @@ def list_(*, as_json: bool, **filters: Any) -> None:
       linkrunner-webhooks dlq list --stack linkrunner-webhooks
     """
     selection = Selection.of(**filters)
-    letters = selection.stack.dead_letters()
-    with letters.reading() as reading:
-        found = progress("Reading", selection.letters(reading), letters.count())
+    with selection.search(selection.stack.dead_letters()) as search:
+        found = search.letters("Reading")
         if as_json:
             write_json_array(_told(letter) for letter in found)
         else:
             _write_groups(found)
 
 
+@dataclass(slots=True)
+class _Group:
+    """Messages that differ in nothing a person acts on. Of their errors only so many are told apart."""
+
+    count: int = 0
+    oldest: datetime = _NEVER
+    errors: Counter[str] = field(default_factory=Counter)
+
+    def add(self, letter: Letter) -> None:
+        self.count += 1
+        self.oldest = min(self.oldest, letter.parked_at)
+        if letter.error in self.errors or len(self.errors) < _TOLD_APART:
+            self.errors[letter.error] += 1
+
+    @property
+    def error(self) -> str:
+        """The commonest, and that there are others."""
+        ((most, count),) = self.errors.most_common(1)
+        return most if count == self.count else f"{most} (and others: `dlq list --json`)"
+
+
 def _write_groups(letters: Iterator[Letter]) -> None:
-    counts: Counter[tuple[str, str, str]] = Counter()
-    oldest: dict[tuple[str, str, str], datetime] = {}
+    groups: defaultdict[tuple[str, str, str], _Group] = defaultdict(_Group)
     for letter in letters:
-        key = (letter.reason, letter.source, letter.event_type)
-        counts[key] += 1
-        oldest[key] = min(oldest.get(key, letter.parked_at), letter.parked_at)
-    if not counts:
-        write_text("Nothing is parked.")
-        return
-    write_table(
-        ("messages", "reason", "source", "type", "oldest", "what to do"),
-        [
-            (str(count), *key, ago(datetime.now(UTC) - oldest[key]), ADVICE.get(key[0], ""))
-            for key, count in sorted(counts.items())
-        ],
-    )
+        groups[letter.reason, letter.source, letter.event_type].add(letter)
+    if groups:
+        write_table(
+            ("messages", "reason", "source", "type", "oldest", "error", "what to do"),
+            [_row(key, group) for key, group in sorted(groups.items())],
+        )
+
+
+def _row(key: tuple[str, str, str], group: _Group) -> tuple[str, ...]:
+    age = ago(datetime.now(UTC) - group.oldest)
+    return (str(group.count), *key, age, group.error, ADVICE.get(key[0], ""))
 
 
 def _told(letter: Letter) -> dict[str, Any]:
@@ -100,7 +113,7 @@ def _told(letter: Letter) -> dict[str, Any]:
         "source": letter.source,
         "event_type": letter.event_type,
         "event_id": letter.event_id,
-        "error": letter.attributes.get("error", ""),
+        "error": letter.error,
         "attempts": int(letter.attributes.get("attempts", 0)),
         "code_version": letter.attributes.get("code_version", ""),
         "parked_at": letter.parked_at.isoformat(timespec="seconds"),
@@ -126,8 +139,11 @@ def show(
     """
     found, config = find(stack), config_of(stack, config_path)
     with found.dead_letters().reading() as reading:
-        letter = next((each for each in reading if id in (each.id, each.event_id)), None)
+        search = Search(Filter(), None, reading)
+        letter = next((each for each in search.letters("Reading") if each.is_called(id)), None)
     if letter is None:
+        for remark in search.unread():
+            say(remark)
         raise Failure(f"no parked message has the id {id}; `dlq list --json` prints the ids")
     forecast = foresee(letter, config, found.user_of)
     story = _told(letter) | {"advice": ADVICE.get(letter.reason, ""), "now": _foretold(forecast)}
@@ -179,36 +195,14 @@ def preview(*, as_json: bool, config_path: Path | None, **filters: Any) -> None:
     """
     selection = Selection.of(**filters)
     foretell = selection.forecast(config_of(filters["stack"], config_path))
-    letters = selection.stack.dead_letters()
-    changes: Counter[tuple[str, str, str]] = Counter()
-    money: dict[str, Decimal] = {}
-    with letters.reading() as reading:
-        for letter in progress("Trying", selection.letters(reading), letters.count()):
-            forecast = foretell(letter)
-            reason = "" if forecast.reason is Reason.NONE else forecast.reason.value
-            changes[letter.reason, forecast.outcome.value, reason] += 1
-            for name, moved in forecast.money:
-                what = f"{moved.currency} as {name}"
-                money[what] = money.get(what, Decimal(0)) + moved.amount
+    outlook = Outlook()
+    with selection.search(selection.stack.dead_letters()) as search:
+        for letter in search.letters("Trying"):
+            outlook.add(letter, foretell(letter))
     if as_json:
-        write_json(_summed(changes, money))
-        return
-    write_table(
-        ("messages", "parked as", "would be", "because"),
-        [(str(count), *change) for change, count in sorted(changes.items())],
-    )
-    for what, amount in sorted(money.items()):
-        write_text(f"{amount} {what} would be sent")
-
-
-def _summed(changes: Counter[tuple[str, str, str]], money: dict[str, Decimal]) -> dict[str, Any]:
-    return {
-        "changes": [
-            {"parked_as": old, "would_be": outcome, "reason": reason, "messages": count}
-            for (old, outcome, reason), count in sorted(changes.items())
-        ],
-        "money": {what: str(amount) for what, amount in sorted(money.items())},
-    }
+        write_json(outlook.summary())
+    else:
+        outlook.write()
 
 
 @dlq.command()
@@ -223,8 +217,15 @@ def _summed(changes: Counter[tuple[str, str, str]], money: dict[str, Decimal]) -
 )
 @config_option
 @filtered
+@json_option
 def redrive(
-    *, dry_run: bool, force: bool, rate: float, config_path: Path | None, **filters: Any
+    *,
+    dry_run: bool,
+    force: bool,
+    rate: float,
+    config_path: Path | None,
+    as_json: bool,
+    **filters: Any,
 ) -> None:
     """Put messages back into the queue, to be delivered by the code that is deployed now.
 
@@ -239,61 +240,66 @@ def redrive(
     selection = Selection.of(**filters)
     foretell = selection.forecast(config_of(filters["stack"], config_path))
     letters, pace = selection.stack.dead_letters(), Pace(rate)
-    moved, refused = 0, Counter[str]()
-    with letters.reading() as reading:
-        for letter in progress("Moving", selection.letters(reading), letters.count()):
+    moved, left = 0, Counter[str]()
+    with selection.search(letters) as search:
+        for letter in search.letters("Moving"):
             forecast = foretell(letter)
             if forecast.would_park and not force:
-                refused[forecast.reason] += 1
+                left[forecast.reason] += 1
                 continue
             if not dry_run:
                 pace.wait()
                 letters.redrive(letter)
             moved += 1
+    if as_json:
+        write_json({"moved": moved, "dry_run": dry_run, "left": dict(left)})
     say(f"{moved} {'would be moved' if dry_run else 'moved'}.")
-    for reason, count in refused.items():
+    for reason, count in left.items():
         say(f"{count} left, which would park again as {reason}; --force moves them, too.")
         say(f"  {reason}: {ADVICE.get(reason, '')}")
 
 
 @dlq.command()
 @click.option(
-    "--to", "path", type=click.Path(path_type=Path, dir_okay=False), help="Where the copies go."
+    "--to",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where the copies go, which hold customer data (default: discarded-<time>.jsonl here).",
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Say what would be discarded; discard nothing.")
 @filtered
-def discard(*, path: Path | None, yes: bool, dry_run: bool, **filters: Any) -> None:
+@json_option
+def discard(*, path: Path | None, yes: bool, dry_run: bool, as_json: bool, **filters: Any) -> None:
     """Delete messages for good, after writing each to a file (JSON lines).
 
     \b
     Example:
-      linkrunner-webhooks dlq discard --reason unreadable --to unreadable.jsonl
+      linkrunner-webhooks dlq discard --reason unreadable --to ~/unreadable.jsonl
     """
+    if path is None:
+        path = Path(f"discarded-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
     selection = Selection.of(**filters)
     letters = selection.stack.dead_letters()
-    path = path or Path(f"discarded-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
-    with letters.reading() as reading:
-        if dry_run:
-            count = sum(1 for _ in selection.letters(reading))
-            say(f"{count} would be discarded.")
-            return
-        if not yes:
-            click.confirm(
-                f"Discard the selected messages? Copies go to {path}", abort=True, err=True
-            )
-        count = 0
-        for letter in progress("Discarding", selection.letters(reading), letters.count()):
-            _keep_copy(path, letter)
-            letters.discard(letter)
-            count += 1
-    if count:
-        say(f"{count} discarded; copies, with customer data, are in {path}.")
-    else:
-        say("Nothing to discard.")
-
-
-def _keep_copy(path: Path, letter: Letter) -> None:
-    path.touch(mode=0o600)
-    with path.open("a", encoding="utf-8") as copies:
-        copies.write(json.dumps(_told(letter) | {"message": letter.text}) + "\n")
+    counted = None
+    if dry_run or not yes:
+        # A pass of its own: while somebody thinks about the question, nothing is hidden from others.
+        with selection.search(letters) as counted:
+            count = sum(1 for _ in counted.letters("Counting"))
+        if count and not dry_run:
+            click.confirm(f"Discard {count} messages? Copies go to {path}", abort=True, err=True)
+    done = counted.found if counted is not None and dry_run else 0
+    if not dry_run:
+        with selection.search(letters, after=counted) as search:
+            for letter in search.letters("Discarding"):
+                copies.keep(path, _told(letter) | {"message": letter.text})
+                letters.discard(letter)
+                done += 1
+    if as_json:
+        write_json(
+            {"discarded": done, "dry_run": dry_run, "copies": None if dry_run else str(path)}
+        )
+    if dry_run:
+        say(f"{done} would be discarded.")
+    elif done:
+        say(f"{done} discarded; copies, with customer data, are in {path}.")

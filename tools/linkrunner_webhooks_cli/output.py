@@ -36,6 +36,8 @@ def write_json_array(values: Iterable[Any]) -> None:
         sys.stdout.write(before + json.dumps(value, ensure_ascii=False))
         before = ",\n"
     sys.stdout.write("[]\n" if before == "[\n" else "\n]\n")
+    # A pipe that is closed is met here, where click ends quietly, and not when Python shuts down.
+    sys.stdout.flush()
 
 
 def write_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

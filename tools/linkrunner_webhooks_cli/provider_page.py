@@ -82,7 +82,7 @@ def _user_id(provider: Provider) -> str:
 def _own(provider: Provider) -> Iterator[str]:
     if provider.customer_ids:
         yield ""
-        yield f"{provider.title}'s own customer id is not a user id. If your app uses it as one, add its path:"
+        yield f"{provider.title}'s own customer id is no user id. If your app uses it as one, add its path:"
         yield ""
     yield from (f"- `{path}`" for path in provider.customer_ids)
 

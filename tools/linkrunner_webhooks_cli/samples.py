@@ -16,10 +16,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from cryptography.exceptions import UnsupportedAlgorithm
+
 from linkrunner_webhooks.config import Source, suggest
 from linkrunner_webhooks.errors import Untranslatable, WebhookError
 from linkrunner_webhooks.model import CommerceEvent, Webhook
 from linkrunner_webhooks.money import Money
+from linkrunner_webhooks.signatures.scheme import complaint
 from linkrunner_webhooks.users import find_user
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_local.project import ROOT
@@ -48,8 +51,22 @@ class Sample:
         return json.dumps(self.body, ensure_ascii=False, separators=(",", ":")).encode()
 
     def signed(self, source: Source, secret: str, now: float) -> Webhook:
-        """As the provider would send it."""
-        return source.signature.sign(self.webhook(source), secret, now)
+        """As the provider would send it. Raises Failure when nothing can be signed with this secret."""
+        return sign(source, self.webhook(source), secret, now)
+
+
+def sign(source: Source, webhook: Webhook, secret: str, now: float) -> Webhook:
+    """A webhook as the provider would send it. Raises Failure when nothing can be signed with this secret."""
+    try:
+        return source.signature.sign(webhook, secret, now)
+    except (UnsupportedAlgorithm, TypeError, ValueError):
+        wrong = complaint(source.signature, secret)
+        title = source.provider.title
+        why = wrong or f"only {title} has the key that signs; this is what verifies"
+        raise Failure(
+            f"cannot sign as {title} with this secret: {why}. "
+            "Without --secret and WEBHOOK_SECRETS the local stack's own is taken"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -19,6 +20,7 @@ from linkrunner_webhooks.model import Webhook
 from linkrunner_webhooks.provider import Provider
 from linkrunner_webhooks.users import find_user
 from linkrunner_webhooks_cli import samples, stories
+from linkrunner_webhooks_cli.completions import event_types, provider_names, source_option
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.given import header_option, webhook_of
 from linkrunner_webhooks_cli.output import say, write_json, write_text
@@ -26,11 +28,13 @@ from linkrunner_webhooks_cli.samples import Changes, Setting
 from linkrunner_webhooks_cli.sources import (
     config_of,
     config_option,
+    json_option,
     load_provider,
     pick_source,
-    source_option,
 )
 from linkrunner_webhooks_cli.targets import Answer, Target, advice, elsewhere, post, target_of
+
+_LOCAL = re.compile(r"(?:localhost|127(?:\.\d+){3}|\[::1\])(?=[:/]|$)")
 
 
 def _setting(
@@ -62,9 +66,23 @@ def _currency(context: click.Context, parameter: click.Parameter, value: str | N
     return value and value.upper()
 
 
+def _url(context: click.Context, parameter: click.Parameter, url: str | None) -> str | None:
+    """Without a scheme only this machine can be meant: elsewhere a token would go out in the clear."""
+    if url is None:
+        return None
+    scheme, given, _ = url.partition("://")
+    if given and scheme in ("http", "https"):
+        return url
+    if not given and _LOCAL.match(url):
+        return f"http://{url}"
+    raise click.BadParameter(
+        f"takes a URL with its scheme, like https://{url.rpartition('://')[2]}"
+    )
+
+
 @click.command()
-@click.argument("provider")
-@click.argument("type", metavar="[TYPE]", required=False)
+@click.argument("provider", shell_complete=provider_names)
+@click.argument("type", metavar="[TYPE]", required=False, shell_complete=event_types)
 @click.option("--user-id", help="Whose event it is.")
 @click.option("--amount", callback=_amount, help="In major units: 25.99.")
 @click.option("--currency", callback=_currency, help="An ISO 4217 code.")
@@ -96,14 +114,16 @@ def _currency(context: click.Context, parameter: click.Parameter, value: str | N
 )
 @click.option("--shuffled", is_flag=True, help="In any order.")
 @click.option("--twice", is_flag=True, help="Everything a second time, as a provider may.")
-@click.option("--to", "url", help="A base URL, or the whole one (default: the local stack).")
+@click.option(
+    "--to", "url", callback=_url, help="A base URL, or the whole one (default: the local stack)."
+)
 @click.option("--stack", metavar="NAME", help="A deployed stack, with the secret that it has.")
 @click.option(
     "--secret", help="What to sign with (default: WEBHOOK_SECRETS, else what the stack has)."
 )
-@click.option("--json", "as_json", is_flag=True, help="The answers on stdout.")
 @source_option
 @config_option
+@json_option
 def send(
     *,
     provider: str,
@@ -116,9 +136,9 @@ def send(
     url: str | None,
     stack: str | None,
     secret: str | None,
-    as_json: bool,
     source: str | None,
     config_path: Path | None,
+    as_json: bool,
     **changes: Any,
 ) -> None:
     """Send webhooks, signed as the provider would: a sample of TYPE, a body of yours, or a story.
@@ -219,7 +239,7 @@ def _send_all(source: Source, target: Target, unsigned: list[Webhook], *, as_jso
     answers: list[tuple[str, Answer]] = []
     for webhook in unsigned:
         type = _type(source, webhook)
-        answer = post(target, source.signature.sign(webhook, target.secret, time.time()))
+        answer = post(target, samples.sign(source, webhook, target.secret, time.time()))
         say(f"{type} -> {answer.status} {answer.text}")
         answers.append((type, answer))
     if as_json:

@@ -9,6 +9,7 @@ import click
 
 from linkrunner_webhooks import config, providers
 from linkrunner_webhooks.config import Config, Source
+from linkrunner_webhooks.errors import ConfigError
 from linkrunner_webhooks.provider import Provider
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.running import running
@@ -18,9 +19,6 @@ config_option = click.option(
     "config_path",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Another webhooks.toml (default: WEBHOOKS_TOML, the running local stack's, the packaged one).",
-)
-source_option = click.option(
-    "--source", help="The table of webhooks.toml, when it is not the provider."
 )
 
 
@@ -42,6 +40,16 @@ def config_of(elsewhere: str | None, path: Path | None) -> Config:
     if local is None or path or os.environ.get("WEBHOOKS_TOML"):
         return read_config(path)
     return config.load(Path(local.webhooks_toml), test_events=local.test_events)
+
+
+def some_sources(configured: Config) -> tuple[Source, ...]:
+    """Every source, validated. Raises ConfigError where there is none: such a file receives nothing."""
+    if not configured.names:
+        raise ConfigError(
+            "webhooks.toml has no tables, so nothing is received; "
+            "`linkrunner-webhooks add stripe` writes one"
+        )
+    return configured.sources()
 
 
 def load_provider(name: str) -> Provider:

@@ -13,6 +13,7 @@ from linkrunner_webhooks.envelope import Opened
 from linkrunner_webhooks.errors import Malformed, Reason
 from linkrunner_webhooks.model import Identity, Webhook
 from linkrunner_webhooks.translation import decide
+from linkrunner_webhooks_cli.completions import provider_names, source_option
 from linkrunner_webhooks_cli.explanation import explanation, write_explanation
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.given import header_option, webhook_of
@@ -23,13 +24,12 @@ from linkrunner_webhooks_cli.sources import (
     json_option,
     load_provider,
     pick_source,
-    source_option,
 )
 from linkrunner_webhooks_local.switches import tests_off, type_off
 
 
 @click.command()
-@click.argument("provider")
+@click.argument("provider", shell_complete=provider_names)
 @click.argument("file", type=click.File("rb"))
 @header_option
 @source_option
@@ -47,7 +47,7 @@ def translate(
     explain: bool,
     as_json: bool,
 ) -> None:
-    """Print the Linkrunner bodies a webhook would become. Sends nothing.
+    """Print the Linkrunner bodies a webhook would become, as JSON in any case. Sends nothing.
 
     FILE is a body as the provider sends it, or {"headers": ..., "body": ...}; - reads standard input.
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from linkrunner_webhooks.config import Source
-from linkrunner_webhooks.users import find_user, is_contact, search, usable
+from linkrunner_webhooks.screening import is_contact
+from linkrunner_webhooks.users import find_user, search, usable
 
 # Where merchants put what is theirs: below such a key, or under such a key.
 _PLACES: Final = re.compile(

@@ -64,6 +64,9 @@ provider = Provider(
     title="Chargebee",
     docs="https://apidocs.chargebee.com/docs/api/events",
     signature=BasicAuth(),
+    overlaps=dict.fromkeys(
+        ("adyen", "paypal", "razorpay", "stripe"), "Chargebee charges in your own account there"
+    ),
     identify=identify,
     user_id=(
         *homes(

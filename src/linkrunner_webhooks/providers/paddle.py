@@ -65,7 +65,12 @@ provider = Provider(
     title="Paddle",
     docs="https://developer.paddle.com/webhooks/overview",
     signature=TimestampedHmac(
-        header="paddle-signature", timestamp="ts", signature="h1", separator=";", joiner=":"
+        header="paddle-signature",
+        timestamp="ts",
+        signature="h1",
+        separator=";",
+        joiner=":",
+        begins="pdl_ntfset_",
     ),
     identify=identify,
     # Not data.customer_id: adjustments have nothing else, and it would hide the user who paid.

@@ -68,6 +68,7 @@ provider = Provider(
         (TimestampedHmac(header="x-revenuecat-webhook-signature"), StaticToken("authorization"))
     ),
     identify=identify,
+    overlaps=dict.fromkeys(("apple", "paddle", "stripe"), "RevenueCat repeats what happens there"),
     user_id=(
         f"event.[app_user_id][{_OWN}] | [0]",
         f"event.aliases[{_OWN}] | [0]",

@@ -133,6 +133,10 @@ provider = Provider(
         "starts_with(admin_graphql_api_id || '', 'gid://shopify/Customer/') && id",
     ),
     options=ShopifyOptions,
+    overlaps=dict.fromkeys(
+        ("adyen", "cashfree", "flutterwave", "paypal", "paystack", "razorpay", "square", "stripe"),
+        "the shop charges in your own account there",
+    ),
     unique_ids=True,
     never={
         "app/uninstalled": "it is about your app, not about a shopper",

@@ -83,7 +83,7 @@ provider = Provider(
     name="stripe",
     title="Stripe",
     docs="https://docs.stripe.com/webhooks",
-    signature=TimestampedHmac(header="stripe-signature"),
+    signature=TimestampedHmac(header="stripe-signature", begins="whsec_"),
     identify=identify,
     user_id=(
         "data.object.client_reference_id",

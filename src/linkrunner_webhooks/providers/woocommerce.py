@@ -95,6 +95,10 @@ provider = Provider(
     ),
     customer_ids=("customer_id", "username && id"),
     options=WooCommerceOptions,
+    overlaps=dict.fromkeys(
+        ("adyen", "cashfree", "flutterwave", "paypal", "paystack", "razorpay", "square", "stripe"),
+        "the shop charges in your own account there",
+    ),
     caution="""\
 Orders list their refunds without dates. One that is edited more than 35 days after a refund was reported
 reports it again, and so does an old order that is edited first after this source was switched on.

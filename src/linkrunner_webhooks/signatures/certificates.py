@@ -34,6 +34,8 @@ _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
 _MAX_FETCHED = 64 * 1024
 # Between a server's certificate and a root there are usually one or two issuers.
 _MOST_ISSUERS = 4
+# The id that the provider gives to the receiver when it is registered.
+_ID = re.compile(r"[0-9A-Z]{10,40}", re.ASCII)
 _DAY = 24 * 3600
 
 
@@ -120,6 +122,12 @@ class CertificateSignature:
 
     def example_secret(self, seed: str) -> str:
         return f"5GP028458E2496506 {example_key(seed)}"
+
+    def complaint(self, secret: str) -> str | None:
+        trust = Trust.read(secret)
+        if not _ID.fullmatch(trust.id):
+            return "it is no webhook id: those are 10 to 40 capital letters and digits"
+        return trust.complaint()
 
     def _message(self, webhook: Webhook, id: str) -> bytes:
         headers = webhook.headers

@@ -72,6 +72,13 @@ class HmacBody:
     def example_secret(self, seed: str) -> str:
         return seed
 
+    def complaint(self, secret: str) -> str | None:
+        try:
+            self.key(secret)
+        except ValueError:
+            return "it is not in the form that this provider shows"
+        return None
+
     def _signature(self, webhook: Webhook, secret: str) -> str:
         message = self.prefix.encode() + webhook.body
         return digest(self.key(secret), message, self.encoding, self.algorithm)
@@ -86,7 +93,7 @@ class TimestampedHmac:
     """HMAC-SHA256 (hex) over `<timestamp><joiner><body>`, in one header of `name=value` fields.
 
     While a secret is being changed there may be several signature fields; one match is enough. The timestamp
-    may be `tolerance` seconds before or after now.
+    may be `tolerance` seconds before or after now. `begins` is how every secret of the provider begins.
     """
 
     header: str
@@ -95,6 +102,7 @@ class TimestampedHmac:
     separator: str = ","
     joiner: str = "."
     tolerance: int = 300
+    begins: str = ""
 
     title: ClassVar[str] = "HMAC-SHA256 of timestamp and body"
     covers: ClassVar[Covers] = "body"
@@ -124,7 +132,15 @@ class TimestampedHmac:
         return with_headers(webhook, {self.header: fields})
 
     def example_secret(self, seed: str) -> str:
-        return seed
+        return self.begins + seed
+
+    def complaint(self, secret: str) -> str | None:
+        if secret.startswith(self.begins) and secret != self.begins:
+            return None
+        return (
+            f"a signing secret of this provider begins with {self.begins}; "
+            "this is an API key, an id or something else"
+        )
 
     def _signed(self, stamp: str, body: bytes) -> bytes:
         return f"{stamp}{self.joiner}".encode() + body
@@ -175,6 +191,11 @@ class HmacWithHeaders:
 
     def example_secret(self, seed: str) -> str:
         return seed
+
+    def complaint(self, secret: str) -> str | None:
+        """None: the merchant chooses the secret, or it has no form of its own."""
+        del secret
+        return None
 
     def _received(self, header: str) -> list[str]:
         if not self.version:

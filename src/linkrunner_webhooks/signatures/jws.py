@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64decode, b64encode, urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +35,8 @@ from linkrunner_webhooks.signatures.trust import (
 )
 
 _DAY = 24 * 3600
+# A bundle id, which has a dot, and perhaps the number of the app.
+_APP = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+(?:/[0-9]+)?", re.ASCII)
 Claims = dict[str, Any]
 
 
@@ -104,6 +107,12 @@ class SignedPayload:
 
     def example_secret(self, seed: str) -> str:
         return f"com.example.app {example_key(seed)}"
+
+    def complaint(self, secret: str) -> str | None:
+        trust = Trust.read(secret)
+        if not _APP.fullmatch(trust.id):
+            return "it is not like com.example.app/1234567890: the bundle id and the app's id"
+        return trust.complaint()
 
     def _nested_in(self, part: Mapping[str, Any]) -> tuple[str, ...]:
         return tuple(name for name in self.nested if part.get(name) is not None)

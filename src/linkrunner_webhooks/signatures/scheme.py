@@ -19,6 +19,12 @@ Encoding = Literal["hex", "base64"]
 Algorithm = Literal["sha256", "sha512"]
 Covers = Literal["body", "values", "sender"]
 
+# Keys of APIs and their ids, which are often pasted and sign no webhook of anybody.
+_NEVER_SIGN = (
+    *(f"{kind}_{mode}_" for kind in ("pk", "rk", "rzp") for mode in ("live", "test")),
+    "shpat_",
+)
+
 _ENCODERS: dict[str, Callable[[bytes], str]] = {
     "hex": bytes.hex,
     "base64": lambda digest: b64encode(digest).decode("ascii"),
@@ -48,6 +54,23 @@ class Scheme(Protocol):
 
     def example_secret(self, seed: str) -> str:
         """A secret of the right form, the same for the same seed; for samples and tests."""
+
+    def complaint(self, secret: str) -> str | None:
+        """Why a text cannot be a secret of this scheme, without quoting it; None when it may be one."""
+
+
+def complaint(scheme: Scheme, secret: str) -> str | None:
+    """What is wrong with the shape of a secret, in words that do not quote it: "it is empty".
+
+    None says only that it may be right. It is for people who store secrets; `verify` never asks.
+    """
+    if not secret.strip():
+        return "it is empty"
+    if secret != secret.strip():
+        return "it begins or ends with white space or a line break"
+    if secret.startswith(_NEVER_SIGN):
+        return "it is an API key or its id, and no signing secret"
+    return scheme.complaint(secret)
 
 
 def verify(scheme: Scheme, webhook: Webhook, secrets: Sequence[str], now: float) -> None:

@@ -10,6 +10,9 @@ from typing import Any, ClassVar
 from linkrunner_webhooks.model import Webhook
 from linkrunner_webhooks.signatures.scheme import Covers, digest, equal, hex_key
 
+# Bytes. Adyen's have 32; nobody makes keys below half of that.
+_SHORTEST_KEY = 16
+
 
 @dataclass(frozen=True, slots=True)
 class SignedItems:
@@ -56,6 +59,13 @@ class SignedItems:
 
     def example_secret(self, seed: str) -> str:
         return sha256(seed.encode()).hexdigest().upper()
+
+    def complaint(self, secret: str) -> str | None:
+        try:
+            key = hex_key(secret)
+        except ValueError:
+            return "it is no HMAC key: those are hexadecimal (0-9, A-F)"
+        return None if len(key) >= _SHORTEST_KEY else "it is too short for an HMAC key"
 
     def _items(self, body: Any) -> list[Any]:
         return [each[self.item] for each in body[self.items]]

@@ -38,6 +38,11 @@ class StaticToken:
     def example_secret(self, seed: str) -> str:
         return seed
 
+    def complaint(self, secret: str) -> str | None:
+        """None: the merchant chooses the secret, or it has no form of its own."""
+        del secret
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class BasicAuth:
@@ -63,6 +68,10 @@ class BasicAuth:
 
     def example_secret(self, seed: str) -> str:
         return f"linkrunner:{seed}"
+
+    def complaint(self, secret: str) -> str | None:
+        user, colon, password = secret.partition(":")
+        return None if user and colon and password else "it is not like user:password"
 
 
 class InHeaders(Scheme, Protocol):
@@ -106,3 +115,8 @@ class FirstPresent:
 
     def example_secret(self, seed: str) -> str:
         return self.schemes[0].example_secret(seed)
+
+    def complaint(self, secret: str) -> str | None:
+        """Those of the strongest, when no other scheme could use the secret either."""
+        found = [scheme.complaint(secret) for scheme in self.schemes]
+        return found[0] if all(found) else None

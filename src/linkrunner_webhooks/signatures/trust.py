@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import (
     ECDSA,
     SECP256R1,
@@ -51,6 +51,15 @@ class Trust:
             return load_der_private_key(der, password=None).public_key()
         except ValueError:
             return load_der_public_key(der)
+
+    def complaint(self) -> str | None:
+        """What is wrong with the operator's own key, if there is one."""
+        try:
+            if self.key:
+                _ = self.public_key
+        except (UnsupportedAlgorithm, ValueError):
+            return "what follows the id is no key (base64 of DER)"
+        return None
 
     @property
     def private_key(self) -> Any:

@@ -1,0 +1,106 @@
+"""One parked message: why it is parked, which filter means it, and what deliver would do with it now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from linkrunner_webhooks.config import Config
+from linkrunner_webhooks.envelope import open_message
+from linkrunner_webhooks.errors import Parked, Reason, Refused
+from linkrunner_webhooks.event_body import fingerprint
+from linkrunner_webhooks.model import Outcome
+from linkrunner_webhooks.translation import Decision, UserOf, decide, parked
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One parked message. A message that SQS moved here itself, after crashes, has no reason attribute."""
+
+    id: str
+    handle: str
+    text: str
+    attributes: dict[str, str]
+    sent_at: datetime
+
+    @property
+    def reason(self) -> str:
+        return self.attributes.get("reason", Reason.CRASHED.value)
+
+    @property
+    def source(self) -> str:
+        return self.attributes.get("source", "unknown")
+
+    @property
+    def event_type(self) -> str:
+        return self.attributes.get("event_type", "unknown")
+
+    @property
+    def event_id(self) -> str:
+        return self.attributes.get("event_id", "")
+
+    @property
+    def error(self) -> str:
+        return self.attributes.get("error", "")
+
+    @property
+    def bodies(self) -> str:
+        """The fingerprint of the bodies that Linkrunner refused; empty when it is not known."""
+        return self.attributes.get("bodies", "")
+
+    def is_called(self, id: str) -> bool:
+        """Whether this is its message id or the provider's event id."""
+        return id in (self.id, self.event_id)
+
+    @property
+    def parked_at(self) -> datetime:
+        seconds = self.attributes.get("parked_at", "")
+        return datetime.fromtimestamp(int(seconds), UTC) if seconds.isdigit() else self.sent_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which letters are meant; None is no restriction. `since` and `until` bound when they were parked."""
+
+    reason: str | None = None
+    source: str | None = None
+    event_type: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def matches(self, letter: Letter) -> bool:
+        wanted = (
+            (self.reason, letter.reason),
+            (self.source, letter.source),
+            (self.event_type, letter.event_type),
+        )
+        return (
+            all(want in (None, has) for want, has in wanted)
+            and (self.since is None or letter.parked_at >= self.since)
+            and (self.until is None or letter.parked_at <= self.until)
+        )
+
+
+def foresee(letter: Letter, config: Config, user_of: UserOf) -> Decision:
+    """What deliver would do with a letter, by today's code and today's webhooks.toml. Sends nothing."""
+    try:
+        decision = decide(open_message(letter.text, config), user_of)
+    except Parked as error:
+        return parked(error)
+    if decision.outcome is not Outcome.CAPTURED:
+        return decision
+    pairs = zip(decision.planned, decision.events, strict=True)
+    fresh = [(each, event) for each, event in pairs if user_of(each.keys) is None]
+    if not fresh:
+        return Decision(Outcome.DUPLICATE)
+    if letter.reason == Reason.REFUSED and letter.bodies in ("", fingerprint(decision.events)):
+        return parked(_again(letter))
+    planned, events = zip(*fresh, strict=True)
+    return decision._replace(planned=planned, events=events)
+
+
+def _again(letter: Letter) -> Refused:
+    """The refusal that the same event meets a second time, as far as anybody can know here."""
+    changed = "Linkrunner" if letter.bodies else "Linkrunner or your configuration"
+    words = f" ({letter.error})" if letter.error else ""
+    return Refused(f"was refused{words}; will be refused again unless {changed} changed")

@@ -1,0 +1,19 @@
+"""The next step of a person, for each reason why a message is parked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from linkrunner_webhooks.errors import Reason
+
+ADVICE: Final[Mapping[str, str]] = {
+    Reason.MISSING_USER: "fix user_id in webhooks.toml, deploy, redrive",
+    Reason.UNTRANSLATABLE: "no mapper understands it: `dlq show`, fix or report it, deploy, redrive",
+    Reason.UNROUTABLE: "put the source's table back into webhooks.toml, deploy, redrive",
+    Reason.UNREADABLE: "not put there by this system: `dlq show`, discard",
+    Reason.REFUSED: "Linkrunner refuses the event itself: fix the mapping, deploy, redrive; "
+    "if Linkrunner has changed, redrive --force",
+    Reason.EXHAUSTED: "Linkrunner was out of reach for days: check it and the key, redrive",
+    Reason.CRASHED: "the function died on it: see its log, fix, deploy, redrive",
+}
