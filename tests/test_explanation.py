@@ -148,18 +148,18 @@ def test_the_likeliest_comes_first() -> None:
 
 def test_an_explanation_names_the_switch() -> None:
     """A type that is off is explained with its line in webhooks.toml, and with what it would report."""
-    sample = samples.load("shopify", "orders/create")
+    sample = samples.load("shopify", "orders/partially_fulfilled")
     written = {"headers": dict(sample.headers), "body": sample.body}
     result = translated("shopify", written)
     assert result.exit_code == 0
-    switch = 'off by default: set "orders/create" = true in [shopify.events]'
+    switch = 'off by default: set "orders/partially_fulfilled" = true in [shopify.events]'
     assert f"Outcome: ignored: unwanted\n  {switch}" in result.stdout
     (told,) = json.loads(translated("shopify", written, "--json").stdout)["webhooks"]
     assert told["to_change"] == [switch]
     (event,) = told["events"]
-    assert event["kind"] == "purchase_initiated"
+    assert event["kind"] == "order_partially_fulfilled"
     assert event["event_name"] is None
-    assert event["keys"][0].startswith("shopify|purchase_initiated|")
+    assert event["keys"][0].startswith("shopify|order_partially_fulfilled|")
 
 
 def test_an_explanation_names_the_switch_of_a_kind() -> None:
@@ -168,7 +168,7 @@ def test_an_explanation_names_the_switch_of_a_kind() -> None:
         {("data", "object", "mode"): "subscription", ("data", "object", "subscription"): "sub_1"}
     )
     (told,) = json.loads(translated("stripe", body.body, "--json").stdout)["webhooks"]
-    line = '"checkout.session.completed" = { subscription_started = true } in [stripe.events]'
+    line = '"checkout.session.completed" = { subscription_created = true } in [stripe.events]'
     assert any(line in (each["to_change"] or "") for each in told["events"])
 
 

@@ -32,20 +32,20 @@ def captured(cases: Sequence[str], variants: Sequence[Any]) -> Pipeline:
 
 @pytest.mark.parametrize("order", list(permutations(STARTED)))
 @pytest.mark.parametrize(
-    ("variants", "name"),
+    ("variants", "name", "lifecycle"),
     [
-        ((), "purchase_completed"),
-        ((488120,), "subscription_started"),
-        (("488120", 1), "subscription_started"),
+        ((), "purchase_completed", "subscription_started"),
+        ((488120,), "subscription_started", "subscription_created"),
+        (("488120", 1), "subscription_started", "subscription_created"),
     ],
 )
 def test_a_subscription_starts_once(
-    order: Sequence[str], variants: Sequence[Any], name: str
+    order: Sequence[str], variants: Sequence[Any], name: str, lifecycle: str
 ) -> None:
     """Its first payment is the order's, or its own when its variant is listed; never both."""
     pipeline = captured(order, variants)
     assert pipeline.money() == {"payment": ["25.99 USD"]}
-    assert pipeline.besides() == ["subscription_started"]
+    assert pipeline.besides() == [lifecycle]
     assert [each.event_name for each in pipeline.captured if "amount" in each.event_data] == [name]
 
 

@@ -100,7 +100,6 @@ def translated(event_type: str, path: str, value: Any) -> tuple[CommerceEvent, .
         ("refund.updated", "refund.amount_money", None),
         ("refund.updated", "refund.amount_money.amount", None),
         ("refund.updated", "refund.amount_money.currency", None),
-        ("dispute.created", "dispute.amount_money", None),
         ("dispute.created", "dispute.id", None),
         ("subscription.created", "subscription.id", None),
     ],

@@ -61,7 +61,7 @@ def test_a_story_with_fresh_ids_is_the_same_story(name: str, title: str) -> None
     provider = providers.load(name)
     first = [told_to_send(name, entry) for entry in story["cases"]]
     fresh = all_with_fresh_ids(first, samples.source_of(name))
-    pipeline = Pipeline(provider, Config(samples.tables(provider)))
+    pipeline = Pipeline(provider, Config(samples.tables(provider, **users(provider, story))))
     pipeline.deliver([sample_of(name, each) for each in [*first, *fresh]])
     assert pipeline.parked == []
     money = {flow: sorted([*each, *each]) for flow, each in story["money"].items()}

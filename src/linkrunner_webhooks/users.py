@@ -26,7 +26,8 @@ _BRACKETS = " \t\r\n()<>[]{}\"'`"
 _ZERO = re.compile(r"[0-]+(?:\.0+)?|-\d+|[fF]{8}-(?:[fF]{4}-){3}[fF]{12}")
 # A template that nobody filled in: {{user_id}}, ${userId}, <%= id %>, %user_id%, <user_id>, [USER_ID].
 _TEMPLATE = re.compile(
-    r"\{\{|\$\{|\$\(|<%|%\{|#\{|%[A-Za-z_]+%|\{[A-Za-z_. ]+\}|<[A-Za-z_. -]+>|\[[A-Za-z_ ]+\]"
+    r".*(?:\{\{|\$\{|\$\(|<%|%\{|#\{).*|%[a-z_]+%|\{[a-z_. ]+\}|<[a-z_. -]+>|\[[a-z_ ]+\]",
+    re.IGNORECASE | re.DOTALL,
 )
 # RevenueCat makes these up for a customer who has not signed in, and apps pass them on.
 _MADE_UP = "$rcanonymousid:"
@@ -92,5 +93,5 @@ def is_nobody(text: str) -> bool:
     return (
         not any(map(str.isalnum, word))
         or word.startswith(_MADE_UP)
-        or bool(_NOBODY.fullmatch(word) or _ZERO.fullmatch(text) or _TEMPLATE.search(text))
+        or bool(_NOBODY.fullmatch(word) or _ZERO.fullmatch(text) or _TEMPLATE.fullmatch(text))
     )

@@ -422,6 +422,7 @@ class Transaction(Resource):
     gateway: str | None = None
     amount: Decimal
     currency: str
+    created_at: str | None = None
     # Names both currencies; its amounts are another matter.
     total_unsettled_set: Detail[AmountSet] = None
 
@@ -431,9 +432,10 @@ class Transaction(Resource):
         return self.kind == "refund" and self.status in ("success", "pending")
 
     @property
-    def refund_key(self) -> str:
-        """Refunds and transactions have ids of their own, which can be equal."""
-        return f"transaction:{self.exact_id}:{self.amount.normalize():f}"
+    def refund_key(self) -> str | None:
+        """The transaction in itself and in its refund; with a prefix, for a refund may have an equal id."""
+        what = f"transaction:{self.exact_id}:{self.amount.normalize():f}"
+        return f"{what}:{self.created_at}" if self.created_at else None
 
     def event(
         self, kind: Kind, transactions: tuple[str, ...], money: Money | None
@@ -461,10 +463,10 @@ class Transaction(Resource):
 def transaction_created(made: Transaction, context: Context) -> Iterator[CommerceEvent]:
     money, failed = Money.of(made.amount, made.currency), made.status in ("failure", "error")
     if made.refunds and _on_our_side(made, context):
-        yield made.event(Kind.PURCHASE_REFUNDED, (made.refund_key,), money)
+        yield made.event(Kind.PURCHASE_REFUNDED, known(made.refund_key), money)
     elif made.kind == "refund" and failed:
         # No amount: whether the refund was counted before it failed is unconfirmed.
-        yield made.event(Kind.REFUND_FAILED, (made.refund_key,), None)
+        yield made.event(Kind.REFUND_FAILED, (made.exact_id,), None)
     elif made.kind in ("capture", "sale") and made.status == "success":
         # One order can be captured in parts, so the order is not the fact.
         yield made.event(Kind.PAYMENT_CAPTURED, (made.exact_id,), money)
@@ -565,9 +567,10 @@ def _converted(
     for each in (total, total + more, total + -more, more, -more):
         if each.paid == paid.amount:
             return Money.of(each.ours, currency)
-    largest = max((*parts, *others), key=lambda each: abs(each.paid))
+    largest = max((*parts, *others), key=lambda each: abs(each.paid), default=Sides())
     if not largest.paid:
-        raise Untranslatable("a refund does not say what it is in the reported currency")
+        # The body has the amount on no other side.
+        return paid
     return Money.of(rounded(paid.amount * largest.ours / largest.paid, currency), currency)
 
 
@@ -584,7 +587,7 @@ def refund_created(refund: Refund, context: Context) -> Iterator[CommerceEvent]:
             kind=context.kind,
             money=money,
             # order_transactions/create reports the same money.
-            transactions=(refund.exact_id, *(part.refund_key for part in refund.paid)),
+            transactions=known(refund.exact_id, *(part.refund_key for part in refund.paid)),
             follows=(refund.order_id,),
             order_id=refund.order_id,
             items=tuple(
@@ -598,12 +601,14 @@ def refund_created(refund: Refund, context: Context) -> Iterator[CommerceEvent]:
 # Disputes
 
 
-class Dispute(Payload):
+class Dispute(Resource):
     """Of Shopify Payments. https://shopify.dev/docs/api/admin-rest/latest/resources/dispute"""
 
-    id: Id
+    resource = "ShopifyPaymentsDispute"
+
     order_id: OptionalId = None
-    type: str | None = None
+    # No other topic's body has one.
+    type: Literal["chargeback", "inquiry"]
     status: str | None = None
     amount: Decimal | None = None
     currency: str | None = None

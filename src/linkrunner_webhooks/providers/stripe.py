@@ -371,16 +371,20 @@ class Charge(Payload):
 
 
 @provider.off("charge.succeeded", Kind.PURCHASE_COMPLETED)
-# Only charges that were authorised before are captured.
-@provider.on("charge.captured", Kind.PURCHASE_COMPLETED)
-def charge_paid(event: Event[Charge], context: Context) -> Iterator[CommerceEvent]:
+def charge_succeeded(event: Event[Charge], context: Context) -> Iterator[CommerceEvent]:
     charge = event.data.object
     # An authorisation that is not captured succeeds as well, and moves no money.
     if charge.captured and not charge.invoice:
         money = _money(charge.amount_paid, charge.currency, context)
-        paid = charge.event(context.kind, charge.paid_by, money)
+        yield charge.event(context.kind, charge.paid_by, money)
+
+
+# Only what was authorised before is captured.
+@provider.on("charge.captured", Kind.PURCHASE_COMPLETED)
+def charge_captured(event: Event[Charge], context: Context) -> Iterator[CommerceEvent]:
+    for paid in charge_succeeded(event, context):
         # The session that authorised the charge has named the user, and the charge may not.
-        yield replace(paid, follows=charge.paid_by)
+        yield replace(paid, follows=event.data.object.paid_by)
 
 
 # Refunds and disputes
