@@ -18,6 +18,7 @@ from pydantic_core import from_json
 
 from linkrunner_webhooks.errors import Malformed
 from linkrunner_webhooks.money import Money, carried_exactly
+from linkrunner_webhooks.screening import phones_in
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,14 @@ class Webhook:
             return from_json(self.body)
         except ValueError:
             raise Malformed("the body is not JSON") from None
+
+    def phones(self) -> frozenset[str]:
+        """The digits of the phone numbers in the body."""
+        return self._phones
+
+    @cached_property
+    def _phones(self) -> frozenset[str]:
+        return phones_in(self.body)
 
     @cached_property
     def digest(self) -> str:

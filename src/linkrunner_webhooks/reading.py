@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -73,7 +72,7 @@ OptionalId = Annotated[_IdText | None, BeforeValidator(_text)]
 
 def _pieces(value: object) -> int | None:
     """Shops sell half kilos, but a quantity is in pieces: a part of one is one, and anything else unknown."""
-    pieces = _number(value)
+    pieces = Decimal(value) if type(value) is int else _number(value)
     # Bounded before it becomes an integer: 1E+999999 is short to write, and takes minutes.
     if pieces is None or not 0 <= pieces <= MAX_QUANTITY:
         return None
@@ -91,25 +90,28 @@ def _number(value: object) -> Decimal | None:
 
 
 def _whole(value: object) -> int | None:
+    if type(value) is int:
+        return value
     number = _number(value)
     if number is None or abs(number.adjusted()) > MAX_DIGITS or number != int(number):
         return None
     return int(number)
 
 
-def _or_none(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+def _or_none(value: object, handler: ValidatorFunctionWrapHandler) -> Any:
     try:
         return handler(value)
     except ValidationError:
         return None
 
 
-def _rows(value: object) -> object:
-    return value if isinstance(value, list | tuple) else ()
-
-
-def _there(rows: tuple[T | None, ...]) -> tuple[T, ...]:
-    return tuple(row for row in rows if row is not None)
+def _readable(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+    """All at once, because that is quick, and one by one where one of them cannot be read."""
+    rows = value if isinstance(value, list | tuple) else ()
+    found = _or_none(rows, handler)
+    if found is None:
+        found = tuple(row for each in rows for row in _or_none((each,), handler) or ())
+    return found
 
 
 # A part of the body that is worth reading, and not worth the payment.
@@ -121,9 +123,8 @@ Price = Annotated[Decimal | None, BeforeValidator(_number)]
 # A price in the smallest unit.
 MinorPrice = Annotated[int | None, BeforeValidator(_whole)]
 Lines = Annotated[
-    tuple[Annotated[T, WrapValidator(_or_none)], ...],
-    BeforeValidator(_rows),
-    AfterValidator(_there),
+    tuple[T, ...],
+    WrapValidator(_readable),
     Field(default=()),
 ]
 

@@ -34,14 +34,14 @@ def event_data(event: CommerceEvent, kind: Kind, opened: Opened) -> dict[str, An
 
 def _allowed(event: CommerceEvent, kind: Kind, opened: Opened) -> EventData:
     """The declared fields, as far as they are known."""
-    source, identity, payload = opened.source, opened.identity, opened.webhook.payload
+    source, identity, phones = opened.source, opened.identity, opened.webhook.phones
     contents = [item for item in event.items if screened(item.content_id)]
     amount = number(event.money.amount) if event.money else None
     return EventData(
         amount=amount if kind.flow else None,
         value=amount if kind.has_worth else None,
         currency=event.money.currency if event.money else None,
-        order_id=screened(event.order_id, payload),
+        order_id=screened(event.order_id, phones),
         product_ids=known(*(screened(item.product_id) for item in event.items)) or None,
         content_ids=known(*(item.content_id for item in contents)) or None,
         contents=tuple(map(_content, contents)) or None,
@@ -49,7 +49,7 @@ def _allowed(event: CommerceEvent, kind: Kind, opened: Opened) -> EventData:
         num_items=sum(item.quantity for item in contents) if contents else None,
         payment_method=listed(event.payment_method),
         coupon=listed(event.coupon),
-        subscription_id=screened(event.subscription_id, payload),
+        subscription_id=screened(event.subscription_id, phones),
         plan_id=screened(event.plan_id),
         provider=source.provider.name,
         source=source.name,

@@ -6,9 +6,8 @@ Merchants choose many of the ids that providers pass on, and some of them choose
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from hashlib import sha256
-from typing import Any
 
 # Longer texts are no ids and no names of anything.
 MAX_TEXT = 256
@@ -20,24 +19,49 @@ _NUMBER = re.compile(
     re.IGNORECASE,
 )
 
-# A number without its plus sign looks like any id, but the same body may say whose number it is.
-_BARE = re.compile(r"\d{7,15}")
-_PHONE_KEY = re.compile(
-    r"phone|mobile|msisdn|whatsapp|(?:^|_)(?:contact|tel|vpa)(?:$|_)", re.IGNORECASE
-)
+# A number without its plus sign looks like any id, but the same body may say whose number it is. Shops number
+# their orders with more digits, and need not be searched.
+_BARE = re.compile(r"\d{7,12}")
 _FEWEST_DIGITS = 7
+_PHONE_KEYS = (b"phone", b"mobile", b"msisdn", b"whatsapp", b"contact", b'"tel')
+_PHONE = re.compile(rb'[a-z_]*"\s*:\s*"?([+\d][\d\s().+-]{5,24})')
+
+Phones = Callable[[], Collection[str]]
+
+
+def none_known() -> Collection[str]:
+    """The phone numbers of a body that nobody has looked at."""
+    return ()
 
 
 def is_contact(text: str) -> bool:
     """Whether an e-mail address or an international phone number stands in the text."""
+    # Most texts have none of these, and a search takes ten times as long.
+    if not ("@" in text or "+" in text or "%40" in text or "00" in text):
+        return False
     return bool(_ADDRESS.search(text) or _NUMBER.search(text))
 
 
-def is_phone_in(payload: object, text: str) -> bool:
-    """Whether the text is a phone number of the body, with or without the country's prefix."""
-    if not _BARE.fullmatch(text):
-        return False
-    return any(_same(text, number) for number in _phones(payload))
+def phones_in(body: bytes) -> frozenset[str]:
+    """The digits of all values under keys that promise a phone number.
+
+    On the bytes, and by `find`: a walk over a large order takes longer than all of its translation.
+    """
+    lower = body.lower()
+    found = (_PHONE.match(lower, end) for key in _PHONE_KEYS for end in _ends(lower, key))
+    return frozenset("".join(filter(str.isdecimal, each[1].decode())) for each in found if each)
+
+
+def _ends(body: bytes, key: bytes) -> Iterator[int]:
+    start = body.find(key)
+    while start >= 0:
+        yield start + len(key)
+        start = body.find(key, start + 1)
+
+
+def is_phone(text: str, phones: Phones) -> bool:
+    """Whether the text is one of these phone numbers, with or without the country's prefix."""
+    return bool(_BARE.fullmatch(text)) and any(_same(text, number) for number in phones())
 
 
 def _same(one: str, other: str) -> bool:
@@ -45,21 +69,9 @@ def _same(one: str, other: str) -> bool:
     return len(shorter) >= _FEWEST_DIGITS and longer.endswith(shorter)
 
 
-def _phones(value: Any, key: str = "") -> Iterator[str]:
-    """The digits of all values under keys that promise a phone number."""
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            yield from _phones(inner, name)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _phones(inner, key)
-    elif isinstance(value, str | int) and key and _PHONE_KEY.search(key):
-        yield "".join(filter(str.isdecimal, str(value)))
-
-
-def screened(text: str | None, payload: object = None) -> str | None:
+def screened(text: str | None, phones: Phones = none_known) -> str | None:
     """The text, or None when it must not leave: a contact, or longer than any id or name."""
-    if not text or len(text) > MAX_TEXT or is_contact(text) or is_phone_in(payload, text):
+    if not text or len(text) > MAX_TEXT or is_contact(text) or is_phone(text, phones):
         return None
     return text
 

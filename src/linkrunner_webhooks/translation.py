@@ -117,7 +117,7 @@ def plan(opened: Opened) -> tuple[Planned, ...]:
     ]
     if not reported:
         return ()
-    user_id = find_user(source.user_id, webhook.payload)
+    user_id = find_user(source.user_id, webhook.payload, webhook.phones)
     planned = (_planned(event, naming, user_id, opened) for event, naming in reported)
     # Two kinds that were given one meaning are one fact.
     return tuple({each.keys: each for each in planned}.values())
@@ -164,7 +164,6 @@ def _convertible(planned: Planned, event: CommerceEvent, opened: Opened) -> Plan
     source, about = opened.source, event.subscription_id
     conversion = planned._replace(
         event_name=converted.name,
-        event_data=event_data(event, converted.kind, opened),
         # Last the key that marks the trial as converted: one payment converts it.
         keys=(*planned.keys, _key(source, Kind.TRIAL_CONVERTED, about)),
     )

@@ -12,7 +12,7 @@ from jmespath.exceptions import JMESPathError
 from jmespath.visitor import TreeInterpreter
 
 from linkrunner_webhooks.errors import ConfigError
-from linkrunner_webhooks.screening import MAX_TEXT, is_contact, is_phone_in
+from linkrunner_webhooks.screening import MAX_TEXT, Phones, is_contact, is_phone, none_known
 
 # Words for nobody: a missing value as serialisers write it, placeholders of shops and apps, and the names of
 # our own keys. RevenueCat publishes such a list: https://www.revenuecat.com/docs/customers/user-ids
@@ -71,10 +71,12 @@ def search(expression: str, payload: object) -> Any:
         return None
 
 
-def find_user(expressions: Iterable[str], payload: object) -> str | None:
-    """The first usable id along the ladder of expressions."""
+def find_user(
+    expressions: Iterable[str], payload: object, phones: Phones = none_known
+) -> str | None:
+    """The first usable id along the ladder of expressions; none of the body's phone numbers is one."""
     found = (usable(search(expression, payload)) for expression in expressions)
-    return next((user for user in found if user and not is_phone_in(payload, user)), None)
+    return next((user for user in found if user and not is_phone(user, phones)), None)
 
 
 def usable(value: object) -> str | None:

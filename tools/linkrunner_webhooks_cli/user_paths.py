@@ -5,12 +5,13 @@ What is usable as an id is decided by `users` alone; here it is only asked and p
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from linkrunner_webhooks.config import Source
-from linkrunner_webhooks.screening import is_contact
+from linkrunner_webhooks.screening import is_contact, phones_in
 from linkrunner_webhooks.users import find_user, search, usable
 
 # Where merchants put what is theirs: below such a key, or under such a key.
@@ -64,7 +65,9 @@ def user_paths(source: Source, payload: object) -> list[Tried]:
     """Every user path of the source, in order, over this body."""
     tried, taken = [], False
     for path in source.user_id:
-        is_usable = find_user((path,), payload) is not None
+        is_usable = (
+            find_user((path,), payload, lambda: phones_in(json.dumps(payload).encode())) is not None
+        )
         why = _why(search(path, payload)) if not is_usable else _TAKEN if not taken else _LATE
         tried.append(Tried(path, masked(search(path, payload)), why))
         taken = taken or is_usable
@@ -123,7 +126,7 @@ def _why_no_id(value: int | str) -> str:
     if value == "" or (isinstance(value, str) and not text):
         return "empty"
     if _is_huge(value) or usable(text[:32]):
-        return "too long"
+        return "too long" if _is_huge(value) or not usable(text) else "a phone number of this body"
     return 'a placeholder, like "guest" or 0'
 
 
