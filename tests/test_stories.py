@@ -14,7 +14,7 @@ from tests.stories import Pipeline, sample_of, stories, told, users
 
 from linkrunner_webhooks import providers
 from linkrunner_webhooks.config import Config
-from linkrunner_webhooks.model import Flow
+from linkrunner_webhooks.model import Flow, Kind
 from linkrunner_webhooks_cli.samples import all_with_fresh_ids
 from linkrunner_webhooks_cli.stories import read
 from linkrunner_webhooks_cli.stories import told as told_to_send
@@ -52,6 +52,34 @@ def test_a_fact_is_captured_once(name: str, title: str, *, everything: bool) -> 
         assert {event.user_id for event in pipeline.captured} <= {USER}
         if everything:
             assert pipeline.besides() == sorted(story["besides"])
+
+
+NAMED = [
+    (name, title)
+    for name, title in stories()
+    if any(story["story"] == title and "names" in story for story in read(name))
+]
+
+
+@pytest.mark.parametrize(("name", "title"), NAMED)
+def test_a_subscription_begins_with_one_event_of_a_name(name: str, title: str) -> None:
+    """Told in order with the defaults, its start, its trial and its payments have these names, each once."""
+    (story,) = (each for each in read(name) if each["story"] == title)
+    provider = providers.load(name)
+    table = provider.options.example() | users(provider, story)
+    pipeline = Pipeline(provider, Config({name: table}))
+    pipeline.deliver([told(name, entry) for entry in story["cases"]])
+    assert sorted(each.event_name for each in pipeline.captured) == sorted(story["names"])
+
+
+@every_provider
+def test_every_provider_tells_how_a_subscription_begins(name: str) -> None:
+    """Where one can begin, a story says that the start is one event, whatever else is sent with it."""
+    provider = providers.load(name)
+    on = {kind for each in provider.types.values() for kind, on in each.switches.items() if on}
+    told_in = [story["names"] for story in read(name) if "names" in story]
+    if Kind.SUBSCRIPTION_STARTED in on:
+        assert any(names.count(Kind.SUBSCRIPTION_STARTED) == 1 for names in told_in)
 
 
 @pytest.mark.parametrize(("name", "title"), list(stories()))

@@ -73,7 +73,6 @@ OptionalId = Annotated[_IdText | None, BeforeValidator(_text)]
 def _pieces(value: object) -> int | None:
     """Shops sell half kilos, but a quantity is in pieces: a part of one is one, and anything else unknown."""
     pieces = Decimal(value) if type(value) is int else _number(value)
-    # Bounded before it becomes an integer: 1E+999999 is short to write, and takes minutes.
     if pieces is None or not 0 <= pieces <= MAX_QUANTITY:
         return None
     return max(1, int(pieces)) if pieces else 0
@@ -86,14 +85,15 @@ def _number(value: object) -> Decimal | None:
         number = Decimal(str(value))
     except InvalidOperation:
         return None
-    return number if number.is_finite() else None
+    # 1E+999999 is a number, and no price of anything.
+    return number if number.is_finite() and abs(number.adjusted()) <= MAX_DIGITS else None
 
 
 def _whole(value: object) -> int | None:
     if type(value) is int:
         return value
     number = _number(value)
-    if number is None or abs(number.adjusted()) > MAX_DIGITS or number != int(number):
+    if number is None or number != int(number):
         return None
     return int(number)
 
