@@ -4,7 +4,8 @@ tests/providers/<provider>/stories.json holds a list of
     {"story": "...", "cases": [...], "money": {"payment": ["25.99 EUR"]}, "besides": ["subscription_started"]}
 where `cases` are golden cases of that provider (or differences from one, as `cases` reads them), `money` is
 what has moved by its flow, and `besides` names the events without money when everything is switched on.
-`names` are the events when it is told in order with the defaults. `"customer_ids": true` says that the operator lists the provider's own customer ids as user ids.
+`names` are the events when it is told in order with the defaults. `"customer_ids": true` says that the
+operator lists the provider's own customer ids as user ids.
 """
 
 from __future__ import annotations
