@@ -39,7 +39,7 @@ class Money:
         if amount is None or not currency:
             raise Untranslatable("the amount or its currency is missing")
         try:
-            return cls(Decimal(amount), currency)
+            return cls(_without_noise(Decimal(amount)), currency)
         except InvalidOperation:
             raise Untranslatable("amount is not a decimal number") from None
 
@@ -74,6 +74,14 @@ class Money:
         if amount is None or not currency:
             return None
         return cls.from_minor(amount, currency, exponents)
+
+
+def _without_noise(amount: Decimal) -> Decimal:
+    """Floats carry 16 or 17 digits, of which the last are noise: 259.90000000000003."""
+    if len(amount.as_tuple().digits) not in (16, 17) or not amount.is_finite():
+        return amount
+    near = round(amount, 6)
+    return near if abs(amount - near) < Decimal("1e-9") else amount
 
 
 def major(amount: int, currency: str, exponents: Mapping[str, int] | None = None) -> Decimal:

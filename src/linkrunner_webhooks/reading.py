@@ -60,14 +60,21 @@ def _text(value: object) -> object:
     return str(value) if type(value) is int else value or None
 
 
+def _optional(value: object) -> str | None:
+    text = _text(value)
+    return text if isinstance(text, str) and text != "0" and len(text) <= _MAX_ID else None
+
+
 def _object(value: object) -> object:
     return value if isinstance(value, Mapping) else {}
 
 
 # Longer than any provider's, and short enough for a key of the claims table.
-_IdText = Annotated[str, Field(max_length=255)]
+_MAX_ID = 255
+_IdText = Annotated[str, Field(max_length=_MAX_ID)]
 Id = Annotated[_IdText, BeforeValidator(_text)]
-OptionalId = Annotated[_IdText | None, BeforeValidator(_text)]
+# 0 is how some write that there is none, and what cannot be an id is none either.
+OptionalId = Annotated[str | None, BeforeValidator(_optional)]
 
 
 def _pieces(value: object) -> int | None:

@@ -16,9 +16,9 @@ from typing import Any
 from linkrunner_webhooks.config import Source
 from linkrunner_webhooks.envelope import Opened
 from linkrunner_webhooks.event_body import Content, EventData, Number
-from linkrunner_webhooks.model import CommerceEvent, Item, Kind
+from linkrunner_webhooks.model import CommerceEvent, Item, Kind, Webhook
 from linkrunner_webhooks.reading import known
-from linkrunner_webhooks.screening import MAX_TEXT, listed, screened
+from linkrunner_webhooks.screening import MAX_TEXT, Phones, listed, screened, unnamed
 from linkrunner_webhooks.users import search
 
 # Larger integers are not safe as JSON numbers.
@@ -29,7 +29,7 @@ def event_data(event: CommerceEvent, kind: Kind, opened: Opened) -> dict[str, An
     """The renamed and pruned `event_data`, with the operator's own fields."""
     source = opened.source
     kept = _allowed(event, kind, opened).present(source.fields)
-    return kept | _extra(source, opened.webhook.payload) if source.extra else kept
+    return kept | _extra(source, opened.webhook) if source.extra else kept
 
 
 def _allowed(event: CommerceEvent, kind: Kind, opened: Opened) -> EventData:
@@ -47,13 +47,13 @@ def _allowed(event: CommerceEvent, kind: Kind, opened: Opened) -> EventData:
         contents=tuple(map(_content, contents)) or None,
         content_type="product" if contents else None,
         num_items=sum(item.quantity for item in contents) if contents else None,
-        payment_method=listed(event.payment_method),
-        coupon=listed(event.coupon),
+        payment_method=listed(event.payment_method, phones),
+        coupon=listed(event.coupon, phones),
         subscription_id=screened(event.subscription_id, phones),
-        plan_id=screened(event.plan_id),
+        plan_id=screened(event.plan_id, phones),
         provider=source.provider.name,
         source=source.name,
-        provider_event_id=identity.event_id,
+        provider_event_id=unnamed(identity.event_id, phones),
         provider_event_type=identity.event_type,
         occurred_at=_utc(event.occurred_at or identity.occurred_at),
         test=True if identity.test else None,
@@ -78,15 +78,16 @@ def _content(item: Item) -> Content:
     return content
 
 
-def _extra(source: Source, payload: object) -> dict[str, Any]:
+def _extra(source: Source, webhook: Webhook) -> dict[str, Any]:
     """Scalars only: an object would pass on fields that the provider adds later."""
-    found = ((key, search(expression, payload)) for key, expression in source.extra.items())
-    return {key: scalar for key, value in found if (scalar := _scalar(value)) is not None}
+    found = ((key, search(expression, webhook.payload)) for key, expression in source.extra.items())
+    scalars = ((key, _scalar(value, webhook.phones)) for key, value in found)
+    return {key: scalar for key, scalar in scalars if scalar is not None}
 
 
-def _scalar(value: object) -> str | int | float | None:
+def _scalar(value: object, phones: Phones) -> str | int | float | None:
     if isinstance(value, str):
-        return screened(value[:MAX_TEXT])
+        return screened(value[:MAX_TEXT], phones)
     if isinstance(value, float):
         return value if isfinite(value) else None
     return value if isinstance(value, int) and abs(value) < _MAX_NUMBER else None

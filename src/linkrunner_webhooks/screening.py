@@ -8,23 +8,30 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator
 from hashlib import sha256
+from unicodedata import normalize
 
 # Longer texts are no ids and no names of anything.
 MAX_TEXT = 256
-# `%40` is an `@` in a part of a URL.
-_ADDRESS = re.compile(r"[^\s@](?:@|%40)[^\s@]+\.[^\s@]", re.IGNORECASE)
-# Not inside a longer word: base64 has plus signs and digits, too.
+# `%40` is an `@` in a part of a URL, and `%2540` one in a URL within a URL.
+_ADDRESS = re.compile(r"[^\s@](?:@|%(?:25)*40)[^\s@]+\.[^\s@]", re.IGNORECASE)
+_PLUS = re.compile(r"%(?:25)*2b", re.IGNORECASE)
+# Ten digits after a plus are a number wherever they stand; fewer not inside a longer word, because base64 has
+# plus signs and digits, too.
 _NUMBER = re.compile(
-    r"(?<![a-z0-9+/=])(?:\+|00(?=[1-9]\d{9}))\d(?:[\s().-]{0,3}\d){6,18}(?![a-z0-9+=])",
+    r"\+\d(?:[\s()._-]{0,3}\d){9,18}"
+    r"|(?<![a-z0-9+/=])\+\d(?:[\s()._-]{0,3}\d){6,18}(?![a-z0-9+=])"
+    r"|(?<![a-z0-9+/=])00[1-9](?:[\s()._-]{0,3}\d){8,18}(?![a-z0-9+=])",
     re.IGNORECASE,
 )
 
-# A number without its plus sign looks like any id, but the same body may say whose number it is. Shops number
-# their orders with more digits, and need not be searched.
-_BARE = re.compile(r"\d{7,12}")
+# A number without its plus sign looks like any id, but the same body may say whose number it is.
+_BARE = re.compile(r"\d(?:[\s()._-]{0,2}\d){6,14}")
 _FEWEST_DIGITS = 7
 _PHONE_KEYS = (b"phone", b"mobile", b"msisdn", b"whatsapp", b"contact", b'"tel')
-_PHONE = re.compile(rb'[a-z_]*"\s*:\s*"?([+\d][\d\s().+-]{5,24})')
+_PHONE = re.compile(
+    rb'[a-z0-9_-]*"\s*:\s*(?:[\[{]\s*(?:"(?:value|number)"\s*:\s*)?)?'
+    rb'"?((?:tel:)?(?:\\u002b|[+(\d])[\d\s().+-]{5,24})'
+)
 
 Phones = Callable[[], Collection[str]]
 
@@ -36,10 +43,13 @@ def none_known() -> Collection[str]:
 
 def is_contact(text: str) -> bool:
     """Whether an e-mail address or an international phone number stands in the text."""
+    if not text.isascii():
+        # Full-width signs mean the same.
+        text = normalize("NFKC", text)
     # Most texts have none of these, and a search takes ten times as long.
-    if not ("@" in text or "+" in text or "%40" in text or "00" in text):
+    if not ("@" in text or "+" in text or "%" in text or "00" in text):
         return False
-    return bool(_ADDRESS.search(text) or _NUMBER.search(text))
+    return bool(_ADDRESS.search(text) or _NUMBER.search(_PLUS.sub("+", text)))
 
 
 def phones_in(body: bytes) -> frozenset[str]:
@@ -49,7 +59,11 @@ def phones_in(body: bytes) -> frozenset[str]:
     """
     lower = body.lower()
     found = (_PHONE.match(lower, end) for key in _PHONE_KEYS for end in _ends(lower, key))
-    return frozenset("".join(filter(str.isdecimal, each[1].decode())) for each in found if each)
+    return frozenset(_digits(each[1].decode().replace("\\u002b", "")) for each in found if each)
+
+
+def _digits(text: str) -> str:
+    return "".join(filter(str.isdecimal, text))
 
 
 def _ends(body: bytes, key: bytes) -> Iterator[int]:
@@ -60,12 +74,14 @@ def _ends(body: bytes, key: bytes) -> Iterator[int]:
 
 
 def is_phone(text: str, phones: Phones) -> bool:
-    """Whether the text is one of these phone numbers, with or without the country's prefix."""
-    return bool(_BARE.fullmatch(text)) and any(_same(text, number) for number in phones())
+    """Whether one of these phone numbers stands in the text, with or without the country's prefix."""
+    bare = [_digits(found) for found in _BARE.findall(text)]
+    return bool(bare) and any(_same(each, number) for each in bare for number in phones())
 
 
 def _same(one: str, other: str) -> bool:
-    shorter, longer = sorted((one, other), key=len)
+    """At home a zero stands before the number, and abroad the country's prefix."""
+    shorter, longer = sorted((one.lstrip("0"), other.lstrip("0")), key=len)
     return len(shorter) >= _FEWEST_DIGITS and longer.endswith(shorter)
 
 
@@ -76,12 +92,13 @@ def screened(text: str | None, phones: Phones = none_known) -> str | None:
     return text
 
 
-def listed(text: str | None) -> str | None:
+def listed(text: str | None, phones: Phones = none_known) -> str | None:
     """The parts of a list with commas that may leave, each screened by itself."""
-    parts = (screened(part.strip()) for part in (text or "").split(","))
+    parts = (screened(part.strip(), phones) for part in (text or "").split(","))
     return screened(",".join(part for part in parts if part))
 
 
-def unnamed(text: str) -> str:
+def unnamed(text: str, phones: Phones = none_known) -> str:
     """An id fit for logs: itself, or its digest when it is a contact."""
-    return sha256(text.encode()).hexdigest() if is_contact(text) else text
+    named = is_contact(text) or is_phone(text, phones)
+    return sha256(text.encode()).hexdigest() if named else text

@@ -15,18 +15,20 @@ from linkrunner_webhooks.errors import ConfigError
 from linkrunner_webhooks.screening import MAX_TEXT, Phones, is_contact, is_phone, none_known
 
 # Words for nobody: a missing value as serialisers write it, placeholders of shops and apps, and the names of
-# our own keys. RevenueCat publishes such a list: https://www.revenuecat.com/docs/customers/user-ids
-_NOBODY = re.compile(
-    r"null|none|nil|undefined|nan|true|false|empty|blank|unset|n/a|na|unknown|unidentified|anon(ymous)?|guest"
-    r"|no[_-]?user|(guest|anonymous|unknown)[_-]?user"
-    r"|((your|linkrunner|app)[_-]?)?user([_-]?id)?|customer[_-]?id|object object"
+# our own keys. A text of nothing else is no id: "guest user", "undefined:undefined", "USER_ID_HERE".
+# RevenueCat publishes such a list: https://www.revenuecat.com/docs/customers/user-ids
+_NOBODY = frozenset(
+    "null none nil undefined nan true false empty blank unset na unknown unidentified anon anonymous guest"  # noqa: SIM905
+    " nobody visitor user id userid no nouser not set missing logged out optional your customer linkrunner"
+    " app here object x00".split()
 )
-_BRACKETS = " \t\r\n()<>[]{}\"'`"
+_WORDS = re.compile(r"[^\W_]+")
 # Zeros of any length, also as the nil UUID, its opposite, and numbers below one.
-_ZERO = re.compile(r"[0-]+(?:\.0+)?|-\d+|[fF]{8}-(?:[fF]{4}-){3}[fF]{12}")
-# A template that nobody filled in: {{user_id}}, ${userId}, <%= id %>, %user_id%, <user_id>, [USER_ID].
+_ZERO = re.compile(r"\+?[0-]+(?:\.0+)?|-\d+|0x0+|n/?a|[f-]{32,36}", re.IGNORECASE)
+# A template that nobody filled in: {{user_id}}, ${userId}, <%= id %>, %user_id%, <user_id>, [USER_ID], %s.
 _TEMPLATE = re.compile(
-    r".*(?:\{\{|\$\{|\$\(|<%|%\{|#\{).*|%[a-z_]+%|\{[a-z_. ]+\}|<[a-z_. -]+>|\[[a-z_ ]+\]",
+    r".*(?:\{\{|%7b%7b|\$\{|\$\(|<%|%\{|#\{|\*\|).*|%+[a-z_]+%+|%[sd@]|\{[\w. ]*\}|<[a-z_. -]+>|\[[a-z_ ]+\]"
+    r"|liquid error.*",
     re.IGNORECASE | re.DOTALL,
 )
 # RevenueCat makes these up for a customer who has not signed in, and apps pass them on.
@@ -75,8 +77,14 @@ def find_user(
     expressions: Iterable[str], payload: object, phones: Phones = none_known
 ) -> str | None:
     """The first usable id along the ladder of expressions; none of the body's phone numbers is one."""
-    found = (usable(search(expression, payload)) for expression in expressions)
+    found = (usable(value) for expression in expressions for value in values(expression, payload))
     return next((user for user in found if user and not is_phone(user, phones)), None)
+
+
+def values(expression: str, payload: object) -> Iterable[object]:
+    """The value at the expression, or each of them where it is about several, as `aliases[]` is."""
+    found = search(expression, payload)
+    return found if isinstance(found, list) and "[" in expression else (found,)
 
 
 def usable(value: object) -> str | None:
@@ -91,9 +99,9 @@ def usable(value: object) -> str | None:
 
 def is_nobody(text: str) -> bool:
     """Whether a text is a placeholder where an id should be: `guest`, `0`, `{{user_id}}`."""
-    word = text.strip(_BRACKETS).lower()
+    lower = text.strip().lower()
     return (
-        not any(map(str.isalnum, word))
-        or word.startswith(_MADE_UP)
-        or bool(_NOBODY.fullmatch(word) or _ZERO.fullmatch(text) or _TEMPLATE.fullmatch(text))
+        lower.startswith(_MADE_UP)
+        or _NOBODY.issuperset(_WORDS.findall(lower))
+        or bool(_ZERO.fullmatch(lower) or _TEMPLATE.fullmatch(lower))
     )

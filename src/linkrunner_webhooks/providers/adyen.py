@@ -321,7 +321,7 @@ def cancelled_or_refunded(event: Event, context: Context) -> Iterator[CommerceEv
 
 @provider.on("CHARGEBACK", Kind.DISPUTE_OPENED)
 @provider.off("NOTIFICATION_OF_CHARGEBACK", Kind.DISPUTE_OPENED)
-@provider.off("REQUEST_FOR_INFORMATION", Kind.DISPUTE_OPENED)
+@provider.off("REQUEST_FOR_INFORMATION", Kind.DISPUTE_WARNING)
 @provider.on("CHARGEBACK_REVERSED", Kind.DISPUTE_WON)
 @provider.on("PREARBITRATION_WON", Kind.DISPUTE_WON)
 @provider.on("SECOND_CHARGEBACK", Kind.DISPUTE_LOST)

@@ -205,7 +205,10 @@ class Transaction(_Apple):
     def refunded(self) -> Money | None:
         """The refunded part of the price, or all of it. The percentage is in thousandths of a percent."""
         if self.revocation_date is None and self._item_refunds:
-            amounts = (Decimal(refund.refund_amount or 0) for refund in self._item_refunds)
+            # The list repeats earlier refunds.
+            last = max(refund.refund_date or 0 for refund in self._item_refunds)
+            now = [each for each in self._item_refunds if (each.refund_date or 0) == last]
+            amounts = (Decimal(each.refund_amount or 0) for each in now)
             return _money(sum(amounts, Decimal(0)), self.currency)
         percentage = 100_000 if self.revocation_percentage is None else self.revocation_percentage
         if not 0 <= percentage <= 100_000:

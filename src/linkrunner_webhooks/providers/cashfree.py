@@ -154,8 +154,9 @@ class Payment(Payload):
     cf_payment_id: Id
     payment_amount: Decimal | None = None
     payment_currency: str | None = None
-    payment_time: str | None = None
-    payment_group: str | None = None
+    payment_status: Detail[str] = None
+    payment_time: Detail[str] = None
+    payment_group: Detail[str] = None
 
 
 class Paid(Payload):
@@ -179,7 +180,8 @@ class Paid(Payload):
 def payment_succeeded(event: Event[Paid], context: Context) -> Iterator[CommerceEvent]:
     # The order id as well: an order is paid once, and a refund may name nothing else.
     paid = event.data
-    yield paid.event(context.kind, _ids(paid.payment.cf_payment_id, order=paid.order.order_id))
+    if paid.payment.payment_status in (None, "SUCCESS"):
+        yield paid.event(context.kind, _ids(paid.payment.cf_payment_id, order=paid.order.order_id))
 
 
 @provider.on("PAYMENT_FAILED_WEBHOOK", Kind.PAYMENT_FAILED)
@@ -228,6 +230,7 @@ def refunded(event: Event[Refunded], context: Context) -> Iterator[CommerceEvent
 
 class Dispute(Payload):
     dispute_id: Id
+    dispute_type: str | None = None
     dispute_amount: Decimal | None = None
     dispute_status: str | None = None
 
@@ -266,9 +269,11 @@ class Disputed(Payload):
         )
 
 
-@provider.on("DISPUTE_CREATED", Kind.DISPUTE_OPENED)
+@provider.on("DISPUTE_CREATED", Kind.DISPUTE_OPENED, besides={Kind.DISPUTE_WARNING: True})
 def dispute_opened(event: Event[Disputed], context: Context) -> Iterator[CommerceEvent]:
-    yield event.data.event(context.kind)
+    # A retrieval asks for documents and takes no money (unconfirmed).
+    inquiry = event.data.dispute.dispute_type == "RETRIEVAL"
+    yield event.data.event(Kind.DISPUTE_WARNING if inquiry else Kind.DISPUTE_OPENED)
 
 
 @provider.on("DISPUTE_CLOSED", Kind.DISPUTE_CLOSED, Kind.DISPUTE_WON, Kind.DISPUTE_LOST)
@@ -380,6 +385,7 @@ def subscription_authorised(event: Event[Authorised], context: Context) -> Itera
 
 class Charge(Subscription):
     payment_type: str | None = None
+    payment_status: Detail[str] = None
     authorization_amount_refund: Detail[bool] = None
     cf_payment_id: OptionalId = None
     payment_id: OptionalId = None
@@ -407,6 +413,8 @@ class Charge(Subscription):
 )
 def subscription_charged(event: Event[Charge], context: Context) -> Iterator[CommerceEvent]:
     charge = event.data
+    if charge.payment_status not in (None, "SUCCESS"):
+        return
     if charge.payment_type != "AUTH":
         yield charge.event(Kind.SUBSCRIPTION_RENEWED, charge.ids)
     elif charge.authorization_amount_refund is False:

@@ -104,6 +104,15 @@ class Transaction(Payload):
     reference_transaction_id: OptionalId = None
 
     @property
+    def paid(self) -> bool:
+        """Whether it is a payment that succeeded, as far as the body says."""
+        return self.type in (None, "payment") and self.status in (None, "success")
+
+    @property
+    def failed(self) -> bool:
+        return self.status in ("failure", "timeout", "voided")
+
+    @property
     def follows(self) -> tuple[str, ...]:
         return known(self.refunded_txn_id, self.reference_transaction_id)
 
@@ -252,7 +261,8 @@ _PAID = (
 
 @provider.on("payment_succeeded", *_PAID)
 def payment_succeeded(event: Event, context: Context) -> Iterator[CommerceEvent]:
-    yield replace(event.event(_kind(event)), items=event.items)
+    if event.transaction.paid:
+        yield replace(event.event(_kind(event)), items=event.items)
 
 
 @provider.off("transaction_created", Kind.PURCHASE_COMPLETED)
@@ -277,7 +287,8 @@ def payment_failed(event: Event, context: Context) -> Iterator[CommerceEvent]:
 @provider.off("refund_initiated", Kind.PURCHASE_REFUNDED)
 def payment_refunded(event: Event, context: Context) -> Iterator[CommerceEvent]:
     # A chargeback comes as this type too: it has no type of its own (unconfirmed).
-    yield replace(event.event(context.kind), follows=event.transaction.follows)
+    if not event.transaction.failed:
+        yield replace(event.event(context.kind), follows=event.transaction.follows)
 
 
 # Subscriptions

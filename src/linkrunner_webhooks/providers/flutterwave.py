@@ -197,7 +197,7 @@ class Refund(Payload):
     @property
     def done(self) -> bool:
         # Some states have an ending that names the method: completed-bank-transfer (unconfirmed).
-        return (self.status or "").startswith(("completed", "succeeded", "successful"))
+        return (self.status or "").lower().startswith(("completed", "succeeded", "successful"))
 
 
 @provider.on("refund.completed", Kind.PURCHASE_REFUNDED)

@@ -185,7 +185,7 @@ class Order(Paid):
 
     @property
     def paid(self) -> bool:
-        return self.status not in {"pending", "failed", "fraudulent"}
+        return self.status not in {"pending", "failed", "fraudulent", "void"}
 
     def of_a_subscription(self, context: Context) -> bool:
         item = self.first_order_item or OrderItem()

@@ -104,8 +104,7 @@ class Amount(Payload):
     @property
     def money(self) -> Money:
         amount = present(self.total if self.value is None else self.value, "its amount")
-        # Some v1 shapes write a refund as a negative amount (unconfirmed).
-        return Money.of(abs(amount), self.currency_code or self.currency)
+        return Money.of(amount, self.currency_code or self.currency)
 
 
 def _money(*amounts: Amount | None) -> Money:
@@ -168,6 +167,11 @@ class Transaction(Payload):
         return _money(self.amount, breakdown.gross_amount)
 
     @property
+    def done(self) -> bool:
+        """Whether money has moved. A payment from a bank account completes before it is cleared."""
+        return (self.status or self.state or "").upper() not in _NOT_DONE
+
+    @property
     def paid_by(self) -> tuple[str, ...]:
         """The payment a refund is of. That v1 refunds link it, and v2 ones relate it, is unconfirmed."""
         named = (self.sale_id, self.capture_id, self.related.capture_id)
@@ -195,11 +199,19 @@ class Transaction(Payload):
         )
 
 
+_NOT_DONE = ("PENDING", "DECLINED", "DENIED", "FAILED", "CANCELLED")
+
+
 @provider.on("PAYMENT.CAPTURE.COMPLETED", Kind.PURCHASE_COMPLETED)
+def captured(event: Event[Transaction], context: Context) -> Iterator[CommerceEvent]:
+    if event.resource.done:
+        yield event.resource.event(context.kind)
+
+
 @provider.on("PAYMENT.CAPTURE.DENIED", Kind.PAYMENT_FAILED)
 @provider.on("PAYMENT.CAPTURE.DECLINED", Kind.PAYMENT_FAILED)
 @provider.on("PAYMENT.SALE.DENIED", Kind.PAYMENT_FAILED)
-def captured(event: Event[Transaction], context: Context) -> Iterator[CommerceEvent]:
+def payment_failed(event: Event[Transaction], context: Context) -> Iterator[CommerceEvent]:
     # Another attempt is another capture, so a failure that comes under both names is one failure.
     yield event.resource.event(context.kind)
 
@@ -221,7 +233,11 @@ def refunded(event: Event[Transaction], context: Context) -> Iterator[CommerceEv
     refund = event.resource
     # A reversal may contain the sale itself, which names no other payment.
     itself = refund.id if context.kind is Kind.PURCHASE_REVERSED else None
-    yield refund.event(context.kind, known(*refund.paid_by, itself))
+    event_back = refund.event(context.kind, known(*refund.paid_by, itself))
+    # Some v1 shapes write a refund as a negative amount (unconfirmed).
+    money = Money.of(abs(refund.money.amount), refund.money.currency)
+    if refund.done:
+        yield replace(event_back, money=money)
 
 
 @provider.on(
@@ -232,8 +248,7 @@ def refunded(event: Event[Transaction], context: Context) -> Iterator[CommerceEv
 )
 def sold(event: Event[Transaction], context: Context) -> Iterator[CommerceEvent]:
     sale = event.resource
-    # A payment from a bank account completes before it is cleared; it is sent again when it is.
-    if (sale.state or "").lower() == "pending":
+    if not sale.done:
         return
     # A sale does not say which payment of the subscription it is. BILLING.SUBSCRIPTION.ACTIVATED reports the
     # start.

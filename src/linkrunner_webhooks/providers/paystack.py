@@ -24,6 +24,7 @@ from linkrunner_webhooks.provider import Context, Provider
 from linkrunner_webhooks.reading import (
     EACH_TIME,
     USER_KEYS,
+    Detail,
     Id,
     OptionalId,
     Part,
@@ -127,7 +128,7 @@ provider = Provider(
     unpack=with_readable_metadata,
     user_id=(
         *homes("data.metadata.{}", keys=_KEYS),
-        "data.metadata.custom_fields[?variable_name=='user_id'].value | [0]",
+        "data.metadata.custom_fields[?variable_name=='user_id'].value",
         *homes("data.transaction.metadata.{}", "data.customer.metadata.{}", keys=_KEYS),
     ),
     # Not for disputes and refunds: they name the payment, and its user is the one who paid.
@@ -171,7 +172,16 @@ class Timed(Payload):
 
 
 class Plan(Payload):
+    """An object, or only its code."""
+
     plan_code: OptionalId = None
+
+
+def _plan(value: object) -> object:
+    return {"plan_code": value} if isinstance(value, str) and value else value
+
+
+AnyPlan = Annotated[Part[Plan], BeforeValidator(_plan)]
 
 
 def _major(amount: int | None) -> Decimal | None:
@@ -186,9 +196,10 @@ class Charge(Timed):
     reference: Id
     amount: int
     currency: str
-    channel: str | None = None
+    status: Detail[str] = None
+    channel: Detail[str] = None
     paid_at: Moment = Field(None, validation_alias=AliasChoices("paid_at", "paidAt"))
-    plan: Part[Plan]
+    plan: AnyPlan
     metadata: Part[Mapping[str, object]]
 
     @property
@@ -211,6 +222,8 @@ _PAID = (
 @provider.on("charge.success", *_PAID)
 def charged(event: Event[Charge], context: Context) -> Iterator[CommerceEvent]:
     charge = event.data
+    if charge.status not in (None, "success"):
+        return
     yield CommerceEvent(
         kind=charge.kind,
         money=Money.of(_major(charge.amount), charge.currency),
@@ -335,7 +348,7 @@ def dispute_resolved(event: Event[Dispute], context: Context) -> Iterator[Commer
 class Subscription(Timed):
     subscription_code: Id
     status: str | None = None
-    plan: Part[Plan]
+    plan: AnyPlan
 
     def event(self, kind: Kind, transactions: tuple[str, ...]) -> CommerceEvent:
         return CommerceEvent(
@@ -368,7 +381,7 @@ def subscription_ended(event: Event[Subscription], context: Context) -> Iterator
 
 class Invoiced(Payload):
     subscription_code: OptionalId = None
-    plan: Part[Plan]
+    plan: AnyPlan
 
 
 class Invoice(Timed):

@@ -67,7 +67,7 @@ provider = Provider(
             for entity in ("payment", "order", "subscription", "payment_link")
         ),
         # Or of an invoice, a QR code, a virtual account, a mandate.
-        "values(payload)[].entity.notes.{} | [0]",
+        "values(payload)[].entity.notes.{}",
         keys=(*USER_KEYS, "customer_id"),
     ),
     unique_ids=True,
@@ -133,6 +133,12 @@ class Returned(Payload):
     amount: int
     currency: str
     payment_id: OptionalId = None
+    # Of a dispute. Only from a chargeback on is money taken.
+    phase: str | None = None
+
+    @property
+    def inquiry(self) -> bool:
+        return self.phase in ("fraud", "retrieval")
 
 
 class Request(Payload):
@@ -238,19 +244,26 @@ def request_ended(event: Event, context: Context) -> Iterator[CommerceEvent]:
 
 # Refunds and disputes
 
+# An inquiry takes no money that could come back.
+_INQUIRIES = {
+    Kind.DISPUTE_OPENED: Kind.DISPUTE_WARNING,
+    Kind.DISPUTE_WON: Kind.DISPUTE_CLOSED,
+}
+
 
 @provider.on("refund.processed", Kind.PURCHASE_REFUNDED)
 @provider.off("refund.failed", Kind.REFUND_FAILED)
-@provider.on("payment.dispute.created", Kind.DISPUTE_OPENED)
-@provider.on("payment.dispute.won", Kind.DISPUTE_WON)
+@provider.on("payment.dispute.created", Kind.DISPUTE_OPENED, besides={Kind.DISPUTE_WARNING: True})
+@provider.on("payment.dispute.won", Kind.DISPUTE_WON, besides={Kind.DISPUTE_CLOSED: True})
 @provider.on("payment.dispute.lost", Kind.DISPUTE_LOST)
 @provider.on("payment.dispute.closed", Kind.DISPUTE_CLOSED)
 def refunded_or_disputed(event: Event, context: Context) -> Iterator[CommerceEvent]:
     returned = present(event.payload.refund or event.payload.dispute, "its refund or dispute")
     # A refund that fails was never reported: refund.processed comes when it is done.
     failed = context.kind is Kind.REFUND_FAILED
+    kind = _INQUIRIES.get(context.kind, context.kind) if returned.inquiry else context.kind
     yield CommerceEvent(
-        kind=context.kind,
+        kind=kind,
         money=None if failed else Money.from_minor(returned.amount, returned.currency),
         transactions=(returned.id,),
         follows=known(returned.payment_id),

@@ -56,9 +56,6 @@ def identify(webhook: Webhook) -> Identity:
     )
 
 
-# RevenueCat makes up an id for a customer who has not signed in. Every other id is the app's own.
-_OWN = "?!starts_with(@, '$RCAnonymousID:')"
-
 provider = Provider(
     name="revenuecat",
     title="RevenueCat",
@@ -70,9 +67,10 @@ provider = Provider(
     identify=identify,
     overlaps=dict.fromkeys(("apple", "paddle", "stripe"), "RevenueCat repeats what happens there"),
     user_id=(
-        f"event.[app_user_id][{_OWN}] | [0]",
-        f"event.aliases[{_OWN}] | [0]",
-        f"event.[original_app_user_id][{_OWN}] | [0]",
+        # RevenueCat makes up an id for a customer who has not signed in, which is nobody's.
+        "event.app_user_id",
+        "event.aliases[]",
+        "event.original_app_user_id",
         *homes("event.subscriber_attributes.{}.value"),
     ),
     never={
@@ -125,6 +123,11 @@ class Purchase(Payload):
         """Most refunds are written as negative amounts."""
         money = self.money
         return money and Money.of(abs(money.amount), money.currency)
+
+    @property
+    def free(self) -> bool:
+        money = self.money
+        return money is not None and not money.amount
 
     @property
     def on_trial(self) -> bool:
@@ -251,7 +254,7 @@ def cancelled(event: Event, context: Context) -> Iterator[CommerceEvent]:
         return
     if purchase.on_trial:
         yield purchase.event(Kind.TRIAL_CANCELLED, EACH_TIME)
-    elif purchase.cancel_reason == "CUSTOMER_SUPPORT":
+    elif purchase.cancel_reason == "CUSTOMER_SUPPORT" and not purchase.free:
         yield purchase.went_back(Kind.PURCHASE_REFUNDED)
     else:
         yield purchase.event(Kind.SUBSCRIPTION_CANCELLED, EACH_TIME)

@@ -119,10 +119,10 @@ provider = Provider(
     headers=tuple(family + key for family in _FAMILIES for key in _HEADERS),
     user_id=(
         # Cart attributes end up as note attributes of the order.
-        "note_attributes[?name=='linkrunner_user_id'].value | [0]",
-        "line_items[].properties[] | [?name=='linkrunner_user_id'].value | [0]",
+        "note_attributes[?name=='linkrunner_user_id'].value",
+        "line_items[].properties[] | [?name=='linkrunner_user_id'].value",
         # In a cart the properties are an object.
-        "line_items[].properties.linkrunner_user_id | [0]",
+        "line_items[].properties.linkrunner_user_id",
         "customer.multipass_identifier",
         # customers/create: the body is the customer.
         "starts_with(admin_graphql_api_id || '', 'gid://shopify/Customer/') && multipass_identifier",
@@ -327,8 +327,10 @@ class Order(Checkout):
     current_total_discounts: Price = None
     total_tax: Price = None
     current_total_tax: Price = None
+    total_shipping_price_set: Detail[AmountSet] = None
+    current_shipping_price_set: Detail[AmountSet] = None
     refunds: tuple[Refunded, ...] | None = None
-    payment_gateway_names: tuple[str, ...] | None = None
+    payment_gateway_names: Lines[str]
     gateway: str | None = None
     # Only a checkout has one, and a checkout may come without a GraphQL id.
     abandoned_checkout_url: None = None
@@ -343,6 +345,7 @@ class Order(Checkout):
             (self.current_subtotal_price, self.subtotal_price),
             (self.current_total_discounts, self.total_discounts),
             (self.current_total_tax, self.total_tax),
+            (self.current_shipping_price_set, self.total_shipping_price_set),
             *((line.current_quantity, line.quantity) for line in self.line_items),
         )
         return any(None not in pair and pair[0] != pair[1] for pair in pairs)
@@ -365,7 +368,7 @@ class Order(Checkout):
         return replace(
             super().event(kind, context, transactions),
             order_id=self.exact_id,
-            payment_method=",".join(self.payment_gateway_names or ()) or self.gateway,
+            payment_method=",".join(self.payment_gateway_names) or self.gateway,
         )
 
 
@@ -434,8 +437,9 @@ class Transaction(Resource):
     @property
     def refund_key(self) -> str | None:
         """The transaction in itself and in its refund; with a prefix, for a refund may have an equal id."""
+        created_at = iso_time(self.created_at)
         what = f"transaction:{self.exact_id}:{self.amount.normalize():f}"
-        return f"{what}:{self.created_at}" if self.created_at else None
+        return f"{what}:{created_at.isoformat()}" if created_at else None
 
     def event(
         self, kind: Kind, transactions: tuple[str, ...], money: Money | None
@@ -517,16 +521,25 @@ class Refund(Resource):
     def paid(self) -> tuple[Transaction, ...]:
         return tuple(part for part in self.transactions or () if part.refunds)
 
-    def money(self, context: Context) -> Money | None:
-        """The amount paid back; None for a restock, a void and a refund that failed: they paid nothing."""
-        currencies = {part.currency for part in self.paid}
-        if not currencies:
-            return None
-        if len(currencies) > 1:
+    def money(self, paid: Transaction, context: Context) -> Money:
+        """The amount of one transaction, on the side that is reported."""
+        if len({part.currency for part in self.paid}) > 1:
             raise Untranslatable("one refund in several currencies")
-        total = sum((part.amount for part in self.paid), Decimal(0))
         adjusted = [row.amount_set for row in self.order_adjustments if row.amount_set]
-        return _converted(Money.of(total, *currencies), self._lines or adjusted, adjusted, context)
+        lines = self._lines or adjusted
+        whole = Money.of(sum((part.amount for part in self.paid), Decimal(0)), paid.currency)
+        converted = _converted(whole, lines, adjusted, context)
+        if len(self.paid) == 1 or converted.currency == paid.currency:
+            return converted if len(self.paid) == 1 else Money.of(paid.amount, paid.currency)
+        share = paid.amount * converted.amount / whole.amount
+        return Money.of(rounded(share, converted.currency), converted.currency)
+
+    def items(self, money: Money) -> tuple[Item, ...]:
+        return tuple(
+            line.line_item.item(money.currency, money.currency, line.quantity)
+            for line in self.refund_line_items
+            if line.line_item
+        )
 
     @property
     def _lines(self) -> list[AmountSet]:
@@ -581,20 +594,18 @@ def _sides(sets: Sequence[AmountSet], paid: Money, context: Context) -> list[Sid
 
 @provider.on("refunds/create", Kind.PURCHASE_REFUNDED)
 def refund_created(refund: Refund, context: Context) -> Iterator[CommerceEvent]:
-    money = refund.money(context)
-    if money:
+    # A restock, a void and a refund that failed paid nothing back. One event for each transaction, because
+    # order_transactions/create reports each by itself.
+    for number, part in enumerate(refund.paid):
+        money = refund.money(part, context)
+        itself = refund.exact_id if number == 0 else f"{refund.exact_id}:{number}"
         yield CommerceEvent(
             kind=context.kind,
             money=money,
-            # order_transactions/create reports the same money.
-            transactions=known(refund.exact_id, *(part.refund_key for part in refund.paid)),
+            transactions=known(itself, part.refund_key),
             follows=(refund.order_id,),
             order_id=refund.order_id,
-            items=tuple(
-                line.line_item.item(money.currency, money.currency, line.quantity)
-                for line in refund.refund_line_items
-                if line.line_item
-            ),
+            items=refund.items(money) if number == 0 else (),
         )
 
 
@@ -615,8 +626,11 @@ class Dispute(Resource):
 
     @property
     def kind(self) -> Kind:
-        begun = Kind.DISPUTE_WARNING if self.type == "inquiry" else Kind.DISPUTE_OPENED
-        return _DISPUTE_OUTCOMES.get(self.status or "", begun)
+        inquiry = self.type == "inquiry"
+        begun = Kind.DISPUTE_WARNING if inquiry else Kind.DISPUTE_OPENED
+        kind = _DISPUTE_OUTCOMES.get(self.status or "", begun)
+        # An inquiry took no money that could come back.
+        return Kind.DISPUTE_CLOSED if inquiry and kind is Kind.DISPUTE_WON else kind
 
 
 _DISPUTE_OUTCOMES = {

@@ -250,17 +250,29 @@ class DisputeObject(Payload):
     dispute: Dispute
 
 
-@provider.on("dispute.created", Kind.DISPUTE_OPENED)
+# An inquiry takes no money.
+@provider.on("dispute.created", Kind.DISPUTE_OPENED, besides={Kind.DISPUTE_WARNING: True})
 def dispute_created(event: Event[DisputeObject], context: Context) -> Iterator[CommerceEvent]:
-    yield event.data.object.dispute.event(context.kind)
+    dispute = event.data.object.dispute
+    inquiry = (dispute.state or "").startswith("INQUIRY")
+    yield dispute.event(Kind.DISPUTE_WARNING if inquiry else Kind.DISPUTE_OPENED)
 
 
-_OUTCOMES = {"WON": Kind.DISPUTE_WON, "LOST": Kind.DISPUTE_LOST}
+_OUTCOMES = {
+    "WON": Kind.DISPUTE_WON,
+    "LOST": Kind.DISPUTE_LOST,
+    # The seller has accepted it.
+    "ACCEPTED": Kind.DISPUTE_LOST,
+    "INQUIRY_CLOSED": Kind.DISPUTE_CLOSED,
+    # An inquiry has become a dispute.
+    "EVIDENCE_REQUIRED": Kind.DISPUTE_OPENED,
+}
+_DECIDED = tuple(dict.fromkeys(_OUTCOMES.values()))
 
 
-@provider.on("dispute.state.updated", *_OUTCOMES.values())
+@provider.on("dispute.state.updated", *_DECIDED)
 # The older name of the type (unconfirmed).
-@provider.off("dispute.state.changed", *_OUTCOMES.values())
+@provider.off("dispute.state.changed", *_DECIDED)
 def dispute_decided(event: Event[DisputeObject], context: Context) -> Iterator[CommerceEvent]:
     dispute = event.data.object.dispute
     if dispute.state in _OUTCOMES:

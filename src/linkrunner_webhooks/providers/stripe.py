@@ -22,6 +22,7 @@ from linkrunner_webhooks.money import Money, major
 from linkrunner_webhooks.provider import Context, Options, Provider
 from linkrunner_webhooks.reading import (
     EACH_TIME,
+    Detail,
     Id,
     Lines,
     MinorPrice,
@@ -91,7 +92,7 @@ provider = Provider(
             "data.object.metadata.{}",
             "data.object.parent.subscription_details.metadata.{}",
             "data.object.subscription_details.metadata.{}",
-            "data.object.lines.data[].metadata.{} | [0]",
+            "data.object.lines.data[].metadata.{}",
         ),
     ),
     options=StripeOptions,
@@ -110,6 +111,7 @@ T = TypeVar("T", bound=Payload)
 class Price(Payload):
     id: OptionalId = None
     product: OptionalId = None
+    unit_amount: MinorPrice = None
 
 
 class SubscriptionItem(Payload):
@@ -464,6 +466,7 @@ class PriceDetails(Payload):
 
 class Pricing(Payload):
     price_details: PriceDetails | None = None
+    unit_amount_decimal: Detail[Decimal] = None
 
 
 class Line(Payload):
@@ -480,6 +483,15 @@ class Line(Payload):
         """Wherever the API version writes the price, the newest place first."""
         details = self.pricing.price_details if self.pricing else None
         return tuple(price for price in (details, self.price, self.plan) if price)
+
+    @property
+    def in_trial(self) -> bool:
+        """Whether what has a price costs nothing for now."""
+        price = self.price or self.plan
+        priced = (self.pricing and self.pricing.unit_amount_decimal) or (
+            price and price.unit_amount
+        )
+        return self.amount == 0 and bool(priced)
 
     @property
     def product_id(self) -> str | None:
@@ -571,6 +583,11 @@ class Invoice(Payload):
 
     @property
     def kind(self) -> Kind:
+        # A set-up fee at the beginning of a trial is no period of the subscription.
+        if self.billing_reason == "subscription_create" and any(
+            line.in_trial for line in self.charged
+        ):
+            return Kind.INVOICE_PAID
         return _BILLING_REASONS.get(self.billing_reason or "", Kind.INVOICE_PAID)
 
     @property

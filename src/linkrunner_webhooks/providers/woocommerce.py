@@ -22,6 +22,7 @@ from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webho
 from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.provider import Context, Options, Provider
 from linkrunner_webhooks.reading import (
+    Detail,
     Id,
     Lines,
     OptionalId,
@@ -88,10 +89,10 @@ provider = Provider(
     handshake=pinged,
     headers=(_TOPIC, _DELIVERY),
     user_id=(
-        "meta_data[?key=='linkrunner_user_id'].value | [0]",
+        "meta_data[?key=='linkrunner_user_id'].value",
         # Some sites send an object in place of the list.
-        "values(meta_data)[?key=='linkrunner_user_id'].value | [0]",
-        "line_items[].meta_data[] | [?key=='linkrunner_user_id'].value | [0]",
+        "values(meta_data)[?key=='linkrunner_user_id'].value",
+        "line_items[].meta_data[] | [?key=='linkrunner_user_id'].value",
     ),
     customer_ids=("customer_id", "username && id"),
     options=WooCommerceOptions,
@@ -110,11 +111,11 @@ reports it again, and so does an old order that is edited first after this sourc
 
 
 def _listed(value: object) -> object:
-    return tuple(value.values()) if isinstance(value, dict) else value
+    return tuple(value.values()) if isinstance(value, dict) else value or ()
 
 
 class Meta(Payload):
-    key: str | None = None
+    key: Detail[str] = None
     value: object = None
 
 
@@ -158,7 +159,7 @@ class Order(Payload):
     date_modified_gmt: str | None = None
     date_paid_gmt: str | None = None
     date_completed_gmt: str | None = None
-    payment_method: str | None = None
+    payment_method: Detail[str] = None
     meta_data: Metas = None
     line_items: Lines[Line]
     coupon_lines: Lines[Coupon]
@@ -168,7 +169,8 @@ class Order(Payload):
     def renewed(self) -> str | None:
         """The subscription this order renews, as the Subscriptions plugin notes it."""
         found = [meta.value for meta in self.meta_data or () if meta.key == "_subscription_renewal"]
-        return str(found[0]) if found and isinstance(found[0], str | int) else None
+        id = found[0] if found else None
+        return str(id) if isinstance(id, str | int) and not isinstance(id, bool) else None
 
     @property
     def of_version_1(self) -> bool:
@@ -179,9 +181,8 @@ class Order(Payload):
 
     def paid(self, context: Context) -> bool:
         """Plugins add statuses of their own, like "shipped", so those are listed that are not paid."""
-        if self.date_paid_gmt:
-            return self.status not in _NOT_PAID
-        return context.options.processing_is_paid and self.status in ("processing", "completed")
+        by_date = bool(self.date_paid_gmt) or context.options.processing_is_paid
+        return by_date and self.status not in _NOT_PAID
 
     def lately(self, date: str | None) -> bool:
         """Whether it happened, at that date or else with the order, not long before this change.
@@ -246,12 +247,14 @@ def order_created(order: Order, context: Context) -> Iterator[CommerceEvent]:
         yield from order_updated(order, context)
 
 
+def _version_1() -> Untranslatable:
+    return Untranslatable("version 1 of the API; set the webhook's to WP REST API Integration v3")
+
+
 @provider.on("order.updated", Kind.PURCHASE_COMPLETED, besides=_ORDER_STATES)
 def order_updated(order: Order, context: Context) -> Iterator[CommerceEvent]:
     if order.of_version_1:
-        raise Untranslatable(
-            "version 1 of the API; set the webhook's to WP REST API Integration v3"
-        )
+        raise _version_1()
     if order.paid(context) and order.lately(order.date_paid_gmt):
         kind = Kind.SUBSCRIPTION_RENEWED if order.renewed else Kind.PURCHASE_COMPLETED
         yield order.event(kind, context, order.date_paid_gmt)
@@ -282,6 +285,10 @@ class Subscription(Payload):
     date_modified_gmt: str | None = None
 
     @property
+    def of_version_1(self) -> bool:
+        return not self.model_fields_set.intersection(("date_created_gmt", "date_modified_gmt"))
+
+    @property
     def kind(self) -> Kind | None:
         """The meaning of its state. Every renewal leaves it active, for years after it started."""
         kind = _SUBSCRIPTION_STATES.get(self.status)
@@ -308,6 +315,8 @@ _ONCE = tuple(kind for kind in _SUBSCRIPTION_STATES.values() if kind != Kind.SUB
 @provider.on("subscription.created", *_ONCE, besides={Kind.SUBSCRIPTION_PAUSED: False})
 @provider.on("subscription.updated", *_ONCE, besides={Kind.SUBSCRIPTION_PAUSED: False})
 def subscription_changed(subscription: Subscription, context: Context) -> Iterator[CommerceEvent]:
+    if subscription.of_version_1:
+        raise _version_1()
     # No amount: the orders report it. Each state once: the body is sent again at every change.
     kind = subscription.kind
     if kind:
