@@ -321,3 +321,25 @@ def test_money_is_not_guessed(code: str, values: Mapping[str, Json]) -> None:
     webhook = signed(item(eventCode=code, **values))
     with pytest.raises(Untranslatable):
         planned(webhook)
+
+
+def test_one_captured_item_is_no_lever() -> None:
+    """Whoever saw one signed item can repeat it without end: it is stored once."""
+    desk = samples.desk(ADYEN)
+    assert desk.receive(signed(*[item()] * 4000)) == ACCEPTED
+    assert len(desk.stored) == 1
+
+
+def test_the_items_of_a_request_are_bounded() -> None:
+    """A request with more events than any provider sends is refused as a whole."""
+    desk = samples.desk(ADYEN)
+    many = [item(pspReference=f"LRPSP{number}") for number in range(101)]
+    status, _ = desk.receive(signed(*many))
+    assert (status, desk.stored) == (413, [])
+
+
+def test_an_item_that_does_not_say_what_it_is_is_kept() -> None:
+    """A signed item without a code may be money: a person looks at it."""
+    desk = samples.desk(ADYEN)
+    assert desk.receive(signed(item(eventCode=None))) == ACCEPTED
+    assert [attributes["event_type"] for _, attributes in desk.stored] == ["unknown"]

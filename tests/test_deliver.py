@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -30,8 +31,9 @@ from tests.simulation.deployment import MOST_RECEIVES
 from tests.simulation.table import FakeTable
 from tests.world import FakeLinkrunner, World
 
-from linkrunner_webhooks import config
+from linkrunner_webhooks import config, providers
 from linkrunner_webhooks.deliver import SLOWEST
+from linkrunner_webhooks.envelope import Envelope
 from linkrunner_webhooks.errors import ConfigError, Reason, Refused, Unavailable
 from linkrunner_webhooks.event_body import LinkrunnerEvent, fingerprint
 from linkrunner_webhooks.model import CommerceEvent, Identity, Outcome, Webhook
@@ -39,7 +41,7 @@ from linkrunner_webhooks.once import LEASE, Claims
 from linkrunner_webhooks.provider import Options, Provider
 from linkrunner_webhooks.queues import Message
 from linkrunner_webhooks.reports import Report
-from linkrunner_webhooks.schedule import FIRST_DELAY, PATIENCE, PAYER_TRIES, delay
+from linkrunner_webhooks.schedule import DEPLOYMENT, FIRST_DELAY, PATIENCE, PAYER_TRIES, delay
 from linkrunner_webhooks_local import template
 from linkrunner_webhooks_local.project import TEMPLATE
 
@@ -104,7 +106,7 @@ def test_nothing_to_report_is_ignored(world: World) -> None:
 
 def test_what_was_switched_off_is_ignored(world: World) -> None:
     """A type that was switched off while its message waited is not forwarded any more."""
-    sent = checkout()
+    sent = checkout(age=DEPLOYMENT + 1)
     world.config = config.Config({"stripe": {"events": {"checkout.session.completed": False}}})
     assert world.deliver(sent) == []
     assert world.last == ("ignored", "nothing_to_report")
@@ -137,7 +139,7 @@ def test_what_only_a_person_can_help_is_parked(world: World, sent: Message, reas
 
 def test_a_source_that_is_gone_parks_its_messages(world: World) -> None:
     """A table taken out of webhooks.toml loses nothing that was received before."""
-    sent = checkout()
+    sent = checkout(age=DEPLOYMENT + 1)
     world.config = config.Config({"shopify": {}})
     assert world.deliver(sent) == []
     assert world.last == ("parked", "unroutable")
@@ -145,6 +147,108 @@ def test_a_source_that_is_gone_parks_its_messages(world: World) -> None:
         "stripe",
         "checkout.session.completed",
     )
+
+
+@pytest.mark.parametrize(
+    "table", [{"shopify": {}}, {"stripe": {"events": {"checkout.session.completed": False}}}]
+)
+def test_nothing_is_decided_by_the_other_version(world: World, table: dict[str, Any]) -> None:
+    """In a deployment a new receiver stores what an old deliverer does not know: it waits."""
+    sent, known = checkout(age=5), world.config
+    world.config = config.Config(table)
+    assert world.deliver(sent) == [sent.id]
+    assert world.last == ("retrying", "deploying")
+    assert world.queue.delayed[sent.id] <= 75
+    world.config = known
+    assert world.deliver(replace(sent, receives=2)) == []
+    assert world.last == ("captured", "none")
+
+
+def test_what_does_not_say_what_it_is_is_parked_at_once(world: World) -> None:
+    """Receive stored it for a person, and no version can read it."""
+    body = Envelope(Webhook("stripe", {}, b'{"amount": 5}'), NOW)
+    text = body.seal(providers.load("stripe"))
+    unknown = replace(checkout(), text=text)
+    assert world.deliver(unknown) == []
+    assert world.last == ("parked", "untranslatable")
+
+
+PAID_AND_DELIVERED = {
+    "id": 727,
+    "status": "completed",
+    "currency": "EUR",
+    "total": "25.00",
+    "date_created_gmt": "2026-11-18T11:00:00",
+    "date_modified_gmt": "2026-11-18T11:00:00",
+    "date_paid_gmt": "2026-11-18T11:00:00",
+    "meta_data": [{"key": "linkrunner_user_id", "value": "user_42"}],
+}
+
+
+def two_events() -> Message:
+    """An order that is paid and fulfilled: one webhook, two events."""
+    webhook = Webhook(
+        "woocommerce",
+        {"x-wc-webhook-topic": "order.updated", "x-wc-webhook-delivery-id": "1"},
+        json.dumps(PAID_AND_DELIVERED).encode(),
+    )
+    text = Envelope(webhook, NOW).seal(providers.load("woocommerce"))
+    return replace(checkout(), text=text)
+
+
+def test_what_was_captured_is_not_captured_for_the_sake_of_another_event(world: World) -> None:
+    """The table goes away while Linkrunner answers: one event cannot be noted, the other not claimed."""
+    world.config = config.Config({"woocommerce": {}})
+    away = Unavailable("the claims table is away", reason=Reason.CLAIMS)
+
+    def goes_away(event: LinkrunnerEvent) -> None:
+        world.linkrunner(event)
+        world.claims.failing = {"complete": away, "claim": away, "release": away}
+
+    deliverer = replace(world.deliverer, capture=goes_away)
+    sent = two_events()
+    assert deliverer.deliver([sent], lambda: 100.0) == []
+    assert [event.event_name for event in world.linkrunner.events] == ["purchase_completed"]
+    assert world.outcomes == [("captured", "unrecorded"), ("parked", "unrecorded")]
+    ((parked, reason, _),) = world.queue.letters
+    assert reason is Reason.UNRECORDED
+
+    # Redriven after every lease has run out, the rest is captured, and only that.
+    world.claims.failing = {}
+    world.now += LEASE + 1
+    assert world.deliver(replace(parked, receives=1)) == []
+    assert [event.event_name for event in world.linkrunner.events] == [
+        "purchase_completed",
+        "order_fulfilled",
+    ]
+    assert world.deliver(two_events()) == []
+    assert world.last == ("duplicate", "none")
+
+
+def test_there_is_time_for_every_event_of_a_message(world: World) -> None:
+    """A message of several events stops between two of them, and goes on with the second."""
+    world.config = config.Config({"woocommerce": {}})
+    # Before the message, before its first claim and its first capture.
+    times = iter([100.0, SLOWEST, SLOWEST])
+    sent = two_events()
+    assert world.deliver(sent, remaining=lambda: next(times, 0.0)) == [sent.id]
+    assert world.last == ("retrying", "out_of_time")
+    assert [event.event_name for event in world.linkrunner.events] == ["purchase_completed"]
+    assert world.deliver(replace(sent, receives=2)) == []
+    assert [event.event_name for event in world.linkrunner.events] == [
+        "purchase_completed",
+        "order_fulfilled",
+    ]
+
+
+def test_a_slow_claim_leaves_no_time_to_capture(world: World) -> None:
+    """Time is asked again right before the request, and the claim is given back."""
+    times = iter([100.0, SLOWEST])
+    sent = checkout()
+    assert world.deliver(sent, remaining=lambda: next(times, 0.0)) == [sent.id]
+    assert world.linkrunner.requests == []
+    assert world.deliver(sent) == []
+    assert world.last == ("captured", "none")
 
 
 def test_a_refused_event_is_parked(world: World) -> None:
@@ -547,7 +651,8 @@ def test_what_is_handed_back_is_not_even_opened(world: World) -> None:
 
 def test_messages_without_time_left_come_back_untouched(world: World) -> None:
     """Messages for which no time is left come back at once, untouched."""
-    times = iter([100.0, SLOWEST, SLOWEST - 0.001])
+    # Each of the first two asks before it is opened, before its claim and before its capture.
+    times = iter([100.0] * 3 + [SLOWEST] * 3 + [SLOWEST - 0.001])
     sent = [another(number) for number in range(5)]
     assert world.deliver(*sent, remaining=lambda: next(times)) == [each.id for each in sent[2:]]
     assert world.outcomes == [("captured", "none")] * 2 + [("retrying", "out_of_time")] * 3

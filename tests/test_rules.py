@@ -414,3 +414,32 @@ def test_what_comes_back_has_a_number(name: str, event_type: str) -> None:
             assert each.money is not None
             assert each.money.amount > 0
             assert kind.flow in (Flow.REFUND_REVERSAL, Flow.DISPUTE_REVERSAL)
+
+
+# ------------------------------------------------------------------------- keys
+
+
+def test_keys_are_short_however_long_an_id_is() -> None:
+    """DynamoDB takes 2,048 bytes, and one key that is longer would hold up the whole batch."""
+    ids = ("x" * 255, "ü" * 255, "a|b" * 80)
+    (event,) = said(CommerceEvent(kind=Kind.PURCHASE_COMPLETED, money=money("1"), transactions=ids))
+    assert len(set(event.keys)) == len(ids)
+    assert all(len(key.encode()) <= 1024 for key in event.keys)
+
+
+@pytest.mark.parametrize("name", ["razorpay", "shopify", "woocommerce", "cashfree"])
+def test_a_made_up_event_id_counts_nothing(name: str) -> None:
+    """Where the id is an unsigned header, one body is one happening, whatever the header says."""
+    provider = providers.load(name)
+    for event_type in provider.types:
+        sample = samples.load(name, event_type)
+        headers = {
+            key: f"made-up-{key}" if key.endswith("-id") else value
+            for key, value in sample.headers.items()
+        }
+        forged = Sample(provider, headers, sample.body)
+        keys = [
+            {key for each in planned(one.webhook()) for key in each.keys}
+            for one in (sample, forged)
+        ]
+        assert keys[0] == keys[1]

@@ -337,7 +337,6 @@ def test_deliver_may_consume_park_claim_and_read_the_key_only() -> None:
         ("sqs:SendMessage", "DeadLetterQueue.Arn"),
         ("dynamodb:GetItem", "ClaimsTable.Arn"),
         ("dynamodb:PutItem", "ClaimsTable.Arn"),
-        ("dynamodb:UpdateItem", "ClaimsTable.Arn"),
         ("dynamodb:DeleteItem", "ClaimsTable.Arn"),
         ("secretsmanager:GetSecretValue", "LinkrunnerKeySecret"),
         ("logs:CreateLogStream", "DeliverLogs.Arn"),

@@ -73,6 +73,7 @@ class FakeQueue:
     """What became of the messages: parked with a reason, or delayed by seconds."""
 
     parked: list[tuple[str, str, str]] = field(default_factory=list)
+    letters: list[tuple[Message, str, str]] = field(default_factory=list)
     delayed: dict[str, float] = field(default_factory=dict)
     failing: dict[str, BaseException] = field(default_factory=dict)
 
@@ -80,6 +81,7 @@ class FakeQueue:
         if "park" in self.failing:
             raise self.failing["park"]
         self.parked.append((message.id, reason, error))
+        self.letters.append((message, reason, error))
 
     def delay(self, message: Message, seconds: float) -> None:
         if "delay" in self.failing:

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
+from hashlib import sha256
 from typing import Protocol
 from uuid import uuid4
 
@@ -24,16 +25,25 @@ from linkrunner_webhooks.errors import (
     Exhausted,
     MissingUser,
     Parked,
+    PartlyCaptured,
     Reason,
     Refused,
     Unavailable,
+    Unroutable,
 )
 from linkrunner_webhooks.event_body import LinkrunnerEvent, fingerprint
-from linkrunner_webhooks.model import Outcome
+from linkrunner_webhooks.model import UNKNOWN, Outcome
 from linkrunner_webhooks.once import Standing
 from linkrunner_webhooks.queues import Message
 from linkrunner_webhooks.reports import Report
-from linkrunner_webhooks.schedule import PATIENCE, PAYER_TRIES, SUSPICIOUS, delay, separate_delay
+from linkrunner_webhooks.schedule import (
+    DEPLOYMENT,
+    PATIENCE,
+    PAYER_TRIES,
+    SUSPICIOUS,
+    delay,
+    separate_delay,
+)
 from linkrunner_webhooks.translation import Decision, decide
 
 # Seconds between the tries to record a capture.
@@ -59,6 +69,20 @@ class Queue(Protocol):
 
     def park(self, message: Message, reason: Reason, error: str) -> None: ...
     def delay(self, message: Message, seconds: float) -> None: ...
+
+
+# The message attribute that tells which of its events were captured and could not be noted.
+CAPTURED = "captured"
+
+
+def marked(keys: Sequence[str]) -> str:
+    """A short name of an event, from the keys of its fact."""
+    return sha256("\n".join(keys).encode()).hexdigest()[:16]
+
+
+def before(message: Message) -> frozenset[str]:
+    """The events of a message that were captured in an earlier life of it."""
+    return frozenset(filter(None, message.attributes.get(CAPTURED, "").split(",")))
 
 
 class Captured(Enum):
@@ -123,8 +147,8 @@ class Deliverer:
 
     def _settle_in(self, run: Run, message: Message) -> Settled:
         if run.trouble is None and run.remaining() < SLOWEST:
-            run.trouble = Unavailable("no time left", reason=Reason.OUT_OF_TIME)
-        settled = self._settle(message, run.trouble)
+            run.trouble = _no_time_left()
+        settled = self._settle(message, run)
         if settled.kept is not None and run.trouble is None:
             self._heed(run, settled.kept)
         return settled
@@ -137,15 +161,15 @@ class Deliverer:
             with suppress(Exception):
                 self.once.note_trouble()
 
-    def _settle(self, message: Message, trouble: Unavailable | None) -> Settled:
+    def _settle(self, message: Message, run: Run) -> Settled:
         """Deliver, park or delay one message. No error of one message affects the rest of the batch."""
-        report = _report(message)
+        report, trouble = _report(message), run.trouble
         if trouble is not None:
             return self._delay(message, report, trouble)
         try:
-            opened = open_message(message.text, self.config)
+            opened = self._opened(message)
             report = _identified(report, opened)
-            return Settled(self._capture_all(opened, message, report))
+            return Settled(self._capture_all(opened, message, report, run))
         except Parked as error:
             return self._park(message, report, error)
         except Unavailable as error:
@@ -154,7 +178,27 @@ class Deliverer:
             detail = str(error) if isinstance(error, ConfigError) else type(error).__name__
             return self._retry(message, report, Unavailable(detail, reason=Reason.INTERNAL))
 
-    def _capture_all(self, opened: Opened, message: Message, report: Report) -> Report:
+    def _opened(self, message: Message) -> Opened:
+        """The webhook in a message. Raises Parked, or Unavailable while a deployment may be going on.
+
+        Receive stored it, so a source or a type that is not wanted here may belong to the other version.
+        """
+        try:
+            opened = open_message(message.text, self.config)
+        except Unroutable as error:
+            self._await_deployment(error.received_at)
+            raise
+        event_type = opened.identity.event_type
+        if event_type != UNKNOWN and not opened.source.wants(event_type):
+            self._await_deployment(opened.received_at)
+        return opened
+
+    def _await_deployment(self, received_at: float) -> None:
+        if self.now() - received_at < DEPLOYMENT:
+            message = "receive and deliver are of two versions; a deployment ends within minutes"
+            raise Unavailable(message, reason=Reason.DEPLOYING)
+
+    def _capture_all(self, opened: Opened, message: Message, report: Report, run: Run) -> Report:
         decision = decide(opened, self.once.user_of)
         if decision.may_change and self._may_still_learn(message, decision):
             raise Unavailable(decision.detail, reason=Reason.PAYER_UNKNOWN)
@@ -164,11 +208,28 @@ class Deliverer:
             return replace(
                 report, outcome=decision.outcome, reason=decision.reason, detail=decision.detail
             )
-        pairs = zip(decision.planned, decision.events, strict=True)
+        known = before(message)
+        results: list[tuple[LinkrunnerEvent, Captured]] = []
+        noted: list[str] = []
         try:
-            results = [(event, self._capture_once(each.keys, event)) for each, event in pairs]
+            for each, event in zip(decision.planned, decision.events, strict=True):
+                mark = marked(each.keys)
+                if mark in known:
+                    # Captured in an earlier life of the message, which could not note it.
+                    self._record(each.keys, event.user_id)
+                    how = Captured.BEFORE
+                else:
+                    how = self._capture_once(each.keys, event, run)
+                results.append((event, how))
+                noted += [mark] if how is Captured.UNRECORDED or mark in known else []
         except Refused as error:
             raise Refused(str(error), fingerprint(decision.events)) from None
+        except Unavailable as error:
+            if noted:
+                # Its message is not tried again by itself: it would capture them once more.
+                self.observe(_captured(report, results))
+                raise PartlyCaptured(f"captured in part: {error}", ",".join(noted)) from None
+            raise
         return _captured(report, results)
 
     def _may_still_learn(self, message: Message, decision: Decision) -> bool:
@@ -180,8 +241,9 @@ class Deliverer:
             return True
         return self._in_time(message) and (not decision.would_park or self.once.in_trouble())
 
-    def _capture_once(self, keys: Sequence[str], event: LinkrunnerEvent) -> Captured:
+    def _capture_once(self, keys: Sequence[str], event: LinkrunnerEvent, run: Run) -> Captured:
         """Capture an event unless its fact was captured before. Raises Refused or Unavailable."""
+        _require_time(run)
         owner = uuid4().hex
         standing = self.once.claim(keys, owner)
         if standing is Standing.BUSY:
@@ -189,6 +251,8 @@ class Deliverer:
         if standing is Standing.DONE:
             return Captured.BEFORE
         with self._released_on_failure(keys, owner):
+            # The claim may have been slow, and a capture that is cut off is captured again.
+            _require_time(run)
             self.capture(event)
         return Captured.NOW if self._record(keys, event.user_id) else Captured.UNRECORDED
 
@@ -250,10 +314,23 @@ class Deliverer:
 
 
 def _evident(message: Message, error: Parked) -> Message:
-    """The message with what was refused, so that a later look can tell whether it would be sent again."""
-    if not isinstance(error, Refused):
-        return message
-    return replace(message, attributes={**message.attributes, "bodies": error.bodies})
+    """The message with what its next life has to know: what was refused, or what was captured already."""
+    more: dict[str, str] = {}
+    if isinstance(error, Refused):
+        more = {"bodies": error.bodies}
+    elif isinstance(error, PartlyCaptured):
+        more = {CAPTURED: error.captured}
+    return replace(message, attributes={**message.attributes, **more})
+
+
+def _no_time_left() -> Unavailable:
+    return Unavailable("no time left", reason=Reason.OUT_OF_TIME)
+
+
+def _require_time(run: Run) -> None:
+    """Raises Unavailable when the slowest capture would not end in time."""
+    if run.remaining() < SLOWEST:
+        raise _no_time_left()
 
 
 def _report(message: Message) -> Report:

@@ -52,21 +52,27 @@ class Envelope:
 
 
 class Opened(NamedTuple):
-    """A verified webhook, with what today's code and configuration know of it."""
+    """A verified webhook, with what today's code and configuration know of it.
+
+    `received_at` is unix seconds, 0 where nobody knows.
+    """
 
     webhook: Webhook
     source: Source
     identity: Identity
+    received_at: float = 0.0
 
 
 def open_message(text: str, config: Config) -> Opened:
     """A message of either queue. Raises Unreadable, Unroutable or Untranslatable."""
-    webhook = unseal(text).webhook
+    sealed = unseal(text)
+    webhook = sealed.webhook
     source = config.source(webhook.source)
     if source is None:
-        raise Unroutable(f"webhooks.toml has no table [{webhook.source}] any more")
+        message = f"webhooks.toml has no table [{webhook.source}] any more"
+        raise Unroutable(message, received_at=sealed.received_at)
     try:
-        return Opened(webhook, source, source.provider.identify(webhook))
+        return Opened(webhook, source, source.provider.identity(webhook), sealed.received_at)
     except Malformed as error:
         # The edge identified it, so a mapper of another version is at fault, not the sender.
         raise Untranslatable(str(error)) from None

@@ -13,6 +13,7 @@ WebhookError
 │   ├── Unreadable        not an envelope of ours
 │   ├── Unroutable        the source is no longer in webhooks.toml
 │   ├── Refused           Linkrunner answered that the event itself is wrong
+│   ├── PartlyCaptured    some of its events are captured and not recorded, others not captured
 │   └── Exhausted         Linkrunner was not reachable for longer than the retry schedule
 └── Unavailable           Linkrunner, or something on the way to it, cannot take it now; tried again
 
@@ -100,6 +101,7 @@ class Reason(StrEnum):
     BUSY = "busy", Nature(longest_wait=120.0)
     PAYER_UNKNOWN = "payer_unknown"
     OUT_OF_TIME = "out_of_time", Nature(longest_wait=0.0)
+    DEPLOYING = "deploying", Nature(longest_wait=60.0)
     INTERNAL = "internal", Nature(ours=True)
 
     # Captured, but the claims table does not know it
@@ -162,7 +164,13 @@ class Unreadable(Parked):
 
 
 class Unroutable(Parked):
+    """`received_at` is unix seconds: in a deployment the other function may know the source already."""
+
     reason = Reason.UNROUTABLE
+
+    def __init__(self, message: str, received_at: float = 0.0) -> None:
+        super().__init__(message)
+        self.received_at = received_at
 
 
 class Refused(Parked):
@@ -173,6 +181,19 @@ class Refused(Parked):
     def __init__(self, message: str, bodies: str = "") -> None:
         super().__init__(message)
         self.bodies = bodies
+
+
+class PartlyCaptured(Parked):
+    """Some events of a message were captured and not recorded, and another one could not be captured.
+
+    `captured` names them for the next life of the message, so that they are not captured again.
+    """
+
+    reason = Reason.UNRECORDED
+
+    def __init__(self, message: str, captured: str) -> None:
+        super().__init__(message)
+        self.captured = captured
 
 
 class Exhausted(Parked):

@@ -5,6 +5,7 @@ Values only. Nothing here reads the environment, the clock or the network.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -31,11 +32,14 @@ class Webhook:
 
     @cached_property
     def payload(self) -> Any:
-        """The body as JSON values, read once. Raises Malformed."""
+        """The body as JSON values, read once. Raises Malformed.
+
+        Text that is no Unicode is repaired: a signed webhook is not lost for half an emoji in a note.
+        """
         try:
             return from_json(self.body)
         except ValueError:
-            raise Malformed("the body is not JSON") from None
+            return _repaired(self.body)
 
     def phones(self) -> frozenset[str]:
         """The digits of the phone numbers in the body."""
@@ -51,13 +55,28 @@ class Webhook:
         return sha256(self.body).hexdigest()
 
 
+def _repaired(body: bytes) -> Any:
+    try:
+        # Half a surrogate pair, a byte order mark, bytes of another encoding.
+        value = json.loads(body.decode("utf-8-sig", "replace"))
+        text = json.dumps(value, ensure_ascii=False).encode("utf-16", "surrogatepass")
+        return json.loads(text.decode("utf-16", "replace"))
+    except (ValueError, RecursionError):
+        raise Malformed("the body is not JSON") from None
+
+
+# The type of a webhook that does not say what it is.
+UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Enough of a verified webhook to deduplicate, filter and log it; no customer data.
 
     `event_id` is the id a merchant can look up at the provider. `resource_id` names the object it is about,
     for providers whose event ids are shared by several objects. `occurred_at` is aware. `test` says the
-    provider marked it as test traffic. `thin` says that the body only refers to what happened.
+    provider marked it as test traffic. `thin` says that the body only refers to what happened. `signed` says
+    that the signature covers the event id; where it does not, the body stands in for it.
     """
 
     event_id: str
@@ -66,6 +85,7 @@ class Identity:
     occurred_at: datetime | None = None
     test: bool = False
     thin: bool = False
+    signed: bool = True
 
 
 class Flow(StrEnum):

@@ -31,6 +31,9 @@ _TROUBLE_KEY = "trouble"
 _NOTE_EVERY = 60
 
 
+_OWN_FAULT = ("ValidationException", "SerializationException")
+
+
 class Standing(Enum):
     """The result of a claim."""
 
@@ -166,7 +169,9 @@ class Claims:
             if code == "ConditionalCheckFailedException":
                 item = error.response.get("Item", {})
                 raise _InTheWay(item.get("state", {}).get("S", "")) from None
-            raise Unavailable(f"the claims table answered {code}", reason=Reason.CLAIMS) from None
+            # What is wrong with one request is no trouble that the next message shares.
+            reason = Reason.INTERNAL if code in _OWN_FAULT else Reason.CLAIMS
+            raise Unavailable(f"the claims table answered {code}", reason=reason) from None
         except BotoCoreError as error:
             message = f"the claims table did not answer: {type(error).__name__}"
             raise Unavailable(message, reason=Reason.CLAIMS) from None

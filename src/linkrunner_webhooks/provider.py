@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import ConfigDict, ValidationError
 
 from linkrunner_webhooks.errors import Malformed, Untranslatable, WebhookError
-from linkrunner_webhooks.model import CommerceEvent, Identity, Kind, Webhook
+from linkrunner_webhooks.model import UNKNOWN, CommerceEvent, Identity, Kind, Webhook
 from linkrunner_webhooks.reading import Payload, describe
 from linkrunner_webhooks.signatures.scheme import Scheme
 
@@ -156,6 +156,17 @@ class Provider:
             return translate
 
         return register
+
+    def identity(self, webhook: Webhook) -> Identity:
+        """The identity of a verified webhook. What does not say what it is gets the type `unknown`.
+
+        Raises Malformed for a body that is not JSON: nothing could ever be read from it.
+        """
+        try:
+            return self.identify(webhook)
+        except Malformed:
+            _ = webhook.payload
+            return Identity(event_id=webhook.digest, event_type=UNKNOWN)
 
     def scheme(self, options: Options) -> Scheme:
         """The signature scheme of a source with these options."""

@@ -187,20 +187,19 @@ def describe(error: ValidationError) -> str:
     return f"unexpected shape ({'; '.join(places)})"
 
 
-def unix_time(seconds: int | None) -> datetime | None:
-    """A moment in unix seconds. Raises Malformed for numbers that are none."""
+def unix_time(seconds: object) -> datetime | None:
+    """A moment in unix seconds; None for anything else: no payment is refused for want of a time."""
     try:
-        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+        number = _whole(seconds)
+        return None if number is None else datetime.fromtimestamp(number, UTC)
     except (OverflowError, OSError, ValueError):
-        raise Malformed("the time of the event is not a time") from None
-
-
-def epoch_ms(milliseconds: int | None) -> datetime | None:
-    """A moment in unix milliseconds, to the second; None for numbers that are none."""
-    try:
-        return unix_time(None if milliseconds is None else milliseconds // 1000)
-    except Malformed:
         return None
+
+
+def epoch_ms(milliseconds: object) -> datetime | None:
+    """A moment in unix milliseconds, to the second; None for anything else."""
+    number = _whole(milliseconds)
+    return unix_time(None if number is None else number // 1000)
 
 
 def iso_time(value: object, zone: tzinfo | None = None) -> datetime | None:

@@ -21,10 +21,11 @@ from linkrunner_webhooks.errors import (
     NotStored,
     Reason,
     Rejected,
+    TooLarge,
     Unavailable,
     UnknownSource,
 )
-from linkrunner_webhooks.model import Identity, Outcome, Webhook
+from linkrunner_webhooks.model import UNKNOWN, Identity, Outcome, Webhook
 from linkrunner_webhooks.provider import Provider
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks.secrets import MIN_AGE, SigningSecrets
@@ -88,7 +89,8 @@ class Receiver:
             raise NotStored(str(error)) from None
         # All events are identified before the first is stored, so that a request is refused as a whole.
         opened = [
-            Opened(each, source, provider.identify(each)) for each in provider.unpack(webhook)
+            Opened(each, source, provider.identity(each))
+            for each in _different(provider.unpack(webhook))
         ]
         return [self._accept(each) for each in opened]
 
@@ -96,7 +98,8 @@ class Receiver:
         source, identity = opened.source, opened.identity
         if identity.thin:
             return _report(Outcome.IGNORED, source, Reason.THIN, identity)
-        if not source.wants(identity.event_type):
+        # What does not say what it is may be a sale: a person looks at it.
+        if identity.event_type != UNKNOWN and not source.wants(identity.event_type):
             return _report(Outcome.IGNORED, source, Reason.UNWANTED, identity)
         if identity.test and not source.test_events:
             return _report(Outcome.IGNORED, source, Reason.TEST, identity)
@@ -123,6 +126,18 @@ def read(event: Mapping[str, Any]) -> Webhook:
     source = (event.get("pathParameters") or {}).get("source") or ""
     headers = {key.lower(): value for key, value in (event.get("headers") or {}).items()}
     return Webhook(source, headers, _body(event))
+
+
+# Providers send a handful of events in a request.
+_MOST_EVENTS = 100
+
+
+def _different(webhooks: Sequence[Webhook]) -> list[Webhook]:
+    """Each event once. Raises TooLarge: somebody who saw one signed item can repeat it without end."""
+    different = list({each.body: each for each in webhooks}.values())
+    if len(different) > _MOST_EVENTS:
+        raise TooLarge(f"more than {_MOST_EVENTS} events in one request")
+    return different
 
 
 def _body(event: Mapping[str, Any]) -> bytes:

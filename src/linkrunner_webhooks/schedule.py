@@ -14,6 +14,10 @@ PATIENCE = 60 * 3600.0
 # lease of a worker that died over the payment, and shorter than the alarm for late webhooks waits.
 PAYER_TRIES = 9
 
+# Seconds in which receive and deliver can be of two versions. What deliver's own configuration would not have
+# stored is decided after that.
+DEPLOYMENT = 900.0
+
 # A message received this often may crash the function: it is delayed separately, for longer than a run takes.
 SUSPICIOUS = 20
 _SEPARATE = (720.0, 1440.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from linkrunner_webhooks.config import Naming, Source
@@ -14,6 +15,9 @@ from linkrunner_webhooks.model import CommerceEvent, Flow, Kind, Outcome
 from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.rendering import event_data
 from linkrunner_webhooks.users import find_user
+
+# DynamoDB takes keys of 2,048 bytes.
+_LONGEST_KEY = 1024
 
 # The user of a captured fact that has any of these keys, as `once.Claims` knows it.
 UserOf = Callable[[Sequence[str]], str | None]
@@ -181,8 +185,14 @@ def keys(event: CommerceEvent, kind: Kind, opened: Opened) -> tuple[str, ...]:
     if event.transactions:
         return tuple(_key(source, category, id) for id in event.transactions)
     about = identity.resource_id or ""
-    return (_key(source, category, identity.event_type, about, identity.event_id),)
+    # An id that is not signed can be made up: another one would count the same webhook again.
+    happening = identity.event_id if identity.signed else opened.webhook.digest
+    return (_key(source, category, identity.event_type, about, happening),)
 
 
 def _key(source: Source, *parts: str) -> str:
-    return "|".join((source.scope, *parts))
+    """Short enough for a key of the table, however long the ids are that a merchant chose."""
+    key = "|".join((source.scope, *parts))
+    if len(key) <= _LONGEST_KEY and key.isascii():
+        return key
+    return f"{source.scope}|{sha256(key.encode()).hexdigest()}"

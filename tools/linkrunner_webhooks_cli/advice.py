@@ -15,5 +15,6 @@ ADVICE: Final[Mapping[str, str]] = {
     Reason.REFUSED: "Linkrunner refuses the event itself: fix the mapping, deploy, redrive; "
     "if Linkrunner has changed, redrive --force",
     Reason.EXHAUSTED: "Linkrunner was out of reach for days: check it and the key, redrive",
+    Reason.UNRECORDED: "captured in part while the claims table was away: redrive, which captures the rest",
     Reason.CRASHED: "the function died on it: see its log, fix, deploy, redrive",
 }

@@ -26,6 +26,7 @@ from linkrunner_webhooks.money import Money, rounded
 from linkrunner_webhooks.provider import Context, Provider, unless
 from linkrunner_webhooks.reading import (
     EACH_TIME,
+    Detail,
     Id,
     OptionalId,
     Part,
@@ -91,7 +92,7 @@ class _Apple(Payload):
 
 
 class Surroundings(_Apple):
-    environment: str | None = None
+    environment: Detail[str] = None
 
 
 class Head(_Apple):
@@ -99,7 +100,7 @@ class Head(_Apple):
 
     notification_type: str | None = None
     notification_uuid: str | None = Field(default=None, alias="notificationUUID")
-    signed_date: int | None = None
+    signed_date: object = None
     data: Surroundings | None = None
     app_data: Surroundings | None = None
     summary: Surroundings | None = None

@@ -79,8 +79,8 @@ def identify(webhook: Webhook) -> Identity:
     return Identity(
         event_id=name(webhook.headers.get(_EVENT_ID) or composed, "event id"),
         event_type=name(head.type or "untyped", "event type"),
-        resource_id=webhook.digest,
         occurred_at=iso_time(head.event_time),
+        signed=False,
     )
 
 

@@ -42,7 +42,7 @@ from linkrunner_webhooks.signatures.tokens import BasicAuth
 class Head(Payload):
     id: str
     event_type: str
-    occurred_at: int | None = None
+    occurred_at: object = None
 
 
 def identify(webhook: Webhook) -> Identity:

@@ -23,6 +23,7 @@ from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.provider import Context, Options, Provider
 from linkrunner_webhooks.reading import (
     EACH_TIME,
+    Detail,
     Id,
     OptionalId,
     Part,
@@ -41,7 +42,7 @@ from linkrunner_webhooks.signatures.tokens import FirstPresent, StaticToken
 
 class Named(Payload):
     id: OptionalId = None
-    status: str | None = None
+    status: Detail[str] = None
     created_at: object = Field(
         default=None, validation_alias=AliasChoices("created_datetime", "created_at", "createdAt")
     )

@@ -22,6 +22,7 @@ from linkrunner_webhooks.provider import Context, Options, Provider
 from linkrunner_webhooks.reading import (
     EACH_TIME,
     USER_KEYS,
+    Detail,
     Id,
     MinorPrice,
     OptionalId,
@@ -37,24 +38,24 @@ from linkrunner_webhooks.signatures.hmacs import HmacBody
 
 class Meta(Payload):
     event_name: str
-    test_mode: bool | None = None
+    test_mode: Detail[bool] = None
 
 
 class Change(Payload):
-    updated_at: str | None = None
-    created_at: str | None = None
-    test_mode: bool | None = None
+    updated_at: object = None
+    created_at: object = None
+    test_mode: Detail[bool] = None
 
 
 class Changed(Payload):
-    type: str | None = None
+    type: Detail[str] = None
     id: OptionalId = None
-    attributes: Change | None = None
+    attributes: Detail[Change] = None
 
 
 class Head(Payload):
     meta: Meta
-    data: Changed | None = None
+    data: Detail[Changed] = None
 
 
 def identify(webhook: Webhook) -> Identity:

@@ -44,7 +44,7 @@ _SIMULATED = "ntfsimevt_"
 class Head(Payload):
     event_id: str
     event_type: str
-    occurred_at: str | None = None
+    occurred_at: object = None
 
 
 def identify(webhook: Webhook) -> Identity:

@@ -46,7 +46,7 @@ _SANDBOX = re.compile(r"https://api(?:-m)?\.sandbox\.paypal\.com/", re.IGNORECAS
 class Head(Payload):
     id: str
     event_type: str
-    create_time: str | None = None
+    create_time: object = None
 
 
 def identify(webhook: Webhook) -> Identity:

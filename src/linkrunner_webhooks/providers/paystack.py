@@ -40,7 +40,7 @@ from linkrunner_webhooks.signatures.hmacs import HmacBody
 
 
 class Domain(Payload):
-    domain: str | None = None
+    domain: Detail[str] = None
 
 
 class Subject(Payload):
@@ -52,7 +52,7 @@ class Subject(Payload):
     transaction_reference: OptionalId = None
     invoice_code: OptionalId = None
     subscription_code: OptionalId = None
-    domain: str | None = None
+    domain: Detail[str] = None
     transaction: Part[Domain]
 
     @property

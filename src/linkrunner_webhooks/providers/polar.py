@@ -36,7 +36,7 @@ _EVENT_ID = "webhook-id"
 
 class Head(Payload):
     type: str
-    timestamp: str | None = None
+    timestamp: object = None
 
 
 def identify(webhook: Webhook) -> Identity:

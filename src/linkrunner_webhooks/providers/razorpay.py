@@ -41,7 +41,7 @@ _EVENT_ID = "x-razorpay-event-id"
 
 class Head(Payload):
     event: str
-    created_at: int | None = None
+    created_at: object = None
 
 
 def identify(webhook: Webhook) -> Identity:
@@ -51,6 +51,7 @@ def identify(webhook: Webhook) -> Identity:
         event_id=name(webhook.headers.get(_EVENT_ID) or webhook.digest, "event id"),
         event_type=name(head.event, "event type"),
         occurred_at=unix_time(head.created_at),
+        signed=False,
     )
 
 

@@ -21,6 +21,7 @@ from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.provider import Context, Provider, unless
 from linkrunner_webhooks.reading import (
     EACH_TIME,
+    Detail,
     OptionalId,
     Payload,
     epoch_ms,
@@ -36,9 +37,9 @@ from linkrunner_webhooks.signatures.tokens import FirstPresent, StaticToken
 class Named(Payload):
     id: str
     type: str
-    event_timestamp_ms: int | None = None
-    environment: str | None = None
-    store: str | None = None
+    event_timestamp_ms: object = None
+    environment: Detail[str] = None
+    store: Detail[str] = None
 
 
 class Head(Payload):

@@ -53,7 +53,7 @@ _HEADERS = (
 
 
 class Test(Payload):
-    test: bool | None = None
+    test: Detail[bool] = None
 
 
 class Edited(Payload):
@@ -63,11 +63,11 @@ class Edited(Payload):
 class Head(Payload):
     id: OptionalId = None
     admin_graphql_api_id: OptionalId = None
-    test: bool | None = None
-    processed_at: str | None = None
-    created_at: str | None = None
-    transactions: tuple[Test, ...] | None = None
-    order_edit: Edited | None = None
+    test: Detail[bool] = None
+    processed_at: object = None
+    created_at: object = None
+    transactions: Lines[Test]
+    order_edit: Detail[Edited] = None
 
     @property
     def resource_id(self) -> str | None:
@@ -78,7 +78,7 @@ class Head(Payload):
     def is_test(self) -> bool:
         # Only the samples of "Send test notification" have an id of null.
         sample = "id" in self.model_fields_set and self.id is None
-        return sample or bool(self.test) or any(part.test for part in self.transactions or ())
+        return sample or bool(self.test) or any(part.test for part in self.transactions)
 
 
 def identify(webhook: Webhook) -> Identity:
@@ -94,6 +94,7 @@ def identify(webhook: Webhook) -> Identity:
         resource_id=head.resource_id,
         occurred_at=iso_time(headers.get("triggered-at") or head.processed_at or head.created_at),
         test=headers.get("test") == "true" or head.is_test,
+        signed=False,
     )
 
 

@@ -39,7 +39,7 @@ _ENVIRONMENT = "square-environment"
 class Head(Payload):
     event_id: str
     type: str
-    created_at: str | None = None
+    created_at: object = None
 
 
 def identify(webhook: Webhook) -> Identity:

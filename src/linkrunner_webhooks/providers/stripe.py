@@ -48,7 +48,7 @@ class Head(Payload):
     type: str
     form: str | None = Field(default=None, validation_alias="object")
     created: object = None
-    livemode: bool = True
+    livemode: Detail[bool] = None
 
 
 def identify(webhook: Webhook) -> Identity:
@@ -62,7 +62,7 @@ def identify(webhook: Webhook) -> Identity:
         event_id=name(head.id, "event id"),
         event_type=name(head.type, "event type"),
         occurred_at=unix_time(created) if isinstance(created, int) else iso_time(created),
-        test=not head.livemode,
+        test=head.livemode is False,
         thin=head.form == "v2.core.event",
     )
 

@@ -43,7 +43,7 @@ _PING = re.compile(rb"webhook_id=[0-9]{1,20}")
 
 
 class Head(Payload):
-    date_modified_gmt: str | None = None
+    date_modified_gmt: object = None
 
 
 def identify(webhook: Webhook) -> Identity:
@@ -52,8 +52,8 @@ def identify(webhook: Webhook) -> Identity:
     return Identity(
         event_id=name(webhook.headers.get(_DELIVERY) or webhook.digest, "delivery id"),
         event_type=name(webhook.headers.get(_TOPIC), "header X-WC-Webhook-Topic"),
-        resource_id=webhook.digest,
         occurred_at=iso_time(head.date_modified_gmt, UTC),
+        signed=False,
     )
 
 
