@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -516,6 +516,33 @@ def impatient(monkeypatch: pytest.MonkeyPatch, embedded: EmbeddedLinkrunner) -> 
     monkeypatch.setattr(capture, "_TIMEOUT", urllib3.Timeout(connect=2, read=0.05))
     with client(embedded.url) as connected:
         yield connected
+
+
+def _drip(listener: socket.socket, over: threading.Event) -> None:
+    """Take one event at once, and send the body of the answer a byte now and then."""
+    connection, _ = listener.accept()
+    with connection, connection.makefile("rb") as stream:
+        _read_request(stream)
+        connection.sendall(b"HTTP/1.1 201 Created\r\ncontent-length: 1000\r\n\r\n")
+        with suppress(OSError):
+            while not over.wait(0.2):
+                connection.sendall(b" ")
+
+
+def test_an_answer_counts_before_its_body_has_come() -> None:
+    """A body that drips would outlast the function, and the captured event would be sent again."""
+    over = threading.Event()
+    with listen() as listener, client(url_of(listener)) as ours:
+        server = threading.Thread(target=_drip, args=(listener, over))
+        server.start()
+        call = threading.Thread(target=ours)
+        call.start()
+        call.join(30)
+        still_waiting = call.is_alive()
+        over.set()
+        server.join(10)
+        call.join(10)
+    assert not still_waiting
 
 
 @pytest.mark.parametrize(("answer", "captured"), [(hang(60), 0), (slow(60), 1)])

@@ -25,7 +25,7 @@ from tests.clock import Clock
 from tests.simulation.clock import NOW
 from tests.simulation.table import FakeTable, Item
 
-from linkrunner_webhooks.errors import Unavailable
+from linkrunner_webhooks.errors import Reason, Unavailable
 from linkrunner_webhooks.once import KEPT, LEASE, TROUBLE, Claims, Standing
 from linkrunner_webhooks_local.cloudformation import EmbeddedStack
 
@@ -434,3 +434,29 @@ def _fails_second(put: Callable[..., dict[str, Any]]) -> Callable[..., dict[str,
         raise ReadTimeoutError(endpoint_url="https://dynamodb")
 
     return put_or_fail
+
+
+def test_trouble_of_the_table_itself_is_remembered() -> None:
+    """While it is away nobody can note anything there, and yet payments come late."""
+    clock, table = Clock(), FakeTable()
+    claims = Claims(table, "claims", clock=clock)
+    assert not claims.in_trouble()
+    claims._client = BrokenTable(ClientError({}, "GetItem"))
+    with pytest.raises(Unavailable):
+        claims.user_of(["key"])
+    claims._client = table
+    assert claims.in_trouble()
+    clock.now += TROUBLE
+    assert not claims.in_trouble()
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [("ValidationException", Reason.INTERNAL), ("ThrottlingException", Reason.CLAIMS)],
+)
+def test_a_wrong_request_is_no_trouble_of_the_next_message(code: str, reason: Reason) -> None:
+    """The table refuses one request for what is in it: the rest of the batch goes on."""
+    claims = Claims(BrokenTable(ClientError({"Error": {"Code": code}}, "PutItem")), "claims")
+    with pytest.raises(Unavailable) as caught:
+        claims.claim(["key"], "me")
+    assert caught.value.reason is reason

@@ -526,6 +526,7 @@ ALARMS: dict[str, tuple[set[str], str, float]] = {
     "SignatureFailures": ({f"rejected/{BadSignature.reason}"}, ">=", 10),
     "UnknownSources": ({f"rejected/{UnknownSource.reason}"}, ">=", 10),
     "WebhooksThin": ({f"ignored/{Reason.THIN}"}, ">", 0),
+    "WebhooksMalformed": ({f"rejected/{Reason.MALFORMED}"}, ">", 0),
     "WebhooksTooLarge": ({f"rejected/{TooLarge.reason}"}, ">", 0),
 }
 COMPARISONS = {"GreaterThanThreshold": ">", "GreaterThanOrEqualToThreshold": ">="}

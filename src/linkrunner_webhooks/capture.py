@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from threading import Lock
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import urllib3
 from urllib3.exceptions import HTTPError, NewConnectionError
@@ -31,6 +31,8 @@ _TIMEOUT = urllib3.Timeout(connect=3.0, read=10.0)
 # URL, an outage.
 _REFUSALS = frozenset({400, 413, 422})
 _MAX_RETRY_AFTER = 3600.0
+# Seconds for the rest of an answer whose status is known.
+_MOMENT = 2.0
 # The limit counts requests in a second.
 _LIMIT_WINDOW = 1.0
 # If Linkrunner captured an event within these seconds, a 429 is about the current second only.
@@ -158,10 +160,10 @@ class LinkrunnerClient:
         except HTTPError as error:
             message = f"no connection to Linkrunner: {type(error).__name__}"
             raise Unavailable(message, reason=Reason.NETWORK) from None
-        words = _read(response) if _explains(response.status) else b""
-        # Only the status counts. The body is read so that the connection can be used again. A body that
-        # breaks off, hangs or is nonsense must not make us send a captured event again.
-        response.drain_conn()
+        # Only the status counts. A body that breaks off, hangs or is nonsense must not make us send a
+        # captured event again.
+        body = _finished(response)
+        words = body if _explains(response.status) else b""
         return _Answer(response.status, response.headers, words)
 
 
@@ -170,10 +172,29 @@ def _explains(status: int) -> bool:
     return 400 <= status < 500 and status not in (401, 429)
 
 
-def _read(response: urllib3.BaseHTTPResponse) -> bytes:
+def _finished(response: Any) -> bytes:
+    """The beginning of the body. It is read to its end, so that the connection can be used again.
+
+    A body that takes longer than a moment costs the connection, and no more time: a byte now and then would
+    outlast the function.
+    """
+    ends_at, body = time.monotonic() + _MOMENT, b""
     with suppress(HTTPError, HTTPException, OSError):
-        return response.read(READ)
-    return b""
+        _hurry(response)
+        while len(body) < READ and time.monotonic() < ends_at:
+            part: bytes = response.read1(READ)
+            if not part:
+                return body
+            body += part
+    response.close()
+    return body[:READ]
+
+
+def _hurry(response: Any) -> None:
+    """The timeout of a request is for its answer; what follows the status line is given less."""
+    socket = getattr(response.connection, "sock", None)
+    if socket is not None:
+        socket.settimeout(_MOMENT)
 
 
 def endpoint(base_url: str) -> str:

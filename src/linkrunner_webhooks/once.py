@@ -66,6 +66,7 @@ class Claims:
         self._clock = clock
         self._lease = lease
         self._noted_at = 0
+        self._away_at = float("-inf")
 
     def claim(self, keys: Iterable[str], owner: str) -> Standing:
         """Take every key, or none: OURS to work on, DONE before, or BUSY in another worker's hands."""
@@ -110,7 +111,9 @@ class Claims:
     def in_trouble(self) -> bool:
         """Whether an unknown payment may still wait in the queue."""
         noted = self._get(_TROUBLE_KEY)
-        return int(noted.get("until", {}).get("N", 0)) > self._clock()
+        # While the table was away nobody could write anything into it.
+        away = self._clock() - self._away_at < TROUBLE
+        return away or int(noted.get("until", {}).get("N", 0)) > self._clock()
 
     def release(self, keys: Iterable[str], owner: str) -> None:
         """Release the keys, except those that another worker has taken over."""
@@ -171,8 +174,10 @@ class Claims:
                 raise _InTheWay(item.get("state", {}).get("S", "")) from None
             # What is wrong with one request is no trouble that the next message shares.
             reason = Reason.INTERNAL if code in _OWN_FAULT else Reason.CLAIMS
+            self._away_at = self._clock()
             raise Unavailable(f"the claims table answered {code}", reason=reason) from None
         except BotoCoreError as error:
+            self._away_at = self._clock()
             message = f"the claims table did not answer: {type(error).__name__}"
             raise Unavailable(message, reason=Reason.CLAIMS) from None
         return answer

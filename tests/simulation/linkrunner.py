@@ -27,12 +27,14 @@ class Answer:
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    def read(self, amount: int) -> bytes:
-        """The beginning of the body."""
-        return b'{"msg": "simulated"}'[:amount]
+    connection: None = None
 
-    def drain_conn(self) -> None:
-        """The rest of the body says nothing we read."""
+    def read1(self, _amount: int) -> bytes:
+        """Nothing is left of the body."""
+        return b""
+
+    def close(self) -> None:
+        """The connection is no real one."""
 
 
 def refused() -> NewConnectionError:
