@@ -1150,6 +1150,14 @@ def test_doctor_is_content_when_everything_is_there(parked: EmbeddedStack) -> No
     assert "accepted by Linkrunner" in result.stdout
 
 
+def test_doctor_shows_what_check_doubts(parked: EmbeddedStack) -> None:
+    """One line, which is no failure: `check` has the details."""
+    all_is_well(parked)
+    found = findings(run("doctor", "--json"))["webhooks.toml"]
+    assert found["right"]
+    assert found["advice"] == "1 warning; `linkrunner-webhooks check` says more"
+
+
 @pytest.mark.parametrize(
     ("status", "setting"),
     [

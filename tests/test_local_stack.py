@@ -672,7 +672,7 @@ def make_run(folder: Path, **changes: str) -> Iterator[subprocess.Popen[str]]:
     } | changes
     inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     with subprocess.Popen(
-        [sys.executable, "-m", "linkrunner_webhooks_local"],
+        [sys.executable, "-m", "linkrunner_webhooks_cli.run"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=inherited | own,
@@ -700,8 +700,10 @@ def stop(process: subprocess.Popen[str]) -> str:
     return output
 
 
-def post_checkout(url: str, *, livemode: bool = True) -> Any:
-    """The answer to a signed checkout session of user_42."""
+def post_checkout(
+    url: str, *, livemode: bool = True, user: str = "user_42", id: str = "evt_1"
+) -> Any:
+    """The answer to a signed checkout session of this user."""
     sample = {
         "id": "cs_1",
         "object": "checkout.session",
@@ -710,11 +712,11 @@ def post_checkout(url: str, *, livemode: bool = True) -> Any:
         "payment_status": "paid",
         "amount_total": 2599,
         "currency": "usd",
-        "client_reference_id": "user_42",
-        "payment_intent": "pi_1",
+        "client_reference_id": user,
+        "payment_intent": f"pi_{id}",
     }
     now = int(time.time())
-    event: dict[str, Any] = {"id": "evt_1", "object": "event", "type": "checkout.session.completed"}
+    event: dict[str, Any] = {"id": id, "object": "event", "type": "checkout.session.completed"}
     event |= {"created": now, "livemode": livemode, "data": {"object": sample}}
     body = json.dumps(event).encode()
     secret = b"whsec_development_secret_stripe"
@@ -751,6 +753,43 @@ def test_a_stop_signal_ends_it_cleanly(tmp_path: Path) -> None:
     assert f"{local.url}/webhooks/" in output
     assert not is_open(local.aws)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_lost_is_counted(tmp_path: Path) -> None:
+    """The end of the stack says how many parked and waiting webhooks end with it."""
+    nobody = {"LINKRUNNER_BASE_URL": "http://127.0.0.1:9"}
+    with make_run(tmp_path, **nobody) as process:
+        local = ready(tmp_path)
+        post_checkout(local.url)
+        post_checkout(local.url, user="guest", id="evt_2")
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, "")
+        seen = {"retrying", "parked"}
+        while seen:
+            line = next(lines)
+            seen -= {word for word in seen if f" {word} " in line}
+        output = stop(process)
+    assert "1 parked and 1 waiting are gone with it; send them again" in output
+
+
+def test_a_fix_is_used_without_another_start(tmp_path: Path) -> None:
+    """Fix the path, preview, redrive: what `dlq preview` promises is captured by the stack that runs."""
+    path = tmp_path / "webhooks.toml"
+    path.write_text('[stripe]\nuser_id = ["data.object.nowhere"]\n')
+    with make_run(tmp_path, WEBHOOKS_TOML=str(path)) as process:
+        local = ready(tmp_path)
+        post_checkout(local.url)
+        dlq = f"{sys.executable} -m linkrunner_webhooks_cli dlq"
+        assert process.stdout is not None
+        next(line for line in iter(process.stdout.readline, "") if " parked " in line)
+        path.write_text('[stripe]\nuser_id = ["data.object.client_reference_id"]\n')
+        assert "captured" in second_terminal(tmp_path, f"{dlq} preview").stdout
+        assert "1 moved." in second_terminal(tmp_path, f"{dlq} redrive").stderr
+        [event] = eventually(lambda: get(f"{local.linkrunner_url}/events"))
+        output = stop(process)
+    assert event["user_id"] == "user_42"
+    assert "webhooks.toml was changed and read again." in output
+    assert "gone with it" not in output
 
 
 def test_a_real_linkrunner_gets_no_test_traffic(tmp_path: Path) -> None:

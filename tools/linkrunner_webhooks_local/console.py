@@ -51,7 +51,7 @@ class Console:
         self._terminal = Terminal(
             file=out, color_system=None if plain else "auto", highlight=False, soft_wrap=True
         )
-        self._config = config or Config({})
+        self.config = config or Config({})
         self._sent: list[LinkrunnerEvent] = []
         self._lock = threading.Lock()
         # Printed by a thread of its own: a pipe that nobody empties must not hold up a webhook.
@@ -82,7 +82,7 @@ class Console:
         if report.source == "unknown" and report.reason is Reason.UNKNOWN_SOURCE:
             # A report does not repeat a stranger's text; `unknown_source` does.
             return
-        source = self._config.source(report.source)
+        source = self.config.source(report.source)
         detail = "; ".join(filter(None, (report.detail, remedy(source, report) if source else "")))
         if report.stage == "receive":
             lines = _receive_lines(report, detail)
@@ -93,12 +93,12 @@ class Console:
 
     def unknown_source(self, name: str) -> None:
         """A webhook came for a source that has no table."""
-        why = f"webhooks.toml has no table [{_shown(name)}]{suggest(name, self._config.names)}"
+        why = f"webhooks.toml has no table [{_shown(name)}]{suggest(name, self.config.names)}"
         self._lines.put(_line(_shown(name), "", _joined(_styled("rejected"), why)))
 
     def unknown_path(self, request: Request) -> None:
         """A request came for no path of ours."""
-        paths = [f"/webhooks/{name}" for name in self._config.names]
+        paths = [f"/webhooks/{name}" for name in self.config.names]
         near = "" if request.path in paths else suggest(request.path, paths)
         tried = f"{_shown(request.method)} {_shown(request.path)}"
         why = f"404; webhooks are POSTed to /webhooks/{{source}}{near}"
@@ -106,7 +106,7 @@ class Console:
 
     def _taken(self, report: Report) -> list[_Sent]:
         """What was sent for this report."""
-        source = self._config.source(report.source)
+        source = self.config.source(report.source)
         fields = source.fields if source else {}
         with self._lock:
             sent = [(event, _Sent(event, fields)) for event in self._sent]
