@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -585,6 +586,55 @@ def test_console_says_which_line_turns_it_on(changes: Mapping[str, Any], remedy:
     assert remedy in " ".join(line)
 
 
+@pytest.mark.parametrize(
+    ("outcome", "reason", "detail", "remedy"),
+    [
+        (Outcome.IGNORED, Reason.THIN, "", "choose the snapshot payload at Stripe"),
+        (Outcome.PARKED, Reason.REFUSED, "answered 400", "`dlq show evt_1` says more"),
+        (Outcome.RETRYING, Reason.UNAUTHORIZED, "answered 401", "the key is LINKRUNNER_SERVER_KEY"),
+        (Outcome.RETRYING, Reason.UNAVAILABLE, "answered 404", "look at LINKRUNNER_BASE_URL"),
+        (Outcome.RETRYING, Reason.UNAVAILABLE, "answered 302", "look at LINKRUNNER_BASE_URL"),
+        (
+            Outcome.RETRYING,
+            Reason.UNAVAILABLE,
+            "a page answered 200",
+            "look at LINKRUNNER_BASE_URL",
+        ),
+        (Outcome.RETRYING, Reason.NETWORK, "cannot be reached", "look at LINKRUNNER_BASE_URL"),
+        (Outcome.RETRYING, Reason.UNAVAILABLE, "answered 503", "answered 503"),
+    ],
+)
+def test_console_says_the_next_step(
+    outcome: Outcome, reason: Reason, detail: str, remedy: str
+) -> None:
+    """What goes wrong on the way is shown with what to do about it on this machine."""
+    (line,) = shown(report("deliver", outcome, reason=reason, detail=detail), config=TABLES)
+    assert remedy in " ".join(line)
+
+
+def test_console_tells_a_wrong_secret_from_no_signature() -> None:
+    """A request without a signature is another mistake; both get the line that starts with a secret."""
+
+    def act(console: Console) -> None:
+        console.bad_signature("stripe", {"stripe-signature": "t=1,v1=0"})
+        console.bad_signature("stripe", {"content-type": "application/json"})
+        console.observe(report("receive", Outcome.REJECTED, reason=Reason.BAD_SIGNATURE))
+
+    wrong, unsigned = (" ".join(line) for line in printed(act, TABLES))
+    assert "header" not in wrong
+    assert "it has no stripe-signature header, so it was not signed" in unsigned
+    for line in (wrong, unsigned):
+        assert """WEBHOOK_SECRETS='{"stripe": ["whsec_..."]}' make run""" in line
+        assert "`linkrunner-webhooks doctor` looks at the secrets" in line
+
+
+def test_console_names_the_command_that_adds_a_provider() -> None:
+    """A source that is called like a provider only lacks its table."""
+    (line,) = printed(lambda console: console.unknown_source("paddle"), TABLES)
+    hint = "no table [paddle]: `linkrunner-webhooks add paddle`, then start again"
+    assert " ".join(line).endswith(hint)
+
+
 def test_console_names_the_source_that_was_tried() -> None:
     """A source without a table is shown with its name and the nearest one, once."""
     unknown = report("receive", Outcome.REJECTED, source="unknown", reason=Reason.UNKNOWN_SOURCE)
@@ -619,8 +669,8 @@ def test_console_names_the_path_that_was_tried(method: str, target: str, expecte
     [
         (report("receive", Outcome.IGNORED, reason="test"), "verified ignored test evt_1"),
         (
-            report("receive", Outcome.REJECTED, reason="bad_signature", detail="not signed"),
-            "rejected bad_signature not signed",
+            report("receive", Outcome.REJECTED, reason="malformed", detail="not JSON"),
+            "rejected malformed not JSON",
         ),
         (
             report("deliver", Outcome.PARKED, reason="missing_user", detail="no id"),
@@ -753,6 +803,17 @@ def test_a_stop_signal_ends_it_cleanly(tmp_path: Path) -> None:
     assert f"{local.url}/webhooks/" in output
     assert not is_open(local.aws)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_webhook_that_somebody_else_signed(tmp_path: Path) -> None:
+    """A wrong signature is answered 401 and shown once, with the next step."""
+    with make_run(tmp_path, WEBHOOK_SECRETS='{"stripe": ["whsec_other"]}') as process:
+        local = ready(tmp_path)
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            post_checkout(local.url)
+        output = stop(process)
+    [line] = [line for line in output.splitlines() if "rejected" in line]
+    assert "bad_signature  no secret of [stripe] matches; to use another secret: " in line
 
 
 def test_what_is_lost_is_counted(tmp_path: Path) -> None:

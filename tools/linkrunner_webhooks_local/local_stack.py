@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from linkrunner_webhooks import deliver_function, receive_function
 from linkrunner_webhooks.dead_letters import depth
+from linkrunner_webhooks.errors import BadSignature
 from linkrunner_webhooks_local import cloudformation as stacks
 from linkrunner_webhooks_local.cloudformation import EmbeddedStack
 from linkrunner_webhooks_local.console import Console
@@ -125,7 +126,10 @@ def _receive(stack: EmbeddedStack, console: Console) -> Receive:
         if (name := event["pathParameters"]["source"]) not in console.config.names:
             console.unknown_source(name)
         with sandboxes.lent() as handler:
-            return handler(event)
+            answer = handler(event)
+        if answer["statusCode"] == BadSignature.status:
+            console.bad_signature(name, event["headers"])
+        return answer
 
     return receive
 
