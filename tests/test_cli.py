@@ -386,6 +386,51 @@ def test_translate_explains_an_empty_answer() -> None:
     assert "test traffic" in run("translate", "stripe", "-", input=body).stderr
 
 
+def test_translate_says_why_there_is_nothing_to_report() -> None:
+    """An amount of nothing and a kind that is off are told apart, and --explain is pointed to."""
+    paid = json.loads(body_of("paypal", "PAYMENT.CAPTURE.COMPLETED"))
+    paid["resource"]["amount"]["value"] = "0.00"
+    free = run("translate", "paypal", "-", input=json.dumps(paid))
+    assert json.loads(free.stdout) == []
+    assert "Nothing to report: its amount is 0 or less" in free.stderr
+    assert "--explain says more" in free.stderr
+    began = json.loads(body_of("stripe", "checkout.session.completed"))
+    began["data"]["object"] |= {"mode": "subscription", "subscription": "sub_1"}
+    off = run("translate", "stripe", "-", input=json.dumps(began))
+    assert json.loads(off.stdout) == []
+    assert "its kind subscription_created is off by default: set " in off.stderr
+
+
+def test_translate_says_that_a_thin_body_tells_nothing() -> None:
+    """The words are those of `make run`, with and without --explain."""
+    body = json.dumps(
+        {"object": "v2.core.event", "id": "evt_1", "type": "v1.billing.meter.no_meter_found",
+         "created": "2026-11-24T10:31:07Z", "livemode": True}
+    )  # fmt: skip
+    for options in ((), ("--explain",)):
+        result = run("translate", "stripe", "-", *options, input=body)
+        assert result.exit_code == 0, result.output
+        assert "choose the snapshot payload at Stripe" in result.output
+
+
+def test_translate_suggests_types_and_the_header_that_names_them() -> None:
+    """A type a letter away is suggested; a body that does not say its type gets the option that does."""
+    body = body_of("stripe", "invoice.paid").replace(b"invoice.paid", b"invoice.payd")
+    typo = run("translate", "stripe", "-", input=body)
+    assert typo.exit_code == 1
+    assert 'did you mean "invoice.paid"?' in typo.stderr
+    for provider, event_type in (("shopify", "orders/paid"), ("woocommerce", "order.updated")):
+        result = run("translate", provider, "-", input=body_of(provider, event_type))
+        assert "-topic:TYPE; types are: " in result.stderr
+
+
+def test_translate_explains_that_test_traffic_is_dropped() -> None:
+    """It is not called captured where receive would drop it."""
+    body = body_of("stripe", "invoice.paid").replace(b'"livemode":true', b'"livemode":false')
+    result = run("translate", "stripe", "-", "--explain", input=body)
+    assert "Outcome: ignored: test\n  test traffic: set test_events = true" in result.stdout
+
+
 @pytest.mark.parametrize("body", [b"", b"\xff", b"[]", b"{", b'{"id": 1}'])
 def test_translate_fails_in_a_sentence(body: bytes) -> None:
     """What is not a webhook is an error message, not a stack trace."""

@@ -674,7 +674,7 @@ def test_console_names_the_path_that_was_tried(method: str, target: str, expecte
         ),
         (
             report("deliver", Outcome.PARKED, reason="missing_user", detail="no id"),
-            "-> parked missing_user no id",
+            "-> parked missing_user no id; `dlq show evt_1` says more",
         ),
         (report("deliver", Outcome.DUPLICATE, event_names=("a",)), "-> a duplicate"),
     ],

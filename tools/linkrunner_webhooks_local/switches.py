@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Final
 
 from linkrunner_webhooks.config import Source
@@ -19,7 +20,8 @@ def type_off(source: Source, event_type: str) -> str:
     if event_type in source.provider.never:
         return f"never forwarded: {source.provider.never[event_type]}"
     if known is None:
-        return "no mapper knows this type"
+        near = get_close_matches(event_type, source.provider.types, n=1)
+        return "no mapper knows this type" + (f'; did you mean "{near[0]}"?' if near else "")
     since = "switched off" if known.forwarded else "off by default"
     return f"{since}: set {_key(event_type)} = true in [{source.name}.events]"
 
