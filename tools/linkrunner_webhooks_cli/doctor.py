@@ -30,7 +30,7 @@ from linkrunner_webhooks_cli.findings import (
     signing,
 )
 from linkrunner_webhooks_cli.output import write_json, write_table
-from linkrunner_webhooks_cli.sources import config_of, some_sources
+from linkrunner_webhooks_cli.sources import config_of, json_option, some_sources
 from linkrunner_webhooks_cli.stacks import Stack, find, stack_option
 from linkrunner_webhooks_local import state
 
@@ -44,7 +44,7 @@ _BEHIND = (
 
 @click.command()
 @stack_option
-@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+@json_option
 def doctor(stack: str | None, as_json: bool) -> None:
     """Look for what is missing: configuration, secrets, queues, the server key. Changes nothing.
 

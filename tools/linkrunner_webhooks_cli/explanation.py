@@ -125,6 +125,5 @@ def write_user(told: dict[str, Any]) -> None:
     write_table(("value", "", "user id path"), paths)
     if told["candidates"]:
         write_text("\nMay be an id, too; if one is what your app passes to signup, add its path:")
-        write_table(
-            ("value", "path"), [(each["value"], each["path"]) for each in told["candidates"]]
-        )
+        places = [(each["value"], each["path"], each["note"]) for each in told["candidates"]]
+        write_table(("value", "path", ""), places)
