@@ -46,7 +46,7 @@ $(UV):
 setup: .venv/.ready .venvs/ministack/.ready .venvs/sam/.ready ## Create the environments (the other targets do it too)
 
 run: .venv/.ready .venvs/ministack/.ready ## Start the local stack on http://127.0.0.1:8000 (PORT=...)
-	@exec $(BIN)/python -m linkrunner_webhooks_local
+	@exec $(BIN)/python -m linkrunner_webhooks_cli.run
 
 test: setup ## Run every test
 	@$(BIN)/python -m pytest -n 2

@@ -76,7 +76,7 @@ def delivered(count: int) -> float:
         "NO_COLOR": "1",
         "WEBHOOK_SECRETS": json.dumps({"stripe": [SECRET]}),
     }
-    command = [sys.executable, "-u", "-m", "linkrunner_webhooks_local"]
+    command = [sys.executable, "-u", "-m", "linkrunner_webhooks_cli.run"]
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
     ) as process:

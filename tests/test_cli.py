@@ -130,6 +130,36 @@ def test_every_command_speaks_json(
     assert isinstance(json.loads(result.stdout), dict | list), result.output
 
 
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("check", "--config", "nope.toml"), "--config nope.toml: there is no such file"),
+        (("translate", "stripe", "-"), "the body is not JSON"),
+        (("translate", "strip", "-"), 'did you mean "stripe"?'),
+        (("dlq", "list"), "the local stack is not running"),
+        (("dlq", "list", "--reason", "missing"), 'did you mean "missing_user"?'),
+        (("send", "stripe", "invoice.paid", "--to", "http://127.0.0.1:9"), "nothing answers at"),
+    ],
+)
+def test_a_failure_is_json_too(arguments: tuple[str, ...], error: str) -> None:
+    """With --json standard output has the error as one object; the sentence and the exit code stay."""
+    plain, result = run(*arguments, input=""), run(*arguments, "--json", input="")
+    assert list(json.loads(result.stdout)) == ["error"]
+    assert error in json.loads(result.stdout)["error"]
+    assert error in result.stderr
+    assert result.exit_code == plain.exit_code != 0
+    assert "{" not in plain.stdout
+    assert "WEBHOOKS_TOML" not in result.output
+
+
+def test_a_failure_after_its_document_adds_none(parked: EmbeddedStack) -> None:
+    """What a command found is its one document, though it ends in a failure."""
+    put(parked, "LinkrunnerKeySecretArn", "wrong")
+    result = run("doctor", "--json")
+    assert result.exit_code == 1
+    assert isinstance(json.loads(result.stdout), list)
+
+
 def completed(line: str, begun: str = "") -> list[str]:
     """What the shell offers at the end of a command line."""
     completion = ShellComplete(main, {}, "linkrunner-webhooks", "_COMPLETE")
@@ -384,6 +414,51 @@ def test_translate_explains_an_empty_answer() -> None:
     assert '"charge.succeeded" is off' in off.stderr
     body = body_of("stripe", "invoice.paid").replace(b'"livemode":true', b'"livemode":false')
     assert "test traffic" in run("translate", "stripe", "-", input=body).stderr
+
+
+def test_translate_says_why_there_is_nothing_to_report() -> None:
+    """An amount of nothing and a kind that is off are told apart, and --explain is pointed to."""
+    paid = json.loads(body_of("paypal", "PAYMENT.CAPTURE.COMPLETED"))
+    paid["resource"]["amount"]["value"] = "0.00"
+    free = run("translate", "paypal", "-", input=json.dumps(paid))
+    assert json.loads(free.stdout) == []
+    assert "Nothing to report: its amount is 0 or less" in free.stderr
+    assert "--explain says more" in free.stderr
+    began = json.loads(body_of("stripe", "checkout.session.completed"))
+    began["data"]["object"] |= {"mode": "subscription", "subscription": "sub_1"}
+    off = run("translate", "stripe", "-", input=json.dumps(began))
+    assert json.loads(off.stdout) == []
+    assert "its kind subscription_created is off by default: set " in off.stderr
+
+
+def test_translate_says_that_a_thin_body_tells_nothing() -> None:
+    """The words are those of `make run`, with and without --explain."""
+    body = json.dumps(
+        {"object": "v2.core.event", "id": "evt_1", "type": "v1.billing.meter.no_meter_found",
+         "created": "2026-11-24T10:31:07Z", "livemode": True}
+    )  # fmt: skip
+    for options in ((), ("--explain",)):
+        result = run("translate", "stripe", "-", *options, input=body)
+        assert result.exit_code == 0, result.output
+        assert "choose the snapshot payload at Stripe" in result.output
+
+
+def test_translate_suggests_types_and_the_header_that_names_them() -> None:
+    """A type a letter away is suggested; a body that does not say its type gets the option that does."""
+    body = body_of("stripe", "invoice.paid").replace(b"invoice.paid", b"invoice.payd")
+    typo = run("translate", "stripe", "-", input=body)
+    assert typo.exit_code == 1
+    assert 'did you mean "invoice.paid"?' in typo.stderr
+    for provider, event_type in (("shopify", "orders/paid"), ("woocommerce", "order.updated")):
+        result = run("translate", provider, "-", input=body_of(provider, event_type))
+        assert "-topic:TYPE; types are: " in result.stderr
+
+
+def test_translate_explains_that_test_traffic_is_dropped() -> None:
+    """It is not called captured where receive would drop it."""
+    body = body_of("stripe", "invoice.paid").replace(b'"livemode":true', b'"livemode":false')
+    result = run("translate", "stripe", "-", "--explain", input=body)
+    assert "Outcome: ignored: test\n  test traffic: set test_events = true" in result.stdout
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff", b"[]", b"{", b'{"id": 1}'])
@@ -661,6 +736,8 @@ def test_send_lists_stories() -> None:
     listed = run("send", "stripe", "--story")
     assert listed.exit_code == 0
     assert "6  a trial that is converted" in listed.stdout
+    told = json.loads(run("send", "stripe", "--story", "--json").stdout)
+    assert {"number": 6, "story": "a trial that is converted"} in told
     for name in ("nonsense", "payment", "99"):
         result = run("send", "stripe", "--story", name)
         assert result.exit_code == 1
@@ -840,11 +917,12 @@ def test_dlq_list_counts_by_reason_and_says_what_to_do(parked: EmbeddedStack) ->
     park(parked, "evt_refused", reason="refused")
     for _ in range(2):
         result = run("dlq", "list")
-        assert [line.split()[:2] for line in result.stdout.splitlines()[1:]] == [
+        rows = [line.split()[:2] for line in result.stdout.splitlines() if line[:1].isdigit()]
+        assert rows == [
             ["3", "missing_user"],
             ["1", "refused"],
         ]
-        assert ADVICE["missing_user"] in result.stdout
+        assert ADVICE["missing_user"] in " ".join(result.stdout.split())
 
 
 def test_dlq_list_filters(parked: EmbeddedStack) -> None:
@@ -954,6 +1032,42 @@ def test_dlq_show_tells_the_story_without_the_body(parked: EmbeddedStack) -> Non
     assert "jane@example.com" not in story.stdout
     assert "jane@example.com" in run("dlq", "show", "evt_story", "--body").stdout
     assert run("dlq", "show", "evt_nowhere").exit_code == 1
+
+
+def test_dlq_show_lists_messages_of_one_event(parked: EmbeddedStack) -> None:
+    """An event that is parked several times is listed with the ids that tell its messages apart."""
+    park(parked, "evt_twin")
+    park(parked, "evt_twin", reason="refused")
+    listed = json.loads(run("dlq", "show", "evt_twin", "--json").stdout)
+    assert {each["reason"] for each in listed} == {"missing_user", "refused"}
+    shown = run("dlq", "show", "evt_twin")
+    assert "2 have this event id" in shown.stderr
+    for each in listed:
+        assert each["id"] in shown.stdout
+        assert each["reason"] in run("dlq", "show", each["id"]).stdout
+
+
+def test_dlq_advises_on_what_was_counted_already(parked: EmbeddedStack) -> None:
+    """A message whose payment another report has counted needs no fix, whatever it was parked for."""
+    park(parked, "evt_1", user="user_1")
+    done = {"key": {"S": "stripe|payment|pi_evt_1"}, "state": {"S": "done"}, "user_id": {"S": "u"}}
+    table = parked.environment("DeliverFunction")["CLAIMS_TABLE"]
+    parked.aws.client("dynamodb").put_item(TableName=table, Item=done)
+    advice = "counted already: redrive or discard"
+    assert advice in run("dlq", "preview").stdout
+    assert json.loads(run("dlq", "show", "evt_1", "--json").stdout)["advice"] == advice
+
+
+def test_dlq_list_tells_an_outage_from_nothing(parked: EmbeddedStack) -> None:
+    """Nothing is parked while Linkrunner is away, and yet not all is delivered."""
+    client, url = parked.aws.client("sqs"), parked.outputs["WebhookQueueUrl"]
+    assert "wait for Linkrunner" not in run("dlq", "list").stderr
+    for _ in range(2):
+        client.send_message(QueueUrl=url, MessageBody="a")
+    client.receive_message(QueueUrl=url, VisibilityTimeout=600)
+    told = run("dlq", "list").stderr
+    assert "Nothing is parked." in told
+    assert "2 wait for Linkrunner or are in delivery: `linkrunner-webhooks doctor`" in told
 
 
 def test_dlq_show_says_what_each_user_path_found(parked: EmbeddedStack) -> None:
@@ -1094,6 +1208,8 @@ def test_dlq_discard_keeps_copies_for_its_owner_only(
     """Without --to the copies are beside the operator, readable for nobody else, under a name git ignores."""
     monkeypatch.chdir(tmp_path)
     park(parked, "evt_1")
+    empty = json.loads(run("dlq", "discard", "--yes", "--source", "shopify", "--json").stdout)
+    assert empty == {"discarded": 0, "dry_run": False, "copies": None}
     assert run("dlq", "discard", "--yes").exit_code == 0
     (copies,) = tmp_path.glob("discarded-*.jsonl")
     assert copies.stat().st_mode & 0o777 == 0o600
@@ -1148,6 +1264,14 @@ def test_doctor_is_content_when_everything_is_there(parked: EmbeddedStack) -> No
     result = run("doctor")
     assert result.exit_code == 0, result.output
     assert "accepted by Linkrunner" in result.stdout
+
+
+def test_doctor_shows_what_check_doubts(parked: EmbeddedStack) -> None:
+    """One line, which is no failure: `check` has the details."""
+    all_is_well(parked)
+    found = findings(run("doctor", "--json"))["webhooks.toml"]
+    assert found["right"]
+    assert found["advice"] == "1 warning; `linkrunner-webhooks check` says more"
 
 
 @pytest.mark.parametrize(

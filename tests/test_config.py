@@ -295,6 +295,15 @@ def test_errors_say_where_and_what(text: str, where: str, what: str) -> None:
     assert what in message
 
 
+@pytest.mark.parametrize("word", ["yes", "no", "true", "False", "ON", "off"])
+@pytest.mark.parametrize("form", ['"{0}"', '{{ purchase_completed = "{0}" }}'])
+def test_a_switch_in_quotes_is_no_name(word: str, form: str) -> None:
+    """Nobody calls an event "yes": it was meant as a switch, and as a name it would be sent."""
+    text = f'[stripe.events]\n"payment_intent.succeeded" = {form.format(word)}'
+    with pytest.raises(ConfigError, match="write true or false without quotes"):
+        read(text).sources()
+
+
 @pytest.mark.parametrize(
     ("name", "event_type"),
     [(name, each) for name in providers.names() for each in providers.load(name).never],

@@ -143,6 +143,21 @@ def test_the_likeliest_comes_first() -> None:
     assert len(found) == 10
 
 
+def test_the_providers_own_customer_id_is_marked() -> None:
+    """It is shown once and told apart, because an app may use it; a path that is listed is no candidate."""
+    body = {"data": {"customer": {"id": "c_1"}, "customer_id": "cust_77123"}}
+    path = "data.customer && data.customer_id"
+    for paths, expected in (
+        (["a"], [(path, "cu…23", "the provider's own customer id")]),
+        ([path], []),
+    ):
+        polar = Config({"polar": {"user_id": paths}}).source("polar")
+        assert polar is not None
+        assert candidates(polar, body) == expected
+    shown = translated("polar", {"type": "order.paid", **body}, "--header", "webhook-id:w_1").stdout
+    assert "the provider's own customer id" in shown
+
+
 # ------------------------------------------------------------------------------- translate --explain
 
 

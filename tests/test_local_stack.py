@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -586,6 +587,55 @@ def test_console_says_which_line_turns_it_on(changes: Mapping[str, Any], remedy:
     assert remedy in " ".join(line)
 
 
+@pytest.mark.parametrize(
+    ("outcome", "reason", "detail", "remedy"),
+    [
+        (Outcome.IGNORED, Reason.THIN, "", "choose the snapshot payload at Stripe"),
+        (Outcome.PARKED, Reason.REFUSED, "answered 400", "`dlq show evt_1` says more"),
+        (Outcome.RETRYING, Reason.UNAUTHORIZED, "answered 401", "the key is LINKRUNNER_SERVER_KEY"),
+        (Outcome.RETRYING, Reason.UNAVAILABLE, "answered 404", "look at LINKRUNNER_BASE_URL"),
+        (Outcome.RETRYING, Reason.UNAVAILABLE, "answered 302", "look at LINKRUNNER_BASE_URL"),
+        (
+            Outcome.RETRYING,
+            Reason.UNAVAILABLE,
+            "a page answered 200",
+            "look at LINKRUNNER_BASE_URL",
+        ),
+        (Outcome.RETRYING, Reason.NETWORK, "cannot be reached", "look at LINKRUNNER_BASE_URL"),
+        (Outcome.RETRYING, Reason.UNAVAILABLE, "answered 503", "answered 503"),
+    ],
+)
+def test_console_says_the_next_step(
+    outcome: Outcome, reason: Reason, detail: str, remedy: str
+) -> None:
+    """What goes wrong on the way is shown with what to do about it on this machine."""
+    (line,) = shown(report("deliver", outcome, reason=reason, detail=detail), config=TABLES)
+    assert remedy in " ".join(line)
+
+
+def test_console_tells_a_wrong_secret_from_no_signature() -> None:
+    """A request without a signature is another mistake; both get the line that starts with a secret."""
+
+    def act(console: Console) -> None:
+        console.bad_signature("stripe", {"stripe-signature": "t=1,v1=0"})
+        console.bad_signature("stripe", {"content-type": "application/json"})
+        console.observe(report("receive", Outcome.REJECTED, reason=Reason.BAD_SIGNATURE))
+
+    wrong, unsigned = (" ".join(line) for line in printed(act, TABLES))
+    assert "header" not in wrong
+    assert "it has no stripe-signature header, so it was not signed" in unsigned
+    for line in (wrong, unsigned):
+        assert """WEBHOOK_SECRETS='{"stripe": ["whsec_..."]}' make run""" in line
+        assert "`linkrunner-webhooks doctor` looks at the secrets" in line
+
+
+def test_console_names_the_command_that_adds_a_provider() -> None:
+    """A source that is called like a provider only lacks its table."""
+    (line,) = printed(lambda console: console.unknown_source("paddle"), TABLES)
+    hint = "no table [paddle]: `linkrunner-webhooks add paddle`, then start again"
+    assert " ".join(line).endswith(hint)
+
+
 def test_console_names_the_source_that_was_tried() -> None:
     """A source without a table is shown with its name and the nearest one, once."""
     unknown = report("receive", Outcome.REJECTED, source="unknown", reason=Reason.UNKNOWN_SOURCE)
@@ -620,12 +670,12 @@ def test_console_names_the_path_that_was_tried(method: str, target: str, expecte
     [
         (report("receive", Outcome.IGNORED, reason="test"), "verified ignored test evt_1"),
         (
-            report("receive", Outcome.REJECTED, reason="bad_signature", detail="not signed"),
-            "rejected bad_signature not signed",
+            report("receive", Outcome.REJECTED, reason="malformed", detail="not JSON"),
+            "rejected malformed not JSON",
         ),
         (
             report("deliver", Outcome.PARKED, reason="missing_user", detail="no id"),
-            "-> parked missing_user no id",
+            "-> parked missing_user no id; `dlq show evt_1` says more",
         ),
         (report("deliver", Outcome.DUPLICATE, event_names=("a",)), "-> a duplicate"),
     ],
@@ -680,7 +730,7 @@ def make_run(folder: Path, **changes: str) -> Iterator[subprocess.Popen[str]]:
     } | changes
     inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     with subprocess.Popen(
-        [sys.executable, "-m", "linkrunner_webhooks_local"],
+        [sys.executable, "-m", "linkrunner_webhooks_cli.run"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=inherited | own,
@@ -708,8 +758,10 @@ def stop(process: subprocess.Popen[str]) -> str:
     return output
 
 
-def post_checkout(url: str, *, livemode: bool = True) -> Any:
-    """The answer to a signed checkout session of user_42."""
+def post_checkout(
+    url: str, *, livemode: bool = True, user: str = "user_42", id: str = "evt_1"
+) -> Any:
+    """The answer to a signed checkout session of this user."""
     sample = {
         "id": "cs_1",
         "object": "checkout.session",
@@ -718,11 +770,11 @@ def post_checkout(url: str, *, livemode: bool = True) -> Any:
         "payment_status": "paid",
         "amount_total": 2599,
         "currency": "usd",
-        "client_reference_id": "user_42",
-        "payment_intent": "pi_1",
+        "client_reference_id": user,
+        "payment_intent": f"pi_{id}",
     }
     now = int(time.time())
-    event: dict[str, Any] = {"id": "evt_1", "object": "event", "type": "checkout.session.completed"}
+    event: dict[str, Any] = {"id": id, "object": "event", "type": "checkout.session.completed"}
     event |= {"created": now, "livemode": livemode, "data": {"object": sample}}
     body = json.dumps(event).encode()
     secret = b"whsec_development_secret_stripe"
@@ -759,6 +811,54 @@ def test_a_stop_signal_ends_it_cleanly(tmp_path: Path) -> None:
     assert f"{local.url}/webhooks/" in output
     assert not is_open(local.aws)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_webhook_that_somebody_else_signed(tmp_path: Path) -> None:
+    """A wrong signature is answered 401 and shown once, with the next step."""
+    with make_run(tmp_path, WEBHOOK_SECRETS='{"stripe": ["whsec_other"]}') as process:
+        local = ready(tmp_path)
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            post_checkout(local.url)
+        output = stop(process)
+    [line] = [line for line in output.splitlines() if "rejected" in line]
+    assert "bad_signature  no secret of [stripe] matches; to use another secret: " in line
+
+
+def test_what_is_lost_is_counted(tmp_path: Path) -> None:
+    """The end of the stack says how many parked and waiting webhooks end with it."""
+    nobody = {"LINKRUNNER_BASE_URL": "http://127.0.0.1:9"}
+    with make_run(tmp_path, **nobody) as process:
+        local = ready(tmp_path)
+        post_checkout(local.url)
+        post_checkout(local.url, user="guest", id="evt_2")
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, "")
+        seen = {"retrying", "parked"}
+        while seen:
+            line = next(lines)
+            seen -= {word for word in seen if f" {word} " in line}
+        output = stop(process)
+    assert "1 parked and 1 waiting are gone with it; send them again" in output
+
+
+def test_a_fix_is_used_without_another_start(tmp_path: Path) -> None:
+    """Fix the path, preview, redrive: what `dlq preview` promises is captured by the stack that runs."""
+    path = tmp_path / "webhooks.toml"
+    path.write_text('[stripe]\nuser_id = ["data.object.nowhere"]\n')
+    with make_run(tmp_path, WEBHOOKS_TOML=str(path)) as process:
+        local = ready(tmp_path)
+        post_checkout(local.url)
+        dlq = f"{sys.executable} -m linkrunner_webhooks_cli dlq"
+        assert process.stdout is not None
+        next(line for line in iter(process.stdout.readline, "") if " parked " in line)
+        path.write_text('[stripe]\nuser_id = ["data.object.client_reference_id"]\n')
+        assert "captured" in second_terminal(tmp_path, f"{dlq} preview").stdout
+        assert "1 moved." in second_terminal(tmp_path, f"{dlq} redrive").stderr
+        [event] = eventually(lambda: get(f"{local.linkrunner_url}/events"))
+        output = stop(process)
+    assert event["user_id"] == "user_42"
+    assert "webhooks.toml was changed and read again." in output
+    assert "gone with it" not in output
 
 
 def test_a_real_linkrunner_gets_no_test_traffic(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -60,6 +59,8 @@ class Naming(NamedTuple):
 
 
 _KINDS = frozenset(Kind)
+# Switches as other formats write them; here they would be names.
+_SWITCHES = frozenset({"true", "false", "yes", "no", "on", "off"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class Config:
         self._tables = tables
         self._sources: dict[str, Source] = {}
 
-    @cached_property
+    @property
     def names(self) -> tuple[str, ...]:
         return tuple(self._tables)
 
@@ -235,10 +236,13 @@ class _Reader:
         raise self.error(".events", f'"{event_type.name}" never becomes "{name}"{hint}')
 
     def check_name(self, event_type: str, choice: Choice) -> None:
-        if isinstance(choice, str) and not (
-            choice.strip() and choice.isprintable() and len(choice) <= 100
-        ):
+        if not isinstance(choice, str):
+            return
+        if not (choice.strip() and choice.isprintable() and len(choice) <= 100):
             raise self.error(".events", f'"{event_type}": an event name is 1 to 100 characters')
+        if choice.strip().lower() in _SWITCHES:
+            problem = f'"{event_type}" = "{choice}" would be an event\'s name'
+            raise self.error(".events", f"{problem}: write true or false without quotes")
 
     def fields(self, table: Table) -> dict[str, str | None]:
         """The renamed fields of event_data; None drops a field. Two fields under one name are an error."""

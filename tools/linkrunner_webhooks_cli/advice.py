@@ -8,7 +8,8 @@ from typing import Final
 from linkrunner_webhooks.errors import Reason
 
 ADVICE: Final[Mapping[str, str]] = {
-    Reason.MISSING_USER: "fix user_id in webhooks.toml, deploy, redrive",
+    Reason.MISSING_USER: "`dlq show <id>` says what each path found: hand the id over at the checkout "
+    '(docs/providers), or add its path to user_id, or missing_user = "drop"; deploy, redrive',
     Reason.UNTRANSLATABLE: "no mapper understands it: `dlq show`, fix or report it, deploy, redrive",
     Reason.UNROUTABLE: "put the source's table back into webhooks.toml, deploy, redrive",
     Reason.UNREADABLE: "not put there by this system: `dlq show`, discard",
@@ -18,3 +19,6 @@ ADVICE: Final[Mapping[str, str]] = {
     Reason.UNRECORDED: "captured in part while the claims table was away: redrive, which captures the rest",
     Reason.CRASHED: "the function died on it: see its log, fix, deploy, redrive",
 }
+
+# For a message whose fact another report has counted meanwhile, whatever it was parked for.
+COUNTED: Final = "counted already: redrive or discard"

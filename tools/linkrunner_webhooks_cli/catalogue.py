@@ -103,8 +103,7 @@ def check(config_path: Path | None, as_json: bool) -> None:
       linkrunner-webhooks check --config my-webhooks.toml
     """
     sources = some_sources(read_config(config_path))
-    warnings = [warning for source in sources for warning in warnings_of(source)]
-    warnings += reported_twice(sources)
+    warnings = every_warning(sources)
     if as_json:
         summaries = [
             {"source": each.name, "provider": each.provider.name, "events": _names(each)}
@@ -137,6 +136,12 @@ def _summary(source: Source) -> tuple[str, ...]:
         source.missing_user,
         "forwarded" if source.test_events else "dropped",
     )
+
+
+def every_warning(sources: Sequence[Source]) -> list[str]:
+    """Settings of these sources that are valid and probably a mistake, each and together."""
+    warnings = [warning for source in sources for warning in warnings_of(source)]
+    return [*warnings, *reported_twice(sources)]
 
 
 def warnings_of(source: Source) -> Iterator[str]:

@@ -17,9 +17,10 @@ import click
 from linkrunner_webhooks.capture import Pace
 from linkrunner_webhooks.errors import Reason
 from linkrunner_webhooks.letters import Filter, Letter, foresee
+from linkrunner_webhooks.model import Outcome
 from linkrunner_webhooks.translation import Decision
 from linkrunner_webhooks_cli import copies
-from linkrunner_webhooks_cli.advice import ADVICE
+from linkrunner_webhooks_cli.advice import ADVICE, COUNTED
 from linkrunner_webhooks_cli.explanation import user_of_message, write_user
 from linkrunner_webhooks_cli.failures import Commands, Failure
 from linkrunner_webhooks_cli.outlook import Outlook
@@ -49,10 +50,10 @@ def dlq() -> None:
 
 
 @dlq.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Every message, as a JSON array.")
+@json_option
 @filtered
 def list_(*, as_json: bool, **filters: Any) -> None:
-    """Count what is parked by reason, source and type, with what to do about it.
+    """Count what is parked by reason, source and type, with what to do about it; as JSON every message.
 
     \b
     Examples:
@@ -67,6 +68,9 @@ def list_(*, as_json: bool, **filters: Any) -> None:
             write_json_array(_told(letter) for letter in found)
         else:
             _write_groups(found)
+    backlog = selection.stack.backlog() if not search.met else 0
+    if backlog:
+        say(f"{backlog} wait for Linkrunner or are in delivery: `linkrunner-webhooks doctor`")
 
 
 @dataclass(slots=True)
@@ -123,7 +127,7 @@ def _told(letter: Letter) -> dict[str, Any]:
 @dlq.command()
 @click.argument("id")
 @click.option("--body", is_flag=True, help="Print the raw body too. It holds customer data.")
-@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+@json_option
 @config_option
 @stack_option
 def show(
@@ -131,7 +135,8 @@ def show(
 ) -> None:
     """Tell one message's story: what arrived, why it parked, what it would become now.
 
-    ID is the message id or the provider's event id, as `dlq list --json` prints them.
+    ID is the message id or the provider's event id, as `dlq list --json` prints them. Where several messages
+    have the event id, they are listed.
 
     \b
     Example:
@@ -140,13 +145,19 @@ def show(
     found, config = find(stack), config_of(stack, config_path)
     with found.dead_letters().reading() as reading:
         search = Search(Filter(), None, reading)
-        letter = next((each for each in search.letters("Reading") if each.is_called(id)), None)
-    if letter is None:
+        called = _called(id, search.letters("Reading"))
+    if not called:
         for remark in search.unread():
             say(remark)
         raise Failure(f"no parked message has the id {id}; `dlq list --json` prints the ids")
+    if len(called) > 1:
+        _write_namesakes(called, as_json=as_json)
+        return
+    (letter,) = called
     forecast = foresee(letter, config, found.user_of)
-    story = _told(letter) | {"advice": ADVICE.get(letter.reason, ""), "now": _foretold(forecast)}
+    counted = forecast.outcome is Outcome.DUPLICATE
+    advice = COUNTED if counted else ADVICE.get(letter.reason, "")
+    story = _told(letter) | {"advice": advice, "now": _foretold(forecast)}
     if letter.reason == Reason.MISSING_USER:
         story["user"] = user_of_message(letter.text, config)
     if body:
@@ -155,6 +166,26 @@ def show(
         write_json(story)
     else:
         _write_story(story)
+
+
+def _called(id: str, letters: Iterator[Letter]) -> list[Letter]:
+    """The letter with this message id, or all with this event id: one event can be parked several times."""
+    namesakes = []
+    for letter in letters:
+        if letter.id == id:
+            return [letter]
+        if letter.is_called(id):
+            namesakes.append(letter)
+    return namesakes
+
+
+def _write_namesakes(letters: list[Letter], *, as_json: bool) -> None:
+    if as_json:
+        write_json([_told(letter) for letter in letters])
+        return
+    rows = [(each.id, each.reason, each.source, each.event_type, each.error) for each in letters]
+    write_table(("id", "reason", "source", "type", "error"), rows)
+    say(f"{len(letters)} have this event id: `dlq show` the id of one of them")
 
 
 def _foretold(forecast: Decision) -> dict[str, Any]:
@@ -183,7 +214,7 @@ def _because(now: dict[str, Any]) -> str:
 
 
 @dlq.command()
-@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+@json_option
 @config_option
 @filtered
 def preview(*, as_json: bool, config_path: Path | None, **filters: Any) -> None:
@@ -297,7 +328,11 @@ def discard(*, path: Path | None, yes: bool, dry_run: bool, as_json: bool, **fil
                 done += 1
     if as_json:
         write_json(
-            {"discarded": done, "dry_run": dry_run, "copies": None if dry_run else str(path)}
+            {
+                "discarded": done,
+                "dry_run": dry_run,
+                "copies": str(path) if done and not dry_run else None,
+            }
         )
     if dry_run:
         say(f"{done} would be discarded.")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from difflib import get_close_matches
+from dataclasses import asdict
 from functools import partial
-from typing import NamedTuple
 
 import click
 import urllib3
@@ -20,11 +18,19 @@ from linkrunner_webhooks.config import Config, Source
 from linkrunner_webhooks.dead_letters import depth
 from linkrunner_webhooks.errors import ConfigError, Unavailable
 from linkrunner_webhooks.secrets import Secret, ServerKey, SigningSecrets
-from linkrunner_webhooks.signatures.scheme import complaint
 from linkrunner_webhooks_cli.failures import Failure
+from linkrunner_webhooks_cli.findings import (
+    DEPLOYED,
+    LOCAL,
+    Finding,
+    Place,
+    Verdict,
+    doubts,
+    homeless,
+    signing,
+)
 from linkrunner_webhooks_cli.output import write_json, write_table
-from linkrunner_webhooks_cli.provider_page import page_of
-from linkrunner_webhooks_cli.sources import config_of, some_sources
+from linkrunner_webhooks_cli.sources import config_of, json_option, some_sources
 from linkrunner_webhooks_cli.stacks import Stack, find, stack_option
 from linkrunner_webhooks_local import state
 
@@ -36,26 +42,9 @@ _BEHIND = (
 )
 
 
-class Verdict(NamedTuple):
-    """What was found; with advice it is not right."""
-
-    found: str
-    advice: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at; `advice` is what to do when it is not right."""
-
-    what: str
-    right: bool
-    found: str
-    advice: str = ""
-
-
 @click.command()
 @stack_option
-@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+@json_option
 def doctor(stack: str | None, as_json: bool) -> None:
     """Look for what is missing: configuration, secrets, queues, the server key. Changes nothing.
 
@@ -86,8 +75,9 @@ def _findings(name: str | None) -> Iterator[Finding]:
     yield Finding("version", right=True, found=f"{__version__} on Python {python}")
     try:
         config = config_of(name, None)
-        sources = ", ".join(source.name for source in some_sources(config))
-        yield Finding("webhooks.toml", right=True, found=sources)
+        sources = some_sources(config)
+        names = ", ".join(source.name for source in sources)
+        yield Finding("webhooks.toml", right=True, found=names, advice=doubts(sources))
     except ConfigError as error:
         yield Finding("webhooks.toml", right=False, found="not valid", advice=str(error))
         return
@@ -96,53 +86,26 @@ def _findings(name: str | None) -> Iterator[Finding]:
         return
     stack = find(name)
     yield Finding("stack", right=True, found=stack.name)
-    yield from _secrets(stack, config)
+    yield from _secrets(stack, config, LOCAL if name is None else DEPLOYED)
     yield from _queues(stack)
 
 
-def _secrets(stack: Stack, config: Config) -> Iterator[Finding]:
+def _secrets(stack: Stack, config: Config, place: Place) -> Iterator[Finding]:
     client = stack.client("secretsmanager")
-    signing = SigningSecrets(Secret(client, stack.output("WebhookSecretsArn")))
+    stored = SigningSecrets(Secret(client, stack.output("WebhookSecretsArn")))
     for source in config.sources():
-        yield _looked_at(f"secret of {source.name}", partial(_signing, source, signing))
+        yield _looked_at(
+            f"secret of {source.name}", partial(_stored_signing, source, stored, place)
+        )
     with suppress(Unavailable):
         # Whether they can be read at all was told for each source.
-        yield from _homeless(signing.names(), config.names)
+        yield from homeless(stored.names(), config.names, place)
     key = ServerKey(Secret(client, stack.output("LinkrunnerKeySecretArn")))
     yield _looked_at("server key", lambda: _asked(stack.linkrunner_url, key.current()))
 
 
-def _signing(source: Source, signing: SigningSecrets) -> Verdict:
-    """Whether a source has secrets, all in the shape that its provider gives them."""
-    live = signing.of(source.name)
-    if not live:
-        return Verdict(
-            "0 live",
-            f"put the signing secret into WebhookSecrets, under {source.name}; "
-            "until then its URL answers 404",
-        )
-    found = [
-        f"number {number}: {wrong}"
-        for number, secret in enumerate(live, start=1)
-        if (wrong := complaint(source.signature, secret))
-    ]
-    page = page_of(source.provider.name)
-    advice = (
-        f"put it again, exactly as {source.provider.title} shows it ({page}); as it is it gives 401"
-    )
-    return Verdict("; ".join((f"{len(live)} live", *found)), advice if found else "")
-
-
-def _homeless(names: Iterable[str], tables: Sequence[str]) -> Iterator[Finding]:
-    for name in sorted(set(names) - set(tables)):
-        near = get_close_matches(name, tables, n=1)
-        meant = f"is it meant for {near[0]}? Else " if near else ""
-        yield Finding(
-            f"secret of {name}",
-            right=False,
-            found=f"no table [{name}] in webhooks.toml",
-            advice=f"its URL answers 404: {meant}add the table and deploy, or remove the secret",
-        )
+def _stored_signing(source: Source, stored: SigningSecrets, place: Place) -> Verdict:
+    return signing(source, stored.of(source.name), place)
 
 
 def _asked(base_url: str, key: str) -> Verdict:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from linkrunner_webhooks.config import Config
+from linkrunner_webhooks.config import Config, Source
 from linkrunner_webhooks.envelope import Opened, open_message
 from linkrunner_webhooks.errors import Parked, Reason
-from linkrunner_webhooks.model import CommerceEvent, Outcome
+from linkrunner_webhooks.model import CommerceEvent, Identity, Outcome
 from linkrunner_webhooks.translation import Decision, UserOf, decide, keys, parked
 from linkrunner_webhooks_cli.output import write_table, write_text
 from linkrunner_webhooks_cli.user_paths import candidates, user_paths
-from linkrunner_webhooks_local.switches import kind_off, tests_off, type_off
+from linkrunner_webhooks_local.switches import kind_off, tests_off, thin, type_off
 
 
 def explanation(opened: Opened, user_of: UserOf) -> dict[str, Any]:
@@ -22,24 +22,56 @@ def explanation(opened: Opened, user_of: UserOf) -> dict[str, Any]:
         events = source.provider.translate(webhook, identity, source.options)
     except Parked as error:
         decision, events = parked(error), ()
-    changes = []
-    if not source.wants(identity.event_type):
-        # Dropped before anybody looks for events in it.
-        decision = Decision(Outcome.IGNORED, Reason.UNWANTED)
-        changes.append(type_off(source, identity.event_type))
-    if identity.test and not source.test_events:
-        changes.append(tests_off(source))
+    drops = dropped(source, identity)
+    if drops:
+        # Before anybody looks for events in it.
+        decision = Decision(Outcome.IGNORED, drops[0].reason)
     return {
         "event_type": identity.event_type,
         "event_id": identity.event_id,
         "source": source.name,
         "outcome": decision.outcome.value,
         "reason": "" if decision.reason is Reason.NONE else decision.reason.value,
-        "detail": decision.detail,
-        "to_change": changes,
+        "detail": decision.detail or nothing_of(decision, opened),
+        "to_change": [each.why for each in drops],
         "events": [_told(event, opened) for event in events],
         **user(opened),
     }
+
+
+class Drop(NamedTuple):
+    """Why receive drops a webhook, as a reason and as a sentence with the line that changes it."""
+
+    reason: Reason
+    why: str
+
+
+def dropped(source: Source, identity: Identity) -> tuple[Drop, ...]:
+    """Everything for which receive drops a webhook, in the order in which it asks."""
+    if identity.thin:
+        return (Drop(Reason.THIN, thin(source)),)
+    drops = []
+    if not source.wants(identity.event_type):
+        drops.append(Drop(Reason.UNWANTED, type_off(source, identity.event_type)))
+    if identity.test and not source.test_events:
+        drops.append(Drop(Reason.TEST, tests_off(source)))
+    return tuple(drops)
+
+
+def nothing_of(decision: Decision, opened: Opened) -> str:
+    """What is known about a webhook that has nothing to report; empty for every other decision."""
+    if decision.reason is not Reason.NOTHING_TO_REPORT:
+        return ""
+    source, identity = opened.source, opened.identity
+    events = source.provider.translate(opened.webhook, identity, source.options)
+    known = [_nothing(event, source, identity.event_type) for event in events]
+    return "; ".join(known) or "by its state no money moved and nothing else happened"
+
+
+def _nothing(event: CommerceEvent, source: Source, event_type: str) -> str:
+    if event.kind not in source.names.get(event_type, {}):
+        return f"its kind {event.kind.value} is {kind_off(source, event_type, event.kind)}"
+    return "its amount is 0 or less"
 
 
 def user(opened: Opened) -> dict[str, Any]:
@@ -93,6 +125,5 @@ def write_user(told: dict[str, Any]) -> None:
     write_table(("value", "", "user id path"), paths)
     if told["candidates"]:
         write_text("\nMay be an id, too; if one is what your app passes to signup, add its path:")
-        write_table(
-            ("value", "path"), [(each["value"], each["path"]) for each in told["candidates"]]
-        )
+        places = [(each["value"], each["path"], each["note"]) for each in told["candidates"]]
+        write_table(("value", "path", ""), places)

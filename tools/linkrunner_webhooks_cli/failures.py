@@ -6,6 +6,7 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from linkrunner_webhooks.errors import ConfigError, WebhookError
+from linkrunner_webhooks_cli.output import write_failure
 from linkrunner_webhooks_local.project import LocalError
 
 
@@ -16,9 +17,19 @@ class Failure(click.ClickException):
 
 
 class Commands(click.Group):
-    """A group whose commands end in a sentence where something expected goes wrong."""
+    """A group whose commands end in a sentence where something expected goes wrong; --json has it, too."""
 
     def invoke(self, ctx: click.Context) -> object:
+        try:
+            return self._invoke(ctx)
+        except click.ClickException as error:
+            write_failure(ctx, error.format_message())
+            raise
+        except click.Abort:
+            write_failure(ctx, "aborted")
+            raise
+
+    def _invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
         except (ConfigError, WebhookError, LocalError) as error:

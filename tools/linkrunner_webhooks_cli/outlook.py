@@ -9,7 +9,9 @@ from typing import Any
 
 from linkrunner_webhooks.errors import Reason
 from linkrunner_webhooks.letters import Letter
+from linkrunner_webhooks.model import Outcome
 from linkrunner_webhooks.translation import Decision
+from linkrunner_webhooks_cli.advice import COUNTED
 from linkrunner_webhooks_cli.output import write_table, write_text
 
 # Linkrunner can word a refusal differently for every event.
@@ -65,7 +67,10 @@ class Outlook:
             return
         write_table(
             ("messages", "parked as", "would be", "because"),
-            [(str(count), *change) for change, count in sorted(self._changes.items())],
+            [
+                (str(count), old, outcome, COUNTED if outcome == Outcome.DUPLICATE else reason)
+                for (old, outcome, reason), count in sorted(self._changes.items())
+            ],
         )
         for detail, count in self._refusals.most_common():
             write_text(f"{count} {detail}")

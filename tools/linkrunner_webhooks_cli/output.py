@@ -8,12 +8,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 T = TypeVar("T")
+
+# In the context of a command line: whether it still owes a JSON document.
+_OWED = f"{__name__}.owed"
 
 _out = Console()
 _err = Console(stderr=True, highlight=False)
@@ -24,8 +28,27 @@ def say(message: str) -> None:
     _err.print(message, markup=False, soft_wrap=True)
 
 
+def promise_json(context: click.Context, parameter: click.Parameter, wanted: bool) -> bool:
+    """The callback of --json: from now on there is one JSON document on stdout, also of a failure."""
+    context.meta[_OWED] = wanted
+    return wanted
+
+
+def write_failure(context: click.Context, message: str) -> None:
+    """The document of a command that failed before it wrote one, where --json promised one."""
+    if context.meta.get(_OWED):
+        write_json({"error": message})
+
+
+def _kept_the_promise() -> None:
+    context = click.get_current_context(silent=True)
+    if context is not None:
+        context.meta[_OWED] = False
+
+
 def write_json(value: Any) -> None:
     """One JSON document on stdout."""
+    _kept_the_promise()
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -33,6 +56,7 @@ def write_json_array(values: Iterable[Any]) -> None:
     """A JSON array on stdout, one line per value, never held in memory whole."""
     before = "[\n"
     for value in values:
+        _kept_the_promise()
         sys.stdout.write(before + json.dumps(value, ensure_ascii=False))
         before = ",\n"
     sys.stdout.write("[]\n" if before == "[\n" else "\n]\n")

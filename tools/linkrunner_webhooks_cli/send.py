@@ -156,7 +156,7 @@ def send(
     """
     found = load_provider(provider)
     if story == "":
-        write_text("\n".join(stories.titles(provider)))
+        _list_stories(provider, as_json=as_json)
         return
     _require_one_kind(found, type, body, story, url, stack, changes)
     picked = pick_source(config_of(elsewhere(url, stack), config_path), found, source)
@@ -169,6 +169,14 @@ def send(
         changed = Changes(**changes).apply(samples.load(picked, type or ""), picked)
         unsigned = [_with_headers(changed.webhook(picked), headers)]
     _send_all(picked, target, _ordered(unsigned, shuffled=shuffled, twice=twice), as_json=as_json)
+
+
+def _list_stories(provider: str, *, as_json: bool) -> None:
+    if as_json:
+        told = enumerate(stories.read(provider), 1)
+        write_json([{"number": number, "story": each["story"]} for number, each in told])
+    else:
+        write_text("\n".join(stories.titles(provider)))
 
 
 def _require_one_kind(

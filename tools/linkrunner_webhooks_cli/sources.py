@@ -12,6 +12,7 @@ from linkrunner_webhooks.config import Config, Source
 from linkrunner_webhooks.errors import ConfigError
 from linkrunner_webhooks.provider import Provider
 from linkrunner_webhooks_cli.failures import Failure
+from linkrunner_webhooks_cli.output import promise_json
 from linkrunner_webhooks_cli.running import running
 
 config_option = click.option(
@@ -22,11 +23,20 @@ config_option = click.option(
 )
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+json_option = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    is_eager=True,
+    callback=promise_json,
+    help="JSON on stdout.",
+)
 
 
 def read_config(path: Path | None) -> Config:
     """The given file, the one WEBHOOKS_TOML names, or the packaged one."""
+    if path is not None and not path.is_file():
+        raise ConfigError(f"--config {path}: there is no such file")
     named = path or os.environ.get("WEBHOOKS_TOML")
     return config.load(Path(named)) if named else config.load()
 

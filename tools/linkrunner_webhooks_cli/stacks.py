@@ -10,7 +10,7 @@ from typing import Any, Literal
 import boto3
 import click
 
-from linkrunner_webhooks.dead_letters import DeadLetters
+from linkrunner_webhooks.dead_letters import DeadLetters, depth
 from linkrunner_webhooks.once import Claims
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.running import running
@@ -46,6 +46,10 @@ class Stack:
         return DeadLetters(
             self.client("sqs"), self.output("DeadLetterQueueUrl"), self.output("WebhookQueueUrl")
         )
+
+    def backlog(self) -> int:
+        """About how many webhooks are not delivered yet: waiting, in delivery or backing off."""
+        return depth(self.client("sqs"), self.output("WebhookQueueUrl")).total
 
     def user_of(self, keys: Sequence[str]) -> str | None:
         """The user of a fact with any of these keys, as far as this stack captured it."""

@@ -11,10 +11,16 @@ import click
 from linkrunner_webhooks.config import Source
 from linkrunner_webhooks.envelope import Opened
 from linkrunner_webhooks.errors import Malformed, Reason
-from linkrunner_webhooks.model import Identity, Webhook
-from linkrunner_webhooks.translation import decide
+from linkrunner_webhooks.model import Outcome, Webhook
+from linkrunner_webhooks.translation import Decision, decide
 from linkrunner_webhooks_cli.completions import provider_names, source_option
-from linkrunner_webhooks_cli.explanation import explanation, write_explanation
+from linkrunner_webhooks_cli.explanation import (
+    Drop,
+    dropped,
+    explanation,
+    nothing_of,
+    write_explanation,
+)
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.given import header_option, webhook_of
 from linkrunner_webhooks_cli.output import say, write_json
@@ -25,7 +31,10 @@ from linkrunner_webhooks_cli.sources import (
     load_provider,
     pick_source,
 )
-from linkrunner_webhooks_local.switches import tests_off, type_off
+
+# Stands in for headers that carry identity and were left out.
+_UNKNOWN = "unknown"
+_PROBE = "probe/probe"
 
 
 @click.command()
@@ -67,13 +76,59 @@ def translate(
             for each in explained:
                 write_explanation(each)
         return
-    for identity in dict.fromkeys(each.identity for each in opened):
-        _remark(picked, identity)
-    decisions = [decide(each, lambda _: user_id) for each in opened]
+    decisions = [_decided(each, user_id) for each in opened]
     write_json([event.body() for each in decisions for event in each.events])
+    if not any(each.events for each in decisions):
+        say("Nothing would be sent; --explain says more.")
     missing = [each.detail for each in decisions if each.reason is Reason.MISSING_USER]
     if missing:
         raise Failure(f"{missing[0]}. With --user-id you see the rest of the event.")
+    if unknown := [each for each in opened if not _is_known(each)]:
+        raise Failure(f"{unknown[0].source.provider.title} has no such event type")
+
+
+def _decided(opened: Opened, user_id: str | None) -> Decision:
+    """What it would become; why nothing, or why this would not arrive, on stderr."""
+    drops = dropped(opened.source, opened.identity)
+    for drop in drops:
+        say(_dropped(drop, opened))
+    if any(drop.reason is not Reason.TEST for drop in drops):
+        return Decision(Outcome.IGNORED, drops[0].reason)
+    decision = decide(opened, lambda _: user_id)
+    if why := nothing_of(decision, opened):
+        say(f"Nothing to report: {why}")
+    return decision
+
+
+def _dropped(drop: Drop, opened: Opened) -> str:
+    event_type = opened.identity.event_type
+    if drop.reason is Reason.TEST:
+        return f"Note: receive drops {drop.why}"
+    if drop.reason is Reason.THIN:
+        return f"Not forwarded: {drop.why}"
+    if not _is_known(opened):
+        return f'Not forwarded: "{event_type}": {drop.why}{_how_to_name_it(opened)}'
+    return f'Not forwarded: "{event_type}" is {drop.why}'
+
+
+def _is_known(opened: Opened) -> bool:
+    provider, identity = opened.source.provider, opened.identity
+    return identity.thin or identity.event_type in (*provider.types, *provider.never)
+
+
+def _how_to_name_it(opened: Opened) -> str:
+    """How to say the type of a body that does not; empty where it does."""
+    if opened.identity.event_type != _UNKNOWN:
+        return ""
+    provider = opened.source.provider
+    listed = f"; types are: {', '.join(sorted(provider.types))}"
+    header = next((each for each in provider.headers if _names_type(opened, each)), None)
+    return f"; the body does not say it: give --header {header}:TYPE{listed}" if header else listed
+
+
+def _names_type(opened: Opened, header: str) -> bool:
+    webhook = replace(opened.webhook, headers={**opened.webhook.headers, header: _PROBE})
+    return opened.source.provider.identify(webhook).event_type == _PROBE
 
 
 def _opened(source: Source, webhook: Webhook) -> Opened:
@@ -81,20 +136,6 @@ def _opened(source: Source, webhook: Webhook) -> Opened:
     try:
         return Opened(webhook, source, source.provider.identify(webhook))
     except Malformed:
-        filler = dict.fromkeys(source.provider.headers, "unknown")
+        filler = dict.fromkeys(source.provider.headers, _UNKNOWN)
         filled = replace(webhook, headers={**filler, **webhook.headers})
         return Opened(filled, source, source.provider.identify(filled))
-
-
-def _remark(source: Source, identity: Identity) -> None:
-    """Why nothing, or why this would not arrive, on stderr."""
-    known = source.provider.types
-    if identity.event_type not in known:
-        hint = (
-            f"; types are: {', '.join(sorted(known))}" if identity.event_type == "unknown" else ""
-        )
-        say(f'Not forwarded: no mapper for the type "{identity.event_type}"{hint}')
-    elif not source.wants(identity.event_type):
-        say(f'Not forwarded: "{identity.event_type}" is {type_off(source, identity.event_type)}')
-    if identity.test and not source.test_events:
-        say(f"Note: receive drops {tests_off(source)}")

@@ -55,10 +55,11 @@ class Tried(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A place that no path looks at, with a value that may be an id, masked."""
+    """A place that no path looks at, with a value that may be an id, masked. `note` says whose id it is."""
 
     path: str
     value: str
+    note: str = ""
 
 
 def user_paths(source: Source, payload: object) -> list[Tried]:
@@ -76,7 +77,7 @@ def user_paths(source: Source, payload: object) -> list[Tried]:
 
 def candidates(source: Source, payload: object) -> list[Candidate]:
     """Where else an id may be: opaque values in places that are the merchant's own, the likeliest first."""
-    known = [search(path, payload) for path in source.user_id]
+    known = [search(path, payload) for path in (*source.user_id, *source.provider.customer_ids)]
     found = [
         each
         for each in _leaves(payload, "", (), "")
@@ -85,7 +86,16 @@ def candidates(source: Source, payload: object) -> list[Candidate]:
         and search(each.path, payload) == each.value
     ]
     ordered = sorted(found, key=lambda each: not _LIKELY.search(each.key))
-    return [Candidate(each.path, masked(each.value)) for each in ordered[:_MOST]]
+    places = [Candidate(each.path, masked(each.value)) for each in ordered[:_MOST]]
+    return [*places, *_customer_ids(source, payload)]
+
+
+def _customer_ids(source: Source, payload: object) -> Iterator[Candidate]:
+    """The provider's own ids of customers, which are users only where somebody lists their paths."""
+    for path in source.provider.customer_ids:
+        value = search(path, payload)
+        if path not in source.user_id and usable(value) is not None:
+            yield Candidate(path, masked(value), "the provider's own customer id")
 
 
 def masked(value: object) -> str:

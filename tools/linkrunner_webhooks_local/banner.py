@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shlex
 
+from linkrunner_webhooks.config import Config
 from linkrunner_webhooks_local.development import DEVELOPMENT_SECRET
 from linkrunner_webhooks_local.project import ROOT
 from linkrunner_webhooks_local.settings import Settings
 from linkrunner_webhooks_local.state import LocalStack
 
 
-def banner(local: LocalStack, settings: Settings) -> str:
+def banner(local: LocalStack, settings: Settings, config: Config) -> str:
     """Where everything is, and what to type in a second terminal."""
     return "\n".join(
         (
@@ -23,7 +24,7 @@ def banner(local: LocalStack, settings: Settings) -> str:
             f"  AWS         embedded at {local.endpoint_url}, stack {local.stack_name}",
             "",
             "In a second terminal:",
-            f"  {_command()} send {_example(settings)}",
+            f"  {_command()} send {_example(settings, config)}",
             f"  {_command()} dlq list",
             "Ctrl-C stops it.",
             "",
@@ -68,10 +69,10 @@ def _live(settings: Settings) -> list[str]:
     return [source for source in settings.sources if source in settings.secrets]
 
 
-def _example(settings: Settings) -> str:
+def _example(settings: Settings, config: Config) -> str:
     """A webhook that this stack takes and forwards, of the first source that has one."""
     for name in _live(settings):
-        source = settings.config.source(name)
+        source = config.source(name)
         assert source is not None
         wanted = next((each for each in source.provider.types if source.wants(each)), None)
         if wanted is not None:

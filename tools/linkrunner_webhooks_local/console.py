@@ -13,13 +13,14 @@ from typing import Any, Final, Self, TextIO
 from rich.console import Console as Terminal
 from rich.text import Text
 
+from linkrunner_webhooks import providers
 from linkrunner_webhooks.capture import Capture
 from linkrunner_webhooks.config import Config, suggest
 from linkrunner_webhooks.errors import Reason
 from linkrunner_webhooks.event_body import LinkrunnerEvent
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks_local.loopback import Request
-from linkrunner_webhooks_local.switches import remedy
+from linkrunner_webhooks_local.switches import remedy, resign
 
 _STYLES: Final = {
     "queued": "cyan",
@@ -51,7 +52,7 @@ class Console:
         self._terminal = Terminal(
             file=out, color_system=None if plain else "auto", highlight=False, soft_wrap=True
         )
-        self._config = config or Config({})
+        self.config = config or Config({})
         self._sent: list[LinkrunnerEvent] = []
         self._lock = threading.Lock()
         # Printed by a thread of its own: a pipe that nobody empties must not hold up a webhook.
@@ -82,8 +83,11 @@ class Console:
         if report.source == "unknown" and report.reason is Reason.UNKNOWN_SOURCE:
             # A report does not repeat a stranger's text; `unknown_source` does.
             return
-        source = self._config.source(report.source)
-        detail = "; ".join(filter(None, (report.detail, remedy(source, report) if source else "")))
+        if report.reason is Reason.BAD_SIGNATURE:
+            # Nor does it know the headers; `bad_signature` does.
+            return
+        source = self.config.source(report.source)
+        detail = "; ".join(filter(None, (report.detail, remedy(source, report))))
         if report.stage == "receive":
             lines = _receive_lines(report, detail)
         else:
@@ -93,12 +97,22 @@ class Console:
 
     def unknown_source(self, name: str) -> None:
         """A webhook came for a source that has no table."""
-        why = f"webhooks.toml has no table [{_shown(name)}]{suggest(name, self._config.names)}"
+        if name in providers.names():
+            hint = f": `linkrunner-webhooks add {name}`, then start again"
+        else:
+            hint = suggest(name, self.config.names)
+        why = f"webhooks.toml has no table [{_shown(name)}]{hint}"
         self._lines.put(_line(_shown(name), "", _joined(_styled("rejected"), why)))
+
+    def bad_signature(self, name: str, headers: Mapping[str, str]) -> None:
+        """A webhook came that no secret of its source has signed."""
+        source = self.config.source(name)
+        why = f"no secret of [{name}] matches; {resign(source, headers)}" if source else ""
+        self._lines.put(_line(name, "", _joined(_styled("rejected"), Reason.BAD_SIGNATURE, why)))
 
     def unknown_path(self, request: Request) -> None:
         """A request came for no path of ours."""
-        paths = [f"/webhooks/{name}" for name in self._config.names]
+        paths = [f"/webhooks/{name}" for name in self.config.names]
         near = "" if request.path in paths else suggest(request.path, paths)
         tried = f"{_shown(request.method)} {_shown(request.path)}"
         why = f"404; webhooks are POSTed to /webhooks/{{source}}{near}"
@@ -106,7 +120,7 @@ class Console:
 
     def _taken(self, report: Report) -> list[_Sent]:
         """What was sent for this report."""
-        source = self._config.source(report.source)
+        source = self.config.source(report.source)
         fields = source.fields if source else {}
         with self._lock:
             sent = [(event, _Sent(event, fields)) for event in self._sent]

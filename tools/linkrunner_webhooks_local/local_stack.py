@@ -7,11 +7,15 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any, Final
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from linkrunner_webhooks import deliver_function, receive_function
+from linkrunner_webhooks.dead_letters import depth
+from linkrunner_webhooks.errors import BadSignature
 from linkrunner_webhooks_local import cloudformation as stacks
 from linkrunner_webhooks_local.cloudformation import EmbeddedStack
 from linkrunner_webhooks_local.console import Console
@@ -40,8 +44,10 @@ def local_stack(settings: Settings, console: Console) -> Iterator[LocalStack]:
         aws = running.enter_context(embedded_aws())
         stack = stacks.create(aws, {"LinkrunnerBaseUrl": linkrunner_url})
         _store_secrets(stack, settings)
-        receive = _receive(stack, settings, console)
-        running.enter_context(_poller(stack, settings, console).running())
+        # What waits and what is parked dies with the embedded AWS: counted when deliver has ended.
+        running.callback(_say_what_is_lost, stack, console)
+        receive = _receive(stack, console)
+        running.enter_context(_poller(stack, console).running())
         running.enter_context(
             serving(listener, gateway(receive, console.failed, console.unknown_path))
         )
@@ -85,35 +91,55 @@ def _store_secrets(stack: EmbeddedStack, settings: Settings) -> None:
     put(SecretId=stack.environment(_RECEIVE)["WEBHOOK_SECRETS_ARN"], SecretString=secrets)
 
 
+def _say_what_is_lost(stack: EmbeddedStack, console: Console) -> None:
+    sqs = stack.aws.client("sqs")
+    # When the embedded AWS has died before, nobody can count.
+    with suppress(BotoCoreError, ClientError):
+        lost = {
+            what: depth(sqs, stack.outputs[output]).total
+            for what, output in (("parked", "DeadLetterQueueUrl"), ("waiting", "WebhookQueueUrl"))
+        }
+        counted = " and ".join(f"{count} {what}" for what, count in lost.items() if count)
+        one = sum(lost.values()) == 1
+        if counted:
+            console.say(
+                f"{counted} {'is' if one else 'are'} gone with it; "
+                f"send {'it' if one else 'them'} again after the next start."
+            )
+
+
 def _environment(stack: EmbeddedStack, function: str) -> Mapping[str, str]:
     # The handlers get it as an argument; this process's own environment may be somebody's AWS.
     return stack.environment(function) | stack.aws.environment
 
 
-def _receive(stack: EmbeddedStack, settings: Settings, console: Console) -> Receive:
+def _receive(stack: EmbeddedStack, console: Console) -> Receive:
     build = partial(
         receive_function.build,
         _environment(stack, _RECEIVE),
         observe=console.observe,
-        config=settings.config,
+        config=console.config,
     )
     sandboxes: Sandboxes[Receive] = Sandboxes(build)
 
     def receive(event: dict[str, Any]) -> Mapping[str, Any]:
-        if (name := event["pathParameters"]["source"]) not in settings.sources:
+        if (name := event["pathParameters"]["source"]) not in console.config.names:
             console.unknown_source(name)
         with sandboxes.lent() as handler:
-            return handler(event)
+            answer = handler(event)
+        if answer["statusCode"] == BadSignature.status:
+            console.bad_signature(name, event["headers"])
+        return answer
 
     return receive
 
 
-def _poller(stack: EmbeddedStack, settings: Settings, console: Console) -> Poller:
+def _poller(stack: EmbeddedStack, console: Console) -> Poller:
     build: Callable[[], Deliver] = partial(
         deliver_function.build,
         _environment(stack, _DELIVER),
         observe=console.observe,
-        config=settings.config,
+        config=console.config,
         watched=console.watched,
     )
     return Poller(

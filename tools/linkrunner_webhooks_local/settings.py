@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,6 +11,7 @@ from typing import Final
 from linkrunner_webhooks import config
 from linkrunner_webhooks.config import Config, Source
 from linkrunner_webhooks_local.development import LINKRUNNER_KEY, development_secret
+from linkrunner_webhooks_local.live_config import LiveConfig
 from linkrunner_webhooks_local.project import WEBHOOKS_TOML, LocalError
 
 _DEFAULT_PORT: Final = 8000
@@ -35,10 +36,9 @@ class Settings:
         """Whether test traffic is delivered where a table does not say: never to a real Linkrunner."""
         return self.linkrunner_base_url is None
 
-    @property
-    def config(self) -> Config:
-        """webhooks.toml, read anew."""
-        return config.load(self.webhooks_toml, test_events=self.test_events)
+    def config(self, tell: Callable[[str], None]) -> Config:
+        """webhooks.toml, as it is whenever it is used; `tell` gets a sentence when it has changed."""
+        return LiveConfig(self.webhooks_toml, test_events=self.test_events, tell=tell)
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> Settings:

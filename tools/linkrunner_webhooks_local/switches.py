@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Final
 
 from linkrunner_webhooks.config import Source
@@ -18,7 +20,8 @@ def type_off(source: Source, event_type: str) -> str:
     if event_type in source.provider.never:
         return f"never forwarded: {source.provider.never[event_type]}"
     if known is None:
-        return "no mapper knows this type"
+        near = get_close_matches(event_type, source.provider.types, n=1)
+        return "no mapper knows this type" + (f'; did you mean "{near[0]}"?' if near else "")
     since = "switched off" if known.forwarded else "off by default"
     return f"{since}: set {_key(event_type)} = true in [{source.name}.events]"
 
@@ -37,10 +40,34 @@ def tests_off(source: Source) -> str:
     return f"test traffic: set test_events = true in [{source.name}]"
 
 
-def remedy(source: Source, report: Report) -> str:
-    """What to change where a webhook was ignored, parked, or turned away for want of a secret."""
+def thin(source: Source) -> str:
+    """What makes a sender report more than a reference."""
+    return (
+        "the body only refers to what happened: "
+        f"choose the snapshot payload at {source.provider.title}"
+    )
+
+
+def resign(source: Source, headers: Mapping[str, str]) -> str:
+    """Why a request is not signed with a secret of this stack, and how to give it the right one."""
+    expected: Sequence[str] = getattr(source.signature, "headers", ())
+    unsigned = f"it has no {' or '.join(expected)} header, so it was not signed; "
+    example = source.signature.example_secret("...")
+    secrets = json.dumps({source.name: [example if example.endswith("...") else "..."]})
+    return (
+        f"{unsigned if expected and not set(expected) & set(headers) else ''}"
+        f"to use another secret: WEBHOOK_SECRETS='{secrets}' make run; "
+        "`linkrunner-webhooks doctor` looks at the secrets"
+    )
+
+
+def remedy(source: Source | None, report: Report) -> str:
+    """What to do about a webhook that was ignored, parked, turned away without a secret, or has to wait."""
+    if report.outcome is Outcome.PARKED:
+        shown = f"`dlq show {report.event_id}`" if report.event_id else "`dlq list`"
+        return f"{shown} says more"
     found = _REMEDIES.get((report.outcome, report.reason))
-    return found(source, report) if found else ""
+    return found(source, report) if found and source else ""
 
 
 def _kinds_off(source: Source, event_type: str) -> str:
@@ -55,6 +82,11 @@ def _key(event_type: str) -> str:
     return json.dumps(event_type, ensure_ascii=False)
 
 
+_KEY_HERE: Final = "here the key is LINKRUNNER_SERVER_KEY: start again with the right one"
+_URL_HERE: Final = "look at LINKRUNNER_BASE_URL, and start again"
+# What another address answers: a page, a redirect, "not found". Linkrunner's own troubles are 5xx.
+_ELSEWHERE: Final = re.compile(r"answered [234]\d\d\b")
+
 _REMEDIES: Final[Mapping[tuple[Outcome, Reason], Callable[[Source, Report], str]]] = {
     (Outcome.IGNORED, Reason.UNWANTED): lambda source, report: type_off(source, report.event_type),
     (Outcome.IGNORED, Reason.TEST): lambda source, _: tests_off(source),
@@ -64,8 +96,12 @@ _REMEDIES: Final[Mapping[tuple[Outcome, Reason], Callable[[Source, Report], str]
     (Outcome.IGNORED, Reason.MISSING_USER): (
         lambda source, _: f'set missing_user = "park" in [{source.name}] to keep such events'
     ),
-    (Outcome.PARKED, Reason.MISSING_USER): (
-        lambda _, report: f"`dlq show {report.event_id}` says what each path found"
+    (Outcome.IGNORED, Reason.THIN): lambda source, _: thin(source),
+    (Outcome.RETRYING, Reason.UNAUTHORIZED): lambda *_: _KEY_HERE,
+    (Outcome.RETRYING, Reason.NO_KEY): lambda *_: _KEY_HERE,
+    (Outcome.RETRYING, Reason.NETWORK): lambda *_: _URL_HERE,
+    (Outcome.RETRYING, Reason.UNAVAILABLE): (
+        lambda _, report: _URL_HERE if _ELSEWHERE.search(report.detail) else ""
     ),
     (Outcome.REJECTED, Reason.UNKNOWN_SOURCE): (
         lambda source, _: f"start again with a secret for {source.name} in WEBHOOK_SECRETS"

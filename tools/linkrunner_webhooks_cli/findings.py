@@ -1,0 +1,82 @@
+"""What `doctor` and the start of `make run` find wrong: secrets, and what `check` doubts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import NamedTuple
+
+from linkrunner_webhooks.config import Source
+from linkrunner_webhooks.signatures.scheme import complaint
+from linkrunner_webhooks_cli.catalogue import every_warning
+from linkrunner_webhooks_cli.provider_page import page_of
+
+MORE = "`linkrunner-webhooks check` says more"
+
+
+class Verdict(NamedTuple):
+    """What was found; with advice it is not right."""
+
+    found: str
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at; `advice` is what to do when it is not right."""
+
+    what: str
+    right: bool
+    found: str
+    advice: str = ""
+
+
+class Place(NamedTuple):
+    """Where a stack keeps its signing secrets, and how a change reaches it."""
+
+    name: str
+    deploy: str
+
+
+DEPLOYED = Place("WebhookSecrets", "deploy")
+LOCAL = Place("WEBHOOK_SECRETS", "start again")
+
+
+def signing(source: Source, live: Sequence[str], place: Place) -> Verdict:
+    """Whether a source has secrets, all in the shape that its provider gives them."""
+    if not live:
+        return Verdict(
+            "0 live",
+            f"put the signing secret into {place.name}, under {source.name}; "
+            "until then its URL answers 404",
+        )
+    found = [
+        f"number {number}: {wrong}"
+        for number, secret in enumerate(live, start=1)
+        if (wrong := complaint(source.signature, secret))
+    ]
+    page = page_of(source.provider.name)
+    advice = (
+        f"put it again, exactly as {source.provider.title} shows it ({page}); as it is it gives 401"
+    )
+    return Verdict("; ".join((f"{len(live)} live", *found)), advice if found else "")
+
+
+def homeless(names: Iterable[str], tables: Sequence[str], place: Place) -> Iterator[Finding]:
+    """Secrets of sources that have no table."""
+    for name in sorted(set(names) - set(tables)):
+        near = get_close_matches(name, tables, n=1)
+        meant = f"is it meant for {near[0]}? Else " if near else ""
+        yield Finding(
+            f"secret of {name}",
+            right=False,
+            found=f"no table [{name}] in webhooks.toml",
+            advice=f"its URL answers 404: {meant}add the table and {place.deploy}, or remove the secret",
+        )
+
+
+def doubts(sources: Sequence[Source]) -> str:
+    """One line about what `check` warns of; empty when it does not."""
+    count = len(every_warning(sources))
+    return f"{count} warning{'s' if count > 1 else ''}; {MORE}" if count else ""
