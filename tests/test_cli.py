@@ -175,7 +175,7 @@ def completed(line: str, begun: str = "") -> list[str]:
         ("send stripe", "invoice.pay", ["invoice.payment_failed", "invoice.payment_succeeded"]),
         ("send stripe invoice.paid --source", "", ["shopify", "stripe"]),
         ("translate", "apple", ["apple"]),
-        ("dlq list --reason", "un", ["unreadable", "unroutable", "untranslatable"]),
+        ("dlq list --reason", "un", ["unreadable", "unrecorded", "unroutable", "untranslatable"]),
         ("dlq list --source", "s", ["shopify", "stripe"]),
         (
             "dlq redrive --source shopify --type",

@@ -209,6 +209,8 @@ def test_any_field_can_hold_anything(name: str, event_type: str) -> None:
     """Any single field of a sample can hold anything: the worst is that the webhook is parked."""
     sample = samples.load(name, event_type)
     raw = sample.raw()
-    for leaf in _LEAF.finditer(raw):
-        for value in LEAVES.values():
+    values = list(LEAVES.values())
+    for number, leaf in enumerate(_LEAF.finditer(raw)):
+        # A third of them at each field: over all samples every value meets every kind of field.
+        for value in values[number % 3 :: 3]:
             judge(sample.webhook(raw[: leaf.start()] + value + raw[leaf.end() :]))
