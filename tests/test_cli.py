@@ -947,12 +947,12 @@ def test_dlq_list_filters(parked: EmbeddedStack) -> None:
 
 def test_dlq_reads_many_and_hides_none(parked: EmbeddedStack) -> None:
     """Every message is seen once, and a look that ends early leaves all of them visible."""
-    for number in range(137):
+    for number in range(53):
         park(parked, f"evt_{number}")
     listed = json.loads(run("dlq", "list", "--json").stdout)
-    assert len({each["event_id"] for each in listed}) == len(listed) == 137
+    assert len({each["event_id"] for each in listed}) == len(listed) == 53
     assert len(json.loads(run("dlq", "list", "--json", "--limit", "3").stdout)) == 3
-    assert depth(parked, "DeadLetterQueueUrl") == 137
+    assert depth(parked, "DeadLetterQueueUrl") == 53
 
 
 @pytest.mark.parametrize("size", [5, 60])

@@ -129,7 +129,7 @@ OUTAGES = {
 # The longest wait between two tries of one message; on the average they wait for a day each.
 LONGEST_WAITS = {"429": 900.0, "429-for-long": 1800.0}
 # Fewer where each is tried so often; what is asserted is per message.
-COUNTS = {"429": 150}
+COUNTS = {"429": 80}
 AT_ONCE = {"500"}
 
 
@@ -141,7 +141,7 @@ def most_requests(messages: int, hours: float, wait: float) -> float:
 @pytest.mark.parametrize("name", OUTAGES)
 def test_two_days_of_outage(name: str, record_property: Note) -> None:
     """Nothing is parked, Linkrunner is not pestered, and after recovery all is captured within 90 minutes."""
-    sent = traffic(COUNTS.get(name, 500), SALES)
+    sent = traffic(COUNTS.get(name, 240), SALES)
     with simulated(TABLES) as cloud:
         recovery = cloud.clock.now + 48 * HOUR
         cloud.linkrunner.moods = [(cloud.clock.now, OUTAGES[name]), (recovery, UP)]
@@ -311,8 +311,8 @@ class Chaos:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_everything_fails_at_random(seed: int, record_property: Note) -> None:
-    """A thousand webhooks, repeated and in disorder, over failing parts and dying workers: all once."""
-    dice, sent = Random(seed), traffic(1000, EVERYTHING)
+    """Hundreds of webhooks, repeated and in disorder, over failing parts and dying workers: all once."""
+    dice, sent = Random(seed), traffic(700, EVERYTHING)
     with simulated(TABLES, seed) as cloud:
         healed = NOW + 8 * HOUR
         chaos = Chaos(cloud, dice, healed)
@@ -337,8 +337,8 @@ def test_everything_fails_at_random(seed: int, record_property: Note) -> None:
         ]
         assert set(amounts) <= {"25.99", "9.9", "10", "59.9"}
         deaths = sum(len(worker.died_at) for worker in workers)
-        assert chaos.seen > 500
-        assert deaths > 20
+        assert chaos.seen > 350
+        assert deaths > 14
         record_property("troubles", chaos.seen)
         record_property("deaths", deaths)
         record_property("twice", sum(cloud.captured.values()) - len(sent.facts))

@@ -164,8 +164,12 @@ class Provider:
         """
         try:
             return self.identify(webhook)
-        except Malformed:
-            _ = webhook.payload
+        except Malformed as error:
+            try:
+                _ = webhook.payload
+            except Malformed:
+                # The provider's own words say more.
+                raise error from None
             return Identity(event_id=webhook.digest, event_type=UNKNOWN)
 
     def scheme(self, options: Options) -> Scheme:
