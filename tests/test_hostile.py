@@ -211,6 +211,6 @@ def test_any_field_can_hold_anything(name: str, event_type: str) -> None:
     raw = sample.raw()
     values = list(LEAVES.values())
     for number, leaf in enumerate(_LEAF.finditer(raw)):
-        # A third of them at each field: over all samples every value meets every kind of field.
-        for value in values[number % 3 :: 3]:
+        # A fifth of them at each field: over all samples every value meets every kind of field.
+        for value in values[number % 5 :: 5]:
             judge(sample.webhook(raw[: leaf.start()] + value + raw[leaf.end() :]))

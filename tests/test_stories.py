@@ -21,7 +21,7 @@ from linkrunner_webhooks_cli.stories import told as told_to_send
 
 USER = "user_42"
 # Of four reports there are 24 orders.
-MOST_ORDERS = 12
+MOST_ORDERS = 8
 
 
 def orders(reports: Sequence[Sample]) -> Iterator[list[Sample]]:
