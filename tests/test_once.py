@@ -451,12 +451,19 @@ def test_trouble_of_the_table_itself_is_remembered() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "reason"),
-    [("ValidationException", Reason.INTERNAL), ("ThrottlingException", Reason.CLAIMS)],
+    ("code", "reason", "away"),
+    [
+        ("ValidationException", Reason.INTERNAL, False),
+        ("ThrottlingException", Reason.CLAIMS, True),
+    ],
 )
-def test_a_wrong_request_is_no_trouble_of_the_next_message(code: str, reason: Reason) -> None:
+def test_a_wrong_request_is_no_trouble_of_the_next_message(
+    code: str, reason: Reason, away: bool
+) -> None:
     """The table refuses one request for what is in it: the rest of the batch goes on."""
     claims = Claims(BrokenTable(ClientError({"Error": {"Code": code}}, "PutItem")), "claims")
     with pytest.raises(Unavailable) as caught:
         claims.claim(["key"], "me")
     assert caught.value.reason is reason
+    claims._client = FakeTable()
+    assert claims.in_trouble() is away

@@ -200,9 +200,20 @@ class Item:
     def product(
         cls, id: str | None, quantity: int | None = None, unit_price: Decimal | None = None
     ) -> Item:
-        """A line of a catalogue without variants: one id is both. A quantity that is not said is one."""
+        """A line of a catalogue without variants: one id is both."""
+        return cls.variant(id, id, quantity, unit_price)
+
+    @classmethod
+    def variant(
+        cls,
+        content_id: str | None,
+        product_id: str | None,
+        quantity: int | None = None,
+        unit_price: Decimal | None = None,
+    ) -> Item:
+        """A quantity that is not said is one."""
         pieces = 1 if quantity is None else quantity
-        return cls(content_id=id, product_id=id, quantity=pieces, unit_price=unit_price)
+        return cls(content_id, pieces, product_id, unit_price)
 
     def __post_init__(self) -> None:
         if not 0 <= self.quantity <= MAX_QUANTITY:

@@ -172,15 +172,19 @@ class Claims:
             if code == "ConditionalCheckFailedException":
                 item = error.response.get("Item", {})
                 raise _InTheWay(item.get("state", {}).get("S", "")) from None
+            message = f"the claims table answered {code}"
             # What is wrong with one request is no trouble that the next message shares.
-            reason = Reason.INTERNAL if code in _OWN_FAULT else Reason.CLAIMS
-            self._away_at = self._clock()
-            raise Unavailable(f"the claims table answered {code}", reason=reason) from None
+            if code in _OWN_FAULT:
+                raise Unavailable(message, reason=Reason.INTERNAL) from None
+            raise self._away(message) from None
         except BotoCoreError as error:
-            self._away_at = self._clock()
             message = f"the claims table did not answer: {type(error).__name__}"
-            raise Unavailable(message, reason=Reason.CLAIMS) from None
+            raise self._away(message) from None
         return answer
+
+    def _away(self, message: str) -> Unavailable:
+        self._away_at = self._clock()
+        return Unavailable(message, reason=Reason.CLAIMS)
 
 
 def _item(key: str, state: str, owner: str, until: int, expires_at: int) -> dict[str, Any]:

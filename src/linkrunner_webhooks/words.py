@@ -14,8 +14,8 @@ _MAX = 200
 _HIDDEN = "[...]"
 # Where APIs put their sentence; Linkrunner's documentation has `msg`.
 _PLACES = ("msg", "message", "error", "detail")
-# As long as `is_contact` takes a text for a phone number.
-_PHONE = re.compile(r"\+\d[\d ().-]{5,18}\d")
+# Whatever `is_contact` may take for a phone number: a word alone is not all of it.
+_PHONE = re.compile(r"(?:\+|(?<!\w)00)\d[\d\s()._-]{5,60}\d")
 _WORD = re.compile(r"\S+")
 
 

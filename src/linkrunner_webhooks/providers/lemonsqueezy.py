@@ -181,8 +181,7 @@ class Order(Paid):
         item = self.first_order_item
         if item is None:
             return ()
-        quantity = 1 if item.quantity is None else item.quantity
-        return (Item(item.variant_id, quantity, item.product_id),)
+        return (Item.variant(item.variant_id, item.product_id, item.quantity),)
 
     @property
     def paid(self) -> bool:

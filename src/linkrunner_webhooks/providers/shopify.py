@@ -228,12 +228,11 @@ class Line(Payload):
     ) -> Item:
         """Priced in `currency`; the bare price is in the shop's."""
         bare = self.bare_price if currency == shop_currency else None
-        pieces = self.quantity if quantity is None else quantity
-        return Item(
+        return Item.variant(
             # Catalogues fed by Shopify key on the variant.
             content_id=self.variant_id,
             product_id=self.product_id,
-            quantity=1 if pieces is None else pieces,
+            quantity=self.quantity if quantity is None else quantity,
             unit_price=self.prices.within(currency) if self.prices and currency else bare,
         )
 
@@ -530,8 +529,10 @@ class Refund(Resource):
         lines = self._lines or adjusted
         whole = Money.of(sum((part.amount for part in self.paid), Decimal(0)), paid.currency)
         converted = _converted(whole, lines, adjusted, context)
-        if len(self.paid) == 1 or converted.currency == paid.currency:
-            return converted if len(self.paid) == 1 else Money.of(paid.amount, paid.currency)
+        if len(self.paid) == 1:
+            return converted
+        if converted.currency == paid.currency:
+            return Money.of(paid.amount, paid.currency)
         share = paid.amount * converted.amount / whole.amount
         return Money.of(rounded(share, converted.currency), converted.currency)
 

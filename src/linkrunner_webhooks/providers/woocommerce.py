@@ -132,10 +132,10 @@ class Line(Payload):
     def item(self, context: Context) -> Item:
         variation = self.variation_id if self.variation_id != "0" else None
         by_id = variation or self.product_id
-        return Item(
+        return Item.variant(
             content_id=self.sku if context.options.content_id == "sku" else by_id,
             product_id=self.product_id,
-            quantity=1 if self.quantity is None else self.quantity,
+            quantity=self.quantity,
             # PHP writes floats in full: 0.30000000000000004.
             unit_price=self.price and round(self.price, 6),
         )
