@@ -28,9 +28,6 @@ SEED = "live_secret_0001"
 OLD_SEED = "live_secret_0000"
 NOW = 1795000010.0
 
-# Sent along with a signature, but its only value is fixed in our code.
-_NOT_LOOKED_AT = frozenset({"paypal-auth-algo"})
-
 Json: TypeAlias = Any
 Place = tuple[str | int, ...]
 
@@ -73,8 +70,8 @@ class Sample:
 
     @property
     def signature_headers(self) -> frozenset[str]:
-        """The headers that signing it adds and that a verdict depends on."""
-        return frozenset(self.signed().headers) - frozenset(self.headers) - _NOT_LOOKED_AT
+        """The headers that signing it adds."""
+        return frozenset(self.signed().headers) - frozenset(self.headers)
 
     def leaves(self) -> Iterator[tuple[Place, str]]:
         """Every text in the body, with where it is."""

@@ -71,6 +71,32 @@ def stored(desk: Desk) -> list[Webhook]:
 # ------------------------------------------------------------------------------- requests
 
 
+def test_the_proof_of_an_item_is_its_signature() -> None:
+    """It stays the same when somebody changes what is not signed, and is another one of another item."""
+    scheme, webhook = scheme_of(ADYEN), signed(item())
+    changed = resigned(webhook, 0, additionalData={"shopperReference": "user_43"})
+    proof = scheme.proof(webhook)
+    held = json.loads(webhook.body)["notificationItems"][0]["NotificationRequestItem"]
+    assert proof == held["additionalData"]["hmacSignature"]
+    assert scheme.proof(signed(item(pspReference="LRPSP2"))) != proof
+    assert scheme.proof(changed) is None
+    held["additionalData"]["shopperReference"] = "user_43"
+    other = resigned(webhook, 0, **held)
+    assert accepted(other)
+    assert other.body != webhook.body
+    assert scheme.proof(other) == proof
+
+
+@pytest.mark.parametrize(
+    "additional", [None, [], "x", {"hmacSignature": {}}, {"hmacSignature": ""}]
+)
+def test_an_item_without_a_signature_has_no_proof(additional: Json) -> None:
+    """Nor has a request of several items, which deliver never sees."""
+    unsigned = Webhook("adyen", {}, json.dumps(request({"additionalData": additional})).encode())
+    assert scheme_of(ADYEN).proof(unsigned) is None
+    assert scheme_of(ADYEN).proof(signed(item(), item(pspReference="LRPSP2"))) is None
+
+
 def test_every_item_is_a_webhook() -> None:
     """Three items are three messages, each with its own item and what stands beside the items."""
     references = ["LRPSP1", "LRPSP2", "LRPSP3"]

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
+from zlib import crc32
 
 import pytest
 from cryptography import x509
@@ -27,13 +28,15 @@ from cryptography.x509.oid import (
     NameOID,
 )
 from tests import samples
+from tests.clock import Clock
 from tests.samples import NOW
 
 from linkrunner_webhooks import providers
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.errors import Reason, Unavailable
 from linkrunner_webhooks.model import Webhook
-from linkrunner_webhooks.signatures.certificates import CertificateSignature, fetch, public_roots
+from linkrunner_webhooks.signatures.certificates import CertificateSignature, public_roots
+from linkrunner_webhooks.signatures.fetched import FetchedCertificates, fetch, pieces
 from linkrunner_webhooks.signatures.scheme import verify
 from linkrunner_webhooks.signatures.trust import (
     Trust,
@@ -177,15 +180,30 @@ LEAF: Final = leaf_of(INTERMEDIATE, NAME)
 # ------------------------------------------------------------------------------- requests
 
 
+AWAY: Final = Unavailable("the certificate cannot be fetched", reason=Reason.CERTIFICATE)
+
+
 @dataclass(eq=False)
 class Site:
-    """What lies where, and what was asked for. An exception is raised instead of answering."""
+    """What lies where, and what was asked for, by a container that has just started.
+
+    An exception is raised instead of answering. Each answer takes `slow` seconds, or all that one may wait.
+    """
 
     pages: dict[str, bytes | Exception] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    slow: float = 0.0
+    clock: Clock = field(default_factory=Clock)
 
-    def __call__(self, url: str) -> bytes:
+    def __post_init__(self) -> None:
+        self.container = FetchedCertificates(self.fetch, self.clock)
+
+    def fetch(self, url: str, seconds: float) -> bytes:
+        assert seconds > 0
         self.asked.append(url)
+        self.clock.now += min(self.slow, seconds)
+        if self.slow > seconds:
+            raise AWAY
         found = self.pages.get(url, LookupError("there is no such certificate"))
         if isinstance(found, Exception):
             raise found
@@ -196,7 +214,7 @@ def scheme(site: Site) -> CertificateSignature:
     """PayPal's own scheme, with another internet and another root."""
     declared = providers.load("paypal").signature
     assert isinstance(declared, CertificateSignature)
-    return replace(declared, fetch=site, roots=lambda: (ROOT.certificate,))
+    return replace(declared, fetched=site.container, roots=lambda: (ROOT.certificate,))
 
 
 def written(key: Any) -> str:
@@ -413,7 +431,7 @@ def test_another_header_is_refused(header: str, value: str) -> None:
     assert not accepted(serving_chain(LEAF, INTERMEDIATE), changed)
 
 
-@pytest.mark.parametrize(("days", "expected"), [(3.9, True), (4.1, False), (-4.1, False)])
+@pytest.mark.parametrize(("days", "expected"), [(3.0, True), (3.1, False), (-3.1, False)])
 def test_the_age_of_a_transmission(days: float, expected: bool) -> None:
     """Repeated for three days, and not accepted for long after."""
     site = serving_chain(LEAF, INTERMEDIATE)
@@ -436,27 +454,29 @@ def test_another_key_than_the_certificates_is_refused() -> None:
 
 # ------------------------------------------------------------------------------- what cannot be fetched
 
-AWAY: Final = Unavailable("the certificate cannot be fetched", reason=Reason.CERTIFICATE)
-
 
 @pytest.mark.parametrize("away", [URL, ISSUER])
 def test_what_cannot_be_told_now_is_not_refused(away: str) -> None:
-    """While certificates are out of reach nobody is a forger; nothing of it is kept."""
+    """While certificates are out of reach nobody is a forger; a minute later they are asked for again."""
     site = Site({URL: LEAF.pem, ISSUER: INTERMEDIATE.der, away: AWAY})
-    with pytest.raises(Unavailable):
-        verify(scheme(site), signed(), [WEBHOOK_ID], NOW)
+    for seconds in (0, 59):
+        with pytest.raises(Unavailable):
+            verify(scheme(site), signed(), [WEBHOOK_ID], NOW + seconds)
+    assert site.asked.count(away) == 1
     site.pages |= {URL: LEAF.pem, ISSUER: INTERMEDIATE.der}
-    assert accepted(site)
+    assert accepted(site, now=NOW + 60)
 
 
 @pytest.mark.parametrize("missing", [URL, ISSUER])
 def test_what_is_not_there_is_refused(missing: str) -> None:
-    """A URL that leads nowhere is a forger's; that it does is not kept either."""
+    """A URL that leads nowhere is a forger's; a minute later it is asked for again."""
     pages: dict[str, bytes | Exception] = {URL: LEAF.pem, ISSUER: INTERMEDIATE.der}
     site = Site({url: page for url, page in pages.items() if url != missing})
     assert not accepted(site)
     site.pages |= pages
-    assert accepted(site)
+    assert not accepted(site, now=NOW + 59)
+    assert site.asked.count(missing) == 1
+    assert accepted(site, now=NOW + 60)
 
 
 @pytest.mark.parametrize(
@@ -478,12 +498,14 @@ def test_what_is_no_certificate_is_refused(page: bytes) -> None:
 
 @pytest.mark.parametrize("broken", [URL, ISSUER])
 def test_what_is_no_certificate_is_not_kept(broken: str) -> None:
-    """A page that is broken for a moment must not shut a warm function's door for good."""
+    """A page that is broken for a moment must not shut a warm function's door for more than a minute."""
     pages: dict[str, bytes | Exception] = {URL: LEAF.pem, ISSUER: INTERMEDIATE.der}
     site = Site(pages | {broken: b"<html>maintenance</html>"})
     assert not accepted(site)
     site.pages |= pages
-    assert accepted(site)
+    assert not accepted(site, now=NOW + 59)
+    assert site.asked.count(broken) == 1
+    assert accepted(site, now=NOW + 60)
 
 
 def test_an_outage_is_answered_503() -> None:
@@ -501,8 +523,204 @@ def test_an_outage_is_answered_503() -> None:
     assert desk.receive(sent)[0] == 503
     assert desk.stored == []
     site.pages |= {URL: LEAF.pem + INTERMEDIATE.pem}
+    desk.now += 60
     assert desk.receive(sent)[0] == 200
     assert len(desk.stored) == 1
+
+
+# ------------------------------------------------------------------------------- what nobody signed
+
+
+def unsigned(number: int, now: float = NOW) -> Webhook:
+    """A request of which all but the signature is right, with a URL that may be PayPal's."""
+    headers = {
+        "paypal-transmission-id": "1",
+        "paypal-transmission-time": datetime.fromtimestamp(now, UTC).isoformat(),
+        "paypal-transmission-sig": b64encode(b"\0" * 256).decode(),
+        "paypal-auth-algo": "SHA256withRSA",
+        "paypal-cert-url": f"{CERTS}CERT-{number}",
+    }
+    return Webhook("paypal", headers, b"{}")
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("paypal-transmission-id", None),
+        ("paypal-transmission-sig", None),
+        ("paypal-transmission-sig", "not*base64"),
+        ("paypal-transmission-time", None),
+        ("paypal-transmission-time", "not a time"),
+        ("paypal-transmission-time", "2026-11-01T11:06:50Z"),
+        ("paypal-auth-algo", None),
+        ("paypal-auth-algo", "SHA1withRSA"),
+        ("paypal-cert-url", None),
+    ],
+)
+def test_nothing_is_fetched_for_what_is_wrong_anyway(header: str, value: str | None) -> None:
+    """What can be seen without asking anybody is looked at first."""
+    webhook, site = signed(), serving_chain(LEAF, INTERMEDIATE)
+    headers = dict(webhook.headers)
+    del headers[header]
+    assert not accepted(
+        site, replace(webhook, headers=headers if value is None else headers | {header: value})
+    )
+    assert site.asked == []
+
+
+def test_a_failure_is_asked_for_once() -> None:
+    """Whatever number of requests names a URL, and with whatever number of secrets."""
+    site = Site({URL: AWAY})
+    for _ in range(20):
+        with pytest.raises(Unavailable):
+            samples.accepts(scheme(site), signed(), WEBHOOK_ID, "2DV59326XI717035B")
+    assert site.asked == [URL]
+
+
+def test_few_unknown_certificates_are_asked_for() -> None:
+    """Five a minute. Further ones are refused, and what is known goes on working."""
+    site = serving_chain(LEAF, INTERMEDIATE)
+    assert accepted(site)
+    for number in range(100):
+        assert not accepted(site, unsigned(number))
+    assert len(site.asked) == 5
+    assert accepted(site)
+    later = NOW + 60
+    for number in range(100):
+        assert not accepted(site, unsigned(number, later), now=later)
+    assert len(site.asked) == 10
+
+
+def test_a_flood_shuts_a_new_container_for_a_minute_at_most() -> None:
+    """Strangers can use up the budget, and a genuine webhook is then refused: PayPal sends it again."""
+    site = serving_chain(LEAF, INTERMEDIATE)
+    for number in range(5):
+        assert not accepted(site, unsigned(number))
+    assert not accepted(site)
+    assert accepted(site, now=NOW + 60)
+
+
+def test_a_flood_leaves_no_memory() -> None:
+    """Days of strange URLs are forgotten, and what was proven stays."""
+    site = serving_chain(LEAF, INTERMEDIATE)
+    assert accepted(site)
+    for number in range(300):
+        site.pages[f"{CERTS}CERT-{number}"] = LEAF.pem + INTERMEDIATE.pem if number % 2 else AWAY
+        moment = NOW + number * 20.0
+        assert not accepted(site, unsigned(number, moment), now=moment)
+    assert len(site.container._failed) < 10
+    assert len(site.container._kept) <= 32
+    asked = len(site.asked)
+    assert accepted(site)
+    assert len(site.asked) == asked > 200
+
+
+def test_an_unsigned_request_decides_nothing() -> None:
+    """Where a certificate worked before, another one that cannot be had now is a refusal and no 503."""
+    site = serving_chain(LEAF, INTERMEDIATE)
+    site.pages[f"{CERTS}CERT-1"] = AWAY
+    with pytest.raises(Unavailable):
+        accepted(site, unsigned(1))
+    assert accepted(site)
+    assert not accepted(site, unsigned(1))
+    assert not accepted(site, unsigned(1), now=NOW + 60)
+    assert site.asked == [f"{CERTS}CERT-1", URL, f"{CERTS}CERT-1"]
+
+
+def test_what_a_certificate_did_not_sign_does_not_prove_it() -> None:
+    """Anybody can name PayPal's certificate: that it can be had makes the container no wiser."""
+    site = serving_chain(LEAF, INTERMEDIATE)
+    site.pages[f"{CERTS}CERT-2"] = AWAY
+    forged = replace(unsigned(1), headers={**unsigned(1).headers, "paypal-cert-url": URL})
+    assert not accepted(site, forged)
+    with pytest.raises(Unavailable):
+        accepted(site, unsigned(2))
+
+
+def test_a_proven_certificate_is_waited_for() -> None:
+    """Where it has to be fetched again and cannot be, that is an outage; the budget does not count it."""
+    site = serving_chain(LEAF, INTERMEDIATE)
+    assert accepted(site)
+    for number in range(5):
+        assert not accepted(site, unsigned(number))
+    site.container._kept.clear()
+    site.pages[URL] = AWAY
+    with pytest.raises(Unavailable):
+        accepted(site)
+
+
+def test_the_fetches_of_a_request_take_seconds() -> None:
+    """Leaf and issuer come slowly, with two secrets: four seconds in all, and not some for each."""
+    site = Site({URL: LEAF.pem, ISSUER: INTERMEDIATE.der}, slow=2.5)
+    started = site.clock()
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            samples.accepts(scheme(site), signed(), WEBHOOK_ID, "2DV59326XI717035B")
+    assert site.clock() - started == 4.0
+
+
+def test_a_slow_request_goes_on_where_it_stopped() -> None:
+    """What came in time is kept, so that the next try gets further."""
+    site = Site({URL: LEAF.pem, ISSUER: INTERMEDIATE.der}, slow=2.1)
+    with pytest.raises(Unavailable):
+        accepted(site)
+    site.slow = 2.0
+    assert accepted(site, now=NOW + 60)
+    assert site.asked == [URL, ISSUER, ISSUER]
+
+
+# ------------------------------------------------------------------------------- what a checksum proves
+
+
+def same_checksum(body: bytes, wanted: bytes) -> bytes:
+    """The wanted body, with blanks and line breaks at its end that give it the checksum of the other.
+
+    A checksum is linear, so each of 256 places changes it by what it changes alone.
+    """
+    padded = wanted + b" " * 256
+    missing = crc32(body) ^ crc32(padded)
+    rows: dict[int, tuple[int, int]] = {}
+    for place in range(len(wanted), len(padded)):
+        change, chosen = _effect(padded, place), 1 << (place - len(wanted))
+        while change and (known := rows.get(change.bit_length())):
+            change, chosen = change ^ known[0], chosen ^ known[1]
+        if change:
+            rows[change.bit_length()] = (change, chosen)
+    chosen = 0
+    while missing:
+        change, places = rows[missing.bit_length()]
+        missing, chosen = missing ^ change, chosen ^ places
+    ends = bytes(ord("\t") if chosen >> place & 1 else ord(" ") for place in range(256))
+    return wanted + ends
+
+
+def _effect(padded: bytes, place: int) -> int:
+    changed = padded[:place] + b"\t" + padded[place + 1 :]
+    return crc32(padded) ^ crc32(changed)
+
+
+def test_a_checksum_is_no_digest() -> None:
+    """From one delivery any other body can be made. It is authentic for all we know, with the same proof."""
+    webhook, site = signed(), serving_chain(LEAF, INTERMEDIATE)
+    forged = replace(webhook, body=same_checksum(webhook.body, b'{"id":"WH-1","amount":"9999.00"}'))
+    assert forged.body != webhook.body
+    assert accepted(site, webhook)
+    assert accepted(site, forged)
+    assert scheme(site).proof(forged) == scheme(site).proof(webhook) is not None
+    assert scheme(site).covers == "checksum"
+
+
+def test_another_transmission_has_another_proof() -> None:
+    """Each transmission has an id of its own, and a request without one has no proof."""
+    one, other, site = signed(), signed(NOW + 60), Site()
+    assert scheme(site).proof(one) != scheme(site).proof(other)
+    assert scheme(site).proof(Webhook("paypal", {}, b"{}")) is None
+    assert scheme(site).proof(Webhook("paypal", {"paypal-transmission-id": ""}, b"")) is None
+
+
+# ------------------------------------------------------------------------------- the fetch itself
+
+PATIENT: Final = 2.5
 
 
 @dataclass
@@ -530,7 +748,7 @@ def answering(status: int, body: bytes = b"", **headers: str) -> Iterator[Answer
 def test_fetch_returns_what_is_there() -> None:
     """The body of a 200 is returned, after one request."""
     with answering(200, LEAF.pem) as server:
-        assert fetch(f"{server.url}/certs/CERT-1") == LEAF.pem
+        assert fetch(f"{server.url}/certs/CERT-1", PATIENT) == LEAF.pem
         assert server.asked == ["/certs/CERT-1"]
 
 
@@ -538,7 +756,7 @@ def test_fetch_returns_what_is_there() -> None:
 def test_fetch_knows_what_is_not_there(status: int) -> None:
     """A status that says there is no certificate raises LookupError, and so refuses the webhook."""
     with answering(status) as server, pytest.raises(LookupError):
-        fetch(server.url)
+        fetch(server.url, PATIENT)
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
@@ -546,7 +764,7 @@ def test_fetch_knows_trouble(status: int) -> None:
     """Asked once: whoever waits for the answer is out of patience before a second time."""
     with answering(status, b"busy") as server:
         with pytest.raises(Unavailable):
-            fetch(server.url)
+            fetch(server.url, PATIENT)
         assert len(server.asked) == 1
 
 
@@ -556,7 +774,7 @@ def test_fetch_follows_nobody_elsewhere(status: int) -> None:
     with answering(200, LEAF.pem) as elsewhere:
         with answering(status, location=f"{elsewhere.url}/x") as server:
             with pytest.raises(LookupError):
-                fetch(server.url)
+                fetch(server.url, PATIENT)
             assert len(server.asked) == 1
         assert elsewhere.asked == []
 
@@ -564,7 +782,7 @@ def test_fetch_follows_nobody_elsewhere(status: int) -> None:
 def test_fetch_reads_no_more_than_a_chain() -> None:
     """At most 64 KB are read, however much the server sends."""
     with answering(200, b"a" * 1_000_000) as server:
-        assert len(fetch(server.url)) <= 64 * 1024
+        assert len(fetch(server.url, PATIENT)) <= 64 * 1024
 
 
 def test_fetch_waits_for_nobody() -> None:
@@ -572,12 +790,25 @@ def test_fetch_waits_for_nobody() -> None:
     listener = listen()
     url = url_of(listener)
     with pytest.raises(Unavailable):
-        fetch(url)
+        fetch(url, PATIENT)
     listener.close()
     with pytest.raises(Unavailable):
-        fetch(url)
+        fetch(url, PATIENT)
     with answering(0) as server, pytest.raises(Unavailable):
-        fetch(server.url)
+        fetch(server.url, PATIENT)
+
+
+def test_fetch_does_not_wait_for_every_byte() -> None:
+    """A timeout is for each read, so a server that sends a byte at a time would never end."""
+    clock = Clock(0.0)
+
+    def slowly(_size: int) -> bytes:
+        clock.now += 0.5
+        return b"a"
+
+    with pytest.raises(Unavailable):
+        list(pieces(slowly, lambda: clock() < 2.0))
+    assert clock.now == 2.0
 
 
 @pytest.mark.filterwarnings("ignore:Parsed a serial number")

@@ -29,6 +29,7 @@ from tests.samples import (
 
 from linkrunner_webhooks import providers
 from linkrunner_webhooks.config import Config
+from linkrunner_webhooks.envelope import Envelope, unseal
 from linkrunner_webhooks.errors import BadSignature, Malformed, Untranslatable
 from linkrunner_webhooks.event_body import FIELDS
 from linkrunner_webhooks.model import Webhook
@@ -110,7 +111,7 @@ def tampered(sample: Sample) -> Iterator[bytes]:
     """Bodies that say something else than what was signed."""
     signed = sample.signed().body
     covers = scheme_of(sample.provider).covers
-    if covers == "body":
+    if covers in ("body", "checksum"):
         yield signed + b" "
         yield signed + b"\n"
         yield signed[:-1]
@@ -137,10 +138,33 @@ def test_altered_bodies_are_refused(name: str, event_type: str) -> None:
 
 
 @every_provider
-def test_a_scheme_that_signs_nothing_says_so(name: str) -> None:
-    """Who relies on a token is told in the documentation that it is the weaker way."""
+def test_a_weak_scheme_says_so(name: str) -> None:
+    """Who relies on a token or a checksum is told in the documentation that it is the weaker way."""
     scheme = scheme_of(providers.load(name))
-    assert scheme.covers != "sender" or "weaker" in scheme.title
+    assert scheme.covers not in ("sender", "checksum") or "weaker" in scheme.title
+
+
+@every_type
+def test_what_is_signed_in_part_has_a_proof(name: str, event_type: str) -> None:
+    """Deliver knows by it a body that was made of another: it is signed, and it travels with the body."""
+    sample = samples.load(name, event_type)
+    scheme = scheme_of(sample.provider)
+    (webhook,) = sample.provider.unpack(sample.signed())
+    proof = scheme.proof(webhook)
+    assert bool(proof) == (scheme.covers in ("checksum", "values"))
+    sealed = Envelope(webhook, NOW).seal(sample.provider)
+    assert scheme.proof(unseal(sealed).webhook) == proof
+
+
+@every_provider
+def test_an_odd_body_has_no_proof_or_the_same(name: str) -> None:
+    """Nothing that could be in the queue makes it raise."""
+    sample = samples.any_sample(name)
+    scheme, webhook = scheme_of(sample.provider), sample.signed()
+    expected = scheme.proof(webhook) if scheme.covers == "checksum" else None
+    for body in (b"", b"{}", b"[]", b"null", b"5", b'"x"', b"{", b"\xff", b"[" * 100_000, b"[[]]"):
+        assert scheme.proof(Webhook(name, webhook.headers, body)) == expected
+        assert scheme.proof(Webhook(name, {}, body)) is None
 
 
 @every_provider

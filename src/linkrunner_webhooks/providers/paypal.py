@@ -38,6 +38,8 @@ from linkrunner_webhooks.reading import (
 from linkrunner_webhooks.signatures.certificates import CertificateSignature
 
 _CERTIFICATE = "paypal-cert-url"
+# Signed, and of one body: deliver knows by it a body that was made of another.
+_TRANSMISSION = "paypal-transmission-id"
 # The hosts with `-m` are unconfirmed; they are PayPal's as well.
 _HOSTS = r"https://api(?:-m)?(?:\.sandbox)?\.paypal\.com"
 _SANDBOX = re.compile(r"https://api(?:-m)?\.sandbox\.paypal\.com/", re.IGNORECASE)
@@ -71,7 +73,7 @@ provider = Provider(
         issuers=re.compile(r"https?://cacerts\.digicert\.com/[A-Za-z0-9_-]{1,200}\.crt"),
     ),
     identify=identify,
-    headers=(_CERTIFICATE,),
+    headers=(_CERTIFICATE, _TRANSMISSION),
     user_id=("resource.custom_id", "resource.purchase_units[0].custom_id", "resource.custom"),
     unique_ids=True,
     never={
@@ -82,8 +84,9 @@ provider = Provider(
         "PAYMENT.AUTHORIZATION.VOIDED": "no money has moved that could come back",
         "CUSTOMER.DISPUTE.UPDATED": "it changes nothing that is reported",
     },
-    caution="PayPal signs a checksum of the body (CRC-32) and not the body itself, so what protects the "
-    "amounts is that the webhook id is known to nobody else: treat it like a secret.",
+    caution="PayPal signs a checksum of the body (CRC-32) and not the body itself, so who sees one delivery "
+    "can make other bodies that fit. Only the first body of a transmission counts. Treat the webhook id like "
+    "a secret.",
 )
 
 T = TypeVar("T", bound=Payload)

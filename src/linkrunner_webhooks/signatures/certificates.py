@@ -8,62 +8,32 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache, lru_cache
+from functools import cache
 from importlib.resources import files
 from typing import Any, ClassVar
 from uuid import NAMESPACE_URL, uuid5
 from warnings import catch_warnings
 from zlib import crc32
 
-import urllib3
 from cryptography import x509
 from cryptography.x509 import Certificate
 from cryptography.x509.oid import AuthorityInformationAccessOID
 from cryptography.x509.verification import PolicyBuilder, Store
 
-from linkrunner_webhooks.errors import Reason, Unavailable
+from linkrunner_webhooks.errors import Unavailable
 from linkrunner_webhooks.model import Webhook
+from linkrunner_webhooks.signatures.fetched import FetchedCertificates
 from linkrunner_webhooks.signatures.scheme import Covers, with_headers
 from linkrunner_webhooks.signatures.trust import Trust, example_key, signed_by
 from linkrunner_webhooks.signatures.trust import signature as signature_of
 
-Fetch = Callable[[str], bytes]
-
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
-# A certificate has a few kilobytes, and a chain has a few certificates.
-_MAX_FETCHED = 64 * 1024
 # Between a server's certificate and a root there are usually one or two issuers.
 _MOST_ISSUERS = 4
 # The id that the provider gives to the receiver when it is registered.
 _ID = re.compile(r"[0-9A-Z]{10,40}", re.ASCII)
-_DAY = 24 * 3600
-
-
-def fetch(url: str) -> bytes:
-    """The content at a URL. Raises Unavailable when nothing answers, LookupError when there is no content."""
-    timeout = urllib3.Timeout(connect=1.0, read=1.5)
-    try:
-        with urllib3.PoolManager(retries=False, timeout=timeout) as pool:
-            answer = pool.request("GET", url, preload_content=False, redirect=False)
-            content = answer.read(_MAX_FETCHED)
-    except urllib3.exceptions.HTTPError:
-        raise Unavailable("the certificate cannot be fetched", reason=Reason.CERTIFICATE) from None
-    if answer.status in (408, 429) or answer.status >= 500:
-        raise Unavailable("the certificate cannot be fetched", reason=Reason.CERTIFICATE)
-    if answer.status != 200:
-        raise LookupError("there is no such certificate")
-    return bytes(content)
-
-
-# The parsed certificates are cached: a page that is no certificate is fetched again the next time.
-@lru_cache(maxsize=16)
-def _chain_at(fetch: Fetch, url: str) -> tuple[Certificate, ...]:
-    return tuple(x509.load_pem_x509_certificates(fetch(url)))
-
-
-@lru_cache(maxsize=16)
-def _issuer_at(fetch: Fetch, url: str) -> Certificate:
-    return x509.load_der_x509_certificate(fetch(url))
+_ALGORITHM = "SHA256withRSA"
+_HOUR = 3600
 
 
 @cache
@@ -85,33 +55,48 @@ class CertificateSignature:
 
     The request names the URL of the certificate. The URL must match `url`, the certificate must be for a name
     under `domain`, and its chain must lead to a public root. If the chain lacks its issuers, they are fetched
-    from the URL in the certificate, which must match `issuers`. Everything is fetched once and then cached.
+    from the URL in the certificate, which must match `issuers`. `fetched` keeps them all.
+
+    Weaker than an HMAC: who saw one delivery can make other bodies with the checksum of its body.
     """
 
     prefix: str
     url: re.Pattern[str] = field(repr=False)
     domain: str
     issuers: re.Pattern[str] = field(repr=False)
-    tolerance: int = 4 * _DAY
-    fetch: Fetch = field(default=fetch, repr=False)
+    # PayPal tries for three days, and whether each try has a new time is unconfirmed.
+    tolerance: int = 73 * _HOUR
+    fetched: FetchedCertificates = field(default_factory=FetchedCertificates, repr=False)
     roots: Callable[[], Sequence[Certificate]] = field(default=public_roots, repr=False)
 
-    title: ClassVar[str] = "RSA-SHA256 with a certificate, over a checksum of the body"
-    covers: ClassVar[Covers] = "body"
+    title: ClassVar[str] = (
+        "RSA-SHA256 with a certificate, over a checksum of the body "
+        "(weaker: other bodies can have the same)"
+    )
+    covers: ClassVar[Covers] = "checksum"
 
     def matches(self, webhook: Webhook, secret: str, now: float) -> bool:
-        trust = Trust.read(secret)
-        sent = datetime.fromisoformat(webhook.headers[f"{self.prefix}-transmission-time"])
+        # Nobody has signed yet, so whatever costs nothing is looked at before anything is fetched.
+        trust, headers = Trust.read(secret), webhook.headers
+        sent = datetime.fromisoformat(headers[f"{self.prefix}-transmission-time"])
         if abs(now - sent.timestamp()) > self.tolerance:
             return False
-        signature = b64decode(webhook.headers[f"{self.prefix}-transmission-sig"], validate=True)
-        key = trust.public_key if trust.key else self._certified_key(webhook, now)
-        return signed_by(key, signature, self._message(webhook, trust.id))
+        if headers[f"{self.prefix}-auth-algo"].lower() != _ALGORITHM.lower():
+            return False
+        signature = b64decode(headers[f"{self.prefix}-transmission-sig"], validate=True)
+        message = self._message(webhook, trust.id)
+        if trust.key:
+            return signed_by(trust.public_key, signature, message)
+        return self._is_certified(headers[f"{self.prefix}-cert-url"], signature, message, now)
+
+    def proof(self, webhook: Webhook) -> str | None:
+        """The id of the transmission, which is signed and is of one body."""
+        return webhook.headers.get(f"{self.prefix}-transmission-id") or None
 
     def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
         trust = Trust.read(secret)
         known = {
-            f"{self.prefix}-auth-algo": "SHA256withRSA",
+            f"{self.prefix}-auth-algo": _ALGORITHM,
             f"{self.prefix}-transmission-id": str(uuid5(NAMESPACE_URL, f"{now}")),
             f"{self.prefix}-transmission-time": _written(datetime.fromtimestamp(int(now), UTC)),
         }
@@ -139,12 +124,30 @@ class CertificateSignature:
         )
         return "|".join(parts).encode()
 
-    def _certified_key(self, webhook: Webhook, now: float) -> Any:
-        """The key of the certificate that the request names. Raises when the certificate is not trusted."""
-        url = webhook.headers[f"{self.prefix}-cert-url"]
+    def _is_certified(self, url: str, signature: bytes, message: bytes, now: float) -> bool:
+        """Whether the certificate at the URL is trusted, and its key made the signature.
+
+        Raises Unavailable when that cannot be told and the request may well be genuine. Otherwise an unsigned
+        request would decide that we answer 503 and raise an alarm. Refusing loses nothing: PayPal tries again
+        for three days after any answer but a 2xx.
+        """
         if not self.url.fullmatch(url):
-            raise LookupError("the certificate is to be fetched from a strange place")
-        leaf, *chain = _chain_at(self.fetch, url)
+            return False
+        try:
+            key = self._certified_key(url, now)
+        except Unavailable:
+            if self.fetched.is_worth_another_try(url):
+                raise
+            return False
+        if not signed_by(key, signature, message):
+            return False
+        self.fetched.prove(url)
+        return True
+
+    def _certified_key(self, url: str, now: float) -> Any:
+        """The key of the certificate at the URL. Raises when the certificate is not trusted."""
+        deadline = self.fetched.deadline()
+        leaf, *chain = self.fetched.chain(url, now, deadline)
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         name = next(
             each
@@ -153,11 +156,11 @@ class CertificateSignature:
         )
         policy = PolicyBuilder().store(Store(list(self.roots())))
         policy = policy.time(datetime.fromtimestamp(now, UTC).replace(tzinfo=None))
-        issuers = chain or list(self._issuers(leaf))
+        issuers = chain or list(self._issuers(leaf, now, deadline))
         policy.build_server_verifier(x509.DNSName(name)).verify(leaf, issuers)
         return leaf.public_key()
 
-    def _issuers(self, leaf: Certificate) -> Iterator[Certificate]:
+    def _issuers(self, leaf: Certificate, now: float, deadline: float) -> Iterator[Certificate]:
         known = {root.subject for root in self.roots()}
         below = leaf
         for _ in range(_MOST_ISSUERS):
@@ -171,7 +174,7 @@ class CertificateSignature:
             )
             if not self.issuers.fullmatch(url):
                 raise LookupError("the issuer is to be fetched from a strange place")
-            below = _issuer_at(self.fetch, url)
+            below = self.fetched.issuer(url, now, deadline)
             yield below
 
 

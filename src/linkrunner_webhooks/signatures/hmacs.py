@@ -65,6 +65,11 @@ class HmacBody:
         # No provider sends an empty body, and a signature of an empty body proves nothing about an event.
         return bool(webhook.body) and equal(self._signature(webhook, secret), received.strip())
 
+    def proof(self, webhook: Webhook) -> str | None:
+        """None: every byte is signed."""
+        del webhook
+        return None
+
     def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
         del now
         return with_headers(webhook, {self.headers[0]: self._signature(webhook, secret)})
@@ -125,6 +130,11 @@ class TimestampedHmac:
         expected = digest(text_key(secret), self._signed(stamp, webhook.body), "hex")
         return any(equal(expected, value) for name, value in fields if name == self.signature)
 
+    def proof(self, webhook: Webhook) -> str | None:
+        """None: every byte is signed."""
+        del webhook
+        return None
+
     def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
         stamp = str(int(now))
         signature = digest(text_key(secret), self._signed(stamp, webhook.body), "hex")
@@ -181,6 +191,11 @@ class HmacWithHeaders:
         # Computed once for each key: a header can hold thousands of signatures, and a body megabytes.
         expected = [digest(key, message, "base64") for key in self.keys(secret)]
         return any(equal(each, signature) for each in expected for signature in received)
+
+    def proof(self, webhook: Webhook) -> str | None:
+        """None: every byte is signed."""
+        del webhook
+        return None
 
     def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
         known = dict.fromkeys(self.signed, "msg_0001") | dict(webhook.headers)

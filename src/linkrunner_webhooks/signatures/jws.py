@@ -64,7 +64,7 @@ class SignedPayload:
     tolerance: int = 10 * _DAY
 
     title: ClassVar[str] = "signed payload (JWS, ES256) with a certificate chain to a pinned root"
-    covers: ClassVar[Covers] = "values"
+    covers: ClassVar[Covers] = "payload"
 
     def matches(self, webhook: Webhook, secret: str, now: float) -> bool:
         trust = Trust.read(secret)
@@ -75,6 +75,11 @@ class SignedPayload:
         part = self.part(payload)
         nested = [self._verified(part[name], trust) for name in self._nested_in(part)]
         return self.meant(part, trust.id) and all(self._agree(part, each) for each in nested)
+
+    def proof(self, webhook: Webhook) -> str | None:
+        """None: all that is read is signed."""
+        del webhook
+        return None
 
     def unpack(self, body: bytes) -> bytes:
         """The payload of a verified body as JSON, with its nested tokens decoded.

@@ -17,7 +17,8 @@ from linkrunner_webhooks.model import Webhook
 
 Encoding = Literal["hex", "base64"]
 Algorithm = Literal["sha256", "sha512"]
-Covers = Literal["body", "values", "sender"]
+# Every byte of the body, all that is read of it, only its checksum, only the values that count, or nothing.
+Covers = Literal["body", "payload", "checksum", "values", "sender"]
 
 # Keys of APIs and their ids, which are often pasted and sign no webhook of anybody.
 _NEVER_SIGN = (
@@ -40,7 +41,7 @@ class Scheme(Protocol):
 
     @property
     def covers(self) -> Covers:
-        """The extent of the proof: every byte of the body, only some values of it, or the sender alone."""
+        """The extent of the proof, from every byte of the body to the sender alone."""
 
     @property
     def tolerance(self) -> int | None:
@@ -48,6 +49,13 @@ class Scheme(Protocol):
 
     def matches(self, webhook: Webhook, secret: str, now: float) -> bool:
         """Whether `secret` signed this webhook, and not too long before `now` (unix seconds)."""
+
+    def proof(self, webhook: Webhook) -> str | None:
+        """A signed text that a verified and unpacked webhook shares with no other body, or None.
+
+        None where the signature says so by itself (it covers all that is read), where it says nothing of the
+        body, and where the text is missing. Of two bodies with one proof, one was made of the other.
+        """
 
     def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
         """The webhook with the provider's signature; for samples and tests."""
@@ -64,10 +72,10 @@ def complaint(scheme: Scheme, secret: str) -> str | None:
 
     None says only that it may be right. It is for people who store secrets; `verify` never asks.
     """
-    if not secret.strip():
+    # White space around a secret does not count: `SigningSecrets` takes it off.
+    secret = secret.strip()
+    if not secret:
         return "it is empty"
-    if secret != secret.strip():
-        return "it begins or ends with white space or a line break"
     if secret.startswith(_NEVER_SIGN):
         return "it is an API key or its id, and no signing secret"
     return scheme.complaint(secret)

@@ -40,6 +40,14 @@ class SignedItems:
             for item in items
         )
 
+    def proof(self, webhook: Webhook) -> str | None:
+        """The signature of the only item."""
+        try:
+            (item,) = self._items(json.loads(webhook.body))
+            return _text_at(item, self.signature) or None
+        except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
+            return None
+
     def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
         del now
         try:

@@ -31,6 +31,11 @@ class StaticToken:
         del now
         return equal(secret, webhook.headers[self.header])
 
+    def proof(self, webhook: Webhook) -> str | None:
+        """None: nothing is proved about any body."""
+        del webhook
+        return None
+
     def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
         del now
         return with_headers(webhook, {self.header: secret})
@@ -60,6 +65,11 @@ class BasicAuth:
         if scheme.lower() != "basic" or ":" not in secret or not secret.strip(" :"):
             return False
         return equal(secret, b64decode(credentials.strip(), validate=True).decode("utf-8"))
+
+    def proof(self, webhook: Webhook) -> str | None:
+        """None: nothing is proved about any body."""
+        del webhook
+        return None
 
     def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
         del now
@@ -109,6 +119,11 @@ class FirstPresent:
             if any(name in webhook.headers for name in scheme.headers)
         )
         return next(claimed).matches(webhook, secret, now)
+
+    def proof(self, webhook: Webhook) -> str | None:
+        """None: no scheme that is chosen among others signs a part of the body."""
+        del webhook
+        return None
 
     def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
         return self.schemes[0].sign(webhook, secret, now)
