@@ -180,6 +180,18 @@ def test_a_source_without_secret_is_not_found(secrets: tuple[str, ...] | None) -
     assert (status, answer["error"], front.stored) == (404, "unknown_source", [])
 
 
+def test_a_stranger_does_not_learn_which_sources_have_a_table() -> None:
+    """Without a table and without a secret are one answer; the log says which it is."""
+    front = Desk(Config(TABLES), Secrets({}))
+    nowhere = front.respond(samples.request(purchase().signed(), "nobody"))
+    assert front.receive(purchase().signed()) == nowhere
+    assert front.receive(purchase().webhook()) == nowhere
+    assert [each.detail for each in front.reports] == [
+        "webhooks.toml has no such table",
+        *["the source has no signing secret; add it to WebhookSecrets"] * 2,
+    ]
+
+
 @pytest.mark.parametrize("sample", [purchase(), order()], ids=["stripe", "shopify"])
 def test_wrong_signatures_are_unauthorized(sample: Sample) -> None:
     """A wrong, missing or outdated signature, or another body, is a 401 and stored nowhere."""
@@ -485,6 +497,22 @@ def test_an_unsigned_ping_is_answered_and_means_nothing() -> None:
     assert [(each.outcome, each.reason) for each in front.reports] == [
         (Outcome.IGNORED, "handshake")
     ]
+
+
+def test_a_ping_needs_a_secret_to_be_answered() -> None:
+    """A source without a secret does not exist, for a greeting neither; a secret of just now is enough."""
+    ping = Webhook("woocommerce", {}, b"webhook_id=4")
+    front = Desk(Config({"woocommerce": {}}), Secrets({}))
+    assert front.receive(ping)[0] == 404
+    assert front.reports[0].reason == "unknown_source"
+    front.secrets = Secrets({}, {"woocommerce": ("secret",)})
+    assert front.receive(ping)[0] == 200
+
+
+def test_a_ping_is_answered_again_when_secrets_are() -> None:
+    """While WebhookSecrets cannot be read nobody knows whether the source exists."""
+    front = Desk(Config({"woocommerce": {}}), NoSecrets())
+    assert front.receive(Webhook("woocommerce", {}, b"webhook_id=4"))[0] == 503
 
 
 @pytest.mark.parametrize(

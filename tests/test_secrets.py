@@ -157,6 +157,8 @@ def signing(value: object) -> SigningSecrets:
     [
         ({"stripe": ["new", "old"]}, ("new", "old")),
         ({"stripe": "only"}, ("only",)),
+        ({"stripe": "only\n"}, ("only",)),
+        ({"stripe": [" new", "old\r\n", "a b\t"]}, ("new", "old", "a b")),
         ({"stripe": ["new", "", " ", "\n", "old"]}, ("new", "old")),
         ({"stripe": ["new", None, 5, True, ["old"], {"a": "b"}]}, ("new",)),
         ({"stripe": []}, ()),
@@ -169,7 +171,10 @@ def signing(value: object) -> SigningSecrets:
     ],
 )
 def test_live_secrets_are_a_list_or_a_text(value: object, expected: tuple[str, ...]) -> None:
-    """A list in its order or a single text; an empty one is none, because anybody can sign with it."""
+    """A list in its order or a single text, without white space around them.
+
+    An empty one is none, because anybody can sign with it.
+    """
     assert signing(value).of("stripe") == expected
 
 

@@ -28,7 +28,7 @@ from linkrunner_webhooks.errors import (
 from linkrunner_webhooks.model import UNKNOWN, Identity, Outcome, Webhook
 from linkrunner_webhooks.provider import Provider
 from linkrunner_webhooks.reports import Report
-from linkrunner_webhooks.secrets import MIN_AGE, SigningSecrets
+from linkrunner_webhooks.secrets import MAX_AGE, MIN_AGE, SigningSecrets
 from linkrunner_webhooks.signatures.scheme import verify
 
 
@@ -55,6 +55,11 @@ class Receiver:
             webhook = read(event)
             source = self._source(webhook.source)
             reports = self._receive(webhook, source)
+        except UnknownSource as error:
+            # One text for both causes, so that a stranger does not learn which sources have a table.
+            reports = [_rejected(source, error.reason, str(error))]
+            message = "there is no such source"
+            answer = _answer(error.status, {"error": error.reason.value, "message": message})
         except NotStored as error:
             # The detail names resources of ours, so a stranger does not get it.
             reports = [_rejected(source, error.reason, str(error))]
@@ -75,15 +80,17 @@ class Receiver:
     def _source(self, name: str) -> Source:
         source = self.config.source(name)
         if source is None:
-            raise UnknownSource("there is no such source; its name is a table in webhooks.toml")
+            raise UnknownSource("webhooks.toml has no such table")
         return source
 
     def _receive(self, webhook: Webhook, source: Source) -> list[Report]:
         """One report for every event in the request. Deliver recognises an event that is stored twice."""
         provider = source.provider
-        if provider.handshake(webhook):
-            return [_report(Outcome.IGNORED, source, Reason.HANDSHAKE)]
         try:
+            if provider.handshake(webhook):
+                # Nothing proves a greeting, and still a source without a secret does not exist.
+                self._live(source)
+                return [_report(Outcome.IGNORED, source, Reason.HANDSHAKE)]
             self._verify(webhook, source)
         except Unavailable as error:
             raise NotStored(str(error)) from None
@@ -109,16 +116,21 @@ class Receiver:
 
     def _verify(self, webhook: Webhook, source: Source) -> None:
         """Verify with the cached secrets, then with fresh ones: they may just have been rotated."""
-        known = self.secrets.of(source.name)
+        known = self._live(source)
         try:
-            if not known:
-                raise UnknownSource("the source has no signing secret; add it to WebhookSecrets")
             verify(source.signature, webhook, known, self.now())
-        except (UnknownSource, BadSignature):
-            fresh = self.secrets.of(source.name, MIN_AGE)
+        except BadSignature:
+            fresh = self._live(source, MIN_AGE)
             if fresh == known:
                 raise
             verify(source.signature, webhook, fresh, self.now())
+
+    def _live(self, source: Source, max_age: float = MAX_AGE) -> tuple[str, ...]:
+        """The source's secrets. Raises UnknownSource: without one a source does not exist."""
+        secrets = self.secrets.of(source.name, max_age) or self.secrets.of(source.name, MIN_AGE)
+        if not secrets:
+            raise UnknownSource("the source has no signing secret; add it to WebhookSecrets")
+        return secrets
 
 
 def read(event: Mapping[str, Any]) -> Webhook:

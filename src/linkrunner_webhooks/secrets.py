@@ -58,14 +58,19 @@ class SigningSecrets:
         self._secret = secret
 
     def of(self, source: str, max_age: float = MAX_AGE) -> tuple[str, ...]:
-        """The live secrets of a source. Raises Unavailable when the secret is not such JSON."""
+        """The live secrets of a source, without white space around them.
+
+        Raises Unavailable when the secret is not such JSON.
+        """
         value = self._table(max_age).get(source, ())
         values = [value] if isinstance(value, str) else value
         if not isinstance(values, list | tuple):
             raise Unavailable(
                 f"WebhookSecrets: `{source}` is neither a list nor a text", reason=Reason.SECRET
             )
-        return tuple(each for each in values if isinstance(each, str) and each.strip())
+        # A line break comes along easily when a secret is pasted or echoed, and no provider makes one.
+        texts = (each.strip() for each in values if isinstance(each, str))
+        return tuple(text for text in texts if text)
 
     def names(self) -> tuple[str, ...]:
         """Every source that has an entry. Raises Unavailable like `of`."""

@@ -58,7 +58,8 @@ class Sample:
 def sign(source: Source, webhook: Webhook, secret: str, now: float) -> Webhook:
     """A webhook as the provider would send it. Raises Failure when nothing can be signed with this secret."""
     try:
-        return source.signature.sign(webhook, secret, now)
+        # As receive reads it.
+        return source.signature.sign(webhook, secret.strip(), now)
     except (UnsupportedAlgorithm, TypeError, ValueError):
         wrong = complaint(source.signature, secret)
         title = source.provider.title
