@@ -1305,7 +1305,7 @@ def test_doctor_is_content_with_no_other_answer(
 
 
 def test_doctor_knows_the_shape_of_secrets(parked: EmbeddedStack) -> None:
-    """An API key, a stray line break and a secret of nobody are named; no secret is shown."""
+    """An API key and a secret of nobody are named, a line break does no harm; no secret is shown."""
     secrets = {
         "stripe": ["whsec_fine", "sk_live_0123456789"],
         "shopify": "hush_0123\n",
@@ -1315,10 +1315,22 @@ def test_doctor_knows_the_shape_of_secrets(parked: EmbeddedStack) -> None:
     result = run("doctor", "--json")
     found = findings(result)
     assert found["secret of stripe"]["found"].startswith("2 live; number 2: a signing secret")
-    assert "white space" in found["secret of shopify"]["found"]
+    assert found["secret of shopify"]["right"]
     assert "no table [strip]" in found["secret of strip"]["found"]
     assert "is it meant for stripe?" in found["secret of strip"]["advice"]
-    assert not any(found[f"secret of {name}"]["right"] for name in secrets)
+    assert not any(found[f"secret of {name}"]["right"] for name in ("stripe", "strip"))
+    assert "0123" not in result.output
+
+
+def test_doctor_finds_a_secret_of_two_sources(parked: EmbeddedStack) -> None:
+    """Both are named, the secret is not shown, and it is a failure: a delivery could count twice."""
+    all_is_well(parked)
+    put(parked, "WebhookSecretsArn", '{"stripe": "whsec_0123", "shopify": ["hush", "whsec_0123"]}')
+    result = run("doctor", "--json")
+    assert result.exit_code == 1
+    found = findings(result)["secrets of stripe and shopify"]
+    assert not found["right"]
+    assert "a secret of its own" in found["advice"]
     assert "0123" not in result.output
 
 

@@ -27,6 +27,7 @@ from linkrunner_webhooks_cli.findings import (
     Verdict,
     doubts,
     homeless,
+    shared,
     signing,
 )
 from linkrunner_webhooks_cli.output import write_json, write_table
@@ -100,6 +101,8 @@ def _secrets(stack: Stack, config: Config, place: Place) -> Iterator[Finding]:
     with suppress(Unavailable):
         # Whether they can be read at all was told for each source.
         yield from homeless(stored.names(), config.names, place)
+        live = {name: stored.of(name) for name in config.names}
+        yield from shared(config.sources(), live)
     key = ServerKey(Secret(client, stack.output("LinkrunnerKeySecretArn")))
     yield _looked_at("server key", lambda: _asked(stack.linkrunner_url, key.current()))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import NamedTuple
@@ -73,6 +73,30 @@ def homeless(names: Iterable[str], tables: Sequence[str], place: Place) -> Itera
             right=False,
             found=f"no table [{name}] in webhooks.toml",
             advice=f"its URL answers 404: {meant}add the table and {place.deploy}, or remove the secret",
+        )
+
+
+def shared(sources: Sequence[Source], live: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
+    """Sources that have one secret, so that a delivery to one passes at the other and counts again.
+
+    `live` are the secrets by the name of the source. Sources of the same facts count none of them twice.
+    """
+    holders: dict[str, list[Source]] = {}
+    for source in sources:
+        for secret in dict.fromkeys(each.strip() for each in live.get(source.name, ())):
+            holders.setdefault(secret, []).append(source)
+    told = {
+        " and ".join(each.name for each in group): None
+        for group in holders.values()
+        if len({(each.provider.name, each.scope) for each in group}) > 1
+    }
+    for names in told:
+        yield Finding(
+            f"secrets of {names}",
+            right=False,
+            found="they have one secret",
+            advice="who sees a delivery to one can send it to the other, and it counts again: "
+            "give each source a secret of its own",
         )
 
 

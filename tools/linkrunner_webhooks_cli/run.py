@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.errors import ConfigError
-from linkrunner_webhooks_cli.findings import LOCAL, doubts, homeless, signing
+from linkrunner_webhooks_cli.findings import LOCAL, doubts, homeless, shared, signing
 from linkrunner_webhooks_cli.sources import some_sources
 from linkrunner_webhooks_local.banner import banner
 from linkrunner_webhooks_local.console import Console
@@ -52,6 +52,8 @@ def findings(settings: Settings, config: Config) -> Iterator[str]:
         if advice:
             yield f"secret of {source.name}: {found}; {advice}"
     for each in homeless(settings.secrets, config.names, LOCAL):
+        yield f"{each.what}: {each.found}; {each.advice}"
+    for each in shared(sources, settings.secrets):
         yield f"{each.what}: {each.found}; {each.advice}"
     if doubted := doubts(sources):
         yield f"{settings.webhooks_toml.name}: {doubted}"
