@@ -126,6 +126,7 @@ def test_parameters_are_exactly_the_documented_ones() -> None:
         "AlarmEmail": "",
         "LogLevel": "INFO",
         "LogRetentionDays": 30,
+        "ReceiveConcurrency": 0,
     }
 
 
@@ -158,8 +159,9 @@ def test_a_wrong_parameter_is_refused_before_anything_is_deployed(
 
 
 def test_parameters_allow_what_the_services_take() -> None:
-    """Rates start at one, and levels and retention are chosen from lists."""
+    """Rates start at one, levels and retention are chosen from lists, no reservation is negative."""
     parameters = template()["Parameters"]
+    assert parameters["ReceiveConcurrency"]["MinValue"] == 0
     assert parameters["RequestsPerSecond"]["MinValue"] == 1
     assert parameters["LogLevel"]["AllowedValues"] == ["DEBUG", "INFO", "WARNING", "ERROR"]
     assert {1, 7, 30, 365, 3653} <= set(parameters["LogRetentionDays"]["AllowedValues"])
@@ -301,6 +303,16 @@ def test_no_log_level_can_drop_the_metrics(function: str) -> None:
     assert logging["LogFormat"] == "JSON"
     assert logging["ApplicationLogLevel"] == {"Fn::If": ["LogsDebug", "DEBUG", "INFO"]}
     assert template()["Conditions"]["LogsDebug"] == {"Fn::Equals": [{"Ref": "LogLevel"}, "DEBUG"]}
+
+
+def test_receive_has_executions_of_its_own_only_where_asked() -> None:
+    """0 sets nothing, because a reservation of 0 would stop the function."""
+    assert properties("ReceiveFunction")["ReservedConcurrentExecutions"] == {
+        "Fn::If": ["ReservesConcurrency", {"Ref": "ReceiveConcurrency"}, {"Ref": "AWS::NoValue"}]
+    }
+    assert template()["Conditions"]["ReservesConcurrency"] == {
+        "Fn::Not": [{"Fn::Equals": [{"Ref": "ReceiveConcurrency"}, "0"]}]
+    }
 
 
 def test_every_log_is_kept_as_long_as_asked_and_no_longer() -> None:
