@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from linkrunner_webhooks import providers
 from linkrunner_webhooks.errors import ConfigError
 from linkrunner_webhooks.model import Webhook
-from linkrunner_webhooks.screening import is_contact
+from linkrunner_webhooks.screening import is_contact, is_phone
 from linkrunner_webhooks.users import compile_path, find_user, search, usable
 
 json_values = st.recursive(
@@ -146,6 +146,44 @@ def test_a_phone_number_of_the_body_is_no_id(phone: object, user: object) -> Non
     for body, found in (({"notes": notes, "contact": phone}, None), ({"notes": notes}, str(user))):
         webhook = Webhook("razorpay", {}, json.dumps(body).encode())
         assert find_user(("notes.user_id",), webhook.payload, webhook.phones) == found
+
+
+@pytest.mark.parametrize(
+    ("phone", "text", "same"),
+    [
+        ("+91 98765-43210", "919876543210", True),
+        ("+91 98765-43210", "9876543210", True),
+        ("+91 98765-43210", "09876543210", True),
+        ("+91 98765-43210", "user-98765 43210", True),
+        ("098765 43210", "919876543210", True),
+        ("tel:+919876543210", "9876543210", True),
+        ("5550101", "15550101", True),
+        ("+91 98765-43210", "449876543210", False),
+        ("+91 98765-43210", "98765432109", False),
+        ("+91 98765-43210", "543210", False),
+        ("000555010", "91555010", False),
+    ],
+)
+def test_a_phone_number_is_known_with_and_without_its_prefix(
+    phone: str, text: str, same: bool
+) -> None:
+    """At home a zero stands before it, and abroad the country's prefix; both end alike."""
+    webhook = Webhook("razorpay", {}, json.dumps({"contact": phone}).encode())
+    assert is_phone(text, webhook.phones) is same
+
+
+def test_a_body_is_searched_for_numbers_only_when_a_text_looks_like_one() -> None:
+    """Most ids have no digits in a row, and a search of a large order takes a while."""
+    asked: list[bool] = []
+
+    def phones() -> frozenset[str]:
+        asked.append(True)
+        return frozenset({"919876543210"})
+
+    assert not is_phone("cs_test_a1b2c3", phones)
+    assert not asked
+    assert is_phone("9876543210", phones)
+    assert asked
 
 
 @given(value=json_values)

@@ -23,9 +23,11 @@ _NUMBER = re.compile(
     r"|(?<![a-z0-9+/=])00[1-9](?:[\s()._-]{0,3}\d){8,18}(?![a-z0-9+=])",
     re.IGNORECASE,
 )
+# What may be one in a sentence, for `is_contact` to judge.
+MAYBE_NUMBER = re.compile(r"(?:\+|(?<!\w)00)\d[\d\s()._-]{5,60}\d")
 
 # A number without its plus sign looks like any id, but the same body may say whose number it is.
-_BARE = re.compile(r"\d(?:[\s()._-]{0,2}\d){6,14}")
+_BARE = re.compile(r"\d(?:[\s()._-]{0,2}+\d){6,14}+")
 _FEWEST_DIGITS = 7
 _PHONE_KEYS = (b"phone", b"mobile", b"msisdn", b"whatsapp", b"contact", b'"tel')
 _PHONE = re.compile(
@@ -33,6 +35,10 @@ _PHONE = re.compile(
     rb'"?((?:tel:)?(?:\\u002b|[+(\d])[\d\s().+-]{5,24})'
 )
 
+# Whatever `_PHONE` lets stand between the digits.
+_SIGNS = bytes(set(range(256)) - set(b"0123456789"))
+
+# As `phones_in` finds them.
 Phones = Callable[[], Collection[str]]
 
 
@@ -53,17 +59,15 @@ def is_contact(text: str) -> bool:
 
 
 def phones_in(body: bytes) -> frozenset[str]:
-    """The digits of all values under keys that promise a phone number.
+    """The digits of all values under keys that promise a phone number, without leading zeros.
 
     On the bytes, and by `find`: a walk over a large order takes longer than all of its translation.
     """
     lower = body.lower()
     found = (_PHONE.match(lower, end) for key in _PHONE_KEYS for end in _ends(lower, key))
-    return frozenset(_digits(each[1].decode().replace("\\u002b", "")) for each in found if each)
-
-
-def _digits(text: str) -> str:
-    return "".join(filter(str.isdecimal, text))
+    numbers = {each[1].replace(b"\\u002b", b"").translate(None, _SIGNS) for each in found if each}
+    bare = (number.lstrip(b"0").decode() for number in numbers)
+    return frozenset(number for number in bare if len(number) >= _FEWEST_DIGITS)
 
 
 def _ends(body: bytes, key: bytes) -> Iterator[int]:
@@ -75,14 +79,22 @@ def _ends(body: bytes, key: bytes) -> Iterator[int]:
 
 def is_phone(text: str, phones: Phones) -> bool:
     """Whether one of these phone numbers stands in the text, with or without the country's prefix."""
-    bare = [_digits(found) for found in _BARE.findall(text)]
-    return bool(bare) and any(_same(each, number) for each in bare for number in phones())
+    # In this order: the body is searched for its numbers only when a text looks like one.
+    if phones is none_known or not (bare := _BARE.findall(text)) or not (known := phones()):
+        return False
+    return any(_is_one_of(_digits(found), known) for found in bare)
 
 
-def _same(one: str, other: str) -> bool:
+def _digits(text: str) -> str:
+    return text if text.isdecimal() else "".join(filter(str.isdecimal, text))
+
+
+def _is_one_of(digits: str, phones: Collection[str]) -> bool:
     """At home a zero stands before the number, and abroad the country's prefix."""
-    shorter, longer = sorted((one.lstrip("0"), other.lstrip("0")), key=len)
-    return len(shorter) >= _FEWEST_DIGITS and longer.endswith(shorter)
+    bare = digits.lstrip("0")
+    return len(bare) >= _FEWEST_DIGITS and any(
+        number.endswith(bare) or bare.endswith(number) for number in phones
+    )
 
 
 def screened(text: str | None, phones: Phones = none_known) -> str | None:
@@ -94,7 +106,9 @@ def screened(text: str | None, phones: Phones = none_known) -> str | None:
 
 def listed(text: str | None, phones: Phones = none_known) -> str | None:
     """The parts of a list with commas that may leave, each screened by itself."""
-    parts = (screened(part.strip(), phones) for part in (text or "").split(","))
+    if not text or "," not in text:
+        return screened(text and text.strip(), phones)
+    parts = (screened(part.strip(), phones) for part in text.split(","))
     return screened(",".join(part for part in parts if part))
 
 

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable
 
-from linkrunner_webhooks.screening import is_contact
+from linkrunner_webhooks.screening import MAYBE_NUMBER, is_contact
 
 # Bytes of an answer that are read for its words.
 READ = 4096
@@ -14,8 +14,6 @@ _MAX = 200
 _HIDDEN = "[...]"
 # Where APIs put their sentence; Linkrunner's documentation has `msg`.
 _PLACES = ("msg", "message", "error", "detail")
-# Whatever `is_contact` may take for a phone number: a word alone is not all of it.
-_PHONE = re.compile(r"(?:\+|(?<!\w)00)\d[\d\s()._-]{5,60}\d")
 _WORD = re.compile(r"\S+")
 
 
@@ -44,6 +42,7 @@ def _plain(text: str) -> str:
 
 def _screened(text: str) -> str:
     """Without addresses and phone numbers. Of the whole text, because half an address looks like none."""
-    for pattern in (_PHONE, _WORD):
+    # A word alone is not all of a phone number.
+    for pattern in (MAYBE_NUMBER, _WORD):
         text = pattern.sub(lambda it: _HIDDEN if is_contact(it[0]) else it[0], text)
     return text
