@@ -231,6 +231,18 @@ def test_plain_paths_find_what_jmespath_finds(payload: object, expression: str) 
     assert search(expression, payload) == jmespath.search(expression, payload)
 
 
+names = st.sampled_from(("x", "y", 1, True, None))
+pairs = st.fixed_dictionaries({"k": names}, optional={"v": names, "w": st.just({"v": "deep"})})
+
+
+@given(listed=st.lists(pairs | st.none() | st.text() | st.just({}), max_size=4) | json_values)
+@pytest.mark.parametrize("expression", ["a[?k=='x'].v", "a[?k=='x'].w.v", "b.a[?k=='y'].v"])
+def test_listed_pairs_are_found_as_jmespath_finds_them(expression: str, listed: object) -> None:
+    """The short way of looking through a list of names and values is JMESPath's meaning of it."""
+    for payload in ({"a": listed, "b": {"a": listed}}, {"b": listed}, listed):
+        assert search(expression, payload) == jmespath.search(expression, payload)
+
+
 def test_the_first_usable_one_wins() -> None:
     """Expressions are tried in order; an unusable find is passed over."""
     body = {"a": "", "b": "null", "c": "jane@example.com", "d": 42, "e": "user_7"}

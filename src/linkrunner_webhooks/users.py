@@ -38,7 +38,11 @@ _MAX_NUMBER = 10**36
 
 
 # Most expressions are plain paths, and a walk takes a tenth of the interpreter's time.
-_PLAIN = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
+_NAME = r"[A-Za-z_]\w*"
+_PATH = rf"{_NAME}(?:\.{_NAME})*"
+_PLAIN = re.compile(_PATH, re.ASCII)
+# Shops list attributes as pairs: note_attributes[?name=='linkrunner_user_id'].value
+_PAIRED = re.compile(rf"({_PATH})\[\?({_NAME})=='(\w+)'\]\.({_PATH})", re.ASCII)
 
 # Shared, because `ParsedResult.search` makes one for each search, in a third of its time.
 _INTERPRETER = TreeInterpreter()
@@ -54,6 +58,9 @@ def compile_path(expression: str) -> Callable[[object], Any]:
         raise ConfigError(f"{expression!r} is not a JMESPath expression: {reason}") from None
     if _PLAIN.fullmatch(expression):
         return partial(_walk, tuple(expression.split(".")))
+    if paired := _PAIRED.fullmatch(expression):
+        pairs, name, text, place = paired.groups()
+        return partial(_pick, tuple(pairs.split(".")), name, text, tuple(place.split(".")))
     return partial(_INTERPRETER.visit, parsed.parsed)
 
 
@@ -63,6 +70,17 @@ def _walk(keys: tuple[str, ...], value: Any) -> Any:
             return None
         value = value.get(key)
     return value
+
+
+def _pick(
+    pairs: tuple[str, ...], name: str, text: str, place: tuple[str, ...], value: Any
+) -> list[Any] | None:
+    """What stands at `place` in those of the listed pairs whose `name` is the text."""
+    listed = _walk(pairs, value)
+    if not isinstance(listed, list):
+        return None
+    named = (pair for pair in listed if isinstance(pair, dict) and pair.get(name) == text)
+    return [found for pair in named if (found := _walk(place, pair)) is not None]
 
 
 def search(expression: str, payload: object) -> Any:
