@@ -78,6 +78,9 @@ class Money:
 
 def _without_noise(amount: Decimal) -> Decimal:
     """Floats carry 16 or 17 digits, of which the last are noise: 259.90000000000003."""
+    # Most amounts are short, and this is quicker than to count digits.
+    if len(str(amount)) <= MAX_DIGITS:
+        return amount
     if len(amount.as_tuple().digits) not in (16, 17) or not amount.is_finite():
         return amount
     near = round(amount, 6)

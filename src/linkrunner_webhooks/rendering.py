@@ -62,17 +62,18 @@ def _allowed(event: CommerceEvent, kind: Kind, opened: Opened) -> EventData:
 
 def number(amount: Decimal) -> Number:
     """A JSON number of the same value: `Money` admits only what a double carries exactly."""
-    return int(amount) if amount == amount.to_integral_value() else float(amount)
+    carried = float(amount)
+    return int(carried) if carried.is_integer() else carried
 
 
 def _utc(moment: datetime | None) -> str | None:
     if moment is None:
         return None
-    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 def _content(item: Item) -> Content:
-    content = Content(id=item.content_id or "", quantity=item.quantity)
+    content: Content = {"id": item.content_id or "", "quantity": item.quantity}
     if item.unit_price is not None:
         content["item_price"] = number(item.unit_price)
     return content

@@ -11,8 +11,9 @@ call them `purchase_completed`, and every order counts once.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from hashlib import sha256
 from typing import ClassVar, Literal, Self
 
@@ -36,6 +37,7 @@ from linkrunner_webhooks.reading import (
     known,
     name,
     parse,
+    price,
 )
 from linkrunner_webhooks.signatures.hmacs import HmacBody
 
@@ -220,25 +222,29 @@ class Line(Payload):
     quantity: Pieces = None
     # After edits and refunds.
     current_quantity: Pieces = None
-    price: Price = None
+    # Read by `bare_price`, and only where it is asked for: hardly a line lacks its set.
+    price: object = None
     price_set: Detail[AmountSet] = None
 
     def item(
         self, currency: str | None, shop_currency: str | None, quantity: int | None = None
     ) -> Item:
         """Priced in `currency`; the bare price is in the shop's."""
-        bare = self.bare_price if currency == shop_currency else None
+        if currency and self.prices:
+            unit_price = self.prices.within(currency)
+        else:
+            unit_price = self.bare_price if currency == shop_currency else None
         return Item.variant(
             # Catalogues fed by Shopify key on the variant.
             content_id=self.variant_id,
             product_id=self.product_id,
             quantity=self.quantity if quantity is None else quantity,
-            unit_price=self.prices.within(currency) if self.prices and currency else bare,
+            unit_price=unit_price,
         )
 
     @property
     def bare_price(self) -> Decimal | None:
-        return self.price
+        return price(self.price)
 
     @property
     def prices(self) -> AmountSet | None:
@@ -285,13 +291,24 @@ class Checkout(Resource):
     def coupon(self) -> str | None:
         return ",".join(code.code for code in self.discount_codes if code.code) or None
 
+    # What only an order has.
+    @property
+    def order_id(self) -> str | None:
+        return None
+
+    @property
+    def payment_method(self) -> str | None:
+        return None
+
     def event(self, kind: Kind, context: Context, transactions: tuple[str, ...]) -> CommerceEvent:
         money = self.money(context)
         return CommerceEvent(
             kind=kind,
             money=money,
             transactions=transactions,
+            order_id=self.order_id,
             items=self.items(money),
+            payment_method=self.payment_method,
             coupon=self.coupon,
         )
 
@@ -335,20 +352,19 @@ class Order(Checkout):
     # Only a checkout has one, and a checkout may come without a GraphQL id.
     abandoned_checkout_url: None = None
 
-    @property
+    @cached_property
     def edited(self) -> bool:
         """Whether it was edited before it was paid, so that the current values are what was owed."""
         # After a refund they are not: they leave out money that was paid.
         if any(refund.transactions for refund in self.refunds or ()):
             return False
-        pairs = (
-            (self.current_subtotal_price, self.subtotal_price),
-            (self.current_total_discounts, self.total_discounts),
-            (self.current_total_tax, self.total_tax),
-            (self.current_shipping_price_set, self.total_shipping_price_set),
-            *((line.current_quantity, line.quantity) for line in self.line_items),
+        return (
+            _changed(self.subtotal_price, self.current_subtotal_price)
+            or _changed(self.total_discounts, self.current_total_discounts)
+            or _changed(self.total_tax, self.current_total_tax)
+            or any(_changed(line.quantity, line.current_quantity) for line in self.line_items)
+            or _changed(self.total_shipping_price_set, self.current_shipping_price_set)
         )
-        return any(None not in pair and pair[0] != pair[1] for pair in pairs)
 
     def money(self, context: Context) -> Money:
         if self.current_total_price is None or not self.edited:
@@ -364,12 +380,18 @@ class Order(Checkout):
             if line.current_quantity != 0
         )
 
-    def event(self, kind: Kind, context: Context, transactions: tuple[str, ...]) -> CommerceEvent:
-        return replace(
-            super().event(kind, context, transactions),
-            order_id=self.exact_id,
-            payment_method=",".join(self.payment_gateway_names) or self.gateway,
-        )
+    @property
+    def order_id(self) -> str | None:
+        return self.exact_id
+
+    @property
+    def payment_method(self) -> str | None:
+        return ",".join(self.payment_gateway_names) or self.gateway
+
+
+def _changed(before: object, now: object) -> bool:
+    """Whether both are known and differ."""
+    return before is not None and now is not None and before != now
 
 
 @provider.on("orders/paid", Kind.PURCHASE_COMPLETED)
@@ -667,7 +689,7 @@ class CartLine(Line):
 
     @property
     def bare_price(self) -> Decimal | None:
-        return self.price if self.discounted_price is None else self.discounted_price
+        return super().bare_price if self.discounted_price is None else self.discounted_price
 
     @property
     def prices(self) -> AmountSet | None:
