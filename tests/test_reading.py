@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linkrunner_webhooks.model import MAX_QUANTITY
+from linkrunner_webhooks.model import MAX_QUANTITY, Kind
 from linkrunner_webhooks.reading import (
     Detail,
     MinorPrice,
@@ -16,6 +16,7 @@ from linkrunner_webhooks.reading import (
     Payload,
     Pieces,
     Price,
+    dispute_kind,
 )
 
 
@@ -114,3 +115,12 @@ def test_a_part_that_can_be_read_is_read() -> None:
     assert Read.model_validate({"part": {"amount": "5.00", "more": 1}}).part == Inner(
         amount=Decimal("5.00")
     )
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_an_inquiry_takes_no_money(kind: Kind) -> None:
+    """While a dispute only asks, nothing is taken, and so nothing comes back."""
+    assert dispute_kind(kind, inquiry=False) is kind
+    asked = dispute_kind(kind, inquiry=True)
+    assert asked is kind or kind.flow
+    assert not (kind.value.startswith("dispute") and asked.flow)

@@ -25,7 +25,7 @@ from pydantic_core import CoreSchema
 from pydantic_core import core_schema as core
 
 from linkrunner_webhooks.errors import Malformed, Untranslatable
-from linkrunner_webhooks.model import MAX_QUANTITY, Webhook
+from linkrunner_webhooks.model import MAX_QUANTITY, Kind, Webhook
 from linkrunner_webhooks.money import MAX_DIGITS
 from linkrunner_webhooks.screening import unnamed
 
@@ -184,6 +184,18 @@ Part = Annotated[T, BeforeValidator(_object), Field(default_factory=dict, valida
 def known(*ids: str | None) -> tuple[str, ...]:
     """The ids that there are, each once."""
     return tuple(dict.fromkeys(id for id in ids if id))
+
+
+# What the steps of a dispute are while it only asks.
+_OF_AN_INQUIRY = {
+    Kind.DISPUTE_OPENED: Kind.DISPUTE_WARNING,
+    Kind.DISPUTE_WON: Kind.DISPUTE_CLOSED,
+}
+
+
+def dispute_kind(kind: Kind, *, inquiry: bool) -> Kind:
+    """A step of a dispute. An inquiry takes no money, so that none comes back either."""
+    return _OF_AN_INQUIRY.get(kind, kind) if inquiry else kind
 
 
 def first(*ids: str | None) -> str | None:

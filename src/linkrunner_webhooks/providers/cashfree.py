@@ -26,6 +26,7 @@ from linkrunner_webhooks.reading import (
     OptionalId,
     Part,
     Payload,
+    dispute_kind,
     first,
     homes,
     iso_time,
@@ -273,7 +274,7 @@ class Disputed(Payload):
 def dispute_opened(event: Event[Disputed], context: Context) -> Iterator[CommerceEvent]:
     # A retrieval asks for documents and takes no money (unconfirmed).
     inquiry = event.data.dispute.dispute_type == "RETRIEVAL"
-    yield event.data.event(Kind.DISPUTE_WARNING if inquiry else Kind.DISPUTE_OPENED)
+    yield event.data.event(dispute_kind(context.kind, inquiry=inquiry))
 
 
 @provider.on("DISPUTE_CLOSED", Kind.DISPUTE_CLOSED, Kind.DISPUTE_WON, Kind.DISPUTE_LOST)

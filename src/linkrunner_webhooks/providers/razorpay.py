@@ -26,6 +26,7 @@ from linkrunner_webhooks.reading import (
     Id,
     OptionalId,
     Payload,
+    dispute_kind,
     first,
     homes,
     known,
@@ -245,12 +246,6 @@ def request_ended(event: Event, context: Context) -> Iterator[CommerceEvent]:
 
 # Refunds and disputes
 
-# An inquiry takes no money that could come back.
-_INQUIRIES = {
-    Kind.DISPUTE_OPENED: Kind.DISPUTE_WARNING,
-    Kind.DISPUTE_WON: Kind.DISPUTE_CLOSED,
-}
-
 
 @provider.on("refund.processed", Kind.PURCHASE_REFUNDED)
 @provider.off("refund.failed", Kind.REFUND_FAILED)
@@ -262,9 +257,8 @@ def refunded_or_disputed(event: Event, context: Context) -> Iterator[CommerceEve
     returned = present(event.payload.refund or event.payload.dispute, "its refund or dispute")
     # A refund that fails was never reported: refund.processed comes when it is done.
     failed = context.kind is Kind.REFUND_FAILED
-    kind = _INQUIRIES.get(context.kind, context.kind) if returned.inquiry else context.kind
     yield CommerceEvent(
-        kind=kind,
+        kind=dispute_kind(context.kind, inquiry=returned.inquiry),
         money=None if failed else Money.from_minor(returned.amount, returned.currency),
         transactions=(returned.id,),
         follows=known(returned.payment_id),

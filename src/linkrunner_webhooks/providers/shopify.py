@@ -32,6 +32,7 @@ from linkrunner_webhooks.reading import (
     Payload,
     Pieces,
     Price,
+    dispute_kind,
     first,
     iso_time,
     known,
@@ -650,11 +651,8 @@ class Dispute(Resource):
 
     @property
     def kind(self) -> Kind:
-        inquiry = self.type == "inquiry"
-        begun = Kind.DISPUTE_WARNING if inquiry else Kind.DISPUTE_OPENED
-        kind = _DISPUTE_OUTCOMES.get(self.status or "", begun)
-        # An inquiry took no money that could come back.
-        return Kind.DISPUTE_CLOSED if inquiry and kind is Kind.DISPUTE_WON else kind
+        kind = _DISPUTE_OUTCOMES.get(self.status or "", Kind.DISPUTE_OPENED)
+        return dispute_kind(kind, inquiry=self.type == "inquiry")
 
 
 _DISPUTE_OUTCOMES = {

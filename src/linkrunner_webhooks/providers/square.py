@@ -23,6 +23,7 @@ from linkrunner_webhooks.reading import (
     Id,
     OptionalId,
     Payload,
+    dispute_kind,
     iso_time,
     known,
     lately,
@@ -250,12 +251,11 @@ class DisputeObject(Payload):
     dispute: Dispute
 
 
-# An inquiry takes no money.
 @provider.on("dispute.created", Kind.DISPUTE_OPENED, besides={Kind.DISPUTE_WARNING: True})
 def dispute_created(event: Event[DisputeObject], context: Context) -> Iterator[CommerceEvent]:
     dispute = event.data.object.dispute
     inquiry = (dispute.state or "").startswith("INQUIRY")
-    yield dispute.event(Kind.DISPUTE_WARNING if inquiry else Kind.DISPUTE_OPENED)
+    yield dispute.event(dispute_kind(context.kind, inquiry=inquiry))
 
 
 _OUTCOMES = {

@@ -29,6 +29,7 @@ from linkrunner_webhooks.reading import (
     OptionalId,
     Payload,
     Pieces,
+    dispute_kind,
     first,
     homes,
     iso_time,
@@ -437,10 +438,10 @@ class Dispute(Refund):
 
 @provider.on("charge.dispute.created", Kind.DISPUTE_OPENED, besides={Kind.DISPUTE_WARNING: True})
 def dispute_opened(event: Event[Dispute], context: Context) -> Iterator[CommerceEvent]:
-    # An inquiry takes no money. charge.dispute.funds_withdrawn follows when it becomes a dispute.
+    # charge.dispute.funds_withdrawn follows when an inquiry becomes a dispute.
     dispute = event.data.object
     inquiry = (dispute.status or "").startswith("warning_")
-    yield dispute.event(Kind.DISPUTE_WARNING if inquiry else Kind.DISPUTE_OPENED, context)
+    yield dispute.event(dispute_kind(context.kind, inquiry=inquiry), context)
 
 
 @provider.on("charge.dispute.funds_withdrawn", Kind.DISPUTE_OPENED)
