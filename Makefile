@@ -53,6 +53,7 @@ test: setup ## Run every test
 
 chaos: .venv/.ready .venvs/ministack/.ready ## Faults, kills and outages on real components, with a report (CHAOS="--events 2000 --seed 7")
 	@$(BIN)/python -m tests.chaos $(CHAOS)
+	@GAMES=$${GAMES:-400} $(BIN)/python -m pytest --quiet tests/test_machine.py
 
 bench: setup ## Measure speed, size and cost against alternatives (BENCH="cold hot" for some of it)
 	@$(BIN)/python -m benchmarks $(BENCH)

@@ -187,6 +187,7 @@ def _environment(client: Path, url: str) -> dict[str, str]:
         "WEBHOOK_QUEUE_URL": f"{url}/123456789012/webhooks",
         "DEAD_LETTER_QUEUE_URL": f"{url}/123456789012/dead-letters",
         "CLAIMS_TABLE": "claims",
+        "LEDGER_DAYS": "400",
         "LINKRUNNER_BASE_URL": url,
         "DELIVER_CONCURRENCY": "2",
         "REQUESTS_PER_SECOND": "30",

@@ -28,6 +28,7 @@ TABLES: dict[str, dict[str, Any]] = {
         "events": {"orders/create": "purchase_completed"},
     },
     "guests": {"provider": "stripe", "missing_user": "drop"},
+    "adyen": {},
 }
 
 # ------------------------------------------------------------------------- what the bodies are about
@@ -153,6 +154,19 @@ def checkout(**changes: Any) -> Message:
 def another(number: int, **changes: Any) -> Message:
     """The checkout of another payment."""
     return checkout(id=f"cs_{number}", payment_intent=f"pi_{number}", **changes)
+
+
+def adyen(event_code: str = "AUTHORISATION", **changes: Any) -> Message:
+    """A payment at Adyen, whose signature does not cover all of the body."""
+    item = {
+        "pspReference": "psp_1",
+        "eventCode": event_code,
+        "success": "true",
+        "amount": {"value": 2599, "currency": "EUR"},
+        "additionalData": {"shopperReference": "user_42", "hmacSignature": "signature of psp_1"},
+    }
+    held = {"NotificationRequestItem": item | changes}
+    return message("adyen", {"live": "true", "notificationItems": [held]})
 
 
 def refund(total: int, before: int = 0, **changes: Any) -> Message:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,14 +15,14 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-import urllib3
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.clock import Clock
 from tests.embedded import eventually
 from tests.secrets_manager import SecretsManager
+from tests.simulation.deployment import TIMEOUT
 
-from linkrunner_webhooks import __version__, capture
+from linkrunner_webhooks import __version__, capture, capture_once
 from linkrunner_webhooks.capture import LinkrunnerClient, Pace, endpoint, judge, seconds
 from linkrunner_webhooks.errors import Refused, Unavailable
 from linkrunner_webhooks.event_body import LinkrunnerEvent
@@ -257,7 +258,12 @@ def _is_dropped(ours: Client) -> bool:
 # ------------------------------------------------------------------------- what answers mean
 
 REFUSED = (400, 413, 422)
-REASONS = {401: "unauthorized", 429: "rate_limited"}
+REASONS = {
+    401: "unauthorized",
+    429: "rate_limited",
+    504: "unanswered",
+    524: "unanswered",
+}
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 299])
@@ -296,7 +302,8 @@ def test_an_answer_about_the_event_itself_refuses_it(
         (500, "unavailable"),
         (502, "unavailable"),
         (503, "unavailable"),
-        (504, "unavailable"),
+        (504, "unanswered"),
+        (524, "unanswered"),
         (520, "unavailable"),
         (599, "unavailable"),
     ],
@@ -342,7 +349,7 @@ def test_no_status_is_forgotten() -> None:
 def test_garbage_is_no_answer(answer: bytes) -> None:
     """What is not HTTP keeps the event for another try."""
     with Raw([answer]).running() as url, client(url) as ours:
-        assert ours.unavailable().reason == "network"
+        assert ours.unavailable().reason == "unanswered"
 
 
 BROKEN_BODIES = [
@@ -513,36 +520,60 @@ def test_a_lasting_limit_is_not_asked_twice(ours: Client, embedded: EmbeddedLink
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch, embedded: EmbeddedLinkrunner) -> Iterator[Client]:
     """Our client, which waits for an answer for a twentieth of a second only."""
-    monkeypatch.setattr(capture, "_TIMEOUT", urllib3.Timeout(connect=2, read=0.05))
+    monkeypatch.setattr(capture, "ANSWER", 0.05)
     with client(embedded.url) as connected:
         yield connected
 
 
-def _drip(listener: socket.socket, over: threading.Event) -> None:
-    """Take one event at once, and send the body of the answer a byte now and then."""
-    connection, _ = listener.accept()
-    with connection, connection.makefile("rb") as stream:
-        _read_request(stream)
-        connection.sendall(b"HTTP/1.1 201 Created\r\ncontent-length: 1000\r\n\r\n")
-        with suppress(OSError):
-            while not over.wait(0.2):
-                connection.sendall(b" ")
-
-
-def test_an_answer_counts_before_its_body_has_come() -> None:
-    """A body that drips would outlast the function, and the captured event would be sent again."""
+@contextmanager
+def dripping(begins: bytes) -> Iterator[str]:
+    """Takes one event at once, begins its answer, and then sends a byte of it now and then."""
     over = threading.Event()
-    with listen() as listener, client(url_of(listener)) as ours:
-        server = threading.Thread(target=_drip, args=(listener, over))
+
+    def drip() -> None:
+        connection, _ = listener.accept()
+        with connection, connection.makefile("rb") as stream, suppress(OSError):
+            _read_request(stream)
+            connection.sendall(begins)
+            while not over.wait(0.05):
+                connection.sendall(b"a")
+
+    with listen() as listener:
+        server = threading.Thread(target=drip)
         server.start()
-        call = threading.Thread(target=ours)
-        call.start()
-        call.join(30)
-        still_waiting = call.is_alive()
-        over.set()
-        server.join(10)
-        call.join(10)
-    assert not still_waiting
+        try:
+            yield url_of(listener)
+        finally:
+            over.set()
+            server.join(10)
+
+
+@pytest.mark.parametrize("follows", [b"x-a: b", b"content-length: 1000\r\n\r\n"])
+def test_an_answer_counts_by_its_status(follows: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What drips after the status would outlast the function, and the event would be sent again."""
+    monkeypatch.setattr(capture, "ANSWER", 0.5)
+    with (
+        dripping(b"HTTP/1.1 201 Created\r\n" + follows) as url,
+        client(url) as ours,
+        deadline(20),
+    ):
+        ours()
+
+
+@pytest.mark.parametrize("begins", [b"", b"HTTP/1.1 20"])
+def test_an_answer_that_drips_is_none(begins: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte would start a socket's patience anew, and the function would end before its answer."""
+    monkeypatch.setattr(capture, "ANSWER", 0.5)
+    with dripping(begins) as url, client(url) as ours, deadline(20):
+        assert ours.unavailable().reason == "unanswered"
+
+
+@contextmanager
+def deadline(seconds: float) -> Iterator[None]:
+    """What is in it takes less time than that."""
+    began = time.monotonic()
+    yield
+    assert time.monotonic() - began < seconds
 
 
 @pytest.mark.parametrize(("answer", "captured"), [(hang(60), 0), (slow(60), 1)])
@@ -551,7 +582,7 @@ def test_a_hang_is_a_timeout(
 ) -> None:
     """An answer that does not come in time keeps the event, which may have been taken all the same."""
     embedded.play([answer])
-    assert impatient.unavailable().reason == "timeout"
+    assert impatient.unavailable().reason == "unanswered"
     embedded._stopping.set()
     eventually(lambda: embedded.arrivals)
     assert len(embedded.events) == captured
@@ -560,17 +591,69 @@ def test_a_hang_is_a_timeout(
 def test_after_a_hang_all_is_well(impatient: Client, embedded: EmbeddedLinkrunner) -> None:
     """The late answer to one event is not taken for the answer to the next."""
     embedded.play([Answer(status=400, delay=0.3)])
-    assert impatient.unavailable().reason == "timeout"
+    assert impatient.unavailable().reason == "unanswered"
+    over(impatient)
     impatient()
     assert len(embedded.events) == 1
 
 
 def test_patience_is_bounded() -> None:
-    """Two tries with every timeout in full fit into what deliver sets aside for one capture."""
-    connect, read = capture._TIMEOUT.connect_timeout, capture._TIMEOUT.read_timeout
-    assert isinstance(connect, float)
-    assert isinstance(read, float)
-    assert 2 * (connect + read) <= 30
+    """A capture and its note fit into half of the function's time, so that a batch gets somewhere."""
+    assert capture.CONNECT + capture.ANSWER < capture.SLOWEST < capture_once.SLOWEST
+    assert capture_once.SLOWEST <= TIMEOUT * 0.6
+
+
+def over(ours: Client) -> None:
+    """The pause after a request without an answer has passed."""
+    ours.linkrunner._silence._until = 0.0
+
+
+def test_who_does_not_answer_is_asked_by_one_at_a_time(
+    ours: Client, embedded: EmbeddedLinkrunner
+) -> None:
+    """Every request may count, so the others wait, longer each time, until there is an answer."""
+    embedded.play([reset(), reset(), Answer(status=500), Answer()])
+    pauses = []
+    for _ in range(2):
+        assert ours.unavailable().reason == "unanswered"
+        waiting = ours.unavailable()
+        assert waiting.reason == "silent"
+        assert waiting.retry_after is not None
+        pauses.append(round(waiting.retry_after))
+        over(ours)
+    assert pauses == [30, 60]
+    assert len(embedded.arrivals) == 2
+    # An answer is an answer, whatever it says.
+    assert ours.unavailable().reason == "unavailable"
+    ours()
+
+
+def test_only_one_asks_whether_it_still_is_silent(
+    impatient: Client, embedded: EmbeddedLinkrunner
+) -> None:
+    """While one request is under way the others wait for what becomes of it."""
+    embedded.play([hang(0.2)])
+    impatient.unavailable()
+    over(impatient)
+    with impatient.linkrunner._silence.respected():
+        assert impatient.unavailable().reason == "silent"
+    impatient()
+
+
+def test_a_second_request_has_to_fit(
+    ours: Client, embedded: EmbeddedLinkrunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All requests of one capture share its time: a slow 401 is not followed by another request."""
+    monkeypatch.setattr(capture, "_SOON", -1.0)
+    with pytest.raises(Unavailable, match="took its time"):
+        ours()
+    assert embedded.arrivals == ()
+    answers = iter([True, False])
+    monkeypatch.setattr(capture, "_soon", lambda _: next(answers))
+    embedded.key = ours.secret.value = "new"
+    ours.clock.now += MIN_AGE + 1
+    assert ours.unavailable().reason == "unauthorized"
+    assert len(embedded.arrivals) == 1
 
 
 @pytest.mark.parametrize(("answer", "captured"), [(reset(), 0), (answer_lost(), 1)])
@@ -580,9 +663,10 @@ def test_a_reset_keeps_the_event(
     """A connection that breaks off before or after the event was read is tried again, later."""
     embedded.play([answer])
     error = ours.unavailable()
-    assert (error.reason, error.retry_after) == ("network", None)
+    assert (error.reason, error.retry_after) == ("unanswered", None)
     assert len(embedded.arrivals) == 1
     assert len(embedded.events) == captured
+    over(ours)
     ours()
     assert len(embedded.events) == captured + 1
 
@@ -603,7 +687,7 @@ def test_nobody_there_is_no_timeout() -> None:
 def test_an_address_that_is_none(url: str) -> None:
     """A wrong LINKRUNNER_BASE_URL loses no event."""
     with client(url) as ours:
-        assert ours.unavailable().reason in ("network", "timeout")
+        assert ours.unavailable().reason in ("network", "unanswered")
 
 
 # ------------------------------------------------------------------------- the key
@@ -697,7 +781,7 @@ def test_a_key_that_no_header_can_carry(embedded: EmbeddedLinkrunner, key: str) 
 def test_errors_do_not_tell_the_key(ours: Client, embedded: EmbeddedLinkrunner) -> None:
     """Messages go to logs, and secrets do not."""
     ours.secret.value = "s3cret"
-    embedded.play([failing(401), failing(500), reset(), busy()])
+    embedded.play([failing(401), failing(500), busy(), reset()])
     assert all("s3cret" not in str(ours.unavailable()) for _ in range(4))
 
 

@@ -175,7 +175,11 @@ def completed(line: str, begun: str = "") -> list[str]:
         ("send stripe", "invoice.pay", ["invoice.payment_failed", "invoice.payment_succeeded"]),
         ("send stripe invoice.paid --source", "", ["shopify", "stripe"]),
         ("translate", "apple", ["apple"]),
-        ("dlq list --reason", "un", ["unreadable", "unrecorded", "unroutable", "untranslatable"]),
+        (
+            "dlq list --reason",
+            "un",
+            ["uncertain", "unreadable", "unrecorded", "unroutable", "untranslatable"],
+        ),
         ("dlq list --source", "s", ["shopify", "stripe"]),
         (
             "dlq redrive --source shopify --type",
@@ -751,7 +755,7 @@ def test_send_reaches_a_deployed_stack(
     taker, url = endpoint
     monkeypatch.setattr(state, "read", lambda: local_stack("http://127.0.0.1:9"))
     outputs = {**stack.outputs, "WebhookUrl": f"{url}/webhooks/"}
-    found = Stack("shop", outputs, "https://api.linkrunner.io", stack.aws.client)
+    found = Stack("shop", outputs, {}, "https://api.linkrunner.io", stack.aws.client)
     monkeypatch.setattr(targets, "find", lambda _: found)
     put(stack, "WebhookSecretsArn", '{"stripe": ["whsec_new", "whsec_old"]}')
     result = run("send", "stripe", "invoice.paid", "--stack", "shop")

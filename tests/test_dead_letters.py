@@ -20,9 +20,12 @@ from linkrunner_webhooks.event_body import fingerprint
 from linkrunner_webhooks.letters import Filter, Letter, foresee
 from linkrunner_webhooks.model import Outcome, Webhook
 from linkrunner_webhooks.money import Money
+from linkrunner_webhooks.once import DAY, KEPT
+from linkrunner_webhooks.past import Past, marked
 from linkrunner_webhooks.queues import typed
 
 NOW = datetime.now(UTC)
+TODAY: dict[str, float] = {"now": NOW.timestamp(), "kept": KEPT}
 CONFIG = Config({"stripe": {}, "guests": {"provider": "stripe", "missing_user": "drop"}})
 SESSION = {
     "id": "cs_1",
@@ -35,12 +38,12 @@ SESSION = {
 }
 
 
-def text(body: Any, source: str = "stripe") -> str:
+def text(body: Any, source: str = "stripe", received_at: float = 0.0) -> str:
     """The message of a Stripe event."""
     webhook = Webhook(source, {}, json.dumps(body).encode())
     provider = CONFIG.source("stripe")
     assert provider is not None
-    return Envelope(webhook, 0.0).seal(provider.provider)
+    return Envelope(webhook, received_at).seal(provider.provider)
 
 
 def session(source: str = "stripe", **changes: Any) -> str:
@@ -64,7 +67,7 @@ def nobody(keys: Sequence[str]) -> str | None:
 
 def test_what_is_fixed_would_be_captured() -> None:
     """A letter that today's code understands is foretold with its bodies and its money."""
-    forecast = foresee(letter(session()), CONFIG, nobody)
+    forecast = foresee(letter(session()), CONFIG, nobody, **TODAY)
     assert (forecast.outcome, forecast.would_park) == (Outcome.CAPTURED, False)
     assert [event.user_id for event in forecast.events] == ["user_42"]
     assert forecast.money == (("purchase_completed", Money.of("25.99", "USD")),)
@@ -82,14 +85,14 @@ def test_what_is_fixed_would_be_captured() -> None:
 )
 def test_what_is_not_fixed_would_park_again(body: str, reason: str) -> None:
     """The forecast has the reason it would be parked with."""
-    forecast = foresee(letter(body), CONFIG, nobody)
+    forecast = foresee(letter(body), CONFIG, nobody, **TODAY)
     assert (forecast.outcome, forecast.reason) == (Outcome.PARKED, reason)
     assert forecast.would_park
 
 
 def test_what_would_be_dropped_is_told() -> None:
     """Where missing users are dropped, redriving means dropping, and that is no parking."""
-    forecast = foresee(letter(session("guests", client_reference_id="")), CONFIG, nobody)
+    forecast = foresee(letter(session("guests", client_reference_id="")), CONFIG, nobody, **TODAY)
     assert (forecast.outcome, forecast.reason) == (Outcome.IGNORED, "missing_user")
 
 
@@ -103,7 +106,7 @@ def test_who_paid_is_asked_for_what_follows() -> None:
         asked.append(tuple(keys))
         return "user_7" if "stripe|payment|pi_1" in keys else None
 
-    forecast = foresee(letter(text(refund)), CONFIG, payer)
+    forecast = foresee(letter(text(refund)), CONFIG, payer, **TODAY)
     assert [event.user_id for event in forecast.events] == ["user_7"]
     paid = ("stripe|payment|pi_1", "stripe|payment|ch_1")
     begun = ("stripe|purchase_initiated|pi_1", "stripe|purchase_initiated|ch_1")
@@ -118,7 +121,7 @@ def known(keys: Sequence[str]) -> str | None:
 @pytest.mark.parametrize("user", ["user_42", None])
 def test_what_was_captured_meanwhile_is_foretold_like_deliver_would(user: str | None) -> None:
     """A letter whose fact was captured by another report is a duplicate: no parking, and no money."""
-    forecast = foresee(letter(session(client_reference_id=user)), CONFIG, known)
+    forecast = foresee(letter(session(client_reference_id=user)), CONFIG, known, **TODAY)
     assert (forecast.outcome, forecast.would_park) == (Outcome.DUPLICATE, False)
     assert forecast.money == ()
 
@@ -128,13 +131,13 @@ WORDS = 'Linkrunner answered 400: "no such app"'
 
 def test_a_refused_event_that_is_still_the_same_is_refused_again() -> None:
     """Nothing is promised: neither a capture nor its money, and the forecast has Linkrunner's words."""
-    bodies = fingerprint(foresee(letter(session()), CONFIG, nobody).events)
+    bodies = fingerprint(foresee(letter(session()), CONFIG, nobody, **TODAY).events)
     for known_bodies, changed in (
         (bodies, "unless Linkrunner changed"),
         ("", "your configuration"),
     ):
         refused = letter(session(), reason="refused", error=WORDS, bodies=known_bodies)
-        forecast = foresee(refused, CONFIG, nobody)
+        forecast = foresee(refused, CONFIG, nobody, **TODAY)
         assert (forecast.outcome, forecast.reason) == (Outcome.PARKED, "refused")
         assert (forecast.would_park, forecast.money) == (True, ())
         assert WORDS in forecast.detail
@@ -143,17 +146,34 @@ def test_a_refused_event_that_is_still_the_same_is_refused_again() -> None:
 
 def test_a_refused_event_that_is_another_one_now_may_be_captured() -> None:
     """A changed mapping or webhooks.toml makes another body, which Linkrunner has not refused."""
-    bodies = fingerprint(foresee(letter(session()), CONFIG, nobody).events)
+    bodies = fingerprint(foresee(letter(session()), CONFIG, nobody, **TODAY).events)
     renamed = Config({"stripe": {"events": {"checkout.session.completed": "sold"}}})
     refused = letter(session(), reason="refused", error=WORDS, bodies=bodies)
-    forecast = foresee(refused, renamed, nobody)
+    forecast = foresee(refused, renamed, nobody, **TODAY)
     assert (forecast.outcome, len(forecast.money)) == (Outcome.CAPTURED, 1)
 
 
 def test_a_refused_event_that_was_captured_meanwhile_is_a_duplicate() -> None:
     """What another report brought to Linkrunner is not refused again."""
     refused = letter(session(), reason="refused", error=WORDS)
-    assert foresee(refused, CONFIG, known).outcome is Outcome.DUPLICATE
+    assert foresee(refused, CONFIG, known, **TODAY).outcome is Outcome.DUPLICATE
+
+
+def test_what_is_older_than_the_memory_stays_parked() -> None:
+    """Its capture may be forgotten: only who insists sends it, and then it is sent."""
+    event = {"id": "evt_1", "type": "checkout.session.completed", "data": {"object": SESSION}}
+    old = letter(text(event, received_at=TODAY["now"] - KEPT - DAY))
+    assert foresee(old, CONFIG, nobody, **TODAY).reason == "too_old"
+    forced = replace(old, attributes=Past(forced=True).among({}))
+    assert foresee(forced, CONFIG, nobody, **TODAY).outcome is Outcome.CAPTURED
+
+
+def test_what_was_captured_without_a_note_is_not_promised() -> None:
+    """The letter itself says which of its events count already."""
+    (planned,) = foresee(letter(session()), CONFIG, nobody, **TODAY).planned
+    past = Past(captured=frozenset({marked(planned.keys)}))
+    forecast = foresee(letter(session(), **past.among({})), CONFIG, nobody, **TODAY)
+    assert forecast.outcome is Outcome.DUPLICATE
 
 
 # ------------------------------------------------------------------------- filters

@@ -20,6 +20,7 @@ from tests.messages import (
     ORDER,
     SHOPIFY_REFUND,
     USER,
+    adyen,
     another,
     checkout,
     refund,
@@ -27,21 +28,32 @@ from tests.messages import (
     stripe,
 )
 from tests.simulation.clock import HOUR, NOW
-from tests.simulation.deployment import MOST_RECEIVES
+from tests.simulation.deployment import MOST_RECEIVES, RETENTION
 from tests.simulation.table import FakeTable
 from tests.world import FakeLinkrunner, World
 
 from linkrunner_webhooks import config, providers
-from linkrunner_webhooks.deliver import SLOWEST
-from linkrunner_webhooks.envelope import Envelope
+from linkrunner_webhooks.capture_once import SLOWEST
+from linkrunner_webhooks.envelope import Envelope, Opened, open_message
 from linkrunner_webhooks.errors import ConfigError, Reason, Refused, Unavailable
 from linkrunner_webhooks.event_body import LinkrunnerEvent, fingerprint
 from linkrunner_webhooks.model import CommerceEvent, Identity, Outcome, Webhook
-from linkrunner_webhooks.once import LEASE, Claims
+from linkrunner_webhooks.once import KEPT, LEASE, Claims
+from linkrunner_webhooks.past import Past
 from linkrunner_webhooks.provider import Options, Provider
 from linkrunner_webhooks.queues import Message
 from linkrunner_webhooks.reports import Report
-from linkrunner_webhooks.schedule import DEPLOYMENT, FIRST_DELAY, PATIENCE, PAYER_TRIES, delay
+from linkrunner_webhooks.schedule import (
+    DEATHS,
+    DEPLOYMENT,
+    FIRST_DELAY,
+    LAST_RESORT,
+    PATIENCE,
+    PAYER_TRIES,
+    SUSPICIOUS,
+    delay,
+    wait,
+)
 from linkrunner_webhooks_local import template
 from linkrunner_webhooks_local.project import TEMPLATE
 
@@ -228,8 +240,8 @@ def test_what_was_captured_is_not_captured_for_the_sake_of_another_event(world: 
 def test_there_is_time_for_every_event_of_a_message(world: World) -> None:
     """A message of several events stops between two of them, and goes on with the second."""
     world.config = config.Config({"woocommerce": {}})
-    # Before the message, before its first claim and its first capture.
-    times = iter([100.0, SLOWEST, SLOWEST])
+    # Before it is read and settled, before its first claim and its first capture.
+    times = iter([100.0] * 2 + [SLOWEST] * 2)
     sent = two_events()
     assert world.deliver(sent, remaining=lambda: next(times, 0.0)) == [sent.id]
     assert world.last == ("retrying", "out_of_time")
@@ -291,7 +303,7 @@ def test_guests_are_dropped_where_the_operator_says_so(world: World) -> None:
     [
         Reason.RATE_LIMITED,
         Reason.UNAVAILABLE,
-        Reason.TIMEOUT,
+        Reason.UNANSWERED,
         Reason.NETWORK,
         Reason.UNAUTHORIZED,
         Reason.NO_KEY,
@@ -303,8 +315,10 @@ def test_an_outage_keeps_the_message(world: World, reason: Reason) -> None:
     sent = checkout()
     assert world.deliver(sent) == [sent.id]
     assert world.last == ("retrying", reason)
-    assert FIRST_DELAY <= world.queue.delayed[sent.id] <= FIRST_DELAY * 1.25
+    shortest = wait(1, reason)
+    assert shortest <= world.queue.delayed[sent.id] <= shortest * 1.25
     assert world.queue.parked == []
+    world.now += shortest
     assert world.deliver(sent) == []
     assert world.last == ("captured", "none")
 
@@ -394,7 +408,10 @@ def test_a_refund_without_its_payment_is_parked(world: World) -> None:
     first = refund(1000)
     assert world.deliver(first) == [first.id]
     assert world.last == ("retrying", "payer_unknown")
-    assert world.deliver(replace(first, receives=PAYER_TRIES)) == [first.id]
+    for tries in range(1, PAYER_TRIES):
+        # Receives without a question do not count, and do not lengthen the wait.
+        assert world.deliver(replace(first, receives=300)) == [first.id]
+        assert world.queue.delayed[first.id] <= wait(tries + 1, Reason.PAYER_UNKNOWN) * 1.25
     assert world.deliver(replace(first, receives=PAYER_TRIES + 1)) == []
     assert world.last == ("parked", "missing_user")
     assert "no payment it follows" in world.queue.parked[0][2]
@@ -415,7 +432,8 @@ def test_a_refund_waits_while_payments_are_late(world: World) -> None:
     """In an outage its payment may still be waiting, so it is not parked before the schedule ends."""
     world.linkrunner.script = [down(Reason.NETWORK)]
     world.deliver(another(7))
-    late = replace(refund(1000), receives=20)
+    late = refund(1000)
+    world.claims.counts[f"payer|{late.id}"] = PAYER_TRIES
     assert world.deliver(late) == [late.id]
     assert world.last == ("retrying", "payer_unknown")
     assert world.deliver(replace(late, sent_at=NOW - 61 * HOUR)) == []
@@ -426,7 +444,8 @@ def test_a_refund_that_would_be_dropped_waits_for_its_payment(world: World) -> N
     """Where missing users are dropped, a refund must not be lost to an outage that holds up its payment."""
     charge = CHARGE | {"amount_refunded": 1000}
     refunded = stripe("charge.refunded", charge, {"amount_refunded": 0}, source="guests")
-    early = replace(refunded, receives=40, sent_at=NOW - 59 * HOUR)
+    early = replace(refunded, sent_at=NOW - 59 * HOUR)
+    world.claims.counts[f"payer|{early.id}"] = PAYER_TRIES
     assert world.deliver(early) == [early.id]
     assert world.last == ("retrying", "payer_unknown")
     assert world.deliver(replace(early, sent_at=NOW - 61 * HOUR)) == []
@@ -515,12 +534,15 @@ def test_a_wrong_table_keeps_its_messages(world: World) -> None:
 
 @pytest.mark.parametrize("error", [RuntimeError("s3cret"), ConfigError("set X"), ValueError()])
 def test_an_unexpected_error_in_capturing_keeps_the_message(world: World, error: Exception) -> None:
-    """The fact is given back and the message stays, whatever went wrong."""
+    """The message stays, whatever went wrong; nobody knows what was sent, so the lease runs out first."""
     world.linkrunner.script = [error]
     sent = checkout()
     assert world.deliver(sent, another(2)) == [sent.id]
     assert world.outcomes == [("retrying", "internal"), ("captured", "none")]
     assert "s3cret" not in world.reports[0].detail
+    assert world.deliver(sent) == [sent.id]
+    assert world.last == ("retrying", "busy")
+    world.now += LEASE
     assert world.deliver(sent) == []
     assert len(world.linkrunner.events) == 2
 
@@ -554,11 +576,11 @@ def test_payers_that_cannot_be_looked_up_keep_the_message(world: World) -> None:
 
 def test_a_release_that_fails_leaves_a_lease(world: World) -> None:
     """Why the capture failed is what is told; the fact is free again when its lease has run out."""
-    world.linkrunner.script = [down(Reason.TIMEOUT)]
+    world.linkrunner.script = [down()]
     world.claims.failing = {"release": down(Reason.CLAIMS)}
     sent = checkout()
     assert world.deliver(sent) == [sent.id]
-    assert world.last == ("retrying", "timeout")
+    assert world.last == ("retrying", "unavailable")
     assert world.deliver(sent) == [sent.id]
     assert world.last == ("retrying", "busy")
     world.now += LEASE
@@ -595,7 +617,8 @@ def test_an_exhausted_message_that_cannot_be_parked_is_kept(world: World) -> Non
     """The end of the schedule is no reason to lose it."""
     world.queue.failing = {"park": down(Reason.QUEUE)}
     world.linkrunner.script = [down()]
-    sent = checkout(age=PATIENCE + 1)
+    sent = checkout()
+    failing(world, PATIENCE + 1)
     assert world.deliver(sent) == [sent.id]
     assert world.last == ("retrying", "queue")
 
@@ -616,7 +639,7 @@ def test_a_message_that_cannot_be_delayed_is_kept(world: World) -> None:
     "reason",
     [
         Reason.RATE_LIMITED,
-        Reason.TIMEOUT,
+        Reason.UNANSWERED,
         Reason.NETWORK,
         Reason.UNAUTHORIZED,
         Reason.NO_KEY,
@@ -629,7 +652,9 @@ def test_everybodys_trouble_spares_the_rest(world: World, reason: Reason) -> Non
     sent = [another(number) for number in range(4)]
     assert world.deliver(*sent) == [each.id for each in sent[1:]]
     assert len(world.linkrunner.requests) == 2
-    assert world.outcomes == [("captured", "none")] + [("retrying", reason)] * 3
+    # Who was not asked has no part in the doubt.
+    rest = Reason.SILENT if reason is Reason.UNANSWERED else reason
+    assert world.outcomes == [("captured", "none"), ("retrying", reason)] + [("retrying", rest)] * 2
     assert all(world.queue.delayed[each.id] >= 120 for each in sent[1:])
 
 
@@ -643,7 +668,7 @@ def test_one_messages_trouble_is_its_own(world: World, error: Exception) -> None
 
 def test_what_is_handed_back_is_not_even_opened(world: World) -> None:
     """An unreadable message behind the trouble waits like the others."""
-    world.linkrunner.script = [down(Reason.TIMEOUT)]
+    world.linkrunner.script = [down(Reason.UNANSWERED)]
     sent = [checkout(), replace(checkout(), text="unreadable")]
     assert world.deliver(*sent) == [each.id for each in sent]
     assert world.queue.parked == []
@@ -651,8 +676,8 @@ def test_what_is_handed_back_is_not_even_opened(world: World) -> None:
 
 def test_messages_without_time_left_come_back_untouched(world: World) -> None:
     """Messages for which no time is left come back at once, untouched."""
-    # Each of the first two asks before it is opened, before its claim and before its capture.
-    times = iter([100.0] * 3 + [SLOWEST] * 3 + [SLOWEST - 0.001])
+    # All are read. Each of the first two asks before it is settled, before its claim and its capture.
+    times = iter([100.0] * 8 + [SLOWEST] * 3 + [SLOWEST - 0.001])
     sent = [another(number) for number in range(5)]
     assert world.deliver(*sent, remaining=lambda: next(times)) == [each.id for each in sent[2:]]
     assert world.outcomes == [("captured", "none")] * 2 + [("retrying", "out_of_time")] * 3
@@ -724,22 +749,48 @@ def test_an_impatient_server_is_ridden_out(world: World, retry_after: float) -> 
     assert age > 48 * HOUR
 
 
-@pytest.mark.parametrize(
-    "reason", [Reason.UNAVAILABLE, Reason.TIMEOUT, Reason.NO_KEY, Reason.CLAIMS, Reason.INTERNAL]
-)
+def failing(world: World, seconds: float) -> None:
+    """Captures of the usual payment have been failing for so long."""
+    world.claims.since["stripe|payment|pi_1"] = world.now - seconds
+
+
+@pytest.mark.parametrize("reason", [Reason.UNAVAILABLE, Reason.NO_KEY, Reason.NETWORK])
 def test_a_message_is_parked_when_the_schedule_ends(world: World, reason: Reason) -> None:
     """What failed for longer than the schedule is parked and says why it failed last."""
     world.linkrunner.script = [down(reason)] * 2
-    young, old = another(1, age=PATIENCE - 1), another(2, age=PATIENCE + 1)
-    assert world.deliver(young) == [young.id]
-    assert world.deliver(old) == []
+    failing(world, PATIENCE - 1)
+    sent = checkout()
+    assert world.deliver(sent) == [sent.id]
+    failing(world, PATIENCE + 1)
+    assert world.deliver(sent) == []
     assert world.last == ("parked", "exhausted")
     assert reason in world.queue.parked[0][2]
 
 
+def test_a_first_failure_exhausts_nothing(world: World) -> None:
+    """A message that was held up for days by a broken function has all its patience left."""
+    world.linkrunner.script = [down()]
+    sent = checkout(age=PATIENCE * 2, receives=300)
+    assert world.deliver(sent) == [sent.id]
+    assert world.last == ("retrying", "unavailable")
+
+
+@pytest.mark.parametrize(
+    "reason", [Reason.UNAVAILABLE, Reason.CLAIMS, Reason.BUSY, Reason.INTERNAL, Reason.SECRET]
+)
+def test_what_still_waits_is_parked_before_the_queue_drops_it(world: World, reason: Reason) -> None:
+    """Whatever a message waits for, it is parked days before SQS would delete it."""
+    world.claims.failing = {"claim": down(reason)}
+    young, old = another(1, age=LAST_RESORT - 1), another(2, age=LAST_RESORT + 1)
+    assert world.deliver(young) == [young.id]
+    assert world.deliver(old) == []
+    assert world.last == ("parked", "exhausted")
+    assert LAST_RESORT <= RETENTION - 3 * 24 * HOUR
+
+
 def test_an_old_message_is_still_delivered(world: World) -> None:
     """Age alone parks nothing."""
-    assert world.deliver(checkout(age=PATIENCE * 3, receives=300)) == []
+    assert world.deliver(checkout(age=LAST_RESORT * 1.2, receives=300)) == []
     assert world.last == ("captured", "none")
 
 
@@ -784,8 +835,8 @@ def test_two_workers_with_the_same_message(world: World) -> None:
 
 
 @pytest.mark.parametrize("death", [SystemExit(1), KeyboardInterrupt(), MemoryError()])
-def test_a_worker_that_is_ended_gives_the_fact_back(world: World, death: BaseException) -> None:
-    """A worker that can still clean up leaves the fact to the next one."""
+def test_a_worker_that_is_ended_leaves_a_lease(world: World, death: BaseException) -> None:
+    """Who ends in the middle of a request does not know what it did: the lease runs out first."""
     world.linkrunner.script = [death]
     sent = checkout()
     if isinstance(death, Exception):
@@ -793,6 +844,9 @@ def test_a_worker_that_is_ended_gives_the_fact_back(world: World, death: BaseExc
     else:
         with pytest.raises(type(death)):
             world.deliver(sent)
+    assert world.deliver(sent) == [sent.id]
+    assert world.last == ("retrying", "busy")
+    world.now += LEASE
     assert world.deliver(sent) == []
     assert world.last == ("captured", "none")
 
@@ -953,3 +1007,196 @@ def test_a_refund_of_everything_is_no_payment() -> None:
     kinds: Reports = [checkout, lambda: refund(2599, **USER)]
     for order in in_every_order(kinds):
         assert reported(order).amounts == {"paid": [25.99], "refunded": [25.99]}
+
+
+# ------------------------------------------------------------------------- what may have been captured
+
+
+def parked_again(world: World, message: Message) -> Message:
+    """The message as an operator puts it back, whatever it was parked for."""
+    letter, _, _ = world.queue.letters[-1]
+    return replace(message, attributes=letter.attributes)
+
+
+def unanswered(world: World, message: Message, times: int) -> None:
+    """Linkrunner says nothing to so many requests, one after the other."""
+    for _ in range(times):
+        world.linkrunner.script = [down(Reason.UNANSWERED)]
+        assert world.deliver(message) == [message.id]
+        assert world.last == ("retrying", "unanswered")
+        assert world.queue.delayed[message.id] >= 900
+        world.now += 3600
+
+
+def test_what_may_have_been_captured_is_a_persons_decision() -> None:
+    """Three requests without an answer, and the fourth is made when somebody says so."""
+    world, sent = over_a_table(), checkout()
+    unanswered(world, sent, 3)
+    assert world.deliver(sent) == []
+    assert world.last == ("parked", "uncertain")
+    assert len(world.linkrunner.requests) == 3
+    again = parked_again(world, sent)
+    unanswered(world, again, 2)
+    assert world.deliver(again) == []
+    assert world.last == ("captured", "none")
+
+
+def test_every_report_of_an_uncertain_fact_is_uncertain() -> None:
+    """Another report of the same payment is no other payment."""
+    world = over_a_table()
+    unanswered(world, checkout(), 3)
+    world.deliver(stripe("payment_intent.succeeded", INTENT | USER))
+    assert world.last == ("parked", "uncertain")
+
+
+def test_an_operator_may_prefer_repeats_to_decisions() -> None:
+    """With `uncertain = "repeat"` the schedule goes on as in any other outage."""
+    world, sent = over_a_table(), checkout()
+    world.config = config.Config({"stripe": {"uncertain": "repeat"}})
+    unanswered(world, sent, 6)
+    assert world.deliver(sent) == []
+    assert world.last == ("captured", "none")
+
+
+def over_a_table() -> World:
+    """A world with the real claims."""
+    world = World()
+    world.once = Claims(FakeTable(), "claims", clock=lambda: world.now)
+    return world
+
+
+def test_a_fact_without_an_answer_waits_for_all_its_reports() -> None:
+    """Nobody asks for the same payment while the first request may still be captured."""
+    world = over_a_table()
+    unanswered(world, checkout(), 1)
+    world.now -= 3600 - 60
+    twin = checkout()
+    assert world.deliver(twin) == [twin.id]
+    assert world.last == ("retrying", "busy")
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [(Refused("no"), "refused"), (down(Reason.NETWORK), "unrecorded")],
+)
+def test_what_was_captured_without_a_note_is_never_sent_again(
+    error: Exception, outcome: str
+) -> None:
+    """Whatever becomes of the second event, the next life of the message knows of the first."""
+    world = World()
+    world.config = config.Config({"woocommerce": {}})
+    world.linkrunner.script = [None, error]
+    world.claims.failing = {"complete": down(Reason.CLAIMS)}
+    sent = two_events()
+    assert world.deliver(sent) == []
+    assert world.last == ("parked", outcome)
+    assert ("captured", "unrecorded") in world.outcomes
+    world.claims.failing = {}
+    world.now += LEASE
+    assert world.deliver(parked_again(world, sent)) == []
+    names = [event.event_name for event in world.linkrunner.events]
+    assert names == ["purchase_completed", "order_fulfilled"]
+
+
+# ------------------------------------------------------------------------- batches and what they die on
+
+
+def test_a_batch_is_read_before_anything_is_sent_or_parked(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the function dies on takes no captured or parked message with it."""
+    monkeypatch.setattr("linkrunner_webhooks.deliver.open_message", dies_on("?"))
+    sent = [checkout(), checkout(client_reference_id=None), replace(checkout(), text="?")]
+    with pytest.raises(SystemExit):
+        world.deliver(*sent)
+    assert (world.linkrunner.requests, world.queue.parked) == ([], [])
+
+
+def dies_on(text: str) -> Callable[[str, config.Config], Opened]:
+    """Opening that ends the process at this text."""
+
+    def opened(read: str, known: config.Config) -> Opened:
+        if read == text:
+            raise SystemExit(1)
+        return open_message(read, known)
+
+    return opened
+
+
+def test_what_the_function_dies_on_is_parked_soon(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After three deaths it is not opened any more, and it has the whole time of the dead-letter queue."""
+    monkeypatch.setattr("linkrunner_webhooks.deliver.open_message", dies_on("?"))
+    sent = replace(checkout(), text="?", receives=SUSPICIOUS + 1)
+    for death in range(DEATHS):
+        with pytest.raises(SystemExit):
+            world.deliver(sent)
+        assert (sent.id in world.queue.delayed) is (death > 0)
+    assert world.deliver(sent) == []
+    assert world.last == ("parked", "crashed")
+    assert world.deliver(checkout()) == []
+
+
+def test_coming_often_is_no_crash(world: World) -> None:
+    """A message that is opened again and again in an outage never counts as deadly."""
+    sent = checkout(receives=SUSPICIOUS + 1)
+    for _ in range(DEATHS + 2):
+        world.linkrunner.script = [down()]
+        assert world.deliver(sent) == [sent.id]
+    assert world.deliver(sent) == []
+    assert world.last == ("captured", "none")
+
+
+def test_a_suspicious_message_waits_for_the_table(world: World) -> None:
+    """Without a count it is not opened: nobody would know how often the function died on it."""
+    world.claims.failing = {"count": down(Reason.CLAIMS)}
+    sent = [checkout(receives=SUSPICIOUS + 1), checkout()]
+    assert world.deliver(*sent) == [each.id for each in sent]
+    assert world.outcomes == [("retrying", "claims")] * 2
+
+
+# ------------------------------------------------------------------------- memory, and what signs too little
+
+
+def test_what_is_older_than_the_memory_is_a_persons_decision(world: World) -> None:
+    """Its capture may be forgotten, so it is sent only when somebody insists."""
+    sent = checkout(age=KEPT + 1)
+    sent = replace(sent, sent_at=world.now)
+    assert world.deliver(sent) == []
+    assert world.last == ("parked", "too_old")
+    forced = Past(forced=True).among(sent.attributes)
+    assert world.deliver(replace(sent, attributes=forced)) == []
+    assert world.last == ("captured", "none")
+
+
+def cancelled(action: str) -> Message:
+    """Adyen's word that a payment was cancelled or refunded; which of them is not signed."""
+    details = {"modification.action": action, "hmacSignature": "signature of psp_2"}
+    ids = {"pspReference": "psp_2", "originalReference": "psp_1"}
+    return adyen("CANCEL_OR_REFUND", additionalData=details, **ids)
+
+
+def test_another_body_under_the_same_signature_counts_nothing(world: World) -> None:
+    """What was cancelled does not become refunded by a changed copy of the report."""
+    world.deliver(adyen(), cancelled("cancel"), cancelled("refund"))
+    assert world.outcomes[-1] == ("parked", "contradicted")
+    assert world.linkrunner.amounts == {"paid": [25.99], "refunded": []}
+    world.deliver(cancelled("cancel"))
+    assert world.last == ("duplicate", "none")
+
+
+def test_a_report_that_comes_again_with_other_details_is_a_duplicate(world: World) -> None:
+    """Providers repeat themselves with newer details, and what is counted already needs no person."""
+    world.deliver(adyen(), adyen(additionalData={"hmacSignature": "signature of psp_1"}))
+    assert world.deliver(adyen(merchantReference="another")) == []
+    assert world.last == ("duplicate", "none")
+
+
+def test_a_link_that_comes_last_is_told() -> None:
+    """Two captures that turn out to be one payment are counted as such, once."""
+    world = over_a_table()
+    intent = stripe("payment_intent.succeeded", INTENT | USER)
+    invoice = stripe("invoice.paid", NEW_INVOICE | {"amount_paid": 2599, "currency": "usd"})
+    world.deliver(intent, invoice, checkout(invoice="in_1"), checkout(invoice="in_1"))
+    assert world.outcomes[-2:] == [("duplicate", "linked_late"), ("duplicate", "none")]

@@ -13,10 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import urllib3
 from tests.embedded import embedded_stack, empty
 
-from linkrunner_webhooks import __version__, capture, deliver_function, receive_function
+from linkrunner_webhooks import (
+    __version__,
+    capture,
+    capture_once,
+    deliver_function,
+    receive_function,
+)
 from linkrunner_webhooks.capture import CONNECTIONS
 from linkrunner_webhooks.deliver_function import Deliver
 from linkrunner_webhooks.errors import ConfigError
@@ -248,8 +253,10 @@ def test_a_message_without_attributes(functions: Functions) -> None:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Capturing waits for an answer for a fifth of a second only."""
-    monkeypatch.setattr(capture, "_TIMEOUT", urllib3.Timeout(connect=2, read=0.2))
+    """Capturing waits for an answer for a fifth of a second only, and not much longer to ask again."""
+    monkeypatch.setattr(capture, "ANSWER", 0.2)
+    monkeypatch.setattr(capture, "_LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(capture_once, "wait", lambda *_: 0.0)
 
 
 TROUBLE: dict[str, Callable[[], Answer]] = {
@@ -323,7 +330,7 @@ def test_an_address_where_nobody_listens_keeps_everything(functions: Functions) 
     )
     deliver = deliver_function.build(environment, observe=functions.reports.append)
     assert len(functions.run(deliver, functions.batch())) == 1
-    assert functions.reports[-1].reason in ("network", "timeout")
+    assert functions.reports[-1].reason in ("network", "unanswered")
 
 
 def test_a_table_that_is_gone_keeps_everything(functions: Functions) -> None:
@@ -344,6 +351,7 @@ DELIVER_SETTINGS = (
     "CLAIMS_TABLE",
     "LINKRUNNER_KEY_SECRET_ARN",
     "LINKRUNNER_BASE_URL",
+    "LEDGER_DAYS",
     "REQUESTS_PER_SECOND",
     "DELIVER_CONCURRENCY",
 )
@@ -560,7 +568,7 @@ def test_levels_filter_lines_but_no_metrics(level: str, told: list[str]) -> None
     lines = observed(
         base | {"outcome": "ignored"},
         base | {"outcome": "duplicate"},
-        base | {"outcome": "retrying", "reason": "timeout"},
+        base | {"outcome": "retrying", "reason": "unanswered"},
         base | {"outcome": "retrying", "reason": "internal"},
         base | {"outcome": "parked", "reason": "refused"},
         base | {"outcome": "captured", "reason": "unrecorded"},

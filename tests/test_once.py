@@ -26,10 +26,10 @@ from tests.simulation.clock import NOW
 from tests.simulation.table import FakeTable, Item
 
 from linkrunner_webhooks.errors import Reason, Unavailable
-from linkrunner_webhooks.once import KEPT, LEASE, TROUBLE, Claims, Standing
+from linkrunner_webhooks.once import KEPT, LEASE, TROUBLE, Claim, Claims, Standing
 from linkrunner_webhooks_local.cloudformation import EmbeddedStack
 
-OURS, DONE, BUSY = Standing.OURS, Standing.DONE, Standing.BUSY
+OURS, DONE, BUSY, TWICE = Standing.OURS, Standing.DONE, Standing.BUSY, Standing.TWICE
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +71,19 @@ def table(request: pytest.FixtureRequest) -> Table:
     return Table(request.getfixturevalue("dynamodb"), name, Clock(NOW + 0.25))
 
 
+def held(keys: Sequence[str], owner: str, doubts: int = 0) -> Claim:
+    """What a claim on these keys gave to that owner."""
+    return Claim(OURS, owner, tuple(keys), doubts)
+
+
 # ------------------------------------------------------------------------- one key
 
 
 def test_a_fact_is_in_one_workers_hands(table: Table) -> None:
     """Whoever claims first works on it, and everybody else finds it busy."""
     claims, fact = table.new(), table.keys("a")
-    assert claims.claim(fact, "one") is OURS
-    assert table.new().claim(fact, "two") is BUSY
+    assert claims.claim(fact, "one").standing is OURS
+    assert table.new().claim(fact, "two").standing is BUSY
 
 
 def test_a_completed_fact_is_done(table: Table) -> None:
@@ -86,26 +91,25 @@ def test_a_completed_fact_is_done(table: Table) -> None:
     claims, fact = table.new(), table.keys("a")
     claims.claim(fact, "one")
     claims.complete(fact, "user_1")
-    assert claims.claim(fact, "one") is DONE
-    assert claims.claim(fact, "two") is DONE
+    assert claims.claim(fact, "one").standing is DONE
+    assert claims.claim(fact, "two").standing is DONE
 
 
 def test_a_released_fact_is_free(table: Table) -> None:
     """After a failure the next one may try at once."""
     claims, fact = table.new(), table.keys("a")
     claims.claim(fact, "one")
-    claims.release(fact, "one")
-    assert table.item("a") == {}
-    assert claims.claim(fact, "two") is OURS
+    claims.release(held(fact, "one"))
+    assert claims.claim(fact, "two").standing is OURS
 
 
 def test_only_the_owner_releases(table: Table) -> None:
     """A lease that is another worker's, or nobody's, is left alone."""
     claims, fact = table.new(), table.keys("a")
-    claims.release(fact, "one")
+    claims.release(held(fact, "one"))
     claims.claim(fact, "one")
-    claims.release(fact, "two")
-    assert claims.claim(fact, "two") is BUSY
+    claims.release(held(fact, "two"))
+    assert claims.claim(fact, "two").standing is BUSY
 
 
 def test_a_done_fact_cannot_be_released(table: Table) -> None:
@@ -113,8 +117,8 @@ def test_a_done_fact_cannot_be_released(table: Table) -> None:
     claims, fact = table.new(), table.keys("a")
     claims.claim(fact, "one")
     claims.complete(fact, "user_1")
-    claims.release(fact, "one")
-    assert claims.claim(fact, "two") is DONE
+    claims.release(held(fact, "one"))
+    assert claims.claim(fact, "two").standing is DONE
 
 
 @pytest.mark.parametrize(("passed", "standing"), [(LEASE - 1, BUSY), (LEASE, OURS)])
@@ -123,7 +127,7 @@ def test_a_lease_runs_out(table: Table, passed: int, standing: Standing) -> None
     claims, fact = table.new(), table.keys("a")
     claims.claim(fact, "dead")
     table.clock.now += passed
-    assert claims.claim(fact, "two") is standing
+    assert claims.claim(fact, "two").standing is standing
 
 
 def test_a_late_worker_does_not_disturb_its_successor(table: Table) -> None:
@@ -132,8 +136,8 @@ def test_a_late_worker_does_not_disturb_its_successor(table: Table) -> None:
     claims.claim(fact, "slow")
     table.clock.now += LEASE
     claims.claim(fact, "two")
-    claims.release(fact, "slow")
-    assert claims.claim(fact, "three") is BUSY
+    claims.release(held(fact, "slow"))
+    assert claims.claim(fact, "three").standing is BUSY
 
 
 def test_a_late_capture_counts(table: Table) -> None:
@@ -143,8 +147,8 @@ def test_a_late_capture_counts(table: Table) -> None:
     table.clock.now += LEASE
     claims.claim(fact, "two")
     claims.complete(fact, "user_1")
-    claims.release(fact, "two")
-    assert claims.claim(fact, "three") is DONE
+    claims.release(held(fact, "two"))
+    assert claims.claim(fact, "three").standing is DONE
 
 
 @pytest.mark.parametrize(("passed", "standing"), [(KEPT - 1, DONE), (KEPT, OURS)])
@@ -154,7 +158,7 @@ def test_done_is_kept_long_enough(table: Table, passed: int, standing: Standing)
     claims.claim(fact, "one")
     claims.complete(fact, "user_1")
     table.clock.now += passed
-    assert claims.claim(fact, "two") is standing
+    assert claims.claim(fact, "two").standing is standing
 
 
 def test_kept_outlives_the_queues() -> None:
@@ -179,7 +183,8 @@ def test_nothing_but_ids_is_kept(table: Table) -> None:
     claims, fact = table.new(), table.keys("a")
     claims.claim(fact, "one")
     claims.complete(fact, "user_1")
-    assert table.item("a").keys() == {"key", "state", "owner", "until", "expires_at", "user_id"}
+    words = {"key", "state", "owner", "until", "expires_at", "user_id", "capture"}
+    assert table.item("a").keys() == words
 
 
 # ------------------------------------------------------------------------- several keys
@@ -187,12 +192,13 @@ def test_nothing_but_ids_is_kept(table: Table) -> None:
 
 @pytest.mark.parametrize("names", ["".join(each) for each in permutations("abc")])
 def test_all_keys_or_none(table: Table, names: str) -> None:
-    """One busy key makes the fact busy, and the others are given back at once."""
+    """One busy key makes the fact busy, and nothing is left of the claim when that key is free."""
     claims = table.new()
-    claims.claim(table.keys("b"), "one")
-    assert claims.claim(table.keys(names), "two") is BUSY
-    assert claims.claim(table.keys("a"), "three") is OURS
-    assert claims.claim(table.keys("c"), "three") is OURS
+    first = claims.claim(table.keys("b"), "one")
+    assert claims.claim(table.keys(names), "two").standing is BUSY
+    claims.release(first)
+    claim = claims.claim(table.keys("b"), "three")
+    assert (claim.standing, claim.doubts) == (OURS, 0)
 
 
 @pytest.mark.parametrize("known", "abc")
@@ -201,22 +207,49 @@ def test_a_duplicate_teaches_its_other_keys(table: Table, known: str) -> None:
     claims = table.new()
     claims.claim(table.keys(known), "one")
     claims.complete(table.keys(known), "user_1")
-    assert claims.claim(table.keys("cab"), "two") is DONE
+    assert claims.claim(table.keys("cab"), "two").standing is DONE
     for name in "abc":
-        assert claims.claim(table.keys(name), "three") is DONE
+        assert claims.claim(table.keys(name), "three").standing is DONE
         assert claims.user_of(table.keys(name)) == "user_1"
 
 
 @pytest.mark.parametrize("order", list(permutations(["i", "n", "in"])))
 def test_reports_of_one_payment_in_any_order(table: Table, order: Sequence[str]) -> None:
     """Two reports that share no id are one fact as soon as a third one has named both ids."""
-    claims, captured = table.new(), 0
+    claims, found = table.new(), list[Standing]()
     for report in order:
-        if claims.claim(table.keys(report), report) is OURS:
-            claims.complete(table.keys(report), "user_1")
-            captured += 1
-    # Nothing can link the two when what links them comes last.
-    assert captured == (2 if order[-1] == "in" else 1)
+        claim = claims.claim(table.keys(report), report)
+        found.append(claim.standing)
+        if claim.standing is OURS:
+            claims.complete(claim.keys, "user_1", claim.owner)
+    # Nothing can link the two before what links them comes; if it comes last, it says what happened.
+    assert found == ([OURS, OURS, TWICE] if order[-1] == "in" else [OURS, DONE, DONE])
+    assert claims.claim(table.keys("in"), "again").standing is DONE
+
+
+@pytest.mark.parametrize("ends", ["released", "kept", "died"])
+def test_a_link_stays_when_its_capture_fails(table: Table, ends: str) -> None:
+    """A report that names both ids is remembered although nothing was captured for it."""
+    claims = table.new()
+    linking = claims.claim(table.keys("in"), "session")
+    if ends == "released":
+        claims.release(linking)
+    elif ends == "kept":
+        claims.keep(linking, 60)
+    table.clock.now += LEASE
+    one = claims.claim(table.keys("i"), "intent")
+    assert one.keys == tuple(sorted(table.keys("in")))
+    assert claims.claim(table.keys("n"), "invoice").standing is BUSY
+    claims.complete(one.keys, "user_1", one.owner)
+    assert claims.claim(table.keys("n"), "invoice").standing is DONE
+
+
+def test_links_lead_on(table: Table) -> None:
+    """Reports of ids in a chain are one fact, as far as the chain is known."""
+    claims = table.new()
+    for names in ("ab", "bc", "cd"):
+        claims.release(claims.claim(table.keys(names), names))
+    assert claims.claim(table.keys("d"), "one").keys == tuple(table.keys("abcd"))
 
 
 def test_learning_does_not_take_from_others(table: Table) -> None:
@@ -225,11 +258,11 @@ def test_learning_does_not_take_from_others(table: Table) -> None:
     claims.claim(table.keys("a"), "one")
     claims.complete(table.keys("a"), "user_1")
     claims.claim(table.keys("b"), "two")
-    assert claims.claim(table.keys("ab"), "three") is BUSY
-    assert claims.claim(table.keys("b"), "four") is BUSY
-    claims.release(table.keys("b"), "two")
-    assert claims.claim(table.keys("ab"), "three") is DONE
-    assert claims.claim(table.keys("b"), "four") is DONE
+    assert claims.claim(table.keys("ab"), "three").standing is BUSY
+    assert claims.claim(table.keys("b"), "four").standing is BUSY
+    claims.release(held(table.keys("b"), "two"))
+    assert claims.claim(table.keys("ab"), "three").standing is DONE
+    assert claims.claim(table.keys("b"), "four").standing is DONE
 
 
 def test_trouble_is_told_to_all_workers_and_passes(table: Table) -> None:
@@ -249,18 +282,89 @@ def test_trouble_is_told_to_all_workers_and_passes(table: Table) -> None:
 
 def test_the_same_key_twice_is_one(table: Table) -> None:
     """An event that names an id in two places does not stand in its own way."""
-    assert table.new().claim(table.keys("aa"), "one") is OURS
+    assert table.new().claim(table.keys("aa"), "one").standing is OURS
 
 
 def test_a_taken_over_fact_gives_back_only_its_own(table: Table) -> None:
     """A release of several keys leaves alone those that somebody else holds by now."""
     claims = table.new()
-    claims.claim(table.keys("ab"), "slow")
+    slow = claims.claim(table.keys("ab"), "slow")
     table.clock.now += LEASE
     claims.claim(table.keys("a"), "two")
-    claims.release(table.keys("ab"), "slow")
-    assert claims.claim(table.keys("a"), "three") is BUSY
-    assert claims.claim(table.keys("b"), "three") is OURS
+    claims.release(slow)
+    assert claims.claim(table.keys("a"), "three").standing is BUSY
+    assert claims.claim(table.keys("b"), "three").standing is BUSY
+
+
+# ------------------------------------------------------------------------- tries that may have captured
+
+
+def test_a_try_without_an_end_is_a_doubt(table: Table) -> None:
+    """Requests without an answer and deaths of workers count; what failed for certain does not."""
+    claims, fact = table.new(), table.keys("ab")
+    claims.release(claims.claim(fact, "failed"))
+    asked = claims.claim(fact, "asked")
+    assert asked.doubts == 0
+    claims.keep(asked, 900)
+    assert claims.claim(fact, "other").standing is BUSY
+    table.clock.now += 900
+    died = claims.claim(fact, "died")
+    assert (died.unanswered, died.unended) == (1, 0)
+    table.clock.now += LEASE
+    again = claims.claim(fact, "failed again")
+    assert (again.unanswered, again.unended) == (1, 1)
+    claims.release(again)
+    last = claims.claim(fact, "last")
+    assert (last.unanswered, last.unended) == (1, 1)
+
+
+@pytest.mark.parametrize("names", ["a", "ab"])
+def test_who_was_turned_away_leaves_no_doubt(table: Table, names: str) -> None:
+    """A claim that found the fact busy tried nothing."""
+    claims = table.new()
+    busy = claims.claim(table.keys("b"), "one")
+    claims.claim(table.keys("ab"), "two")
+    claims.release(busy)
+    assert claims.claim(table.keys(names), "three").doubts == 0
+
+
+def test_a_failing_fact_knows_since_when(table: Table) -> None:
+    """Tries that follow each other fail since the first one; after a long pause they begin anew."""
+    claims, fact, began = table.new(), table.keys("a"), int(table.clock.now)
+    assert claims.claim(fact, "one").failing_since is None
+    claims.release(held(fact, "one"))
+    for _ in range(3):
+        table.clock.now += TROUBLE - 1
+        claim = claims.claim(fact, "two")
+        assert claim.failing_since == began
+        claims.release(claim)
+    table.clock.now += TROUBLE
+    assert claims.claim(fact, "three").failing_since is None
+
+
+def test_counts_of_a_message(table: Table) -> None:
+    """Each thing is counted by itself, by all workers together, until it is forgotten."""
+    name, other = table.keys("xy")
+    assert [table.new().count(name) for _ in range(3)] == [1, 2, 3]
+    assert table.new().count(other) == 1
+    table.new().forget(name)
+    assert table.new().count(name) == 1
+
+
+def test_a_name_is_bound_to_one_thing(table: Table) -> None:
+    """The first digest stays, and only the same one is welcome again."""
+    (name,) = table.keys("p")
+    assert [table.new().bind(name, each) for each in "aaba"] == [True, True, False, True]
+
+
+def test_memory_is_as_long_as_it_is_set() -> None:
+    """A shorter memory than the usual one, for a stack that asks for it."""
+    claims = Claims(FakeTable(), "claims", clock=(clock := Clock()), kept=1000)
+    claims.complete(["a"], "user_1")
+    clock.now += 999
+    assert claims.claim(["a"], "one").standing is DONE
+    clock.now += 1
+    assert claims.claim(["a"], "one").standing is OURS
 
 
 # ------------------------------------------------------------------------- whose it was
@@ -298,7 +402,7 @@ def test_exactly_one_of_many(table: Table, names: str) -> None:
         keys = [f"{key}{fact}" for key in table.keys(names)]
         claims = table.new()
         start.wait(10)
-        return fact, claims.claim(keys[:: 1 if number % 2 else -1], f"worker {number}")
+        return fact, claims.claim(keys[:: 1 if number % 2 else -1], f"worker {number}").standing
 
     with ThreadPoolExecutor(20) as pool:
         found = list(pool.map(work, range(20)))
@@ -322,29 +426,30 @@ STEPS = st.lists(
 def test_never_two_at_once_and_never_again(steps: list[tuple[str, int]]) -> None:
     """However work starts, ends, fails and dies, a fact has one owner, and none once it is done."""
     table = Table(FakeTable(), "claims", Clock(NOW + 0.25))
-    claims, holders, done = table.new(), dict[int, float](), False
+    claims, holders, done = table.new(), dict[int, tuple[float, Claim]](), False
     # Reports of one fact that name different ids, and one id in common.
     reports = ["m", "am", "mz", "amz"]
     for step, number in steps:
-        live = {who for who, until in holders.items() if until > int(table.clock.now)}
+        live = {who for who, (until, _) in holders.items() if until > int(table.clock.now)}
         if step == "pass":
             table.clock.now += number
         elif step == "claim" and number not in live:
-            standing = claims.claim(table.keys(reports[number]), str(number))
+            claim = claims.claim(table.keys(reports[number]), str(number))
             if done:
                 # Who overran its lease may have left a key in the next one's hands; that is learned later.
-                assert standing is DONE or (standing is BUSY and live)
-            elif standing is OURS:
+                assert claim.standing is DONE or (claim.standing is BUSY and live)
+            elif claim.standing is OURS:
                 assert not live
-                holders[number] = int(table.clock.now) + LEASE
+                holders[number] = (int(table.clock.now) + LEASE, claim)
             else:
-                assert (standing, len(live)) == (BUSY, 1)
-        elif step in ("complete", "release") and holders.pop(number, None) is not None:
+                assert (claim.standing, len(live)) == (BUSY, 1)
+        elif step in ("complete", "release") and number in holders:
+            _, claim = holders.pop(number)
             if step == "complete":
-                claims.complete(table.keys(reports[number]), "user_1")
+                claims.complete(claim.keys, "user_1", claim.owner)
                 done = True
             else:
-                claims.release(table.keys(reports[number]), str(number))
+                claims.release(claim)
 
 
 # ------------------------------------------------------------------------- when the table is away
@@ -366,8 +471,12 @@ class BrokenTable:
 USES: dict[str, Callable[[Claims], object]] = {
     "claim": lambda claims: claims.claim(["a"], "one"),
     "complete": lambda claims: claims.complete(["a"], "user_1"),
-    "release": lambda claims: claims.release(["a"], "one"),
+    "release": lambda claims: claims.release(held(["a"], "one")),
+    "keep": lambda claims: claims.keep(held(["a"], "one"), 60),
     "user_of": lambda claims: claims.user_of(["a"]),
+    "count": lambda claims: claims.count("a"),
+    "forget": lambda claims: claims.forget("a"),
+    "bind": lambda claims: claims.bind("a", "digest"),
 }
 ERRORS: list[Exception] = [
     ClientError({"Error": {"Code": "ThrottlingException", "Message": "arn:secret"}}, "PutItem"),
@@ -400,29 +509,30 @@ def test_a_missing_table_is_unavailable(dynamodb: Any, use: Callable[[Claims], o
 
 
 class RepeatingTable(FakeTable):
-    """The first answer to every put is lost, and botocore sends the request again."""
+    """The first answer to every update is lost, and botocore sends the request again."""
 
-    def put_item(self, **arguments: Any) -> dict[str, Any]:
-        super().put_item(**arguments)
-        return super().put_item(**arguments)
+    def update_item(self, **arguments: Any) -> dict[str, Any]:
+        super().update_item(**arguments)
+        return super().update_item(**arguments)
 
 
 def test_a_repeated_request_finds_its_own_lease() -> None:
     """When the answer to a claim is lost and the request repeated, the lease found is our own."""
     table = Table(RepeatingTable(), "claims", Clock(NOW + 0.25))
-    assert table.new().claim(table.keys("ab"), "one") is OURS
+    assert table.new().claim(table.keys("ab"), "one").standing is OURS
 
 
 def test_a_claim_that_failed_half_way_blocks_nobody_for_long() -> None:
     """Keys taken before the table went away are free again when their lease has run out."""
     fake = FakeTable()
     table = Table(fake, "claims", Clock(NOW + 0.25))
-    put, fake.put_item = fake.put_item, _fails_second(fake.put_item)  # type: ignore[method-assign]
+    update = fake.update_item
+    fake.update_item = _fails_second(update)  # type: ignore[method-assign]
     with pytest.raises(Unavailable):
         table.new().claim(table.keys("ab"), "one")
-    fake.put_item = put  # type: ignore[method-assign]
+    fake.update_item = update  # type: ignore[method-assign]
     table.clock.now += LEASE
-    assert table.new().claim(table.keys("ab"), "two") is OURS
+    assert table.new().claim(table.keys("ab"), "two").standing is OURS
 
 
 def _fails_second(put: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
@@ -437,17 +547,21 @@ def _fails_second(put: Callable[..., dict[str, Any]]) -> Callable[..., dict[str,
 
 
 def test_trouble_of_the_table_itself_is_remembered() -> None:
-    """While it is away nobody can note anything there, and yet payments come late."""
+    """While it is away nobody can note anything there, and yet payments come late. Then all are told."""
     clock, table = Clock(), FakeTable()
-    claims = Claims(table, "claims", clock=clock)
+    claims, other = (Claims(table, "claims", clock=clock) for _ in range(2))
     assert not claims.in_trouble()
     claims._client = BrokenTable(ClientError({}, "GetItem"))
     with pytest.raises(Unavailable):
         claims.user_of(["key"])
     claims._client = table
+    assert not other.in_trouble()
+    claims.user_of(["key"])
     assert claims.in_trouble()
+    assert other.in_trouble()
     clock.now += TROUBLE
     assert not claims.in_trouble()
+    assert not other.in_trouble()
 
 
 @pytest.mark.parametrize(

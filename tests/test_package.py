@@ -293,6 +293,7 @@ def deliver_function(built: Built, aws: EmbeddedAws, linkrunner: str, folder: Pa
         "CLAIMS_TABLE": aws.claims_table,
         "LINKRUNNER_KEY_SECRET_ARN": aws.linkrunner_key,
         "LINKRUNNER_BASE_URL": linkrunner,
+        "LEDGER_DAYS": "400",
         "REQUESTS_PER_SECOND": "30",
         "DELIVER_CONCURRENCY": "2",
     }

@@ -24,7 +24,7 @@ from linkrunner_webhooks.provider import Context, Options, Provider
 from linkrunner_webhooks.reading import Lines, Payload, Pieces, Price
 from linkrunner_webhooks.screening import MAX_TEXT, is_contact
 from linkrunner_webhooks.signatures.hmacs import HmacBody
-from linkrunner_webhooks.translation import Planned, UserOf, decide, plan
+from linkrunner_webhooks.translation import Planned, UserOf, decide, plan, plan_of
 
 # ------------------------------------------------------------------------- a provider that says anything
 
@@ -51,6 +51,7 @@ SOURCE = Source(
     signature=ECHO.example_scheme,
     user_id=("user",),
     missing_user="park",
+    uncertain="park",
     test_events=False,
     names={"echo": {kind: Naming.of(kind, choice=True) for kind in Kind}},
     fields={},
@@ -150,15 +151,15 @@ def period(kind: Kind, **values: Any) -> CommerceEvent:
 def test_the_first_payment_after_a_trial_converts_it(kind: Kind) -> None:
     """Once, under a key that the next payment finds, and with the same data as the payment."""
     SAID[:] = [period(kind)]
-    (converted,) = decide(opened(), known(TRIAL)).planned
-    (paid,) = decide(opened(), known()).planned
-    (later,) = decide(opened(), known(TRIAL, CONVERTED)).planned
+    (converted,) = decide(plan_of(opened()), known(TRIAL)).planned
+    (paid,) = decide(plan_of(opened()), known()).planned
+    (later,) = decide(plan_of(opened()), known(TRIAL, CONVERTED)).planned
     assert (converted.event_name, paid.event_name, later.event_name) == (
         "trial_converted",
         kind.value,
         kind.value,
     )
-    assert converted.keys == (*paid.keys, CONVERTED)
+    assert (converted.keys, converted.marks) == (paid.keys, (CONVERTED,))
     assert converted.event_data == paid.event_data
     assert later == paid
 
@@ -178,7 +179,7 @@ def test_the_first_payment_after_a_trial_converts_it(kind: Kind) -> None:
 def test_nothing_else_converts_a_trial(event: CommerceEvent) -> None:
     """Whoever has not paid for a period has not converted."""
     SAID[:] = [event]
-    (found,) = decide(opened(), known(TRIAL)).planned
+    (found,) = decide(plan_of(opened()), known(TRIAL)).planned
     assert found.event_name == event.kind.value
 
 

@@ -122,6 +122,7 @@ def test_parameters_are_exactly_the_documented_ones() -> None:
     defaults = {name: p["Default"] for name, p in template()["Parameters"].items()}
     assert defaults == {
         "LinkrunnerBaseUrl": "https://api.linkrunner.io",
+        "LedgerDays": 400,
         "RequestsPerSecond": 30,
         "AlarmEmail": "",
         "LogLevel": "INFO",
@@ -284,6 +285,7 @@ SHARED_VARIABLES = {
                 "CLAIMS_TABLE": "ClaimsTable",
                 "LINKRUNNER_KEY_SECRET_ARN": "LinkrunnerKeySecret",
                 "LINKRUNNER_BASE_URL": "LinkrunnerBaseUrl",
+                "LEDGER_DAYS": "LedgerDays",
                 "REQUESTS_PER_SECOND": "RequestsPerSecond",
                 "DELIVER_CONCURRENCY": "2",
             },
@@ -349,7 +351,7 @@ def test_deliver_may_consume_park_claim_and_read_the_key_only() -> None:
         ("sqs:SendMessage", "DeadLetterQueue.Arn"),
         ("dynamodb:GetItem", "ClaimsTable.Arn"),
         ("dynamodb:PutItem", "ClaimsTable.Arn"),
-        ("dynamodb:DeleteItem", "ClaimsTable.Arn"),
+        ("dynamodb:UpdateItem", "ClaimsTable.Arn"),
         ("secretsmanager:GetSecretValue", "LinkrunnerKeySecret"),
         ("logs:CreateLogStream", "DeliverLogs.Arn"),
         ("logs:PutLogEvents", "DeliverLogs.Arn"),
@@ -517,7 +519,8 @@ ALARMS: dict[str, tuple[set[str], str, float]] = {
     "DeliveryStalled": (
         {
             "retrying/unavailable",
-            "retrying/timeout",
+            "retrying/unanswered",
+            "retrying/silent",
             "retrying/network",
             "retrying/rate_limited",
             "retrying/claims",

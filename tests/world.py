@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.messages import TABLES
 from tests.simulation.clock import NOW
 
+from linkrunner_webhooks.capture_once import Once
 from linkrunner_webhooks.config import Config
-from linkrunner_webhooks.deliver import Deliverer, Once
+from linkrunner_webhooks.deliver import Deliverer
 from linkrunner_webhooks.event_body import LinkrunnerEvent
-from linkrunner_webhooks.once import LEASE, Standing
+from linkrunner_webhooks.once import KEPT, LEASE, Claim, Standing
 from linkrunner_webhooks.queues import Message
 from linkrunner_webhooks.reports import Report
 
@@ -23,35 +25,64 @@ class FakeOnce:
     """Claims in memory. `failing` holds what a method raises instead of working."""
 
     clock: Callable[[], float]
+    kept: int = KEPT
     leases: dict[str, tuple[str, float]] = field(default_factory=dict)
     done: dict[str, str] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    bound: dict[str, str] = field(default_factory=dict)
+    open: Counter[str] = field(default_factory=Counter)
+    since: dict[str, float] = field(default_factory=dict)
     failing: dict[str, BaseException] = field(default_factory=dict)
     troubled: bool = False
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
-    def claim(self, keys: Sequence[str], owner: str) -> Standing:
+    def claim(self, keys: Iterable[str], owner: str, marks: Iterable[str] = ()) -> Claim:
         self._fail("claim")
+        held = (*keys, *marks)
         with self._lock:
             if users := [self.done[key] for key in keys if key in self.done]:
                 self.done |= {key: users[0] for key in keys if key not in self.done}
-                return Standing.DONE
-            if any(self.leases.get(key, ("", 0.0))[1] > self.clock() for key in keys):
-                return Standing.BUSY
-            self.leases |= dict.fromkeys(keys, (owner, self.clock() + LEASE))
-            return Standing.OURS
+                return Claim(Standing.DONE)
+            if any(self.leases.get(key, ("", 0.0))[1] > self.clock() for key in held):
+                return Claim(Standing.BUSY)
+            self.leases |= dict.fromkeys(held, (owner, self.clock() + LEASE))
+            doubts, since = self.open[held[0]], self.since.get(held[0])
+            return Claim(Standing.OURS, owner, held, doubts, failing_since=since)
 
-    def complete(self, keys: Sequence[str], user_id: str) -> None:
+    def complete(self, keys: Iterable[str], user_id: str, owner: str = "") -> None:
+        del owner
         self._fail("complete")
         self.done |= dict.fromkeys(keys, user_id)
 
-    def release(self, keys: Sequence[str], owner: str) -> None:
+    def release(self, claim: Claim) -> None:
         self._fail("release")
         with self._lock:
-            for key in keys:
-                if self.leases.get(key, ("", 0.0))[0] == owner:
+            for key in claim.keys:
+                self.since.setdefault(key, self.clock())
+                if self.leases.get(key, ("", 0.0))[0] == claim.owner:
                     del self.leases[key]
 
-    def user_of(self, keys: Sequence[str]) -> str | None:
+    def keep(self, claim: Claim, seconds: float) -> None:
+        self._fail("keep")
+        with self._lock:
+            for key in claim.keys:
+                self.open[key] += 1
+                self.leases[key] = (claim.owner, self.clock() + seconds)
+
+    def count(self, what: str) -> int:
+        self._fail("count")
+        self.counts[what] += 1
+        return self.counts[what]
+
+    def forget(self, what: str) -> None:
+        self._fail("forget")
+        self.counts[what] = 0
+
+    def bind(self, name: str, digest: str) -> bool:
+        self._fail("bind")
+        return self.bound.setdefault(name, digest) == digest
+
+    def user_of(self, keys: Iterable[str]) -> str | None:
         self._fail("user_of")
         return next((self.done[key] for key in keys if key in self.done), None)
 

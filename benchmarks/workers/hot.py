@@ -20,7 +20,7 @@ from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.envelope import Opened
 from linkrunner_webhooks.model import Webhook
 from linkrunner_webhooks.signatures.scheme import verify
-from linkrunner_webhooks.translation import decide
+from linkrunner_webhooks.translation import decide, plan_of
 
 BURST = 0.02
 
@@ -45,7 +45,7 @@ def contestants(case: dict[str, Any]) -> dict[str, Callable[[], object]]:
         webhook = Webhook(name, case["headers"], body)
         verify(source.signature, webhook, (secret,), now)
         opened = Opened(webhook, source, source.provider.identify(webhook))
-        decision = decide(opened, lambda _: "user_42")
+        decision = decide(plan_of(opened), lambda _: "user_42")
         assert decision.events
         return [json.dumps(event.body()) for event in decision.events]
 

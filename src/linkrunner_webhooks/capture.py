@@ -6,17 +6,20 @@ https://docs.linkrunner.io/api-reference/event-capture
 from __future__ import annotations
 
 import json
+import socket
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
-from threading import Lock
+from threading import Lock, Timer
 from typing import Any, NamedTuple, Protocol
 
 import urllib3
-from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, ProtocolError
 from urllib3.exceptions import TimeoutError as RequestTimeout
 
 from linkrunner_webhooks import __version__
@@ -26,15 +29,25 @@ from linkrunner_webhooks.secrets import ServerKey
 from linkrunner_webhooks.words import READ, words_of
 
 _PATH = "/api/v1/capture-event"
-_TIMEOUT = urllib3.Timeout(connect=3.0, read=10.0)
+# Seconds. A slow Linkrunner captures what we stopped waiting for, and a retry captures it again.
+CONNECT, ANSWER = 3.0, 30.0
 # Only these statuses say that the event itself is wrong. All others can pass with time: a wrong key, a wrong
 # URL, an outage.
 _REFUSALS = frozenset({400, 413, 422})
 _MAX_RETRY_AFTER = 3600.0
-# Seconds for the rest of an answer whose status is known.
-_MOMENT = 2.0
+# These say that a server behind the one that answers did not: it may have captured the event.
+_UNANSWERED = frozenset({504, 524})
 # The limit counts requests in a second.
 _LIMIT_WINDOW = 1.0
+# Seconds for the rest of an answer whose status is known.
+_MOMENT = 2.0
+# A second try of one capture begins within so many seconds of the first.
+_SOON = 10.0
+# The longest that one capture takes, in seconds.
+SLOWEST = _SOON + 2 * _LIMIT_WINDOW + CONNECT + ANSWER + 2 * _MOMENT
+# While Linkrunner is silent one request at a time asks whether it still is: after this pause, then after
+# twice as long each time.
+_FIRST_PAUSE, _LONGEST_PAUSE = 30.0, 1800.0
 # If Linkrunner captured an event within these seconds, a 429 is about the current second only.
 _LATELY = 5.0
 # Requests in progress at once.
@@ -85,8 +98,47 @@ class _Answer(NamedTuple):
     words: bytes
 
 
+class _Silence:
+    """Whether Linkrunner answers at all. After a request without an answer the others wait: each may count.
+
+    One request at a time tries again, after longer and longer pauses.
+    """
+
+    def __init__(self) -> None:
+        self._unanswered = 0
+        self._since = self._until = float("-inf")
+        self._trying = Lock()
+
+    @contextmanager
+    def respected(self) -> Iterator[None]:
+        """Raises Unavailable when another request has to be answered first."""
+        if not self._unanswered:
+            yield
+            return
+        pause = self._until - time.monotonic()
+        if pause > 0 or not self._trying.acquire(blocking=False):
+            message = "Linkrunner did not answer another request; this one waits"
+            raise Unavailable(message, reason=Reason.SILENT, retry_after=max(pause, _SOON))
+        try:
+            yield
+        finally:
+            self._trying.release()
+
+    def begin(self, sent_at: float) -> None:
+        """A request that was sent then is not answered. Requests that were under way with it count as one."""
+        if sent_at >= self._since:
+            self._unanswered += 1
+            self._since = time.monotonic()
+            pause = min(_FIRST_PAUSE * 2.0 ** (self._unanswered - 1), _LONGEST_PAUSE)
+            self._until = self._since + pause
+
+    def end(self) -> None:
+        """Linkrunner answered, whatever it said."""
+        self._unanswered = 0
+
+
 class LinkrunnerClient:
-    """The API, over pooled connections. After a Retry-After all callers wait."""
+    """The API, over pooled connections. After a Retry-After, and while nobody answers, all callers wait."""
 
     def __init__(self, base_url: str, key: ServerKey, pace: Pace) -> None:
         self._url = endpoint(base_url)
@@ -94,16 +146,18 @@ class LinkrunnerClient:
         self._pace = pace
         self._retry_at = 0.0
         self._took_at = float("-inf")
+        self._silence = _Silence()
         self._pool = urllib3.PoolManager(
             num_pools=1,
             maxsize=CONNECTIONS,
-            timeout=_TIMEOUT,
+            timeout=urllib3.Timeout(connect=CONNECT, read=ANSWER),
             retries=False,
             headers={
                 "content-type": "application/json",
                 "user-agent": f"linkrunner-webhooks/{__version__}",
             },
         )
+        self._pool.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
 
     def __call__(self, event: LinkrunnerEvent) -> None:
         """Capture one event. A 401 reads the key again, and tries again only with another key."""
@@ -112,25 +166,38 @@ class LinkrunnerClient:
             message = "Linkrunner sent a Retry-After that is not over"
             raise Unavailable(message, reason=Reason.RATE_LIMITED, retry_after=wait)
         try:
-            self._capture(event)
+            with self._silence.respected():
+                self._capture(event)
         except Unavailable as error:
-            asked = time.monotonic() + (error.retry_after or 0.0)
-            self._retry_at = max(self._retry_at, asked)
+            if error.reason is not Reason.SILENT:
+                asked = time.monotonic() + (error.retry_after or 0.0)
+                self._retry_at = max(self._retry_at, asked)
             raise
 
     def _capture(self, event: LinkrunnerEvent) -> None:
         body = json.dumps(event.body(), separators=(",", ":"), allow_nan=False).encode()
+        began = time.monotonic()
         key = self._key.current()
+        if not _soon(began):
+            raise Unavailable("the key took its time", reason=Reason.OUT_OF_TIME)
         response = self._post(body, key)
-        if response.status == 401 and (renewed := self._key.renewed()) != key:
-            response = self._post(body, renewed)
-        elif response.status == 429 and (pause := self._short_pause(response)):
-            self._pace.rest(pause)
-            response = self._post(body, key)
+        # What does not fit into the time of one capture is tried the next time.
+        if (again := self._second_key(response, key)) and _soon(began):
+            response = self._post(body, again)
         words = words_of(response.words, hide=(key, event.user_id))
         headers = response.headers
         judge(response.status, headers.get("retry-after"), headers.get("content-type"), words)
         self._took_at = time.monotonic()
+
+    def _second_key(self, response: _Answer, key: str) -> str | None:
+        """The key to try again with at once, if that can help."""
+        if response.status == 401:
+            renewed = self._key.renewed()
+            return None if renewed == key else renewed
+        if response.status == 429 and (pause := self._short_pause(response)):
+            self._pace.rest(pause)
+            return key
+        return None
 
     def _short_pause(self, response: _Answer) -> float | None:
         """Seconds to wait when a late request fell into the next second; None when a retry is due later."""
@@ -143,6 +210,7 @@ class LinkrunnerClient:
     def _post(self, body: bytes, key: str) -> _Answer:
         self._pace.wait()
         headers = {**self._pool.headers, "linkrunner-key": key}
+        sent_at = time.monotonic()
         try:
             # No redirects: the key goes to the configured host and nowhere else.
             response = self._pool.request(
@@ -153,18 +221,72 @@ class LinkrunnerClient:
                 redirect=False,
                 preload_content=False,
             )
-        except NewConnectionError:
+        except ConnectTimeoutError:
             raise Unavailable("Linkrunner cannot be reached", reason=Reason.NETWORK) from None
-        except RequestTimeout:
-            raise Unavailable("Linkrunner did not answer in time", reason=Reason.TIMEOUT) from None
+        except (RequestTimeout, ProtocolError):
+            # It may have been sent, and whoever got it may have captured the event.
+            self._silence.begin(sent_at)
+            raise Unavailable("Linkrunner did not answer", reason=Reason.UNANSWERED) from None
         except HTTPError as error:
             message = f"no connection to Linkrunner: {type(error).__name__}"
             raise Unavailable(message, reason=Reason.NETWORK) from None
+        if response.status in _UNANSWERED:
+            self._silence.begin(sent_at)
+        else:
+            self._silence.end()
         # Only the status counts. A body that breaks off, hangs or is nonsense must not make us send a
         # captured event again.
         body = _finished(response)
         words = body if _explains(response.status) else b""
         return _Answer(response.status, response.headers, words)
+
+
+class _Prompt(HTTPConnection):
+    """A connection on which an answer has begun, to the end of its headers, within the time for it.
+
+    The timeout of a socket starts anew with every byte.
+    """
+
+    def getresponse(self) -> Any:
+        with _cut_off(self.sock):
+            return super().getresponse()
+
+
+class _SecurePrompt(HTTPSConnection):
+    """The same over TLS."""
+
+    def getresponse(self) -> Any:
+        with _cut_off(self.sock):
+            return super().getresponse()
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Prompt
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _SecurePrompt
+
+
+@contextmanager
+def _cut_off(connected: Any) -> Iterator[None]:
+    """End the connection unless the block is over in time; whoever reads from it sees it end."""
+
+    def cut() -> None:
+        with suppress(OSError):
+            connected.shutdown(socket.SHUT_RDWR)
+
+    timer = Timer(ANSWER, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _soon(began: float) -> bool:
+    return time.monotonic() - began <= _SOON
 
 
 def _explains(status: int) -> bool:
@@ -192,9 +314,9 @@ def _finished(response: Any) -> bytes:
 
 def _hurry(response: Any) -> None:
     """The timeout of a request is for its answer; what follows the status line is given less."""
-    socket = getattr(response.connection, "sock", None)
-    if socket is not None:
-        socket.settimeout(_MOMENT)
+    connected = getattr(response.connection, "sock", None)
+    if connected is not None:
+        connected.settimeout(_MOMENT)
 
 
 def endpoint(base_url: str) -> str:
@@ -226,6 +348,8 @@ def judge(
     if status == 401:
         message = "Linkrunner answered 401; check the key in LinkrunnerKeySecret"
         raise Unavailable(message, reason=Reason.UNAUTHORIZED)
+    if status in _UNANSWERED:
+        raise Unavailable(said, reason=Reason.UNANSWERED)
     reason = Reason.RATE_LIMITED if status == 429 else Reason.UNAVAILABLE
     raise Unavailable(said, reason=reason, retry_after=seconds(retry_after))
 

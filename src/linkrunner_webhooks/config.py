@@ -35,6 +35,7 @@ class Table(BaseModel):
     provider: str | None = None
     user_id: list[str] | None = None
     missing_user: Literal["park", "drop"] = "park"
+    uncertain: Literal["park", "repeat"] = "park"
     test_events: bool | None = None
     events: dict[str, Choice | dict[str, Choice]] = Field(default_factory=dict)
     fields: dict[str, str | Literal[False]] = Field(default_factory=dict)
@@ -72,6 +73,7 @@ class Source:
     signature: Scheme
     user_id: tuple[str, ...]
     missing_user: Literal["park", "drop"]
+    uncertain: Literal["park", "repeat"]
     test_events: bool
     names: Mapping[str, Mapping[Kind, Naming]]
     fields: Mapping[str, str | None]
@@ -163,6 +165,7 @@ class _Reader:
             signature=provider.scheme(options),
             user_id=provider.user_id if table.user_id is None else tuple(table.user_id),
             missing_user=table.missing_user,
+            uncertain=table.uncertain,
             test_events=self.test_events if table.test_events is None else table.test_events,
             names=self.event_names(provider, table.events),
             fields=self.fields(table),

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from itertools import islice
@@ -19,6 +20,7 @@ from typing import IO, Any, NamedTuple
 from botocore.exceptions import BotoCoreError, ClientError
 
 from linkrunner_webhooks.letters import Letter
+from linkrunner_webhooks.past import Past
 from linkrunner_webhooks.queues import typed, untyped
 
 # Seconds that messages are hidden while they are read. After that SQS shows them again.
@@ -117,9 +119,14 @@ class DeadLetters:
         if failed is not None:
             raise failed
 
-    def redrive(self, letter: Letter) -> None:
-        """Put a letter back into the queue it came from, without the attributes of its parking."""
+    def redrive(self, letter: Letter, *, forced: bool = False) -> None:
+        """Put a letter back into the queue it came from, without the attributes of its parking.
+
+        `forced` tells deliver that a person wants it although it would park again.
+        """
         attributes = {key: value for key, value in letter.attributes.items() if key not in _STORY}
+        if forced:
+            attributes = replace(Past.of(attributes), forced=True).among(attributes)
         self._client.send_message(
             QueueUrl=self._back_to, MessageBody=letter.text, MessageAttributes=typed(attributes)
         )

@@ -2,6 +2,9 @@
 
 A message is done when every event of it is captured, now or before. Otherwise it stays in the queue with a
 growing delay, or it is parked with the reason when only a person can help.
+
+The whole batch is read before anything is sent or parked: a message that the function dies on costs the
+others time, and nothing else.
 """
 
 from __future__ import annotations
@@ -11,17 +14,23 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from enum import Enum
 from functools import partial
-from hashlib import sha256
-from typing import Protocol
-from uuid import uuid4
+from typing import NamedTuple, Protocol
 
 from linkrunner_webhooks.capture import Capture
+from linkrunner_webhooks.capture_once import (
+    SLOWEST,
+    Captured,
+    CaptureOnce,
+    Once,
+    no_time_left,
+)
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.envelope import Opened, open_message
 from linkrunner_webhooks.errors import (
     ConfigError,
+    Contradicted,
+    Crashed,
     Exhausted,
     MissingUser,
     Parked,
@@ -29,39 +38,26 @@ from linkrunner_webhooks.errors import (
     Reason,
     Refused,
     Unavailable,
+    Uncertain,
     Unroutable,
+    WebhookError,
 )
-from linkrunner_webhooks.event_body import LinkrunnerEvent, fingerprint
+from linkrunner_webhooks.event_body import fingerprint
 from linkrunner_webhooks.model import UNKNOWN, Outcome
-from linkrunner_webhooks.once import Standing
+from linkrunner_webhooks.past import Past, marked
 from linkrunner_webhooks.queues import Message
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks.schedule import (
+    DEATHS,
     DEPLOYMENT,
+    LAST_RESORT,
     PATIENCE,
     PAYER_TRIES,
     SUSPICIOUS,
     delay,
     separate_delay,
 )
-from linkrunner_webhooks.translation import Decision, decide
-
-# Seconds between the tries to record a capture.
-RECORD_PAUSES = (0.2, 1.0, 3.0)
-
-# One capture at its slowest, in seconds: two tries of connect and read, and the claim around them.
-SLOWEST = 30.0
-
-
-class Once(Protocol):
-    """Claims on economic facts; see once.Claims."""
-
-    def claim(self, keys: Sequence[str], owner: str) -> Standing: ...
-    def complete(self, keys: Sequence[str], user_id: str) -> None: ...
-    def release(self, keys: Sequence[str], owner: str) -> None: ...
-    def user_of(self, keys: Sequence[str]) -> str | None: ...
-    def note_trouble(self) -> None: ...
-    def in_trouble(self) -> bool: ...
+from linkrunner_webhooks.translation import Decision, Plan, Planned, decide, plan_of
 
 
 class Queue(Protocol):
@@ -69,28 +65,6 @@ class Queue(Protocol):
 
     def park(self, message: Message, reason: Reason, error: str) -> None: ...
     def delay(self, message: Message, seconds: float) -> None: ...
-
-
-# The message attribute that tells which of its events were captured and could not be noted.
-CAPTURED = "captured"
-
-
-def marked(keys: Sequence[str]) -> str:
-    """A short name of an event, from the keys of its fact."""
-    return sha256("\n".join(keys).encode()).hexdigest()[:16]
-
-
-def before(message: Message) -> frozenset[str]:
-    """The events of a message that were captured in an earlier life of it."""
-    return frozenset(filter(None, message.attributes.get(CAPTURED, "").split(",")))
-
-
-class Captured(Enum):
-    """The result of one capture."""
-
-    NOW = "now"
-    BEFORE = "before"
-    UNRECORDED = "unrecorded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +75,33 @@ class Settled:
     kept: Unavailable | None = None
 
 
+class Read(NamedTuple):
+    """A message with what it would become, or with why that is not known.
+
+    `contradicted` says that another body came before under the same signature.
+    """
+
+    message: Message
+    report: Report
+    plan: Plan | WebhookError
+    contradicted: bool = False
+
+
+Result = tuple[Planned, Captured]
+
+
 @dataclass(slots=True)
 class Run:
     """One batch in progress. After the first shared trouble the rest of the batch is not tried."""
 
     remaining: Callable[[], float]
     trouble: Unavailable | None = None
+
+    def stopped(self) -> Unavailable | None:
+        """Why nothing more is tried; also when another capture would not end in time."""
+        if self.trouble is None and self.remaining() < SLOWEST:
+            self.trouble = no_time_left()
+        return self.trouble
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,56 +122,66 @@ class Deliverer:
 
     def deliver(self, messages: Sequence[Message], remaining: Callable[[], float]) -> list[str]:
         """Deliver a batch within `remaining()` seconds; returns the ids that stay in the queue."""
-        self._separate(messages)
         run = Run(remaining)
+        # The first body under a signature counts, and it is the one that came first.
+        batch = {each.id: self._read(each, run) for each in sorted(messages, key=_sent_at)}
         kept = []
         with ThreadPoolExecutor(self.workers) as pool:
-            results = pool.map(partial(self._settle_in, run), messages)
+            results = pool.map(partial(self._settle_in, run), [batch[each.id] for each in messages])
             for message, settled in zip(messages, results, strict=True):
                 self.observe(settled.report)
                 if settled.kept is not None:
                     kept.append(message.id)
         return kept
 
-    def _separate(self, messages: Sequence[Message]) -> None:
-        """A message that crashes the function must not come back with the same neighbours every time."""
-        for message in messages:
-            if message.receives > SUSPICIOUS:
-                with suppress(Exception):
-                    self.queue.delay(message, separate_delay())
+    # ------------------------------------------------------------------------- reading
 
-    def _settle_in(self, run: Run, message: Message) -> Settled:
-        if run.trouble is None and run.remaining() < SLOWEST:
-            run.trouble = _no_time_left()
-        settled = self._settle(message, run)
-        if settled.kept is not None and run.trouble is None:
-            self._heed(run, settled.kept)
-        return settled
-
-    def _heed(self, run: Run, kept: Unavailable) -> None:
-        """Tell the other messages of the trouble that one of them met, if they share it."""
-        if kept.reason.nature.shared:
-            run.trouble = kept
-        if kept.reason.nature.outage:
-            with suppress(Exception):
-                self.once.note_trouble()
-
-    def _settle(self, message: Message, run: Run) -> Settled:
-        """Deliver, park or delay one message. No error of one message affects the rest of the batch."""
-        report, trouble = _report(message), run.trouble
-        if trouble is not None:
-            return self._delay(message, report, trouble)
+    def _read(self, message: Message, run: Run) -> Read:
+        """What the message would become. Nothing is sent, and no error of one message affects another."""
+        report = _report(message)
+        if trouble := run.stopped():
+            return Read(message, report, trouble)
         try:
-            opened = self._opened(message)
-            report = _identified(report, opened)
-            return Settled(self._capture_all(opened, message, report, run))
-        except Parked as error:
-            return self._park(message, report, error)
-        except Unavailable as error:
-            return self._retry(message, report, error)
+            with self._care(message):
+                opened = self._opened(message)
+                report = _identified(report, opened)
+                plan = plan_of(opened)
+            return Read(message, report, plan, contradicted=not self._is_first(plan))
+        except WebhookError as error:
+            if isinstance(error, Unavailable):
+                self._heed(run, error)
+            return Read(message, report, error)
         except Exception as error:  # noqa: BLE001
-            detail = str(error) if isinstance(error, ConfigError) else type(error).__name__
-            return self._retry(message, report, Unavailable(detail, reason=Reason.INTERNAL))
+            return Read(message, report, _internal(error))
+
+    def _is_first(self, plan: Plan) -> bool:
+        """Whether no other body was read before under the same signature. It is remembered at once."""
+        return plan.proof is None or self.once.bind(plan.proof, plan.digest)
+
+    @contextmanager
+    def _care(self, message: Message) -> Iterator[None]:
+        """Count how often the function dies here on a message that comes again and again. Raises Crashed."""
+        if message.receives <= SUSPICIOUS:
+            yield
+            return
+        name = f"reading|{message.id}"
+        begun = self.once.count(name)
+        # A table whose answers get lost counts reads that never began.
+        if begun > DEATHS and not self.once.in_trouble():
+            raise Crashed(f"the function died {begun - 1} times while it read this webhook")
+        if begun > 1:
+            with suppress(Exception):
+                self.queue.delay(message, separate_delay())
+        try:
+            yield
+        except Exception:
+            self._survived(name)
+            raise
+        self._survived(name)
+
+    def _survived(self, name: str) -> None:
+        with suppress(Exception):
+            self.once.forget(name)
 
     def _opened(self, message: Message) -> Opened:
         """The webhook in a message. Raises Parked, or Unavailable while a deployment may be going on.
@@ -198,88 +203,101 @@ class Deliverer:
             message = "receive and deliver are of two versions; a deployment ends within minutes"
             raise Unavailable(message, reason=Reason.DEPLOYING)
 
-    def _capture_all(self, opened: Opened, message: Message, report: Report, run: Run) -> Report:
-        decision = decide(opened, self.once.user_of)
-        if decision.may_change and self._may_still_learn(message, decision):
-            raise Unavailable(decision.detail, reason=Reason.PAYER_UNKNOWN)
+    # ------------------------------------------------------------------------- settling
+
+    def _settle_in(self, run: Run, read: Read) -> Settled:
+        settled = self._settle(read, run)
+        if settled.kept is not None and run.trouble is None:
+            self._heed(run, settled.kept)
+        return settled
+
+    def _heed(self, run: Run, kept: Unavailable) -> None:
+        """Tell the other messages of the trouble that one of them met, if they share it."""
+        if kept.reason.nature.shared:
+            run.trouble = kept
+        if kept.reason.nature.doubtful:
+            # They were not sent themselves, so there is no doubt about them.
+            run.trouble = Unavailable(str(kept), reason=Reason.SILENT, retry_after=kept.retry_after)
+        if kept.reason.nature.outage:
+            with suppress(Exception):
+                self.once.note_trouble()
+
+    def _settle(self, read: Read, run: Run) -> Settled:
+        """Deliver, park or delay one message. No error of one message affects the rest of the batch."""
+        message, report, plan, _ = read
+        if trouble := run.stopped():
+            return self._delay(message, report, trouble)
+        try:
+            if isinstance(plan, WebhookError):
+                raise plan
+            return Settled(self._capture_all(plan, read, run))
+        except Parked as error:
+            return self._park(message, report, error)
+        except Unavailable as error:
+            return self._retry(message, report, error)
+        except Exception as error:  # noqa: BLE001
+            return self._retry(message, report, _internal(error))
+
+    def _capture_all(self, plan: Plan, read: Read, run: Run) -> Report:
+        message, report = read.message, read.report
+        past = Past.of(message.attributes)
+        if not past.forced:
+            plan.require_memory(self.now(), self.once.kept)
+        decision = decide(plan, self.once.user_of)
+        if decision.may_change:
+            self._await_payer(message, decision)
         if decision.would_park:
             raise MissingUser(decision.detail)
         if not decision.events:
             return replace(
                 report, outcome=decision.outcome, reason=decision.reason, detail=decision.detail
             )
-        known = before(message)
-        results: list[tuple[LinkrunnerEvent, Captured]] = []
-        noted: list[str] = []
+        return self._capture_each(decision, past, read, run)
+
+    def _capture_each(self, decision: Decision, past: Past, read: Read, run: Run) -> Report:
+        once = CaptureOnce(capture=self.capture, once=self.once, now=self.now, sleep=self.sleep)
+        results: list[Result] = []
         try:
             for each, event in zip(decision.planned, decision.events, strict=True):
-                mark = marked(each.keys)
-                if mark in known:
+                if marked(each.keys) in past.captured:
                     # Captured in an earlier life of the message, which could not note it.
-                    self._record(each.keys, event.user_id)
+                    once.record(each.keys, event.user_id, run.remaining)
                     how = Captured.BEFORE
                 else:
-                    how = self._capture_once(each.keys, event, run)
-                results.append((event, how))
-                noted += [mark] if how is Captured.UNRECORDED or mark in known else []
-        except Refused as error:
-            raise Refused(str(error), fingerprint(decision.events)) from None
-        except Unavailable as error:
-            if noted:
-                # Its message is not tried again by itself: it would capture them once more.
-                self.observe(_captured(report, results))
-                raise PartlyCaptured(f"captured in part: {error}", ",".join(noted)) from None
-            raise
-        return _captured(report, results)
+                    how = once(
+                        each,
+                        event,
+                        remaining=run.remaining,
+                        forgiven=past.doubts,
+                        admitted=partial(_require_first, contradicted=read.contradicted),
+                    )
+                results.append((each, how))
+        except WebhookError as error:
+            unnoted = {marked(each.keys) for each, how in results if how is Captured.UNRECORDED}
+            if unnoted:
+                self.observe(_captured(read.report, results))
+            raise _with_past(error, past.captured | unnoted, decision) from None
+        return _captured(read.report, results)
 
-    def _may_still_learn(self, message: Message, decision: Decision) -> bool:
-        """A refund can overtake its payment: by a moment, a worker's death, or an outage of Linkrunner.
+    def _await_payer(self, message: Message, decision: Decision) -> None:
+        """Raises Unavailable while a payment that is on its way can still name the user.
 
-        A refund that would be dropped waits in any case, because a dropped one cannot be redriven.
+        A refund can overtake its payment: by a moment, a worker's death, or an outage. A refund that would be
+        dropped waits in any case, because a dropped one cannot be redriven.
         """
-        if message.receives <= PAYER_TRIES:
-            return True
-        return self._in_time(message) and (not decision.would_park or self.once.in_trouble())
+        # Receives count more than this: batches that were given back, and lives that ended before they asked.
+        asked = self.once.count(f"payer|{message.id}")
+        waits = asked <= PAYER_TRIES or (
+            self._age(message.sent_at) <= PATIENCE
+            and (not decision.would_park or self.once.in_trouble())
+        )
+        if waits:
+            raise Unavailable(decision.detail, reason=Reason.PAYER_UNKNOWN, tries=asked)
 
-    def _capture_once(self, keys: Sequence[str], event: LinkrunnerEvent, run: Run) -> Captured:
-        """Capture an event unless its fact was captured before. Raises Refused or Unavailable."""
-        _require_time(run)
-        owner = uuid4().hex
-        standing = self.once.claim(keys, owner)
-        if standing is Standing.BUSY:
-            raise Unavailable("another worker has this fact in hand", reason=Reason.BUSY)
-        if standing is Standing.DONE:
-            return Captured.BEFORE
-        with self._released_on_failure(keys, owner):
-            # The claim may have been slow, and a capture that is cut off is captured again.
-            _require_time(run)
-            self.capture(event)
-        return Captured.NOW if self._record(keys, event.user_id) else Captured.UNRECORDED
+    def _age(self, since: float) -> float:
+        return self.now() - since
 
-    def _record(self, keys: Sequence[str], user_id: str) -> bool:
-        """Record the capture, with retries: another report of an unrecorded fact would be captured again.
-
-        The message itself is done in any case: another try would capture the event twice for certain.
-        """
-        for pause in (*RECORD_PAUSES, None):
-            try:
-                self.once.complete(keys, user_id)
-            except Exception:  # noqa: BLE001
-                if pause is not None:
-                    self.sleep(pause)
-            else:
-                return True
-        return False
-
-    @contextmanager
-    def _released_on_failure(self, keys: Sequence[str], owner: str) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            # The lease runs out by itself, and the error of the capture is the one to report.
-            with suppress(Exception):
-                self.once.release(keys, owner)
-            raise
+    # ------------------------------------------------------------------------- parking and waiting
 
     def _park(self, message: Message, report: Report, error: Parked) -> Settled:
         try:
@@ -287,23 +305,19 @@ class Deliverer:
         except Unavailable as unavailable:
             return self._delay(message, report, unavailable)
         except Exception as failure:  # noqa: BLE001
-            internal = Unavailable(type(failure).__name__, reason=Reason.INTERNAL)
-            return self._delay(message, report, internal)
+            return self._delay(message, report, _internal(failure))
         return Settled(
             replace(report, outcome=Outcome.PARKED, reason=error.reason, detail=str(error))
         )
 
     def _retry(self, message: Message, report: Report, error: Unavailable) -> Settled:
-        if error.reason is Reason.BUSY or self._in_time(message):
+        if self._age(message.sent_at) <= LAST_RESORT:
             return self._delay(message, report, error)
-        exhausted = Exhausted(f"still failing after {PATIENCE / 3600:.0f} hours: {error}")
-        return self._park(message, report, exhausted)
-
-    def _in_time(self, message: Message) -> bool:
-        return self.now() - message.sent_at <= PATIENCE
+        days = LAST_RESORT / 86400
+        return self._park(message, report, Exhausted(f"waiting for {days:.0f} days: {error}"))
 
     def _delay(self, message: Message, report: Report, error: Unavailable) -> Settled:
-        seconds = delay(message.receives, error.reason, error.retry_after)
+        seconds = delay(error.tries or message.receives, error.reason, error.retry_after)
         # If this fails, the visibility timeout brings the message back, only later.
         with suppress(Exception):
             self.queue.delay(message, seconds)
@@ -313,24 +327,47 @@ class Deliverer:
         )
 
 
-def _evident(message: Message, error: Parked) -> Message:
-    """The message with what its next life has to know: what was refused, or what was captured already."""
-    more: dict[str, str] = {}
+def _with_past(error: WebhookError, captured: frozenset[str], decision: Decision) -> WebhookError:
+    """The error with what the next life of its message has to know.
+
+    A message of which something is captured without a note is not tried again by itself: that would capture
+    it once more.
+    """
+    if captured and isinstance(error, Unavailable):
+        error = PartlyCaptured(f"captured in part: {error}")
     if isinstance(error, Refused):
-        more = {"bodies": error.bodies}
-    elif isinstance(error, PartlyCaptured):
-        more = {CAPTURED: error.captured}
-    return replace(message, attributes={**message.attributes, **more})
+        error.bodies = fingerprint(decision.events)
+    if isinstance(error, Parked):
+        error.captured = captured
+    return error
 
 
-def _no_time_left() -> Unavailable:
-    return Unavailable("no time left", reason=Reason.OUT_OF_TIME)
+def _evident(message: Message, error: Parked) -> Message:
+    """The message with what its next life has to know: what was refused, captured or left in doubt."""
+    attributes, past = dict(message.attributes), Past.of(message.attributes)
+    past = replace(past, captured=past.captured | error.captured)
+    if isinstance(error, Refused):
+        attributes["bodies"] = error.bodies
+    if isinstance(error, Uncertain):
+        past = replace(past, doubts=error.doubts)
+    return replace(message, attributes=past.among(attributes))
 
 
-def _require_time(run: Run) -> None:
-    """Raises Unavailable when the slowest capture would not end in time."""
-    if run.remaining() < SLOWEST:
-        raise _no_time_left()
+def _require_first(*, contradicted: bool) -> None:
+    if contradicted:
+        message = (
+            "another body came before under the same signature, which does not cover all of it"
+        )
+        raise Contradicted(message)
+
+
+def _sent_at(message: Message) -> float:
+    return message.sent_at
+
+
+def _internal(error: Exception) -> Unavailable:
+    detail = str(error) if isinstance(error, ConfigError) else type(error).__name__
+    return Unavailable(detail, reason=Reason.INTERNAL)
 
 
 def _report(message: Message) -> Report:
@@ -355,13 +392,18 @@ def _identified(report: Report, opened: Opened) -> Report:
     )
 
 
-def _captured(report: Report, results: Sequence[tuple[LinkrunnerEvent, Captured]]) -> Report:
+# Of several the first is told.
+_TOLD = {Captured.UNRECORDED: Reason.UNRECORDED, Captured.TWICE: Reason.LINKED_LATE}
+
+
+def _captured(report: Report, results: Sequence[Result]) -> Report:
     """Captured, if one event was captured now. The report names those events, or else the duplicates."""
-    fresh = [event.event_name for event, how in results if how is not Captured.BEFORE]
-    unrecorded = any(how is Captured.UNRECORDED for _, how in results)
+    before = (Captured.BEFORE, Captured.TWICE)
+    fresh = [each.event_name for each, how in results if how not in before]
+    found = {how for _, how in results}
     return replace(
         report,
         outcome=Outcome.CAPTURED if fresh else Outcome.DUPLICATE,
-        reason=Reason.UNRECORDED if unrecorded else Reason.NONE,
-        event_names=tuple(fresh or [event.event_name for event, _ in results]),
+        reason=next((reason for how, reason in _TOLD.items() if how in found), Reason.NONE),
+        event_names=tuple(fresh or [each.event_name for each, _ in results]),
     )

@@ -13,7 +13,7 @@ from linkrunner_webhooks.aws import Environment, Patience
 from linkrunner_webhooks.capture import CONNECTIONS, Capture, LinkrunnerClient, Pace
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.deliver import Deliverer
-from linkrunner_webhooks.once import Claims
+from linkrunner_webhooks.once import DAY, Claims
 from linkrunner_webhooks.queues import DeliveryQueue, Message, untyped
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks.secrets import Secret, ServerKey
@@ -38,7 +38,8 @@ def build(
     """
     patience = Patience(connect=2.0, read=5.0, attempts=3)
     secrets = wiring.client("secretsmanager", environment, patience)
-    table = wiring.client("dynamodb", environment, patience)
+    # A capture that is not noted in time is made again, so a note must not take long.
+    table = wiring.client("dynamodb", environment, Patience(connect=1.0, read=3.0, attempts=3))
     queue = wiring.client("sqs", environment, patience)
     copies = wiring.positive(environment, "DELIVER_CONCURRENCY")
     client = LinkrunnerClient(
@@ -49,7 +50,11 @@ def build(
     deliverer = Deliverer(
         config=config or wiring.webhooks(environment),
         capture=watched(client),
-        once=Claims(table, wiring.setting(environment, "CLAIMS_TABLE")),
+        once=Claims(
+            table,
+            wiring.setting(environment, "CLAIMS_TABLE"),
+            kept=int(wiring.positive(environment, "LEDGER_DAYS") * DAY),
+        ),
         queue=DeliveryQueue(
             queue,
             wiring.setting(environment, "WEBHOOK_QUEUE_URL"),

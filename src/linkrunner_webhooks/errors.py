@@ -14,7 +14,11 @@ WebhookError
 │   ├── Unroutable        the source is no longer in webhooks.toml
 │   ├── Refused           Linkrunner answered that the event itself is wrong
 │   ├── PartlyCaptured    some of its events are captured and not recorded, others not captured
-│   └── Exhausted         Linkrunner was not reachable for longer than the retry schedule
+│   ├── Uncertain         Linkrunner was asked and did not answer, several times: it may be captured
+│   ├── Contradicted      another body came before under the same signature
+│   ├── TooOld            whether it was captured is not remembered any more
+│   ├── Crashed           the function died on it
+│   └── Exhausted         failing for longer than the retry schedule
 └── Unavailable           Linkrunner, or something on the way to it, cannot take it now; tried again
 
 ConfigError               outside the tree on purpose: nothing that handles webhooks may swallow it
@@ -36,14 +40,17 @@ class Nature:
 
     `shared`: the cause is not this message, so the next message would fail as well.
     `outage`: payments wait because of it, so a refund can arrive before its payment.
-    `longest_wait`: the longest delay until the next try, in seconds.
+    `doubtful`: Linkrunner was asked and its answer is not known, so the event may be captured.
+    `longest_wait`, `shortest_wait`: bounds of the delay until the next try, in seconds.
     `ours`: the fault is in this system, and an operator must look.
     `setup`: the sender is set up so that nothing can be reported, although every webhook is answered 200.
     """
 
     shared: bool = False
     outage: bool = False
+    doubtful: bool = False
     longest_wait: float = 3600.0
+    shortest_wait: float = 0.0
     ours: bool = False
     setup: bool = False
 
@@ -83,12 +90,17 @@ class Reason(StrEnum):
     UNROUTABLE = "unroutable"
     REFUSED = "refused"
     EXHAUSTED = "exhausted"
+    UNCERTAIN = "uncertain"
+    CONTRADICTED = "contradicted"
+    TOO_OLD = "too_old"
     CRASHED = "crashed"
 
     # Retried: Linkrunner and the way to it
     RATE_LIMITED = "rate_limited", Nature(shared=True, outage=True, longest_wait=900.0)
-    TIMEOUT = "timeout", Nature(shared=True, outage=True)
     NETWORK = "network", Nature(shared=True, outage=True)
+    # A slow Linkrunner may take every event all the same: each try can count once more.
+    UNANSWERED = "unanswered", Nature(shared=True, outage=True, doubtful=True, shortest_wait=900.0)
+    SILENT = "silent", Nature(shared=True, outage=True)
     UNAUTHORIZED = "unauthorized", Nature(shared=True, outage=True)
     NO_KEY = "no_key", Nature(shared=True, outage=True)
     UNAVAILABLE = "unavailable", Nature(outage=True)
@@ -106,6 +118,8 @@ class Reason(StrEnum):
 
     # Captured, but the claims table does not know it
     UNRECORDED = "unrecorded", Nature(ours=True)
+    # Captured twice: what links the two reports came last
+    LINKED_LATE = "linked_late"
 
 
 class WebhookError(Exception):
@@ -148,7 +162,13 @@ class NotStored(WebhookError):
 
 
 class Parked(WebhookError):
-    """The message goes to the dead-letter queue now: trying again without a change cannot help."""
+    """The message goes to the dead-letter queue now: trying again without a change cannot help.
+
+    `captured` names its events that were captured and could not be noted, so that its next life does not
+    capture them again.
+    """
+
+    captured: frozenset[str] = frozenset()
 
 
 class Untranslatable(Parked):
@@ -184,16 +204,31 @@ class Refused(Parked):
 
 
 class PartlyCaptured(Parked):
-    """Some events of a message were captured and not recorded, and another one could not be captured.
-
-    `captured` names them for the next life of the message, so that they are not captured again.
-    """
+    """Some events were captured and not recorded, and another one could not be captured."""
 
     reason = Reason.UNRECORDED
 
-    def __init__(self, message: str, captured: str) -> None:
+
+class Uncertain(Parked):
+    """`doubts` is the number of tries without an answer, or that their worker did not survive."""
+
+    reason = Reason.UNCERTAIN
+
+    def __init__(self, message: str, doubts: int) -> None:
         super().__init__(message)
-        self.captured = captured
+        self.doubts = doubts
+
+
+class Contradicted(Parked):
+    reason = Reason.CONTRADICTED
+
+
+class TooOld(Parked):
+    reason = Reason.TOO_OLD
+
+
+class Crashed(Parked):
+    reason = Reason.CRASHED
 
 
 class Exhausted(Parked):
@@ -201,12 +236,23 @@ class Exhausted(Parked):
 
 
 class Unavailable(WebhookError):
-    """Try again later. `retry_after` is in seconds, where the other side named one."""
+    """Try again later. `retry_after` is in seconds, where the other side named one.
 
-    def __init__(self, message: str, *, reason: Reason, retry_after: float | None = None) -> None:
+    `tries` is how often it was tried, where the number of receives does not say that.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: Reason,
+        retry_after: float | None = None,
+        tries: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.retry_after = retry_after
+        self.tries = tries
 
 
 class ConfigError(Exception):

@@ -10,7 +10,8 @@ from linkrunner_webhooks.envelope import open_message
 from linkrunner_webhooks.errors import Parked, Reason, Refused
 from linkrunner_webhooks.event_body import fingerprint
 from linkrunner_webhooks.model import Outcome
-from linkrunner_webhooks.translation import Decision, UserOf, decide, parked
+from linkrunner_webhooks.past import Past, marked
+from linkrunner_webhooks.translation import Decision, UserOf, decide, parked, plan_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +82,29 @@ class Filter:
         )
 
 
-def foresee(letter: Letter, config: Config, user_of: UserOf) -> Decision:
-    """What deliver would do with a letter, by today's code and today's webhooks.toml. Sends nothing."""
+def foresee(
+    letter: Letter, config: Config, user_of: UserOf, *, now: float, kept: float
+) -> Decision:
+    """What deliver would do with a letter, by today's code and today's webhooks.toml. Sends nothing.
+
+    `now` is unix seconds, and facts are remembered for `kept` seconds.
+    """
+    past = Past.of(letter.attributes)
     try:
-        decision = decide(open_message(letter.text, config), user_of)
+        plan = plan_of(open_message(letter.text, config))
+        if not past.forced:
+            plan.require_memory(now, kept)
+        decision = decide(plan, user_of)
     except Parked as error:
         return parked(error)
     if decision.outcome is not Outcome.CAPTURED:
         return decision
     pairs = zip(decision.planned, decision.events, strict=True)
-    fresh = [(each, event) for each, event in pairs if user_of(each.keys) is None]
+    fresh = [
+        (each, event)
+        for each, event in pairs
+        if marked(each.keys) not in past.captured and user_of(each.keys) is None
+    ]
     if not fresh:
         return Decision(Outcome.DUPLICATE)
     if letter.reason == Reason.REFUSED and letter.bodies in ("", fingerprint(decision.events)):

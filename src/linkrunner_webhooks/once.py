@@ -1,20 +1,22 @@
 """Every economic fact once: claims in a DynamoDB table.
 
-A claim is a lease with an owner. It is released when the work fails, runs out when the worker dies, and is
-kept as done for 35 days when it succeeded: longer than a message can live in the queues (14 days each) and
-longer than any provider repeats itself.
+A claim is a lease with an owner. It ends as free when the work failed, runs out when the worker died, and is
+kept as done when it succeeded, with the user: a refund often names no user, but its payment did.
 
-A done claim stores the user: a refund often names no user, but its payment did.
+A fact can have several keys, because no single report of it names all its ids. Each key knows the others
+from the first claim on, whatever becomes of it, so a report by one of them claims them all. If one key is
+done, the event is a duplicate, and its other keys are stored as done.
 
-A fact can have several keys, because no single report of it names all its ids. If one key is done, the event
-is a duplicate; its other keys are stored as done.
+Every try leaves its owner's name in `open` until it is known to have failed: what stays open may have been
+captured, as when its worker died. A request without an answer leaves it in `unanswered`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -24,34 +26,68 @@ from linkrunner_webhooks.errors import Reason, Unavailable
 
 # Seconds: longer than the slowest capture. A killed worker delays another report of its fact for so long.
 LEASE = 120
-KEPT = 35 * 24 * 3600
+DAY = 24 * 3600
+# Longer than disputes and refunds take, and than messages that are parked and redriven again and again.
+KEPT = 400 * DAY
+# Longer than a message lives in the queue.
+_QUEUED = 15 * DAY
 # Seconds after a failure in which a payment can still be on its way: longer than the longest delay.
 TROUBLE = 2 * 3600
 _TROUBLE_KEY = "trouble"
 _NOTE_EVERY = 60
 
+# A request without an answer raises as much doubt as so many tries without an end.
+_UNANSWERED = 4
 
 _OWN_FAULT = ("ValidationException", "SerializationException")
 
+Item = Mapping[str, Mapping[str, Any]]
+
 
 class Standing(Enum):
-    """The result of a claim."""
+    """The result of a claim. TWICE is DONE, and the first to say that two captures were one fact."""
 
     OURS = "ours"
     DONE = "done"
+    TWICE = "twice"
     BUSY = "busy"
 
 
-class _InTheWay(Exception):
-    """Another record holds the key; `state` is the state of that record."""
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A claim's standing, and what is known of the fact.
 
-    def __init__(self, state: str) -> None:
-        super().__init__(state)
-        self.state = state
+    `keys` are all keys that are held for it. `unanswered` is the number of earlier requests that may have
+    captured it, `unended` that of tries whose end nobody could note. `failing_since` is unix seconds of the
+    first try that failed.
+    """
+
+    standing: Standing
+    owner: str = ""
+    keys: tuple[str, ...] = ()
+    unanswered: int = 0
+    unended: int = 0
+    failing_since: float | None = None
+
+    @property
+    def doubts(self) -> int:
+        """How doubtful it is that nothing was captured. Most tries that do not end never sent a request."""
+        return _UNANSWERED * self.unanswered + self.unended
+
+
+class _InTheWay(Exception):
+    """Another record holds the key."""
+
+    def __init__(self, item: Item) -> None:
+        super().__init__()
+        self.item = item
 
 
 class Claims:
-    """The table. Every method raises Unavailable when DynamoDB does not answer."""
+    """The table. Every method raises Unavailable when DynamoDB does not answer.
+
+    `kept` is for how many seconds a captured fact is remembered.
+    """
 
     def __init__(
         self,
@@ -60,6 +96,7 @@ class Claims:
         *,
         clock: Callable[[], float] = time.time,
         lease: int = LEASE,
+        kept: int = KEPT,
     ) -> None:
         self._client = client
         self._table = table
@@ -67,41 +104,170 @@ class Claims:
         self._lease = lease
         self._noted_at = 0
         self._away_at = float("-inf")
+        self._recovering = False
+        self._told_at = float("-inf")
+        self.kept = kept
 
-    def claim(self, keys: Iterable[str], owner: str) -> Standing:
-        """Take every key, or none: OURS to work on, DONE before, or BUSY in another worker's hands."""
-        # The same order everywhere, so that two workers never hold half of the keys each.
-        ordered = sorted(set(keys))
-        taken: list[str] = []
+    # ------------------------------------------------------------------------- facts
+
+    def claim(self, keys: Iterable[str], owner: str, marks: Iterable[str] = ()) -> Claim:
+        """Take every key, or none: OURS to work on, DONE before, or BUSY in another worker's hands.
+
+        `marks` are taken as well, but do not name the fact. If one is done the claim is BUSY: the caller was
+        mistaken about it and decides again.
+        """
+        # The same order everywhere, so that two workers seldom hold half of the keys each.
+        named, marked = set(keys), set(marks)
+        waiting, taken = sorted(named | marked), dict[str, Item]()
         try:
-            for key in ordered:
-                standing = self._take(key, owner)
-                if standing is Standing.DONE:
-                    return self._learn(key, ordered, taken, owner)
-                if standing is Standing.BUSY:
-                    self.release(taken, owner)
-                    return standing
-                taken.append(key)
+            while waiting:
+                key = waiting.pop(0)
+                beside = named - {key} if key in named else set()
+                try:
+                    taken[key] = self._take(key, beside, owner)
+                except _InTheWay as error:
+                    if not _is_done(error.item) or key in marked:
+                        self._give_back(taken, owner)
+                        return Claim(Standing.BUSY)
+                    return self._learn(error.item, named, taken, owner)
+                news = _set(taken[key], "others") - named - marked if key in named else set()
+                named |= news
+                waiting = sorted({*waiting, *news})
         except Unavailable:
             with suppress(Unavailable):
-                self.release(taken, owner)
+                self._give_back(taken, owner)
             raise
-        return Standing.OURS
+        return Claim(
+            Standing.OURS,
+            owner,
+            tuple(sorted(taken)),
+            unanswered=max(len(_set(item, "unanswered")) for item in taken.values()),
+            unended=max(len(_set(item, "open") - {owner}) for item in taken.values()),
+            failing_since=min(self._failing(taken.values()), default=None),
+        )
 
-    def complete(self, keys: Iterable[str], user_id: str) -> None:
-        """The fact is captured for that user, even if another worker holds a lease on it by now."""
-        expires_at = int(self._clock()) + KEPT
+    def complete(self, keys: Iterable[str], user_id: str, owner: str = "") -> None:
+        """The fact is captured for that user, even if another worker holds a lease on it by now.
+
+        `owner` is that of the claim: its keys are one capture.
+        """
+        until = int(self._clock()) + self.kept
         for key in keys:
-            done = _item(key, "done", "", expires_at, expires_at) | {"user_id": {"S": user_id}}
+            # No owner: a request of the claim that arrives late must not find its own lease.
+            done = _item(key, "done", "", until, until)
+            done |= {"user_id": {"S": user_id}, "capture": {"S": owner}}
             self._call("put_item", Item=done)
+
+    def release(self, claim: Claim) -> None:
+        """The try failed for certain. The keys are free, except those that another worker has taken over."""
+        now = int(self._clock())
+        for key in claim.keys:
+            with suppress(_InTheWay):
+                self._update(
+                    key,
+                    "SET #state = :free, #until = :now, #expires_at = :expires_at,"
+                    " #failing_since = :since, #failed_at = :now DELETE #open :owners",
+                    "#owner = :owner",
+                    owner=claim.owner,
+                    owners={claim.owner},
+                    free="free",
+                    now=now,
+                    since=int(claim.failing_since or now),
+                    expires_at=now + (self.kept if claim.doubts else _QUEUED),
+                )
+
+    def keep(self, claim: Claim, seconds: float) -> None:
+        """The request may have captured the fact: nobody tries again for so long, and it is remembered."""
+        now = int(self._clock())
+        for key in claim.keys:
+            with suppress(_InTheWay):
+                self._update(
+                    key,
+                    "SET #until = :until, #expires_at = :expires_at,"
+                    " #failing_since = :since, #failed_at = :now"
+                    " ADD #unanswered :owners DELETE #open :owners",
+                    "#owner = :owner",
+                    owner=claim.owner,
+                    owners={claim.owner},
+                    until=now + int(seconds),
+                    now=now,
+                    since=int(claim.failing_since or now),
+                    expires_at=now + self.kept,
+                )
 
     def user_of(self, keys: Iterable[str]) -> str | None:
         """The user of a captured fact with any of these keys: for a refund, the user who paid."""
         found = (self._get(key).get("user_id", {}).get("S") for key in keys)
         return next((user_id for user_id in found if user_id), None)
 
+    def _take(self, key: str, others: set[str], owner: str) -> Item:
+        """The record as it was before. Raises _InTheWay."""
+        now = int(self._clock())
+        linked: dict[str, Any] = {"others": others} if others else {}
+        return self._update(
+            key,
+            "SET #state = :claimed, #owner = :owner, #until = :until, #expires_at = :expires_at"
+            f" ADD #open :owners{', #others :others' if others else ''}",
+            # TTL deletes late, so a record past its time counts as gone.
+            # Our own lease is there already when botocore repeats a request whose answer was lost.
+            "attribute_not_exists(#key) OR #until <= :now OR #owner = :owner",
+            claimed="claimed",
+            owner=owner,
+            owners={owner},
+            now=now,
+            until=now + self._lease,
+            expires_at=now + self.kept,
+            **linked,
+        )
+
+    def _give_back(self, taken: Mapping[str, Item], owner: str) -> None:
+        """Undo what a claim took: nothing was tried."""
+        for key, item in taken.items():
+            with suppress(_InTheWay):
+                self._update(
+                    key,
+                    "SET #state = :free, #until = :now, #expires_at = :expires_at"
+                    " DELETE #open :owners",
+                    "#owner = :owner",
+                    owner=owner,
+                    owners={owner},
+                    free="free",
+                    now=int(self._clock()),
+                    expires_at=int(self._clock()) + (self.kept if _doubtful(item) else _QUEUED),
+                )
+
+    def _failing(self, items: Iterable[Item]) -> Iterator[float]:
+        """Since when tries have been failing; a longer pause was no try, so it begins anew."""
+        for item in items:
+            since, at = _number(item, "failing_since"), _number(item, "failed_at")
+            if since is not None and at is not None and self._clock() - at < TROUBLE:
+                yield since
+
+    def _learn(self, done: Item, named: set[str], taken: dict[str, Item], owner: str) -> Claim:
+        """Store the other keys of a done fact as done, so that later reports by those keys are duplicates.
+
+        BUSY while another worker holds one of them: then the message is tried again.
+        """
+        self._give_back({key: taken[key] for key in taken if key not in named}, owner)
+        busy, twice = False, set[str]()
+        for key in named - {done["key"]["S"], *taken}:
+            try:
+                taken[key] = self._take(key, set(), owner)
+            except _InTheWay as error:
+                busy = busy or not _is_done(error.item)
+                if _is_done(error.item) and _capture(error.item) != _capture(done):
+                    twice.add(key)
+        # Stored under the same capture: from now on both are one fact.
+        user_id = done.get("user_id", {}).get("S", "")
+        self.complete(sorted({*named.intersection(taken), *twice}), user_id, _capture(done))
+        if busy:
+            return Claim(Standing.BUSY)
+        return Claim(Standing.TWICE if twice else Standing.DONE)
+
+    # ------------------------------------------------------------------------- notes
+
     def note_trouble(self) -> None:
-        """Note for all workers, once a minute, that Linkrunner is out of reach and payments come late."""
+        """Note for all workers, once a minute, that payments come late: something was out of reach."""
         now = int(self._clock())
         if now - self._noted_at >= _NOTE_EVERY:
             until = now + TROUBLE
@@ -113,53 +279,79 @@ class Claims:
         noted = self._get(_TROUBLE_KEY)
         # While the table was away nobody could write anything into it.
         away = self._clock() - self._away_at < TROUBLE
-        return away or int(noted.get("until", {}).get("N", 0)) > self._clock()
+        return away or (_number(noted, "until") or 0) > self._clock()
 
-    def release(self, keys: Iterable[str], owner: str) -> None:
-        """Release the keys, except those that another worker has taken over."""
-        for key in keys:
-            with suppress(_InTheWay):
-                self._call(
-                    "delete_item",
-                    Key={"key": {"S": key}},
-                    ConditionExpression="#owner = :owner",
-                    ExpressionAttributeNames={"#owner": "owner"},
-                    ExpressionAttributeValues={":owner": {"S": owner}},
-                )
+    def count(self, what: str) -> int:
+        """Count a thing that happens to one message, and return how often it has happened by now."""
+        answer = self._update(
+            what,
+            "SET #state = :noted, #expires_at = :expires_at ADD #times :one",
+            returns="ALL_NEW",
+            noted="noted",
+            one=1,
+            expires_at=int(self._clock()) + _QUEUED,
+        )
+        return int(_number(answer, "times") or 0)
 
-    def _learn(self, done: str, keys: list[str], taken: list[str], owner: str) -> Standing:
-        """Store the other keys of a done fact as done, so that later reports by those keys are duplicates.
+    def forget(self, what: str) -> None:
+        """Begin to count anew."""
+        self._update(
+            what,
+            "SET #times = :zero, #state = :noted, #expires_at = :expires_at",
+            zero=0,
+            noted="noted",
+            expires_at=int(self._clock()) + _QUEUED,
+        )
 
-        BUSY while another worker holds one of them: then the message is tried again.
-        """
-        user_id = self.user_of([done]) or ""
-        others = [key for key in keys if key != done]
-        found = {key: Standing.OURS if key in taken else self._take(key, owner) for key in others}
-        self.complete((key for key in others if found[key] is Standing.OURS), user_id)
-        return Standing.BUSY if Standing.BUSY in found.values() else Standing.DONE
-
-    def _take(self, key: str, owner: str) -> Standing:
-        now = int(self._clock())
+    def bind(self, name: str, digest: str) -> bool:
+        """Whether this is the only thing that was ever bound to the name."""
+        until = int(self._clock()) + self.kept
         try:
-            self._call(
-                "put_item",
-                Item=_item(key, "claimed", owner, now + self._lease, now + self._lease + 3600),
-                # TTL deletes late, so a record past its time counts as gone.
-                # Our own lease is there already when botocore repeats a request whose answer was lost.
-                ConditionExpression=(
-                    "attribute_not_exists(#key) OR #until <= :now OR #owner = :owner"
-                ),
-                ExpressionAttributeNames={"#key": "key", "#until": "until", "#owner": "owner"},
-                ExpressionAttributeValues={":now": {"N": str(now)}, ":owner": {"S": owner}},
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            self._update(
+                name,
+                "SET #state = :noted, #digest = :digest, #expires_at = :expires_at",
+                "attribute_not_exists(#key) OR #digest = :digest",
+                noted="noted",
+                digest=digest,
+                expires_at=until,
             )
-        except _InTheWay as error:
-            return Standing.DONE if error.state == "done" else Standing.BUSY
-        return Standing.OURS
+        except _InTheWay:
+            return False
+        return True
 
-    def _get(self, key: str) -> dict[str, Any]:
+    # ------------------------------------------------------------------------- the table
+
+    def _get(self, key: str) -> Item:
         answer = self._call("get_item", Key={"key": {"S": key}}, ConsistentRead=True)
-        return dict(answer.get("Item", {}))
+        item: Item = answer.get("Item", {})
+        return item
+
+    def _update(
+        self,
+        key: str,
+        expression: str,
+        condition: str = "",
+        returns: str = "ALL_OLD",
+        **values: str | int | set[str],
+    ) -> Item:
+        """Change one record; `#name` is the attribute of that name. Raises _InTheWay."""
+        words = f"{expression} {condition}".replace("(", " ").replace(")", " ").replace(",", " ")
+        names = {word: word[1:] for word in words.split() if word.startswith("#")}
+        conditional = {
+            "ConditionExpression": condition,
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        answer = self._call(
+            "update_item",
+            Key={"key": {"S": key}},
+            UpdateExpression=expression,
+            ExpressionAttributeNames=names,
+            ExpressionAttributeValues={f":{name}": _typed(value) for name, value in values.items()},
+            ReturnValues=returns,
+            **(conditional if condition else {}),
+        )
+        item: Item = answer.get("Attributes", {})
+        return item
 
     def _call(self, operation: str, **arguments: Any) -> dict[str, Any]:
         """Raises _InTheWay when its condition was refused, Unavailable for everything else."""
@@ -170,8 +362,7 @@ class Claims:
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "")
             if code == "ConditionalCheckFailedException":
-                item = error.response.get("Item", {})
-                raise _InTheWay(item.get("state", {}).get("S", "")) from None
+                raise _InTheWay(error.response.get("Item", {})) from None
             message = f"the claims table answered {code}"
             # What is wrong with one request is no trouble that the next message shares.
             if code in _OWN_FAULT:
@@ -180,11 +371,20 @@ class Claims:
         except BotoCoreError as error:
             message = f"the claims table did not answer: {type(error).__name__}"
             raise self._away(message) from None
+        self._recover()
         return answer
 
     def _away(self, message: str) -> Unavailable:
         self._away_at = self._clock()
+        self._recovering = True
         return Unavailable(message, reason=Reason.CLAIMS)
+
+    def _recover(self) -> None:
+        """Tell the others that the table was away: payments that it held up come late."""
+        if self._recovering and self._clock() - self._told_at >= _NOTE_EVERY:
+            self._recovering, self._told_at = False, self._clock()
+            with suppress(Unavailable):
+                self.note_trouble()
 
 
 def _item(key: str, state: str, owner: str, until: int, expires_at: int) -> dict[str, Any]:
@@ -195,3 +395,30 @@ def _item(key: str, state: str, owner: str, until: int, expires_at: int) -> dict
         "until": {"N": str(until)},
         "expires_at": {"N": str(expires_at)},
     }
+
+
+def _typed(value: str | int | set[str]) -> dict[str, Any]:
+    if isinstance(value, set):
+        return {"SS": sorted(value)}
+    return {"N": str(value)} if isinstance(value, int) else {"S": value}
+
+
+def _is_done(item: Item) -> bool:
+    return item.get("state", {}).get("S") == "done"
+
+
+def _capture(item: Item) -> str:
+    return str(item.get("capture", {}).get("S", ""))
+
+
+def _set(item: Item, name: str) -> set[str]:
+    return set(item.get(name, {}).get("SS", ()))
+
+
+def _doubtful(item: Item) -> bool:
+    return "open" in item or "unanswered" in item
+
+
+def _number(item: Item, name: str) -> float | None:
+    number = item.get(name, {}).get("N")
+    return None if number is None else float(number)

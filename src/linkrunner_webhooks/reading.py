@@ -35,7 +35,7 @@ T = TypeVar("T")
 _MAX_NAME = 256
 
 # An older happening was reported in its time, and its claim may be forgotten soon. So this is shorter than
-# once.KEPT, the 35 days for which claims are kept.
+# the 35 days for which claims are kept at least.
 FRESH: Final = timedelta(days=30)
 
 # `transactions` of a happening that can repeat: every event of the provider is a fact of its own.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 
 from linkrunner_webhooks.config import Naming, Source
 from linkrunner_webhooks.envelope import Opened
-from linkrunner_webhooks.errors import MissingUser, Parked, Reason
+from linkrunner_webhooks.errors import MissingUser, Parked, Reason, TooOld
 from linkrunner_webhooks.event_body import LinkrunnerEvent
 from linkrunner_webhooks.model import CommerceEvent, Flow, Kind, Outcome
 from linkrunner_webhooks.money import Money
@@ -28,7 +29,8 @@ class Planned(NamedTuple):
 
     `follows` are the keys of the payment whose user this event belongs to in that case. `money` is what the
     event reports as moved, whatever its field is called. `trial` is the key of the trial that this payment
-    converts if it is the first one after it, and `conversion` the event it then is.
+    converts if it is the first one after it, and `conversion` the event it then is. `marks` are keys that
+    only one fact may have, and that do not name it.
     """
 
     source: Source
@@ -40,13 +42,13 @@ class Planned(NamedTuple):
     money: Money | None = None
     trial: str | None = None
     conversion: Planned | None = None
+    marks: tuple[str, ...] = ()
 
     def settled(self, user_of: UserOf) -> Planned:
         """The event, which is a conversion when a trial was reported here and nothing was paid since."""
         if self.trial is None or self.conversion is None or user_of((self.trial,)) is None:
             return self
-        converted = self.conversion.keys[-1]
-        return self if user_of((converted,)) else self.conversion
+        return self if user_of(self.conversion.marks) else self.conversion
 
     def event(self, user_of: UserOf) -> LinkrunnerEvent:
         """The request body, for the user in the webhook or else in the claims. Raises MissingUser."""
@@ -90,16 +92,48 @@ def parked(error: Parked) -> Decision:
     return Decision(outcome=Outcome.PARKED, reason=error.reason, detail=str(error))
 
 
-def decide(opened: Opened, user_of: UserOf) -> Decision:
-    """Decide on a webhook, for deliver and for every forecast. Raises Untranslatable."""
-    planned = tuple(each.settled(user_of) for each in plan(opened))
+class Plan(NamedTuple):
+    """What a webhook would become, without its body: a whole batch of plans is held at once.
+
+    `received_at` is unix seconds, 0 where nobody knows. `proof` is what the signature covers if that is less
+    than the body, under the source's name, and `digest` stands for what the body says.
+    """
+
+    source: Source
+    planned: tuple[Planned, ...]
+    received_at: float = 0.0
+    proof: str | None = None
+    digest: str = ""
+
+    def require_memory(self, now: float, kept: float) -> None:
+        """Raises TooOld for a webhook whose capture would be forgotten after `kept` seconds."""
+        if self.received_at and now - self.received_at > kept:
+            days = f"{kept / 86400:.0f} days"
+            raise TooOld(f"received more than {days} ago: whether it was captured is forgotten")
+
+
+def plan_of(opened: Opened) -> Plan:
+    """Read a webhook. Raises Untranslatable."""
+    source, webhook = opened.source, opened.webhook
+    read = Plan(source, plan(opened), opened.received_at)
+    proof = source.signature.proof(webhook)
+    if proof is None:
+        return read
+    # Senders group and write the same items anew when they repeat themselves.
+    said = json.dumps(webhook.payload, sort_keys=True).encode()
+    return read._replace(proof=_key(source, "proof", proof), digest=sha256(said).hexdigest())
+
+
+def decide(plan: Plan, user_of: UserOf) -> Decision:
+    """Decide on a webhook, for deliver and for every forecast."""
+    planned = tuple(each.settled(user_of) for each in plan.planned)
     if not planned:
         return Decision(outcome=Outcome.IGNORED, reason=Reason.NOTHING_TO_REPORT)
     try:
         # All bodies before the first capture: a message is parked whole or not at all.
         events = tuple(each.event(user_of) for each in planned)
     except MissingUser as error:
-        drop = opened.source.missing_user == "drop"
+        drop = plan.source.missing_user == "drop"
         return Decision(
             outcome=Outcome.IGNORED if drop else Outcome.PARKED,
             reason=error.reason,
@@ -168,8 +202,8 @@ def _convertible(planned: Planned, event: CommerceEvent, opened: Opened) -> Plan
     source, about = opened.source, event.subscription_id
     conversion = planned._replace(
         event_name=converted.name,
-        # Last the key that marks the trial as converted: one payment converts it.
-        keys=(*planned.keys, _key(source, Kind.TRIAL_CONVERTED, about)),
+        # One payment converts a trial.
+        marks=(_key(source, Kind.TRIAL_CONVERTED, about),),
     )
     return planned._replace(trial=_key(source, Kind.TRIAL_STARTED, about), conversion=conversion)
 

@@ -112,8 +112,28 @@ def order_paid_back(order_id: int, amount: Decimal, currency: str) -> Sample:
     return sample
 
 
+# WooCommerce
+
+
+def delivered(id: int, amount: Decimal, currency: str, user: str) -> Sample:
+    """An order that is paid and delivered: one webhook, two events."""
+    sample = load("woocommerce", "order.updated")
+    sample.body.update(
+        id=id,
+        total=str(amount),
+        currency=currency,
+        transaction_id=f"woo_{id}",
+        meta_data=[{"key": "linkrunner_user_id", "value": user}],
+    )
+    return sample
+
+
 def named(sample: Sample, number: str) -> tuple[str, Sample]:
     """The webhook with an event id of its own."""
+    if sample.provider.name == "woocommerce":
+        key = f"woo-{number}"
+        ids = {"x-wc-webhook-delivery-id": key}
+        return key, replace(sample, headers={**sample.headers, **ids})
     if sample.provider.name == "stripe":
         key = f"evt_{number}"
         return key, replace(sample, body=sample.body | {"id": key})

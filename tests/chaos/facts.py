@@ -10,7 +10,11 @@ from typing import Final
 from linkrunner_webhooks.provider import Provider
 
 # Each provider's first source parks an event without a user; the second waits for whom it follows.
-SOURCES: Final = {"stripe": ("stripe", "stripe_app"), "shopify": ("shopify", "shopify_pos")}
+SOURCES: Final = {
+    "stripe": ("stripe", "stripe_app"),
+    "shopify": ("shopify", "shopify_pos"),
+    "woocommerce": ("woocommerce",),
+}
 # The type whose mapper crashes in the workers.
 CRASHING_TYPE: Final = "payment_intent.processing"
 
@@ -39,6 +43,8 @@ provider = "shopify"
 missing_user = "drop"
 [shopify_pos.events]
 "orders/create" = "purchase_completed"
+
+[woocommerce]
 """
 
 

@@ -91,7 +91,10 @@ class Verdict:
 def judge(history: History) -> Verdict:
     """Look at every fact."""
     verdict = Verdict()
-    owner = {key: fact for fact in history.facts for key in fact.reports}
+    owner: dict[str, list[Fact]] = defaultdict(list)
+    for fact in history.facts:
+        for key in fact.reports:
+            owner[key].append(fact)
     captures = _by_fact(history.captures, owner, verdict)
     reasons = _reasons(history.parked, owner, verdict)
     for fact in history.facts:
@@ -107,11 +110,14 @@ def judge(history: History) -> Verdict:
 
 
 def _by_fact(
-    captures: Iterable[Capture], owner: Mapping[str, Fact], verdict: Verdict
+    captures: Iterable[Capture], owner: Mapping[str, Sequence[Fact]], verdict: Verdict
 ) -> dict[str, list[Capture]]:
     found: dict[str, list[Capture]] = defaultdict(list)
     for capture in captures:
-        fact = owner.get(capture.event_id)
+        facts = owner.get(capture.event_id, ())
+        # One webhook can report several facts, each under its own name.
+        named = [each for each in facts if capture.body.get("event_name") in each.event_names]
+        fact = next(iter((*named, *facts)), None)
         if fact is None:
             verdict.wrong.append(f"captured what never happened: {capture.body}")
         else:
@@ -120,7 +126,7 @@ def _by_fact(
 
 
 def _reasons(
-    parked: Iterable[tuple[str, str]], owner: Mapping[str, Fact], verdict: Verdict
+    parked: Iterable[tuple[str, str]], owner: Mapping[str, Sequence[Fact]], verdict: Verdict
 ) -> dict[str, set[str]]:
     """The reasons by key; a message that was parked twice is one message."""
     reasons: dict[str, set[str]] = defaultdict(set)

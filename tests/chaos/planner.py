@@ -10,6 +10,7 @@ from typing import Final
 
 from tests.chaos.bodies import (
     charge_refunded,
+    delivered,
     invoice_paid,
     named,
     order,
@@ -180,6 +181,25 @@ def _ordered(planner: _Planner) -> None:
         )
 
 
+def _delivered(planner: _Planner) -> None:
+    """Two facts in one webhook: whatever befalls one of them must not touch the other."""
+    number, (_, currency, amount) = planner.fresh(), planner.money()
+    code, user = currency.upper(), f"user_{number}"
+    reports = planner.send([delivered(number, amount, code, user)])
+    planner.facts += [
+        Fact(f"order woo_{number}", reports, "captured", amount, code, user),
+        Fact(
+            f"delivery woo_{number}",
+            reports,
+            "captured",
+            None,
+            code,
+            user,
+            frozenset({"order_fulfilled"}),
+        ),
+    ]
+
+
 # What has to be parked
 
 
@@ -228,5 +248,6 @@ _SORTS: Final[dict[Callable[[_Planner], None], int]] = {
     _refunded: 8,
     _invoiced: 16,
     _ordered: 20,
+    _delivered: 20,
     _purchase: 40,
 }

@@ -37,6 +37,7 @@ def as_json(result: Result) -> dict[str, Any]:
         "unexplained": verdict.unexplained,
         "wrong": verdict.wrong,
         "parked_in_error": verdict.misplaced,
+        "uncertain_and_redriven": result.redriven,
         "troubles": list(result.troubles),
         "sends": dict(result.sends),
         "faults": dict(result.faults),
@@ -82,6 +83,7 @@ def rows(result: Result) -> Iterator[Row]:
     for reason in sorted({*verdict.expected_parked, *verdict.parked}):
         found, expected = verdict.parked[reason], verdict.expected_parked[reason]
         yield f"parked: {reason}", f"{found} of {expected}"
+    yield "parked as uncertain and redriven", str(result.redriven)
     yield "parked in error", _zero(len(verdict.misplaced))
     yield "wrong amount, currency, user or name", _zero(len(verdict.wrong))
     yield "lost", _zero(len(verdict.lost))

@@ -24,6 +24,8 @@ from tests.chaos.unreliable import Unreliable
 from tests.chaos.worker import Orders
 from tests.embedded import embedded_stack
 
+from linkrunner_webhooks.dead_letters import DeadLetters
+from linkrunner_webhooks.errors import Reason
 from linkrunner_webhooks_local.cloudformation import EmbeddedStack
 
 # Seconds a message stays invisible: less than a batch can take, so that it comes back while still in hand.
@@ -67,6 +69,7 @@ class Result:
     limit: float
     busiest: int
     longest_claim: float
+    redriven: int
     drained: float | None
     duration: float
 
@@ -90,6 +93,7 @@ class _Run:
     crew: Crew
     senders: Senders
     dice: random.Random
+    redriven: int = 0
     started: float = field(default_factory=time.monotonic)
 
     def go_wrong(self) -> None:
@@ -116,12 +120,24 @@ class _Run:
         self.linkrunner.be_well()
         healed = time.monotonic()
         while time.monotonic() - healed < self.options.patience:
-            if self.senders.done and self._empty():
+            if self.senders.done and self._empty() and not self._redriven():
                 seconds = time.monotonic() - healed
                 time.sleep(_LINGER)
                 return seconds
             self.tick("healing")
         return None
+
+    def _redriven(self) -> int:
+        """What Linkrunner was asked about and never answered is a person's decision: send it again."""
+        outputs = self.stack.outputs
+        queues = outputs["DeadLetterQueueUrl"], outputs["WebhookQueueUrl"]
+        letters = DeadLetters(self.stack.aws.client("sqs"), *queues)
+        with letters.reading() as reading:
+            uncertain = [each for each in reading if each.reason == Reason.UNCERTAIN]
+            for letter in uncertain:
+                letters.redrive(letter)
+        self.redriven += len(uncertain)
+        return len(uncertain)
 
     def tick(self, phase: str) -> None:
         """A tenth of a second of supervision."""
@@ -250,6 +266,7 @@ def _result(run: _Run, drained: float | None, duration: float) -> Result:
         deaths=len(run.crew.dead),
         limit=float(run.stack.environment("DeliverFunction")["REQUESTS_PER_SECOND"]),
         busiest=busiest([each["at"] for each in of(written, "sent")]),
+        redriven=run.redriven,
         longest_claim=max((each["held"] for each in written if "held" in each), default=0.0),
         drained=drained,
         duration=duration,

@@ -24,11 +24,11 @@ from tests.chaos.faults import SPEED, Attempts, Dice, Faulty, FaultyPool
 from tests.chaos.journal import Journal
 from tests.simulation.deployment import HEADROOM, message_of
 
-from linkrunner_webhooks import config, providers
+from linkrunner_webhooks import capture, config, providers
 from linkrunner_webhooks.capture import CONNECTIONS, LinkrunnerClient, Pace
 from linkrunner_webhooks.deliver import Deliverer
 from linkrunner_webhooks.model import CommerceEvent
-from linkrunner_webhooks.once import LEASE, Claims, Standing
+from linkrunner_webhooks.once import LEASE, Claim, Claims
 from linkrunner_webhooks.provider import Context
 from linkrunner_webhooks.queues import DeliveryQueue, Message
 from linkrunner_webhooks.reading import Payload
@@ -84,14 +84,17 @@ class WatchedClaims(Claims):
         self._journal = journal
         self._attempts = attempts
 
-    def claim(self, keys: Iterable[str], owner: str) -> Standing:
+    def claim(self, keys: Iterable[str], owner: str, marks: Iterable[str] = ()) -> Claim:
         # What a claim completes is not what this thread captured before.
         self._attempts.current = None
         self._attempts.claimed_at = time.time()
-        return super().claim(keys, owner)
+        return super().claim(keys, owner, marks)
 
-    def complete(self, keys: Iterable[str], user_id: str) -> None:
-        super().complete(keys, user_id)
+    def keep(self, claim: Claim, seconds: float) -> None:
+        super().keep(claim, min(seconds / SPEED, _LONGEST))
+
+    def complete(self, keys: Iterable[str], user_id: str, owner: str = "") -> None:
+        super().complete(keys, user_id, owner)
         if self._attempts.current:
             attempts = self._attempts
             self._journal.note("noted", attempt=attempts.current, held=attempts.held)
@@ -188,6 +191,7 @@ def main() -> None:
     orders = Orders.read(sys.argv[1])
     journal = Journal(Path(orders.journal))
     dice = Dice(f"{orders.name} {orders.seed}", orders.until, journal)
+    capture._FIRST_PAUSE, capture._LONGEST_PAUSE = 30.0 / SPEED, _LONGEST
     types = providers.load("stripe").types
     types[CRASHING_TYPE] = replace(types[CRASHING_TYPE], translate=crash)
     polling = poller(orders, journal, dice)

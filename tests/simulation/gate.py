@@ -16,6 +16,8 @@ from botocore.exceptions import ReadTimeoutError as AwsTimeout
 from tests.simulation.clock import SimClock
 from tests.simulation.linkrunner import CLIENT_TIMEOUT, Answer, SimLinkrunner, refused, timed_out
 
+from linkrunner_webhooks.capture_once import SLOWEST_CALL
+
 Result = TypeVar("Result")
 
 
@@ -51,8 +53,8 @@ class Errors:
 
 
 AWS = Errors(
-    # A boto3 client of the delivering function gives up after three attempts of five seconds each.
-    hangs=16.0,
+    # The table's client gives up after so long.
+    hangs=SLOWEST_CALL,
     refused=lambda: ClientError({"Error": {"Code": "ThrottlingException"}}, "Call"),
     unreachable=lambda: AwsUnreachable(endpoint_url="https://aws.test"),
     lost=lambda: AwsTimeout(endpoint_url="https://aws.test"),
@@ -143,11 +145,22 @@ def _performed(perform: Callable[[], Result]) -> Future[Result]:
 _CALLS = {
     "get_secret_value": "secret",
     "get_item": "user_of",
-    "delete_item": "release",
+    "put_item": "note",
     "send_message": "park",
     "receive_message": "receive",
     "change_message_visibility": "delay",
     "delete_message_batch": "delete",
+}
+
+
+# What an update is for, by a value that only it has.
+_UPDATES = {
+    ":claimed": "claim",
+    ":free": "release",
+    ":since": "keep",
+    ":one": "count",
+    ":zero": "forget",
+    ":digest": "bind",
 }
 
 
@@ -167,8 +180,9 @@ class Gated:
 
 
 def _name(method: str, arguments: Mapping[str, Any]) -> str:
-    if method == "put_item":
-        return "note" if arguments["Item"]["state"]["S"] == "done" else "claim"
+    if method == "update_item":
+        values = arguments["ExpressionAttributeValues"].keys()
+        return next(name for value, name in _UPDATES.items() if value in values)
     return _CALLS[method]
 
 

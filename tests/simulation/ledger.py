@@ -32,13 +32,17 @@ class Ledger:
 
     def put_item(self, **arguments: Any) -> dict[str, Any]:
         answer = self.table.put_item(**arguments)
-        item, task = arguments["Item"], self.clock.running
-        key, owner = item["key"]["S"], item["owner"]["S"]
-        if item["state"]["S"] == "claimed":
+        if self.clock.running in self._open:
+            self._noted(self.clock.running, arguments["Item"]["key"]["S"])
+        return answer
+
+    def update_item(self, **arguments: Any) -> dict[str, Any]:
+        answer = self.table.update_item(**arguments)
+        values, task = arguments["ExpressionAttributeValues"], self.clock.running
+        if ":claimed" in values:
+            key, owner = arguments["Key"]["key"]["S"], values[":owner"]["S"]
             known, keys = self._leases.get(task, ("", set()))
             self._leases[task] = (owner, {key} | (keys if known == owner else set()))
-        elif task in self._open:
-            self._noted(task, key)
         return answer
 
     def __getattr__(self, method: str) -> Any:

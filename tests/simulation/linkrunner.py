@@ -13,8 +13,10 @@ from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
+from linkrunner_webhooks.capture import ANSWER
+
 # Seconds until our client stops waiting for an answer.
-CLIENT_TIMEOUT = 10.0
+CLIENT_TIMEOUT = ANSWER
 
 _POOL = HTTPConnectionPool("linkrunner.test")
 _CONNECTION = HTTPConnection("linkrunner.test")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-Item = Mapping[str, Mapping[str, str]]
+Item = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass
@@ -32,27 +33,58 @@ class FakeTable:
         assert all(len(value) == 1 for value in item.values())
         with self._lock:
             self.calls.append("put_item")
-            self._check(item["key"]["S"], arguments)
             self.items[item["key"]["S"]] = item
             return {}
 
-    def delete_item(self, **arguments: Any) -> dict[str, Any]:
+    def update_item(self, **arguments: Any) -> dict[str, Any]:
         key = arguments["Key"]["key"]["S"]
         with self._lock:
-            self.calls.append("delete_item")
-            self._check(key, arguments)
-            self.items.pop(key, None)
-            return {}
+            self.calls.append("update_item")
+            before = self.items.get(key, {})
+            _check(before, arguments)
+            after = {"key": {"S": key}, **before}
+            for change in _changes(arguments["UpdateExpression"]):
+                _apply(change, after, arguments)
+            self.items[key] = after
+            returned = after if arguments["ReturnValues"] == "ALL_NEW" else before
+            return {"Attributes": dict(returned)} if returned else {}
 
-    def _check(self, key: str, arguments: Mapping[str, Any]) -> None:
-        condition, item = arguments.get("ConditionExpression"), self.items.get(key, {})
-        if condition and not any(
-            _holds(clause, item, arguments) for clause in condition.split(" OR ")
-        ):
-            answer: dict[str, Any] = {"Error": {"Code": "ConditionalCheckFailedException"}}
-            if arguments.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD":
-                answer["Item"] = item
-            raise ClientError(answer, "PutItem")
+
+def _changes(expression: str) -> Iterator[tuple[str, str, str]]:
+    """`SET #a = :b, #c = :d ADD #e :f` as (what is done, attribute, value), one after the other."""
+    for part in re.split(r"\s*\b(?=(?:SET|ADD|DELETE)\b)", expression.strip()):
+        if part:
+            action, _, rest = part.partition(" ")
+            for change in rest.split(","):
+                name, value = change.replace("=", " ").split()
+                yield action, name, value
+
+
+def _apply(
+    change: tuple[str, str, str], item: dict[str, Any], arguments: Mapping[str, Any]
+) -> None:
+    action, name, value = change
+    name = arguments["ExpressionAttributeNames"][name]
+    given = arguments["ExpressionAttributeValues"][value]
+    if action == "SET":
+        item[name] = given
+    elif "N" in given:
+        item[name] = {"N": str(int(item.get(name, {"N": 0})["N"]) + int(given["N"]))}
+    else:
+        have, some = set(item.get(name, {}).get("SS", ())), set(given["SS"])
+        left = have | some if action == "ADD" else have - some
+        item.pop(name, None)
+        # DynamoDB has no empty sets.
+        item.update({name: {"SS": sorted(left)}} if left else {})
+
+
+def _check(item: Item, arguments: Mapping[str, Any]) -> None:
+    condition = arguments.get("ConditionExpression")
+    if condition and not any(_holds(clause, item, arguments) for clause in condition.split(" OR ")):
+        answer: dict[str, Any] = {"Error": {"Code": "ConditionalCheckFailedException"}}
+        if arguments.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD":
+            answer["Item"] = item
+        raise ClientError(answer, "UpdateItem")
 
 
 def _holds(clause: str, item: Item, arguments: Mapping[str, Any]) -> bool:

@@ -16,7 +16,7 @@ import click
 
 from linkrunner_webhooks.capture import Pace
 from linkrunner_webhooks.errors import Reason
-from linkrunner_webhooks.letters import Filter, Letter, foresee
+from linkrunner_webhooks.letters import Filter, Letter
 from linkrunner_webhooks.model import Outcome
 from linkrunner_webhooks.translation import Decision
 from linkrunner_webhooks_cli import copies
@@ -154,7 +154,7 @@ def show(
         _write_namesakes(called, as_json=as_json)
         return
     (letter,) = called
-    forecast = foresee(letter, config, found.user_of)
+    forecast = found.foresee(letter, config)
     counted = forecast.outcome is Outcome.DUPLICATE
     advice = COUNTED if counted else ADVICE.get(letter.reason, "")
     story = _told(letter) | {"advice": advice, "now": _foretold(forecast)}
@@ -280,7 +280,7 @@ def redrive(
                 continue
             if not dry_run:
                 pace.wait()
-                letters.redrive(letter)
+                letters.redrive(letter, forced=forecast.would_park)
             moved += 1
     if as_json:
         write_json({"moved": moved, "dry_run": dry_run, "left": dict(left)})

@@ -15,7 +15,7 @@ import click
 from linkrunner_webhooks.config import Config, suggest
 from linkrunner_webhooks.dead_letters import HOLD, DeadLetters, Reading
 from linkrunner_webhooks.errors import Reason
-from linkrunner_webhooks.letters import Filter, Letter, foresee
+from linkrunner_webhooks.letters import Filter, Letter
 from linkrunner_webhooks.translation import Decision
 from linkrunner_webhooks_cli.advice import ADVICE
 from linkrunner_webhooks_cli.completions import event_types, reasons, source_names
@@ -101,7 +101,7 @@ class Selection:
                 say(remark)
 
     def forecast(self, config: Config) -> Callable[[Letter], Decision]:
-        return lambda letter: foresee(letter, config, self.stack.user_of)
+        return lambda letter: self.stack.foresee(letter, config)
 
 
 @dataclass(slots=True)

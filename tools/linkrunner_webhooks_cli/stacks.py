@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,8 +11,11 @@ from typing import Any, Literal
 import boto3
 import click
 
+from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.dead_letters import DeadLetters, depth
-from linkrunner_webhooks.once import Claims
+from linkrunner_webhooks.letters import Letter, foresee
+from linkrunner_webhooks.once import DAY, KEPT, Claims
+from linkrunner_webhooks.translation import Decision
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.running import running
 
@@ -30,6 +34,7 @@ class Stack:
 
     name: str
     outputs: Mapping[str, str]
+    parameters: Mapping[str, str]
     linkrunner_url: str
     client: Callable[[Service], Any]
 
@@ -55,6 +60,11 @@ class Stack:
         """The user of a fact with any of these keys, as far as this stack captured it."""
         return Claims(self.client("dynamodb"), self.output("ClaimsTableName")).user_of(keys)
 
+    def foresee(self, letter: Letter, config: Config) -> Decision:
+        """What deliver would do with a letter now."""
+        days = int(self.parameters.get("LedgerDays", KEPT // DAY))
+        return foresee(letter, config, self.user_of, now=time.time(), kept=days * DAY)
+
 
 def find(name: str | None) -> Stack:
     """The named stack in the account of the current AWS credentials, or the local one."""
@@ -65,8 +75,9 @@ def find(name: str | None) -> Stack:
     if not session.region_name:
         raise Failure("no AWS region; set AWS_REGION or a profile with one")
     described = _described(name, session.client)
-    base_url = _pairs(described, "Parameter").get("LinkrunnerBaseUrl", "")
-    return Stack(name, _pairs(described, "Output"), base_url, session.client)
+    parameters = _pairs(described, "Parameter")
+    base_url = parameters.get("LinkrunnerBaseUrl", "")
+    return Stack(name, _pairs(described, "Output"), parameters, base_url, session.client)
 
 
 def _local() -> Stack:
@@ -76,8 +87,8 @@ def _local() -> Stack:
             "the local stack is not running; start it with `make run`, or give --stack NAME"
         )
     described = _described(local.stack_name, local.aws.client)
-    outputs = _pairs(described, "Output")
-    return Stack(local.stack_name, outputs, local.linkrunner_url, local.aws.client)
+    outputs, parameters = _pairs(described, "Output"), _pairs(described, "Parameter")
+    return Stack(local.stack_name, outputs, parameters, local.linkrunner_url, local.aws.client)
 
 
 def _described(name: str, client: Callable[[Service], Any]) -> dict[str, Any]:

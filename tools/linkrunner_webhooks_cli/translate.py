@@ -12,7 +12,7 @@ from linkrunner_webhooks.config import Source
 from linkrunner_webhooks.envelope import Opened
 from linkrunner_webhooks.errors import Malformed, Reason
 from linkrunner_webhooks.model import Outcome, Webhook
-from linkrunner_webhooks.translation import Decision, decide
+from linkrunner_webhooks.translation import Decision, decide, plan_of
 from linkrunner_webhooks_cli.completions import provider_names, source_option
 from linkrunner_webhooks_cli.explanation import (
     Drop,
@@ -94,7 +94,7 @@ def _decided(opened: Opened, user_id: str | None) -> Decision:
         say(_dropped(drop, opened))
     if any(drop.reason is not Reason.TEST for drop in drops):
         return Decision(Outcome.IGNORED, drops[0].reason)
-    decision = decide(opened, lambda _: user_id)
+    decision = decide(plan_of(opened), lambda _: user_id)
     if why := nothing_of(decision, opened):
         say(f"Nothing to report: {why}")
     return decision

@@ -97,7 +97,7 @@ class CertificateSignature:
         trust = Trust.read(secret)
         known = {
             f"{self.prefix}-auth-algo": _ALGORITHM,
-            f"{self.prefix}-transmission-id": str(uuid5(NAMESPACE_URL, f"{now}")),
+            f"{self.prefix}-transmission-id": str(uuid5(NAMESPACE_URL, f"{now} {webhook.digest}")),
             f"{self.prefix}-transmission-time": _written(datetime.fromtimestamp(int(now), UTC)),
         }
         stamped = with_headers(webhook, known)

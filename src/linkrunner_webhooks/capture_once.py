@@ -1,0 +1,153 @@
+"""One event, captured unless its fact was captured before. The claims say so, and learn how it ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+from uuid import uuid4
+
+from linkrunner_webhooks import capture
+from linkrunner_webhooks.capture import Capture
+from linkrunner_webhooks.errors import (
+    Exhausted,
+    Reason,
+    Unavailable,
+    Uncertain,
+    WebhookError,
+)
+from linkrunner_webhooks.event_body import LinkrunnerEvent
+from linkrunner_webhooks.once import Claim, Standing
+from linkrunner_webhooks.schedule import DOUBTS, PATIENCE, wait
+from linkrunner_webhooks.translation import Planned
+
+# Seconds between the tries to record a capture.
+RECORD_PAUSES = (0.2, 1.0, 3.0)
+# One call of the table at its slowest, in seconds.
+SLOWEST_CALL = 15.0
+# The time that a capture needs: a request cut off by the end of the function may count, and a capture that
+# cannot be noted is made again.
+SLOWEST = capture.SLOWEST + SLOWEST_CALL
+
+
+class Once(Protocol):
+    """Claims on economic facts; see once.Claims."""
+
+    @property
+    def kept(self) -> int: ...
+    def claim(self, keys: Iterable[str], owner: str, marks: Iterable[str] = ()) -> Claim: ...
+    def complete(self, keys: Iterable[str], user_id: str, owner: str = "") -> None: ...
+    def release(self, claim: Claim) -> None: ...
+    def keep(self, claim: Claim, seconds: float) -> None: ...
+    def user_of(self, keys: Iterable[str]) -> str | None: ...
+    def note_trouble(self) -> None: ...
+    def in_trouble(self) -> bool: ...
+    def count(self, what: str) -> int: ...
+    def forget(self, what: str) -> None: ...
+    def bind(self, name: str, digest: str) -> bool: ...
+
+
+class Captured(Enum):
+    """The result of one capture. TWICE is BEFORE, and shows that two captures were one fact."""
+
+    NOW = "now"
+    BEFORE = "before"
+    TWICE = "twice"
+    UNRECORDED = "unrecorded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptureOnce:
+    """Captures, with all that it needs. `now` is unix seconds."""
+
+    capture: Capture
+    once: Once
+    now: Callable[[], float]
+    sleep: Callable[[float], None] = time.sleep
+
+    def __call__(
+        self,
+        planned: Planned,
+        event: LinkrunnerEvent,
+        *,
+        remaining: Callable[[], float],
+        forgiven: int = 0,
+        admitted: Callable[[], None] = lambda: None,
+    ) -> Captured:
+        """Capture within `remaining()` seconds. Raises Parked or Unavailable.
+
+        `forgiven` is the number of unanswered tries after which a person decided to try again. `admitted`
+        raises what stands against a first capture.
+        """
+        require_time(remaining)
+        claim = self.once.claim(planned.keys, uuid4().hex, planned.marks)
+        if claim.standing is Standing.BUSY:
+            raise Unavailable("another worker has this fact in hand", reason=Reason.BUSY)
+        if claim.standing is not Standing.OURS:
+            return Captured.TWICE if claim.standing is Standing.TWICE else Captured.BEFORE
+        try:
+            admitted()
+            _require_certainty(claim, planned, forgiven)
+            # The claim may have been slow, and a capture that is cut off is captured again.
+            require_time(remaining)
+            self.capture(event)
+        except BaseException as error:
+            self._failed(claim, error)
+            self._require_patience(claim, error)
+            raise
+        noted = self.record(claim.keys, event.user_id, remaining, claim.owner)
+        return Captured.NOW if noted else Captured.UNRECORDED
+
+    def record(
+        self, keys: Iterable[str], user_id: str, remaining: Callable[[], float], owner: str = ""
+    ) -> bool:
+        """Record a capture, with retries: another report of an unrecorded fact would be captured again.
+
+        The message itself is done in any case: another try would capture the event twice for certain.
+        """
+        for pause in (0.0, *RECORD_PAUSES):
+            if pause:
+                if remaining() < pause + SLOWEST_CALL:
+                    return False
+                self.sleep(pause)
+            with suppress(Exception):
+                self.once.complete(keys, user_id, owner)
+                return True
+        return False
+
+    def _failed(self, claim: Claim, error: BaseException) -> None:
+        """Free the fact if nothing was captured for certain. Otherwise nobody tries again for a while."""
+        # If this fails the lease runs out by itself, and the error of the capture is the one to report.
+        with suppress(Exception):
+            if isinstance(error, Unavailable) and error.reason.nature.doubtful:
+                error.tries = claim.unanswered + 1
+                self.once.keep(claim, wait(error.tries, error.reason))
+            elif isinstance(error, WebhookError):
+                self.once.release(claim)
+
+    def _require_patience(self, claim: Claim, error: BaseException) -> None:
+        """Raises Exhausted when tries have been failing for long enough."""
+        since = claim.failing_since
+        if isinstance(error, Unavailable) and since and self.now() - since > PATIENCE:
+            message = f"still failing after {PATIENCE / 3600:.0f} hours: {error}"
+            raise Exhausted(message) from None
+
+
+def require_time(remaining: Callable[[], float]) -> None:
+    """Raises Unavailable when the slowest capture would not end in time."""
+    if remaining() < SLOWEST:
+        raise no_time_left()
+
+
+def no_time_left() -> Unavailable:
+    return Unavailable("no time left", reason=Reason.OUT_OF_TIME)
+
+
+def _require_certainty(claim: Claim, planned: Planned, forgiven: int) -> None:
+    """Raises Uncertain when so many tries may have captured the event that a person has to look."""
+    if claim.doubts - forgiven >= DOUBTS and planned.source.uncertain == "park":
+        tries = f"{claim.unanswered} requests went unanswered and {claim.unended} tries did not end"
+        raise Uncertain(f"{tries}: any of them may have captured it", claim.doubts)
