@@ -29,6 +29,7 @@ TABLES: dict[str, dict[str, Any]] = {
     },
     "guests": {"provider": "stripe", "missing_user": "drop"},
     "adyen": {},
+    "woocommerce": {},
 }
 
 # ------------------------------------------------------------------------- what the bodies are about

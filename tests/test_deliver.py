@@ -221,11 +221,10 @@ def test_what_was_captured_is_not_captured_for_the_sake_of_another_event(world: 
     sent = two_events()
     assert deliverer.deliver([sent], lambda: 100.0) == []
     assert [event.event_name for event in world.linkrunner.events] == ["purchase_completed"]
-    assert world.outcomes == [("captured", "unrecorded"), ("parked", "unrecorded")]
-    ((parked, reason, _),) = world.queue.letters
-    assert reason is Reason.UNRECORDED
+    assert world.outcomes == [("captured", "unrecorded"), ("retrying", "unrecorded")]
+    (parked,) = world.queue.put_back
 
-    # Redriven after every lease has run out, the rest is captured, and only that.
+    # After every lease has run out, the rest is captured, and only that.
     world.claims.failing = {}
     world.now += LEASE + 1
     assert world.deliver(replace(parked, receives=1)) == []
@@ -589,19 +588,44 @@ def test_a_release_that_fails_leaves_a_lease(world: World) -> None:
 
 
 def test_a_captured_event_is_not_sent_again_for_want_of_a_record(world: World) -> None:
-    """When only the record failed the message is done: trying again would count the sale twice."""
+    """When only the record failed a copy goes on that notes it later, and so its twins are duplicates."""
     world.claims.failing = {"complete": down(Reason.CLAIMS)}
     assert world.deliver(checkout(), another(2)) == []
-    assert world.outcomes == [("captured", "unrecorded")] * 2
+    assert world.outcomes == [("captured", "unrecorded"), ("retrying", "unrecorded")] * 2
     assert world.queue.delayed == {}
     assert len(world.linkrunner.events) == 2
+    copy = world.queue.put_back[0]
+    world.now += LEASE
+    assert world.deliver(copy) == [copy.id]
+    assert world.last == ("retrying", "claims")
+    world.claims.failing = {}
+    assert world.deliver(copy, checkout()) == []
+    assert world.outcomes[-2:] == [("duplicate", "none")] * 2
+    assert len(world.linkrunner.events) == 2
+
+
+@pytest.mark.parametrize("parks", [True, False])
+def test_a_copy_that_cannot_be_put_back_loses_nothing(world: World, *, parks: bool) -> None:
+    """What is captured is done in any case; what is not is parked, or stays where it is."""
+    world.config = config.Config({"woocommerce": {}, "stripe": {}})
+    world.claims.failing = {"complete": down(Reason.CLAIMS)}
+    world.queue.failing = {"again": down(Reason.QUEUE)} | (
+        {} if parks else {"park": RuntimeError()}
+    )
+    assert world.deliver(checkout()) == []
+    assert world.queue.parked == []
+    world.linkrunner.script = [None, down(Reason.NETWORK)]
+    sent = two_events()
+    assert world.deliver(sent) == ([] if parks else [sent.id])
+    assert [reason for _, reason, _ in world.queue.parked] == ["unrecorded"] * parks
 
 
 def test_a_record_that_crashes_does_not_send_again(world: World) -> None:
     """After a capture no error, of whatever kind, may lead to another one."""
     world.claims.failing = {"complete": RuntimeError()}
     assert world.deliver(checkout()) == []
-    assert world.last == ("captured", "unrecorded")
+    assert world.outcomes[0] == ("captured", "unrecorded")
+    assert len(world.queue.put_back) == 1
 
 
 def test_a_message_that_cannot_be_parked_is_kept(world: World) -> None:
@@ -1077,10 +1101,10 @@ def test_a_fact_without_an_answer_waits_for_all_its_reports() -> None:
 
 @pytest.mark.parametrize(
     ("error", "outcome"),
-    [(Refused("no"), "refused"), (down(Reason.NETWORK), "unrecorded")],
+    [(Refused("no"), ("parked", "refused")), (down(), ("retrying", "unrecorded"))],
 )
 def test_what_was_captured_without_a_note_is_never_sent_again(
-    error: Exception, outcome: str
+    error: Exception, outcome: tuple[str, str]
 ) -> None:
     """Whatever becomes of the second event, the next life of the message knows of the first."""
     world = World()
@@ -1089,11 +1113,11 @@ def test_what_was_captured_without_a_note_is_never_sent_again(
     world.claims.failing = {"complete": down(Reason.CLAIMS)}
     sent = two_events()
     assert world.deliver(sent) == []
-    assert world.last == ("parked", outcome)
-    assert ("captured", "unrecorded") in world.outcomes
+    assert world.outcomes == [("captured", "unrecorded"), outcome]
     world.claims.failing = {}
     world.now += LEASE
-    assert world.deliver(parked_again(world, sent)) == []
+    again = parked_again(world, sent) if world.queue.letters else world.queue.put_back[0]
+    assert world.deliver(again) == []
     names = [event.event_name for event in world.linkrunner.events]
     assert names == ["purchase_completed", "order_fulfilled"]
 

@@ -526,15 +526,51 @@ def test_a_table_that_stops_answering_in_the_middle(begins: int) -> None:
         assert cloud.dead.reasons == []
 
 
-def test_what_kills_every_worker_is_put_aside_by_the_queue() -> None:
-    """A message that no worker survives ends in the dead-letter queue; what came with it is delivered."""
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_a_table_that_goes_away_at_any_call(case: Case) -> None:
+    """From any call of a delivery on the table refuses everything for ten minutes, and all is as usual."""
+    for at, call in enumerate(calls_of(case)):
+        with begun(case) as cloud:
+            since: list[float] = []
+
+            def trouble(
+                number: int,
+                call: str,
+                cloud: Cloud = cloud,
+                since: list[float] = since,
+                at: int = at,
+            ) -> Trouble | None:
+                if number >= at:
+                    since.append(cloud.clock.now)
+                away = since and cloud.clock.now < since[0] + 600
+                return Trouble.REFUSED if away and call in _TABLE_CALLS else None
+
+            cloud.run(Worker(cloud, trouble=trouble))
+            cloud.assert_nothing_left()
+            _report_again(cloud, case.after)
+            assert dict(cloud.captured) == dict.fromkeys(case.facts, 1), f"from call {at}: {call}"
+            assert set(cloud.dead.reasons) == ({case.parked} if case.parked else set())
+
+
+def test_what_kills_every_worker_is_put_aside_soon() -> None:
+    """A message that no worker survives is parked within hours; what came with it is delivered once."""
+    companions = [another(number) for number in range(20)]
+    nobodys = [another(100 + number, client_reference_id=None) for number in range(9)]
     with simulated(_TABLES) as cloud:
-        cloud.store(another(1), replace(checkout(), text="?"), another(2))
+        cloud.store(*companions, replace(checkout(), text="?"), *nobodys)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("linkrunner_webhooks.envelope.unseal", _deadly)
             cloud.run(*eight_in_hand(cloud))
-        assert set(cloud.captured) == {("paid", "pi_1"), ("paid", "pi_2")}
-        assert cloud.dead.reasons == ["crashed"]
+        assert dict(cloud.captured) == {("paid", f"pi_{number}"): 1 for number in range(20)}
+        assert sorted(cloud.dead.reasons) == ["crashed"] + ["missing_user"] * 9
+        assert cloud.clock.now <= NOW + 4 * HOUR
+        (crashed,) = (
+            each
+            for each in cloud.dead.messages.values()
+            if each.attributes["reason"]["StringValue"] == "crashed"
+        )
+        # Parked by us, and so with the whole time that the dead-letter queue gives.
+        assert crashed.sent_at > NOW + HOUR
 
 
 def _deadly(text: str) -> Envelope:

@@ -404,7 +404,7 @@ def _adyen(number: int, user: str) -> Sample:
 
 
 # Each step is followed by a look at the books; `make chaos` takes more of them.
-GAMES = int(os.environ.get("GAMES", "40"))
+GAMES = int(os.environ.get("GAMES", "25"))
 Everybody.TestCase.settings = settings(
     deadline=None, max_examples=GAMES, stateful_step_count=50, suppress_health_check=[*HealthCheck]
 )

@@ -349,6 +349,7 @@ def test_deliver_may_consume_park_claim_and_read_the_key_only() -> None:
         ("sqs:GetQueueAttributes", "WebhookQueue.Arn"),
         ("sqs:ChangeMessageVisibility", "WebhookQueue.Arn"),
         ("sqs:SendMessage", "DeadLetterQueue.Arn"),
+        ("sqs:SendMessage", "WebhookQueue.Arn"),
         ("dynamodb:GetItem", "ClaimsTable.Arn"),
         ("dynamodb:PutItem", "ClaimsTable.Arn"),
         ("dynamodb:UpdateItem", "ClaimsTable.Arn"),

@@ -106,6 +106,7 @@ class FakeQueue:
     parked: list[tuple[str, str, str]] = field(default_factory=list)
     letters: list[tuple[Message, str, str]] = field(default_factory=list)
     delayed: dict[str, float] = field(default_factory=dict)
+    put_back: list[Message] = field(default_factory=list)
     failing: dict[str, BaseException] = field(default_factory=dict)
 
     def park(self, message: Message, reason: str, error: str) -> None:
@@ -113,6 +114,11 @@ class FakeQueue:
             raise self.failing["park"]
         self.parked.append((message.id, reason, error))
         self.letters.append((message, reason, error))
+
+    def again(self, message: Message) -> None:
+        if "again" in self.failing:
+            raise self.failing["again"]
+        self.put_back.append(message)
 
     def delay(self, message: Message, seconds: float) -> None:
         if "delay" in self.failing:

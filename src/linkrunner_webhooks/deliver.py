@@ -65,6 +65,7 @@ class Queue(Protocol):
 
     def park(self, message: Message, reason: Reason, error: str) -> None: ...
     def delay(self, message: Message, seconds: float) -> None: ...
+    def again(self, message: Message) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +232,8 @@ class Deliverer:
             if isinstance(plan, WebhookError):
                 raise plan
             return Settled(self._capture_all(plan, read, run))
+        except PartlyCaptured as error:
+            return self._put_back(message, report, error)
         except Parked as error:
             return self._park(message, report, error)
         except Unavailable as error:
@@ -260,9 +263,7 @@ class Deliverer:
         try:
             for each, event in zip(decision.planned, decision.events, strict=True):
                 if marked(each.keys) in past.captured:
-                    # Captured in an earlier life of the message, which could not note it.
-                    once.record(each.keys, event.user_id, run.remaining)
-                    how = Captured.BEFORE
+                    how = _noted_now(once.record(each.keys, event.user_id, run.remaining))
                 else:
                     how = once(
                         each,
@@ -272,12 +273,32 @@ class Deliverer:
                         admitted=partial(_require_first, contradicted=read.contradicted),
                     )
                 results.append((each, how))
+        except Refused as error:
+            error.bodies = fingerprint(decision.events)
+            raise self._with_captured(error, read, results) from None
         except WebhookError as error:
-            unnoted = {marked(each.keys) for each, how in results if how is Captured.UNRECORDED}
-            if unnoted:
-                self.observe(_captured(read.report, results))
-            raise _with_past(error, past.captured | unnoted, decision) from None
+            raise self._with_captured(error, read, results) from None
+        if _unnoted(results):
+            raise self._with_captured(None, read, results)
         return _captured(read.report, results)
+
+    def _with_captured(
+        self, error: WebhookError | None, read: Read, results: Sequence[Result]
+    ) -> WebhookError:
+        """The error with what the next life of the message has to know: its capture could not be noted.
+
+        The message is not tried again as it is: that would capture the event once more.
+        """
+        unnoted = _unnoted(results)
+        if unnoted:
+            self.observe(_captured(read.report, results))
+            if error is None or isinstance(error, Unavailable):
+                rest = f"; {error}" if error else ""
+                error = PartlyCaptured(f"captured and not noted{rest}", whole=not rest)
+        assert error is not None
+        if isinstance(error, Parked):
+            error.captured = unnoted
+        return error
 
     def _await_payer(self, message: Message, decision: Decision) -> None:
         """Raises Unavailable while a payment that is on its way can still name the user.
@@ -310,6 +331,17 @@ class Deliverer:
             replace(report, outcome=Outcome.PARKED, reason=error.reason, detail=str(error))
         )
 
+    def _put_back(self, message: Message, report: Report, error: PartlyCaptured) -> Settled:
+        """A copy that knows what is captured takes the place of the message, and notes it later."""
+        try:
+            self.queue.again(_evident(message, error))
+        except Exception:  # noqa: BLE001
+            if not error.whole:
+                return self._park(message, report, error)
+        return Settled(
+            replace(report, outcome=Outcome.RETRYING, reason=error.reason, detail=str(error))
+        )
+
     def _retry(self, message: Message, report: Report, error: Unavailable) -> Settled:
         if self._age(message.sent_at) <= LAST_RESORT:
             return self._delay(message, report, error)
@@ -327,19 +359,16 @@ class Deliverer:
         )
 
 
-def _with_past(error: WebhookError, captured: frozenset[str], decision: Decision) -> WebhookError:
-    """The error with what the next life of its message has to know.
+def _unnoted(results: Sequence[Result]) -> frozenset[str]:
+    return frozenset(marked(each.keys) for each, how in results if how is Captured.UNRECORDED)
 
-    A message of which something is captured without a note is not tried again by itself: that would capture
-    it once more.
-    """
-    if captured and isinstance(error, Unavailable):
-        error = PartlyCaptured(f"captured in part: {error}")
-    if isinstance(error, Refused):
-        error.bodies = fingerprint(decision.events)
-    if isinstance(error, Parked):
-        error.captured = captured
-    return error
+
+def _noted_now(noted: bool) -> Captured:
+    """An event of an earlier life of the message. Raises Unavailable while it still cannot be noted."""
+    if not noted:
+        message = "captured before, and the claims table does not take the note"
+        raise Unavailable(message, reason=Reason.CLAIMS)
+    return Captured.BEFORE
 
 
 def _evident(message: Message, error: Parked) -> Message:

@@ -13,7 +13,7 @@ WebhookError
 │   ├── Unreadable        not an envelope of ours
 │   ├── Unroutable        the source is no longer in webhooks.toml
 │   ├── Refused           Linkrunner answered that the event itself is wrong
-│   ├── PartlyCaptured    some of its events are captured and not recorded, others not captured
+│   ├── PartlyCaptured    some of its events are captured and not recorded
 │   ├── Uncertain         Linkrunner was asked and did not answer, several times: it may be captured
 │   ├── Contradicted      another body came before under the same signature
 │   ├── TooOld            whether it was captured is not remembered any more
@@ -204,9 +204,13 @@ class Refused(Parked):
 
 
 class PartlyCaptured(Parked):
-    """Some events were captured and not recorded, and another one could not be captured."""
+    """Some events were captured and not recorded. Unless that is `whole`, others are not captured yet."""
 
     reason = Reason.UNRECORDED
+
+    def __init__(self, message: str, *, whole: bool) -> None:
+        super().__init__(message)
+        self.whole = whole
 
 
 class Uncertain(Parked):

@@ -15,6 +15,8 @@ from linkrunner_webhooks.aws import failure
 from linkrunner_webhooks.errors import NotStored, Reason, Unavailable
 
 _MAX_ERROR = 512
+# Seconds in which a table that was away may be back.
+_WHILE = 60
 # SQS refuses a longer wait than this from the moment of receipt.
 _MAX_VISIBILITY = 12 * 3600
 
@@ -72,6 +74,16 @@ class DeliveryQueue:
                 QueueUrl=self._url,
                 ReceiptHandle=message.handle,
                 VisibilityTimeout=min(round(seconds), _MAX_VISIBILITY),
+            )
+
+    def again(self, message: Message) -> None:
+        """Send a copy with these attributes, to be had in a while. The caller then deletes the original."""
+        with _unavailable():
+            self._client.send_message(
+                QueueUrl=self._url,
+                MessageBody=message.text,
+                MessageAttributes=typed(message.attributes),
+                DelaySeconds=_WHILE,
             )
 
     def park(self, message: Message, reason: Reason, error: str) -> None:

@@ -183,7 +183,8 @@ def _name(method: str, arguments: Mapping[str, Any]) -> str:
     if method == "update_item":
         values = arguments["ExpressionAttributeValues"].keys()
         return next(name for value, name in _UPDATES.items() if value in values)
-    return _CALLS[method]
+    # A copy of the message that says what is captured, as against the one in the dead-letter queue.
+    return "again" if "DelaySeconds" in arguments else _CALLS[method]
 
 
 class GatedPool:

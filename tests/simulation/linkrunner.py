@@ -120,7 +120,10 @@ class SimLinkrunner:
         if mood.hangs:
             self._clock.sleep(CLIENT_TIMEOUT)
             raise timed_out(url)
-        self._clock.sleep(self.downlink())
+        if (wait := self.downlink()) > CLIENT_TIMEOUT:
+            self._clock.sleep(CLIENT_TIMEOUT)
+            raise timed_out(url)
+        self._clock.sleep(wait)
         return Answer(mood.status, {"retry-after": mood.retry_after} if mood.retry_after else {})
 
     @property

@@ -146,7 +146,11 @@ class SimSqs:
 
     def send_message(self, **arguments: Any) -> dict[str, Any]:
         attributes = arguments.get("MessageAttributes", {})
-        return {"MessageId": self._queue(arguments).send(arguments["MessageBody"], attributes)}
+        queue, delay = self._queue(arguments), arguments.get("DelaySeconds", 0)
+        id = queue.send(arguments["MessageBody"], attributes)
+        if delay:
+            queue.show(queue.messages[id], self._clock.now + delay)
+        return {"MessageId": id}
 
     def receive_message(self, **arguments: Any) -> dict[str, Any]:
         queue, wait = self._queue(arguments), arguments.get("WaitTimeSeconds", 0)
