@@ -1129,7 +1129,7 @@ def test_a_batch_is_read_before_anything_is_sent_or_parked(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the function dies on takes no captured or parked message with it."""
-    monkeypatch.setattr("linkrunner_webhooks.deliver.open_message", dies_on("?"))
+    monkeypatch.setattr("linkrunner_webhooks.intake.open_message", dies_on("?"))
     sent = [checkout(), checkout(client_reference_id=None), replace(checkout(), text="?")]
     with pytest.raises(SystemExit):
         world.deliver(*sent)
@@ -1151,7 +1151,7 @@ def test_what_the_function_dies_on_is_parked_soon(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After three deaths it is not opened any more, and it has the whole time of the dead-letter queue."""
-    monkeypatch.setattr("linkrunner_webhooks.deliver.open_message", dies_on("?"))
+    monkeypatch.setattr("linkrunner_webhooks.intake.open_message", dies_on("?"))
     sent = replace(checkout(), text="?", receives=SUSPICIOUS + 1)
     for death in range(DEATHS):
         with pytest.raises(SystemExit):

@@ -10,12 +10,11 @@ others time, and nothing else.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple, Protocol
 
 from linkrunner_webhooks.capture import Capture
 from linkrunner_webhooks.capture_once import (
@@ -26,11 +25,8 @@ from linkrunner_webhooks.capture_once import (
     no_time_left,
 )
 from linkrunner_webhooks.config import Config
-from linkrunner_webhooks.envelope import Opened, open_message
 from linkrunner_webhooks.errors import (
-    ConfigError,
     Contradicted,
-    Crashed,
     Exhausted,
     MissingUser,
     Parked,
@@ -39,33 +35,21 @@ from linkrunner_webhooks.errors import (
     Refused,
     Unavailable,
     Uncertain,
-    Unroutable,
     WebhookError,
 )
 from linkrunner_webhooks.event_body import fingerprint
-from linkrunner_webhooks.model import UNKNOWN, Outcome
+from linkrunner_webhooks.intake import Intake, Queue, Read, internal, unread
+from linkrunner_webhooks.model import Outcome
 from linkrunner_webhooks.past import Past, marked
 from linkrunner_webhooks.queues import Message
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks.schedule import (
-    DEATHS,
-    DEPLOYMENT,
     LAST_RESORT,
     PATIENCE,
     PAYER_TRIES,
-    SUSPICIOUS,
     delay,
-    separate_delay,
 )
-from linkrunner_webhooks.translation import Decision, Plan, Planned, decide, plan_of
-
-
-class Queue(Protocol):
-    """The operations on messages. Every method raises Unavailable."""
-
-    def park(self, message: Message, reason: Reason, error: str) -> None: ...
-    def delay(self, message: Message, seconds: float) -> None: ...
-    def again(self, message: Message) -> None: ...
+from linkrunner_webhooks.translation import Decision, Plan, Planned, decide
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +58,6 @@ class Settled:
 
     report: Report
     kept: Unavailable | None = None
-
-
-class Read(NamedTuple):
-    """A message with what it would become, or with why that is not known.
-
-    `contradicted` says that another body came before under the same signature.
-    """
-
-    message: Message
-    report: Report
-    plan: Plan | WebhookError
-    contradicted: bool = False
 
 
 Result = tuple[Planned, Captured]
@@ -125,86 +97,25 @@ class Deliverer:
         """Deliver a batch within `remaining()` seconds; returns the ids that stay in the queue."""
         run = Run(remaining)
         # The first body under a signature counts, and it is the one that came first.
-        batch = {each.id: self._read(each, run) for each in sorted(messages, key=_sent_at)}
+        ordered = sorted(range(len(messages)), key=lambda number: messages[number].sent_at)
+        batch = {number: self._read(messages[number], run) for number in ordered}
         kept = []
         with ThreadPoolExecutor(self.workers) as pool:
-            results = pool.map(partial(self._settle_in, run), [batch[each.id] for each in messages])
+            results = pool.map(partial(self._settle_in, run), [batch[n] for n in sorted(batch)])
             for message, settled in zip(messages, results, strict=True):
                 self.observe(settled.report)
                 if settled.kept is not None:
                     kept.append(message.id)
         return kept
 
-    # ------------------------------------------------------------------------- reading
-
     def _read(self, message: Message, run: Run) -> Read:
-        """What the message would become. Nothing is sent, and no error of one message affects another."""
-        report = _report(message)
         if trouble := run.stopped():
-            return Read(message, report, trouble)
-        try:
-            with self._care(message):
-                opened = self._opened(message)
-                report = _identified(report, opened)
-                plan = plan_of(opened)
-            return Read(message, report, plan, contradicted=not self._is_first(plan))
-        except WebhookError as error:
-            if isinstance(error, Unavailable):
-                self._heed(run, error)
-            return Read(message, report, error)
-        except Exception as error:  # noqa: BLE001
-            return Read(message, report, _internal(error))
-
-    def _is_first(self, plan: Plan) -> bool:
-        """Whether no other body was read before under the same signature. It is remembered at once."""
-        return plan.proof is None or self.once.bind(plan.proof, plan.digest)
-
-    @contextmanager
-    def _care(self, message: Message) -> Iterator[None]:
-        """Count how often the function dies here on a message that comes again and again. Raises Crashed."""
-        if message.receives <= SUSPICIOUS:
-            yield
-            return
-        name = f"reading|{message.id}"
-        begun = self.once.count(name)
-        # A table whose answers get lost counts reads that never began.
-        if begun > DEATHS and not self.once.in_trouble():
-            raise Crashed(f"the function died {begun - 1} times while it read this webhook")
-        if begun > 1:
-            with suppress(Exception):
-                self.queue.delay(message, separate_delay())
-        try:
-            yield
-        except Exception:
-            self._survived(name)
-            raise
-        self._survived(name)
-
-    def _survived(self, name: str) -> None:
-        with suppress(Exception):
-            self.once.forget(name)
-
-    def _opened(self, message: Message) -> Opened:
-        """The webhook in a message. Raises Parked, or Unavailable while a deployment may be going on.
-
-        Receive stored it, so a source or a type that is not wanted here may belong to the other version.
-        """
-        try:
-            opened = open_message(message.text, self.config)
-        except Unroutable as error:
-            self._await_deployment(error.received_at)
-            raise
-        event_type = opened.identity.event_type
-        if event_type != UNKNOWN and not opened.source.wants(event_type):
-            self._await_deployment(opened.received_at)
-        return opened
-
-    def _await_deployment(self, received_at: float) -> None:
-        if self.now() - received_at < DEPLOYMENT:
-            message = "receive and deliver are of two versions; a deployment ends within minutes"
-            raise Unavailable(message, reason=Reason.DEPLOYING)
-
-    # ------------------------------------------------------------------------- settling
+            return unread(message, trouble)
+        intake = Intake(config=self.config, once=self.once, queue=self.queue, now=self.now)
+        read = intake.read(message)
+        if isinstance(read.plan, Unavailable):
+            self._heed(run, read.plan)
+        return read
 
     def _settle_in(self, run: Run, read: Read) -> Settled:
         settled = self._settle(read, run)
@@ -239,7 +150,7 @@ class Deliverer:
         except Unavailable as error:
             return self._retry(message, report, error)
         except Exception as error:  # noqa: BLE001
-            return self._retry(message, report, _internal(error))
+            return self._retry(message, report, internal(error))
 
     def _capture_all(self, plan: Plan, read: Read, run: Run) -> Report:
         message, report = read.message, read.report
@@ -326,7 +237,7 @@ class Deliverer:
         except Unavailable as unavailable:
             return self._delay(message, report, unavailable)
         except Exception as failure:  # noqa: BLE001
-            return self._delay(message, report, _internal(failure))
+            return self._delay(message, report, internal(failure))
         return Settled(
             replace(report, outcome=Outcome.PARKED, reason=error.reason, detail=str(error))
         )
@@ -388,37 +299,6 @@ def _require_first(*, contradicted: bool) -> None:
             "another body came before under the same signature, which does not cover all of it"
         )
         raise Contradicted(message)
-
-
-def _sent_at(message: Message) -> float:
-    return message.sent_at
-
-
-def _internal(error: Exception) -> Unavailable:
-    detail = str(error) if isinstance(error, ConfigError) else type(error).__name__
-    return Unavailable(detail, reason=Reason.INTERNAL)
-
-
-def _report(message: Message) -> Report:
-    known = message.attributes
-    return Report(
-        stage="deliver",
-        outcome=Outcome.RETRYING,
-        source=known.get("source") or "unknown",
-        event_type=known.get("event_type", ""),
-        event_id=known.get("event_id", ""),
-    )
-
-
-def _identified(report: Report, opened: Opened) -> Report:
-    return replace(
-        report,
-        source=opened.source.name,
-        provider=opened.source.provider.name,
-        event_type=opened.identity.event_type,
-        event_id=opened.identity.event_id,
-        test=opened.identity.test,
-    )
 
 
 # Of several the first is told.
