@@ -22,7 +22,7 @@ _PARTS = ("src", "tools", "tests", "events", "docs", "benchmarks", "requirements
 _GUIDE = ROOT / "docs" / "guarantees.md"
 _BEGIN, _END = "<!-- planted faults -->\n", "<!-- end of planted faults -->"
 # Seconds. What a fault makes wait for ever is seen as well.
-_LONGEST = 300
+_LONGEST = 100
 
 
 @click.command(epilog="Without names all are planted, which takes some minutes.")
