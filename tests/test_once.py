@@ -551,10 +551,10 @@ def test_trouble_of_the_table_itself_is_remembered() -> None:
     clock, table = Clock(), FakeTable()
     claims, other = (Claims(table, "claims", clock=clock) for _ in range(2))
     assert not claims.in_trouble()
-    claims._client = BrokenTable(ClientError({}, "GetItem"))
+    claims._rows._client = BrokenTable(ClientError({}, "GetItem"))
     with pytest.raises(Unavailable):
         claims.user_of(["key"])
-    claims._client = table
+    claims._rows._client = table
     assert not other.in_trouble()
     claims.user_of(["key"])
     assert claims.in_trouble()
@@ -579,5 +579,5 @@ def test_a_wrong_request_is_no_trouble_of_the_next_message(
     with pytest.raises(Unavailable) as caught:
         claims.claim(["key"], "me")
     assert caught.value.reason is reason
-    claims._client = FakeTable()
+    claims._rows._client = FakeTable()
     assert claims.in_trouble() is away

@@ -20,9 +20,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from linkrunner_webhooks.errors import Reason, Unavailable
+from linkrunner_webhooks.errors import Unavailable
+from linkrunner_webhooks.rows import InTheWay, Item, Rows
 
 # Seconds: longer than the slowest capture. A killed worker delays another report of its fact for so long.
 LEASE = 120
@@ -38,10 +37,6 @@ _NOTE_EVERY = 60
 
 # A request without an answer raises as much doubt as so many tries without an end.
 _UNANSWERED = 4
-
-_OWN_FAULT = ("ValidationException", "SerializationException")
-
-Item = Mapping[str, Mapping[str, Any]]
 
 
 class Standing(Enum):
@@ -75,14 +70,6 @@ class Claim:
         return _UNANSWERED * self.unanswered + self.unended
 
 
-class _InTheWay(Exception):
-    """Another record holds the key."""
-
-    def __init__(self, item: Item) -> None:
-        super().__init__()
-        self.item = item
-
-
 class Claims:
     """The table. Every method raises Unavailable when DynamoDB does not answer.
 
@@ -98,13 +85,10 @@ class Claims:
         lease: int = LEASE,
         kept: int = KEPT,
     ) -> None:
-        self._client = client
-        self._table = table
+        self._rows = Rows(client, table, clock, self._returned)
         self._clock = clock
         self._lease = lease
         self._noted_at = 0
-        self._away_at = float("-inf")
-        self._recovering = False
         self._told_at = float("-inf")
         self.kept = kept
 
@@ -125,7 +109,7 @@ class Claims:
                 beside = named - {key} if key in named else set()
                 try:
                     taken[key] = self._take(key, beside, owner)
-                except _InTheWay as error:
+                except InTheWay as error:
                     if not _is_done(error.item) or key in marked:
                         self._give_back(taken, owner)
                         return Claim(Standing.BUSY)
@@ -156,14 +140,14 @@ class Claims:
             # No owner: a request of the claim that arrives late must not find its own lease.
             done = _item(key, "done", "", until, until)
             done |= {"user_id": {"S": user_id}, "capture": {"S": owner}}
-            self._call("put_item", Item=done)
+            self._rows.put(done)
 
     def release(self, claim: Claim) -> None:
         """The try failed for certain. The keys are free, except those that another worker has taken over."""
         now = int(self._clock())
         for key in claim.keys:
-            with suppress(_InTheWay):
-                self._update(
+            with suppress(InTheWay):
+                self._rows.update(
                     key,
                     "SET #state = :free, #until = :now, #expires_at = :expires_at,"
                     " #failing_since = :since, #failed_at = :now DELETE #open :owners",
@@ -180,8 +164,8 @@ class Claims:
         """The request may have captured the fact: nobody tries again for so long, and it is remembered."""
         now = int(self._clock())
         for key in claim.keys:
-            with suppress(_InTheWay):
-                self._update(
+            with suppress(InTheWay):
+                self._rows.update(
                     key,
                     "SET #until = :until, #expires_at = :expires_at,"
                     " #failing_since = :since, #failed_at = :now"
@@ -197,14 +181,14 @@ class Claims:
 
     def user_of(self, keys: Iterable[str]) -> str | None:
         """The user of a captured fact with any of these keys: for a refund, the user who paid."""
-        found = (self._get(key).get("user_id", {}).get("S") for key in keys)
+        found = (self._rows.get(key).get("user_id", {}).get("S") for key in keys)
         return next((user_id for user_id in found if user_id), None)
 
     def _take(self, key: str, others: set[str], owner: str) -> Item:
-        """The record as it was before. Raises _InTheWay."""
+        """The record as it was before. Raises InTheWay."""
         now = int(self._clock())
         linked: dict[str, Any] = {"others": others} if others else {}
-        return self._update(
+        return self._rows.update(
             key,
             "SET #state = :claimed, #owner = :owner, #until = :until, #expires_at = :expires_at"
             f" ADD #open :owners{', #others :others' if others else ''}",
@@ -223,8 +207,8 @@ class Claims:
     def _give_back(self, taken: Mapping[str, Item], owner: str) -> None:
         """Undo what a claim took: nothing was tried."""
         for key, item in taken.items():
-            with suppress(_InTheWay):
-                self._update(
+            with suppress(InTheWay):
+                self._rows.update(
                     key,
                     "SET #state = :free, #until = :now, #expires_at = :expires_at"
                     " DELETE #open :owners",
@@ -253,7 +237,7 @@ class Claims:
         for key in named - {done["key"]["S"], *taken}:
             try:
                 taken[key] = self._take(key, set(), owner)
-            except _InTheWay as error:
+            except InTheWay as error:
                 busy = busy or not _is_done(error.item)
                 if _is_done(error.item) and _capture(error.item) != _capture(done):
                     twice.add(key)
@@ -271,19 +255,26 @@ class Claims:
         now = int(self._clock())
         if now - self._noted_at >= _NOTE_EVERY:
             until = now + TROUBLE
-            self._call("put_item", Item=_item(_TROUBLE_KEY, "noted", "", until, until))
+            self._rows.put(_item(_TROUBLE_KEY, "noted", "", until, until))
             self._noted_at = now
 
     def in_trouble(self) -> bool:
         """Whether an unknown payment may still wait in the queue."""
-        noted = self._get(_TROUBLE_KEY)
+        noted = self._rows.get(_TROUBLE_KEY)
         # While the table was away nobody could write anything into it.
-        away = self._clock() - self._away_at < TROUBLE
+        away = self._clock() - self._rows.away_at < TROUBLE
         return away or (_number(noted, "until") or 0) > self._clock()
+
+    def _returned(self) -> None:
+        """Tell the others that the table was away: payments that it held up come late."""
+        if self._clock() - self._told_at >= _NOTE_EVERY:
+            self._told_at = self._clock()
+            with suppress(Unavailable):
+                self.note_trouble()
 
     def count(self, what: str) -> int:
         """Count a thing that happens to one message, and return how often it has happened by now."""
-        answer = self._update(
+        answer = self._rows.update(
             what,
             "SET #state = :noted, #expires_at = :expires_at ADD #times :one",
             returns="ALL_NEW",
@@ -295,7 +286,7 @@ class Claims:
 
     def forget(self, what: str) -> None:
         """Begin to count anew."""
-        self._update(
+        self._rows.update(
             what,
             "SET #times = :zero, #state = :noted, #expires_at = :expires_at",
             zero=0,
@@ -307,7 +298,7 @@ class Claims:
         """Whether this is the only thing that was ever bound to the name."""
         until = int(self._clock()) + self.kept
         try:
-            self._update(
+            self._rows.update(
                 name,
                 "SET #state = :noted, #digest = :digest, #expires_at = :expires_at",
                 "attribute_not_exists(#key) OR #digest = :digest",
@@ -315,76 +306,9 @@ class Claims:
                 digest=digest,
                 expires_at=until,
             )
-        except _InTheWay:
+        except InTheWay:
             return False
         return True
-
-    # ------------------------------------------------------------------------- the table
-
-    def _get(self, key: str) -> Item:
-        answer = self._call("get_item", Key={"key": {"S": key}}, ConsistentRead=True)
-        item: Item = answer.get("Item", {})
-        return item
-
-    def _update(
-        self,
-        key: str,
-        expression: str,
-        condition: str = "",
-        returns: str = "ALL_OLD",
-        **values: str | int | set[str],
-    ) -> Item:
-        """Change one record; `#name` is the attribute of that name. Raises _InTheWay."""
-        words = f"{expression} {condition}".replace("(", " ").replace(")", " ").replace(",", " ")
-        names = {word: word[1:] for word in words.split() if word.startswith("#")}
-        conditional = {
-            "ConditionExpression": condition,
-            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        }
-        answer = self._call(
-            "update_item",
-            Key={"key": {"S": key}},
-            UpdateExpression=expression,
-            ExpressionAttributeNames=names,
-            ExpressionAttributeValues={f":{name}": _typed(value) for name, value in values.items()},
-            ReturnValues=returns,
-            **(conditional if condition else {}),
-        )
-        item: Item = answer.get("Attributes", {})
-        return item
-
-    def _call(self, operation: str, **arguments: Any) -> dict[str, Any]:
-        """Raises _InTheWay when its condition was refused, Unavailable for everything else."""
-        try:
-            answer: dict[str, Any] = getattr(self._client, operation)(
-                TableName=self._table, **arguments
-            )
-        except ClientError as error:
-            code = error.response.get("Error", {}).get("Code", "")
-            if code == "ConditionalCheckFailedException":
-                raise _InTheWay(error.response.get("Item", {})) from None
-            message = f"the claims table answered {code}"
-            # What is wrong with one request is no trouble that the next message shares.
-            if code in _OWN_FAULT:
-                raise Unavailable(message, reason=Reason.INTERNAL) from None
-            raise self._away(message) from None
-        except BotoCoreError as error:
-            message = f"the claims table did not answer: {type(error).__name__}"
-            raise self._away(message) from None
-        self._recover()
-        return answer
-
-    def _away(self, message: str) -> Unavailable:
-        self._away_at = self._clock()
-        self._recovering = True
-        return Unavailable(message, reason=Reason.CLAIMS)
-
-    def _recover(self) -> None:
-        """Tell the others that the table was away: payments that it held up come late."""
-        if self._recovering and self._clock() - self._told_at >= _NOTE_EVERY:
-            self._recovering, self._told_at = False, self._clock()
-            with suppress(Unavailable):
-                self.note_trouble()
 
 
 def _item(key: str, state: str, owner: str, until: int, expires_at: int) -> dict[str, Any]:
@@ -395,12 +319,6 @@ def _item(key: str, state: str, owner: str, until: int, expires_at: int) -> dict
         "until": {"N": str(until)},
         "expires_at": {"N": str(expires_at)},
     }
-
-
-def _typed(value: str | int | set[str]) -> dict[str, Any]:
-    if isinstance(value, set):
-        return {"SS": sorted(value)}
-    return {"N": str(value)} if isinstance(value, int) else {"S": value}
 
 
 def _is_done(item: Item) -> bool:

@@ -1,0 +1,114 @@
+"""Records of the DynamoDB table: read, written, and changed under a condition, one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from linkrunner_webhooks.errors import Reason, Unavailable
+
+Item = Mapping[str, Mapping[str, Any]]
+
+_OWN_FAULT = ("ValidationException", "SerializationException")
+
+
+class InTheWay(Exception):
+    """The condition of a change is not met; `item` is the record as it is."""
+
+    def __init__(self, item: Item) -> None:
+        super().__init__()
+        self.item = item
+
+
+class Rows:
+    """The table. Every method raises Unavailable when DynamoDB does not answer.
+
+    `away_at` is when it last did not; `returned` is called when it answers again.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        table: str,
+        clock: Callable[[], float],
+        returned: Callable[[], None],
+    ) -> None:
+        self.away_at = float("-inf")
+        self._client = client
+        self._table = table
+        self._clock = clock
+        self._returned = returned
+        self._is_away = False
+
+    def get(self, key: str) -> Item:
+        """One record as it is now; empty when there is none."""
+        answer = self._call("get_item", Key={"key": {"S": key}}, ConsistentRead=True)
+        item: Item = answer.get("Item", {})
+        return item
+
+    def put(self, item: Item) -> None:
+        """Write one record, whatever was there."""
+        self._call("put_item", Item=item)
+
+    def update(
+        self,
+        key: str,
+        expression: str,
+        condition: str = "",
+        returns: str = "ALL_OLD",
+        **values: str | int | set[str],
+    ) -> Item:
+        """Change one record; `#name` is the attribute of that name. Raises InTheWay."""
+        words = f"{expression} {condition}".replace("(", " ").replace(")", " ").replace(",", " ")
+        names = {word: word[1:] for word in words.split() if word.startswith("#")}
+        conditional = {
+            "ConditionExpression": condition,
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        answer = self._call(
+            "update_item",
+            Key={"key": {"S": key}},
+            UpdateExpression=expression,
+            ExpressionAttributeNames=names,
+            ExpressionAttributeValues={f":{name}": _typed(value) for name, value in values.items()},
+            ReturnValues=returns,
+            **(conditional if condition else {}),
+        )
+        item: Item = answer.get("Attributes", {})
+        return item
+
+    def _call(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        """Raises InTheWay when its condition was refused, Unavailable for everything else."""
+        try:
+            answer: dict[str, Any] = getattr(self._client, operation)(
+                TableName=self._table, **arguments
+            )
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "")
+            if code == "ConditionalCheckFailedException":
+                raise InTheWay(error.response.get("Item", {})) from None
+            message = f"the claims table answered {code}"
+            # What is wrong with one request is no trouble that the next message shares.
+            if code in _OWN_FAULT:
+                raise Unavailable(message, reason=Reason.INTERNAL) from None
+            raise self._away(message) from None
+        except BotoCoreError as error:
+            message = f"the claims table did not answer: {type(error).__name__}"
+            raise self._away(message) from None
+        if self._is_away:
+            self._is_away = False
+            self._returned()
+        return answer
+
+    def _away(self, message: str) -> Unavailable:
+        self.away_at = self._clock()
+        self._is_away = True
+        return Unavailable(message, reason=Reason.CLAIMS)
+
+
+def _typed(value: str | int | set[str]) -> dict[str, Any]:
+    if isinstance(value, set):
+        return {"SS": sorted(value)}
+    return {"N": str(value)} if isinstance(value, int) else {"S": value}
