@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,10 +12,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from ipaddress import ip_address
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.clock import Clock
@@ -526,17 +534,20 @@ def impatient(monkeypatch: pytest.MonkeyPatch, embedded: EmbeddedLinkrunner) -> 
 
 
 @contextmanager
-def dripping(begins: bytes) -> Iterator[str]:
+def dripping(begins: bytes, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """Takes one event at once, begins its answer, and then sends a byte of it now and then."""
     over = threading.Event()
 
     def drip() -> None:
         connection, _ = listener.accept()
-        with connection, connection.makefile("rb") as stream, suppress(OSError):
-            _read_request(stream)
-            connection.sendall(begins)
-            while not over.wait(0.05):
-                connection.sendall(b"a")
+        with suppress(OSError):
+            connection = tls.wrap_socket(connection, server_side=True) if tls else connection
+            with connection.makefile("rb") as stream:
+                _read_request(stream)
+                connection.sendall(begins)
+                while not over.wait(0.05):
+                    connection.sendall(b"a")
+        connection.close()
 
     with listen() as listener:
         server = threading.Thread(target=drip)
@@ -566,6 +577,47 @@ def test_an_answer_that_drips_is_none(begins: bytes, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(capture, "ANSWER", 0.5)
     with dripping(begins) as url, client(url) as ours, deadline(20):
         assert ours.unavailable().reason == "unanswered"
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate of this machine with its key, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    began = datetime.now(UTC) - timedelta(days=1)
+    address = x509.IPAddress(ip_address("127.0.0.1"))
+    built = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, began, began + timedelta(days=9))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path = tmp_path / "certificate.pem"
+    path.write_bytes(private + built.public_bytes(Encoding.PEM))
+    return path
+
+
+@pytest.mark.parametrize("begins", [b"", b"HTTP/1.1 20"])
+def test_over_tls_an_answer_that_drips_is_none_either(
+    begins: bytes, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TLS has errors of its own for what breaks off, which do not mean that nothing was sent."""
+    monkeypatch.setattr(capture, "ANSWER", 0.5)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate)
+    with dripping(begins, tls) as url, client(url.replace("http:", "https:")) as ours:
+        ours.linkrunner._pool.connection_pool_kw["ca_certs"] = str(certificate)
+        with deadline(20):
+            assert ours.unavailable().reason == "unanswered"
+
+
+def test_a_certificate_that_nobody_trusts_leaves_no_doubt(certificate: Path) -> None:
+    """Where no secure connection came about nothing was sent."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate)
+    with dripping(b"", tls) as url, client(url.replace("http:", "https:")) as ours:
+        assert ours.unavailable().reason == "network"
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -248,7 +249,7 @@ class _Prompt(HTTPConnection):
     """
 
     def getresponse(self) -> Any:
-        with _cut_off(self.sock):
+        with _prompt(self.sock):
             return super().getresponse()
 
 
@@ -256,7 +257,7 @@ class _SecurePrompt(HTTPSConnection):
     """The same over TLS."""
 
     def getresponse(self) -> Any:
-        with _cut_off(self.sock):
+        with _prompt(self.sock):
             return super().getresponse()
 
 
@@ -269,18 +270,24 @@ class _SecurePool(HTTPSConnectionPool):
 
 
 @contextmanager
-def _cut_off(connected: Any) -> Iterator[None]:
-    """End the connection unless the block is over in time; whoever reads from it sees it end."""
+def _prompt(connected: Any) -> Iterator[None]:
+    """End the connection unless the block is over in time. Raises ProtocolError when an answer breaks off.
+
+    TLS breaks off with an error of its own, which elsewhere means that nothing was sent yet.
+    """
 
     def cut() -> None:
         with suppress(OSError):
-            connected.shutdown(socket.SHUT_RDWR)
+            # Not TLS's own, which leaves the reader without its session.
+            socket.socket.shutdown(connected, socket.SHUT_RDWR)
 
     timer = Timer(ANSWER, cut)
     timer.daemon = True
     timer.start()
     try:
         yield
+    except ssl.SSLError as error:
+        raise ProtocolError("the answer broke off", error) from None
     finally:
         timer.cancel()
 

@@ -131,7 +131,9 @@ class CaptureOnce:
     def _require_patience(self, claim: Claim, error: BaseException) -> None:
         """Raises Exhausted when tries have been failing for long enough."""
         since = claim.failing_since
-        if isinstance(error, Unavailable) and since and self.now() - since > PATIENCE:
+        if not (isinstance(error, Unavailable) and error.reason.nature.outage):
+            return
+        if since and self.now() - since > PATIENCE:
             message = f"still failing after {PATIENCE / 3600:.0f} hours: {error}"
             raise Exhausted(message) from None
 
