@@ -914,3 +914,16 @@ def test_idle_time_is_not_saved_up() -> None:
     pace = Pace(10, clock=clock, sleep=clock.sleep)
     moments = called_at(pace, clock, [0, 3600, 0, 0])
     assert [round(later - earlier, 6) for earlier, later in pairwise(moments)] == [3600, 0.1, 0.1]
+
+
+def test_what_tls_says_of_an_answer_leaves_the_event_in_doubt(
+    embedded: EmbeddedLinkrunner, ours: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record that cannot be decrypted comes after the request, and so it may have been captured."""
+
+    def broken(_: object) -> None:
+        raise ssl.SSLError("decryption failed or bad record mac")
+
+    monkeypatch.setattr("http.client.HTTPConnection.getresponse", broken)
+    assert ours.unavailable().reason == "unanswered"
+    eventually(lambda: embedded.events)
