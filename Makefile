@@ -49,7 +49,7 @@ run: .venv/.ready .venvs/ministack/.ready ## Start the local stack on http://127
 	@exec $(BIN)/python -m linkrunner_webhooks_cli.run
 
 test: setup ## Run every test
-	@$(BIN)/python -m pytest -n 2
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 chaos: .venv/.ready .venvs/ministack/.ready ## Faults, kills and outages on real components, with a report (CHAOS="--events 2000 --seed 7")
 	@$(BIN)/python -m tests.chaos $(CHAOS)
