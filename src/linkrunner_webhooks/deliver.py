@@ -170,6 +170,7 @@ class Deliverer:
 
     def _capture_each(self, decision: Decision, past: Past, read: Read, run: Run) -> Report:
         once = CaptureOnce(capture=self.capture, once=self.once, now=self.now, sleep=self.sleep)
+        first_denied = read.contradicted and not past.forced
         results: list[Result] = []
         try:
             for each, event in zip(decision.planned, decision.events, strict=True):
@@ -181,7 +182,7 @@ class Deliverer:
                         event,
                         remaining=run.remaining,
                         forgiven=past.doubts,
-                        admitted=partial(_require_first, contradicted=read.contradicted),
+                        admitted=partial(_require_first, contradicted=first_denied),
                     )
                 results.append((each, how))
         except Refused as error:
@@ -189,6 +190,8 @@ class Deliverer:
             raise self._with_captured(error, read, results) from None
         except WebhookError as error:
             raise self._with_captured(error, read, results) from None
+        except Exception as error:  # noqa: BLE001 - what is captured and not noted has to be known all the same
+            raise self._with_captured(internal(error), read, results) from None
         if _unnoted(results):
             raise self._with_captured(None, read, results)
         return _captured(read.report, results)

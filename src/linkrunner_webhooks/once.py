@@ -121,13 +121,15 @@ class Claims:
             with suppress(Unavailable):
                 self._give_back(taken, owner)
             raise
+        # Other facts share the marks, and their doubts are not this one's.
+        facts = [taken[key] for key in named]
         return Claim(
             Standing.OURS,
             owner,
             tuple(sorted(taken)),
-            unanswered=max(len(_set(item, "unanswered")) for item in taken.values()),
-            unended=max(len(_set(item, "open") - {owner}) for item in taken.values()),
-            failing_since=min(self._failing(taken.values()), default=None),
+            unanswered=max(len(_set(item, "unanswered")) for item in facts),
+            unended=max(len(_set(item, "open") - {owner}) for item in facts),
+            failing_since=min(self._failing(facts), default=None),
         )
 
     def complete(self, keys: Iterable[str], user_id: str, owner: str = "") -> None:

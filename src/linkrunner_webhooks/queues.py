@@ -16,7 +16,7 @@ from linkrunner_webhooks.errors import NotStored, Reason, Unavailable
 
 _MAX_ERROR = 512
 # Seconds in which a table that was away may be back.
-_WHILE = 60
+_WHILE = 30
 # SQS refuses a longer wait than this from the moment of receipt.
 _MAX_VISIBILITY = 12 * 3600
 
