@@ -13,6 +13,7 @@ from uuid import uuid4
 from linkrunner_webhooks import capture
 from linkrunner_webhooks.capture import Capture
 from linkrunner_webhooks.errors import (
+    Contradicted,
     Exhausted,
     Reason,
     Unavailable,
@@ -75,12 +76,12 @@ class CaptureOnce:
         *,
         remaining: Callable[[], float],
         forgiven: int = 0,
-        admitted: Callable[[], None] = lambda: None,
+        contradicted: bool = False,
     ) -> Captured:
         """Capture within `remaining()` seconds. Raises Parked or Unavailable.
 
-        `forgiven` is the number of unanswered tries after which a person decided to try again. `admitted`
-        raises what stands against a first capture.
+        `forgiven` is the number of doubts after which a person decided to try again. What is `contradicted`
+        is a duplicate or nothing.
         """
         require_time(remaining)
         claim = self.once.claim(planned.keys, uuid4().hex, planned.marks)
@@ -89,7 +90,7 @@ class CaptureOnce:
         if claim.standing is not Standing.OURS:
             return Captured.TWICE if claim.standing is Standing.TWICE else Captured.BEFORE
         try:
-            admitted()
+            _require_first(contradicted=contradicted)
             _require_certainty(claim, planned, forgiven)
             # The claim may have been slow, and a capture that is cut off is captured again.
             require_time(remaining)
@@ -146,6 +147,13 @@ def require_time(remaining: Callable[[], float]) -> None:
 
 def no_time_left() -> Unavailable:
     return Unavailable("no time left", reason=Reason.OUT_OF_TIME)
+
+
+def _require_first(*, contradicted: bool) -> None:
+    """Raises Contradicted for what would be captured for the first time."""
+    if contradicted:
+        what = "another body came before under the same signature"
+        raise Contradicted(f"{what}, which does not cover all of it")
 
 
 def _require_certainty(claim: Claim, planned: Planned, forgiven: int) -> None:

@@ -26,7 +26,6 @@ from linkrunner_webhooks.capture_once import (
 )
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.errors import (
-    Contradicted,
     Exhausted,
     MissingUser,
     Parked,
@@ -170,7 +169,6 @@ class Deliverer:
 
     def _capture_each(self, decision: Decision, past: Past, read: Read, run: Run) -> Report:
         once = CaptureOnce(capture=self.capture, once=self.once, now=self.now, sleep=self.sleep)
-        first_denied = read.contradicted and not past.forced
         results: list[Result] = []
         try:
             for each, event in zip(decision.planned, decision.events, strict=True):
@@ -182,16 +180,14 @@ class Deliverer:
                         event,
                         remaining=run.remaining,
                         forgiven=past.doubts,
-                        admitted=partial(_require_first, contradicted=first_denied),
+                        contradicted=read.contradicted and not past.forced,
                     )
                 results.append((each, how))
-        except Refused as error:
-            error.bodies = fingerprint(decision.events)
-            raise self._with_captured(error, read, results) from None
-        except WebhookError as error:
-            raise self._with_captured(error, read, results) from None
         except Exception as error:  # noqa: BLE001 - what is captured and not noted has to be known all the same
-            raise self._with_captured(internal(error), read, results) from None
+            known = error if isinstance(error, WebhookError) else internal(error)
+            if isinstance(known, Refused):
+                known.bodies = fingerprint(decision.events)
+            raise self._with_captured(known, read, results) from None
         if _unnoted(results):
             raise self._with_captured(None, read, results)
         return _captured(read.report, results)
@@ -294,14 +290,6 @@ def _evident(message: Message, error: Parked) -> Message:
     if isinstance(error, Uncertain):
         past = replace(past, doubts=error.doubts)
     return replace(message, attributes=past.among(attributes))
-
-
-def _require_first(*, contradicted: bool) -> None:
-    if contradicted:
-        message = (
-            "another body came before under the same signature, which does not cover all of it"
-        )
-        raise Contradicted(message)
 
 
 # Of several the first is told.

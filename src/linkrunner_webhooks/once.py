@@ -146,21 +146,9 @@ class Claims:
 
     def release(self, claim: Claim) -> None:
         """The try failed for certain. The keys are free, except those that another worker has taken over."""
-        now = int(self._clock())
         for key in claim.keys:
-            with suppress(InTheWay):
-                self._rows.update(
-                    key,
-                    "SET #state = :free, #until = :now, #expires_at = :expires_at,"
-                    " #failing_since = :since, #failed_at = :now DELETE #open :owners",
-                    "#owner = :owner",
-                    owner=claim.owner,
-                    owners={claim.owner},
-                    free="free",
-                    now=now,
-                    since=int(claim.failing_since or now),
-                    expires_at=now + (self.kept if claim.doubts else _QUEUED),
-                )
+            since = int(claim.failing_since or self._clock())
+            self._free(key, claim.owner, doubtful=claim.doubts > 0, since=since)
 
     def keep(self, claim: Claim, seconds: float) -> None:
         """The request may have captured the fact: nobody tries again for so long, and it is remembered."""
@@ -209,18 +197,26 @@ class Claims:
     def _give_back(self, taken: Mapping[str, Item], owner: str) -> None:
         """Undo what a claim took: nothing was tried."""
         for key, item in taken.items():
-            with suppress(InTheWay):
-                self._rows.update(
-                    key,
-                    "SET #state = :free, #until = :now, #expires_at = :expires_at"
-                    " DELETE #open :owners",
-                    "#owner = :owner",
-                    owner=owner,
-                    owners={owner},
-                    free="free",
-                    now=int(self._clock()),
-                    expires_at=int(self._clock()) + (self.kept if _doubtful(item) else _QUEUED),
-                )
+            self._free(key, owner, doubtful="open" in item or "unanswered" in item)
+
+    def _free(self, key: str, owner: str, *, doubtful: bool, since: int | None = None) -> None:
+        """End a lease. `since` is unix seconds of the first try that failed, if one did."""
+        now = int(self._clock())
+        failed: dict[str, Any] = {} if since is None else {"since": since}
+        with suppress(InTheWay):
+            self._rows.update(
+                key,
+                "SET #state = :free, #until = :now, #expires_at = :expires_at"
+                f"{', #failing_since = :since, #failed_at = :now' if failed else ''}"
+                " DELETE #open :owners",
+                "#owner = :owner",
+                owner=owner,
+                owners={owner},
+                free="free",
+                now=now,
+                expires_at=now + (self.kept if doubtful else _QUEUED),
+                **failed,
+            )
 
     def _failing(self, items: Iterable[Item]) -> Iterator[float]:
         """Since when tries have been failing; a longer pause was no try, so it begins anew."""
@@ -333,10 +329,6 @@ def _capture(item: Item) -> str:
 
 def _set(item: Item, name: str) -> set[str]:
     return set(item.get(name, {}).get("SS", ()))
-
-
-def _doubtful(item: Item) -> bool:
-    return "open" in item or "unanswered" in item
 
 
 def _number(item: Item, name: str) -> float | None:
