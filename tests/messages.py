@@ -170,6 +170,23 @@ def adyen(event_code: str = "AUTHORISATION", **changes: Any) -> Message:
     return message("adyen", {"live": "true", "notificationItems": [held]})
 
 
+def two_events(number: int = 727) -> Message:
+    """WooCommerce's order that is paid and fulfilled: one webhook, two events."""
+    moment = "2026-11-18T11:00:00"
+    order = {
+        "id": number,
+        "status": "completed",
+        "currency": "EUR",
+        "total": "25.00",
+        "date_created_gmt": moment,
+        "date_modified_gmt": moment,
+        "date_paid_gmt": moment,
+        "meta_data": [{"key": "linkrunner_user_id", "value": "user_42"}],
+    }
+    headers = {"x-wc-webhook-topic": "order.updated", "x-wc-webhook-delivery-id": str(number)}
+    return message("woocommerce", order, headers)
+
+
 def refund(total: int, before: int = 0, **changes: Any) -> Message:
     """A refund that brings the charge's total to `total`."""
     return stripe(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -26,6 +25,7 @@ from tests.messages import (
     refund,
     shopify,
     stripe,
+    two_events,
 )
 from tests.simulation.clock import HOUR, NOW
 from tests.simulation.deployment import MOST_RECEIVES, RETENTION
@@ -183,29 +183,6 @@ def test_what_does_not_say_what_it_is_is_parked_at_once(world: World) -> None:
     unknown = replace(checkout(), text=text)
     assert world.deliver(unknown) == []
     assert world.last == ("parked", "untranslatable")
-
-
-PAID_AND_DELIVERED = {
-    "id": 727,
-    "status": "completed",
-    "currency": "EUR",
-    "total": "25.00",
-    "date_created_gmt": "2026-11-18T11:00:00",
-    "date_modified_gmt": "2026-11-18T11:00:00",
-    "date_paid_gmt": "2026-11-18T11:00:00",
-    "meta_data": [{"key": "linkrunner_user_id", "value": "user_42"}],
-}
-
-
-def two_events() -> Message:
-    """An order that is paid and fulfilled: one webhook, two events."""
-    webhook = Webhook(
-        "woocommerce",
-        {"x-wc-webhook-topic": "order.updated", "x-wc-webhook-delivery-id": "1"},
-        json.dumps(PAID_AND_DELIVERED).encode(),
-    )
-    text = Envelope(webhook, NOW).seal(providers.load("woocommerce"))
-    return replace(checkout(), text=text)
 
 
 def test_what_was_captured_is_not_captured_for_the_sake_of_another_event(world: World) -> None:

@@ -37,7 +37,7 @@ from tests.messages import (
 from tests.simulation.clock import HOUR, NOW
 from tests.simulation.cloud import Cloud, simulated
 from tests.simulation.deployment import VISIBILITY
-from tests.simulation.gate import Killed, Trouble
+from tests.simulation.gate import TABLE_CALLS, Killed, Trouble
 from tests.simulation.linkrunner import DOWN, LIMITED_FOR_LONG, UP, Mood
 from tests.simulation.worker import Worker, eight_in_hand
 
@@ -294,13 +294,10 @@ def test_nothing_waits_for_longer_than_it_must(case: Case, trouble: Trouble) -> 
 def _limit(case: Case, call: str, trouble: Trouble) -> float:
     if call == "post" and trouble is Trouble.LOST:
         return wait(1, Reason.UNANSWERED) * 1.25
-    if case.message is CASES["nobodys-refund"].message and call in _TABLE_CALLS:
+    if case.message is CASES["nobodys-refund"].message and call in TABLE_CALLS:
         # While the table was away its payment may have been held up.
         return TROUBLE + wait(99, Reason.PAYER_UNKNOWN) * 1.25
     return VISIBILITY if _hidden(call, trouble) else LEASE * 2.25
-
-
-_TABLE_CALLS = ("claim", "note", "release", "user_of", "count", "forget", "bind")
 
 
 def _hidden(call: str, trouble: Trouble) -> bool:
@@ -515,7 +512,7 @@ def test_a_table_that_stops_answering_in_the_middle(begins: int) -> None:
 
         def trouble(_number: int, call: str) -> Trouble | None:
             away = NOW + begins <= cloud.clock.now < NOW + 600
-            return Trouble.HANGS if away and call in _TABLE_CALLS else None
+            return Trouble.HANGS if away and call in TABLE_CALLS else None
 
         workers = eight_in_hand(cloud, trouble=trouble)
         cloud.run(*workers)
@@ -543,7 +540,7 @@ def test_a_table_that_goes_away_at_any_call(case: Case) -> None:
                 if number >= at:
                     since.append(cloud.clock.now)
                 away = since and cloud.clock.now < since[0] + 600
-                return Trouble.REFUSED if away and call in _TABLE_CALLS else None
+                return Trouble.REFUSED if away and call in TABLE_CALLS else None
 
             cloud.run(Worker(cloud, trouble=trouble))
             cloud.assert_nothing_left()

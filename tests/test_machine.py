@@ -23,7 +23,7 @@ from tests.samples import SEED, Sample, Secrets, load, request, scheme_of
 from tests.simulation import worker
 from tests.simulation.clock import HOUR, NOW, Task
 from tests.simulation.cloud import WEBHOOKS, Cloud
-from tests.simulation.gate import Trouble
+from tests.simulation.gate import TABLE_CALLS, Trouble
 from tests.simulation.linkrunner import (
     DOWN,
     HANGS,
@@ -65,8 +65,6 @@ AFTER = BEFORE | {
 SECRETS = Secrets(
     {name: (scheme_of(providers.load(name)).example_secret(SEED),) for name in BEFORE}
 )
-
-TABLE = ("claim", "note", "release", "keep", "user_of", "count", "forget", "bind")
 
 Fact = tuple[str, str]
 
@@ -266,7 +264,7 @@ class Everybody(RuleBasedStateMachine):
             if self.deadly_in < 0:
                 self.deadly_in = None
                 return self.deadly
-        return self.table if call in TABLE else None
+        return self.table if call in TABLE_CALLS else None
 
     # --------------------------------------------------------------------- time, and people
 

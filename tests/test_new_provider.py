@@ -2,50 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from tests.copies import copy_project, run_in
 
 from linkrunner_webhooks_cli.new_provider import files, main
-from linkrunner_webhooks_local.project import ROOT
 
-# What a new provider touches, and what its tests read.
-PARTS = ("src", "tools", "tests", "events", "docs", "benchmarks", "requirements")
 TIME_LIMIT = 120
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Path]:
-    """A copy of the project without its environments."""
-    copy = tmp_path / "project"
-    leave = shutil.ignore_patterns("__pycache__")
-    for part in PARTS:
-        shutil.copytree(ROOT / part, copy / part, ignore=leave)
-    for path in ROOT.iterdir():
-        if path.is_file():
-            shutil.copy(path, copy / path.name)
+    """A copy of the project."""
+    copy = copy_project(tmp_path / "project")
     yield copy
     shutil.rmtree(copy)
 
 
 def python(project: Path, *arguments: str) -> str:
     """The output of a Python program of the copy; it must succeed."""
-    paths = [str(project / part) for part in ("src", "tools", "")]
-    done = subprocess.run(
-        [sys.executable, "-m", *arguments],
-        cwd=project,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        timeout=TIME_LIMIT,
-        check=False,
-    )
+    done = run_in(project, list(arguments), TIME_LIMIT)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 

@@ -21,15 +21,15 @@ from tests.messages import (
     USER,
     another,
     checkout,
-    message,
     refund,
     shopify,
     stripe,
+    two_events,
 )
 from tests.simulation.clock import HOUR, NOW
 from tests.simulation.cloud import Cloud, simulated
 from tests.simulation.deployment import MOST_RECEIVES
-from tests.simulation.gate import Trouble
+from tests.simulation.gate import TABLE_CALLS, Trouble
 from tests.simulation.linkrunner import DOWN, HANGS, LIMITED, LIMITED_FOR_LONG, REFUSED, UP, Mood
 from tests.simulation.worker import Worker, eight_in_hand
 
@@ -92,21 +92,8 @@ def _refunded_order(traffic: Traffic, number: int) -> None:
 
 
 def _two_facts(traffic: Traffic, number: int) -> None:
-    order = {
-        "id": number,
-        "status": "completed",
-        "currency": "EUR",
-        "total": "25.00",
-        "transaction_id": f"woo_{number}",
-        "date_created_gmt": "2026-11-18T11:00:00",
-        "date_modified_gmt": "2026-11-18T11:00:00",
-        "date_paid_gmt": "2026-11-18T11:00:00",
-        "date_completed_gmt": "2026-11-18T11:00:00",
-        "meta_data": [{"key": "linkrunner_user_id", "value": "user_42"}],
-    }
-    headers = {"x-wc-webhook-topic": "order.updated", "x-wc-webhook-delivery-id": str(number)}
     facts = ("paid", str(number)), ("order_fulfilled", str(number))
-    traffic.add(message("woocommerce", order, headers), *facts)
+    traffic.add(two_events(number), *facts)
 
 
 def _nobodys(traffic: Traffic, number: int) -> None:
@@ -304,15 +291,12 @@ def test_a_table_that_is_away_parks_no_refund(hours: int) -> None:
 
         def trouble(_number: int, call: str) -> Trouble | None:
             away = NOW + 600 <= cloud.clock.now < NOW + hours * HOUR
-            return Trouble.REFUSED if away and call in TABLE else None
+            return Trouble.REFUSED if away and call in TABLE_CALLS else None
 
         arrive(cloud, [*sent.messages, *sent.late], 1.0, Random(6))
         cloud.run(*eight_in_hand(cloud, trouble=trouble))
         assert cloud.dead.reasons == []
         assert dict(cloud.captured) == dict.fromkeys(sent.facts, 1)
-
-
-TABLE = ("claim", "note", "release", "keep", "user_of", "count", "forget", "bind")
 
 
 def test_a_function_that_was_broken_for_days_exhausts_nothing() -> None:

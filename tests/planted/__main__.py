@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.progress import track
+from tests.copies import copy_project, run_in
 from tests.planted.faults import Fault, faults, in_words
 
 from linkrunner_webhooks_local.project import ROOT
 
-_PARTS = ("src", "tools", "tests", "events", "docs", "benchmarks", "requirements")
 _GUIDE = ROOT / "docs" / "guarantees.md"
 _BEGIN, _END = "<!-- planted faults -->\n", "<!-- end of planted faults -->"
 # Seconds. What a fault makes wait for ever is seen as well.
@@ -42,7 +39,8 @@ def main(names: Sequence[str], *, write: bool) -> None:
         raise click.UsageError(f"no fault is called {unknown[0]}; known are: {', '.join(known)}")
     chosen = [known[name] for name in names or known]
     rows, console = [], Console(stderr=True)
-    with _copy() as project:
+    with tempfile.TemporaryDirectory(prefix="planted-") as folder:
+        project = copy_project(Path(folder) / "project")
         for fault in track(chosen, "Planting", console=console, transient=True):
             seen = _seen(fault, project)
             rows.append((fault, seen))
@@ -50,18 +48,6 @@ def main(names: Sequence[str], *, write: bool) -> None:
     if write and not names:
         _write(rows)
     sys.exit(0 if all(seen for _, seen in rows) else 1)
-
-
-@contextmanager
-def _copy() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="planted-") as folder:
-        copy = Path(folder) / "project"
-        for part in _PARTS:
-            shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
-        for path in ROOT.iterdir():
-            if path.is_file():
-                shutil.copy(path, copy / path.name)
-        yield copy
 
 
 def _seen(fault: Fault, project: Path) -> list[str]:
@@ -76,19 +62,9 @@ def _seen(fault: Fault, project: Path) -> list[str]:
 
 
 def _passes(test: str, project: Path) -> bool:
-    paths = [str(project / part) for part in ("src", "tools", "")]
-    own = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
     options = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", f"tests/{test}"]
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", *options],
-            cwd=project,
-            env=os.environ | own,
-            capture_output=True,
-            text=True,
-            timeout=_LONGEST,
-            check=False,
-        )
+        done = run_in(project, ["pytest", *options], _LONGEST)
     except subprocess.TimeoutExpired:
         return False
     # 1 is a test that failed; anything else is a mistake in the table.

@@ -164,6 +164,10 @@ _UPDATES = {
 }
 
 
+# Every call of the table.
+TABLE_CALLS = frozenset({_CALLS["get_item"], _CALLS["put_item"], *_UPDATES.values()})
+
+
 class Gated:
     """A boto3 client whose calls pass a gate."""
 
