@@ -101,8 +101,8 @@ provider = Provider(
         "the shop charges in your own account there",
     ),
     caution="""\
-Orders list their refunds without dates. One that is edited more than 35 days after a refund was reported
-reports it again, and so does an old order that is edited first after this source was switched on.
+Orders list their refunds without dates. One that is edited more than `LedgerDays` (400) after a refund was
+reported reports it again, and so does an old order that is edited first after this source was switched on.
 """,
 )
 
