@@ -29,6 +29,7 @@ from tests.clock import Clock
 from tests.embedded import eventually
 from tests.secrets_manager import SecretsManager
 from tests.simulation.deployment import TIMEOUT
+from urllib3.connection import HTTPConnection
 
 from linkrunner_webhooks import __version__, capture, capture_once
 from linkrunner_webhooks.capture import LinkrunnerClient, Pace, endpoint, judge, seconds
@@ -255,6 +256,24 @@ def test_a_closed_connection_is_replaced() -> None:
     assert raw.connections == 3
 
 
+def test_an_idle_connection_is_not_used_again(
+    ours: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its other end may be gone without a word, and then nobody would know whether the event counts."""
+    connections = []
+
+    def connect(connection: Any) -> None:
+        connections.append(connection)
+        HTTPConnection.connect(connection)
+
+    monkeypatch.setattr(capture._Prompt, "connect", connect)
+    for idle, expected in ((capture.IDLE, 1), (-1.0, 3)):
+        monkeypatch.setattr(capture, "IDLE", idle)
+        ours()
+        ours()
+        assert len(connections) == expected
+
+
 def _is_dropped(ours: Client) -> bool:
     """Whether the closing of the other side has arrived here."""
     pool: Any = ours.linkrunner._pool.connection_from_url(ours.linkrunner._url)
@@ -269,7 +288,9 @@ REFUSED = (400, 413, 422)
 REASONS = {
     401: "unauthorized",
     429: "rate_limited",
+    502: "unanswered",
     504: "unanswered",
+    520: "unanswered",
     524: "unanswered",
 }
 
@@ -308,11 +329,11 @@ def test_an_answer_about_the_event_itself_refuses_it(
         (410, "unavailable"),
         (429, "rate_limited"),
         (500, "unavailable"),
-        (502, "unavailable"),
+        (502, "unanswered"),
         (503, "unavailable"),
         (504, "unanswered"),
         (524, "unanswered"),
-        (520, "unavailable"),
+        (520, "unanswered"),
         (599, "unavailable"),
     ],
 )

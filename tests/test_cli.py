@@ -1206,6 +1206,19 @@ def test_dlq_discard_writes_before_it_deletes(parked: EmbeddedStack, tmp_path: P
     assert depth(parked, "DeadLetterQueueUrl") == 1
 
 
+def test_dlq_discard_notes_what_linkrunner_has(parked: EmbeddedStack, tmp_path: Path) -> None:
+    """A sale that was found in Linkrunner's log has a payer here; of what names nobody nothing is noted."""
+    park(parked, "evt_found", reason="uncertain", user="user_1")
+    park(parked, "evt_nobody")
+    arguments = ("--captured", "--yes", "--to", str(tmp_path / "copies.jsonl"))
+    result = run("dlq", "discard", *arguments)
+    assert "1 discarded" in result.stderr
+    assert "1 left, of which nothing can be noted as captured: missing_user" in result.stderr
+    park(parked, "evt_found", reason="uncertain", user="user_1")
+    story = json.loads(run("dlq", "show", "evt_found", "--json").stdout)
+    assert story["now"]["outcome"] == "duplicate"
+
+
 def test_dlq_discard_keeps_copies_for_its_owner_only(
     parked: EmbeddedStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1213,7 +1226,7 @@ def test_dlq_discard_keeps_copies_for_its_owner_only(
     monkeypatch.chdir(tmp_path)
     park(parked, "evt_1")
     empty = json.loads(run("dlq", "discard", "--yes", "--source", "shopify", "--json").stdout)
-    assert empty == {"discarded": 0, "dry_run": False, "copies": None}
+    assert empty == {"discarded": 0, "dry_run": False, "left": {}, "copies": None}
     assert run("dlq", "discard", "--yes").exit_code == 0
     (copies,) = tmp_path.glob("discarded-*.jsonl")
     assert copies.stat().st_mode & 0o777 == 0o600

@@ -3,8 +3,8 @@ from __future__ import annotations
 import json
 import tracemalloc
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count, islice
 from threading import Lock
@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
+from tests.messages import adyen
 
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.dead_letters import DeadLetters, Depth, depth
@@ -25,8 +26,10 @@ from linkrunner_webhooks.past import Past, marked
 from linkrunner_webhooks.queues import typed
 
 NOW = datetime.now(UTC)
-TODAY: dict[str, float] = {"now": NOW.timestamp(), "kept": KEPT}
-CONFIG = Config({"stripe": {}, "guests": {"provider": "stripe", "missing_user": "drop"}})
+TODAY = {"now": NOW.timestamp()}
+CONFIG = Config(
+    {"stripe": {}, "adyen": {}, "guests": {"provider": "stripe", "missing_user": "drop"}}
+)
 SESSION = {
     "id": "cs_1",
     "mode": "payment",
@@ -57,9 +60,27 @@ def letter(body: str, **attributes: str) -> Letter:
     return Letter(id="m1", handle="r1", text=body, attributes=attributes, sent_at=NOW)
 
 
-def nobody(keys: Sequence[str]) -> str | None:
-    """No payment is known."""
-    return None
+@dataclass(frozen=True)
+class Known:
+    """What is captured, for whom, and which body came first under a signature."""
+
+    users: Mapping[str, str] = field(default_factory=dict)
+    first: str | None = None
+    kept: int = KEPT
+    asked: list[tuple[str, ...]] = field(default_factory=list)
+
+    def user_of(self, keys: Iterable[str]) -> str | None:
+        self.asked.append(tuple(keys))
+        return next((self.users[key] for key in keys if key in self.users), None)
+
+    def bound_to(self, name: str) -> str | None:
+        del name
+        return self.first
+
+
+NOTHING = Known()
+# The payment of the session.
+PAID = Known({"stripe|payment|pi_1": "user_7"})
 
 
 # ------------------------------------------------------------------------- foreseeing
@@ -67,7 +88,7 @@ def nobody(keys: Sequence[str]) -> str | None:
 
 def test_what_is_fixed_would_be_captured() -> None:
     """A letter that today's code understands is foretold with its bodies and its money."""
-    forecast = foresee(letter(session()), CONFIG, nobody, **TODAY)
+    forecast = foresee(letter(session()), CONFIG, NOTHING, **TODAY)
     assert (forecast.outcome, forecast.would_park) == (Outcome.CAPTURED, False)
     assert [event.user_id for event in forecast.events] == ["user_42"]
     assert forecast.money == (("purchase_completed", Money.of("25.99", "USD")),)
@@ -85,14 +106,14 @@ def test_what_is_fixed_would_be_captured() -> None:
 )
 def test_what_is_not_fixed_would_park_again(body: str, reason: str) -> None:
     """The forecast has the reason it would be parked with."""
-    forecast = foresee(letter(body), CONFIG, nobody, **TODAY)
+    forecast = foresee(letter(body), CONFIG, NOTHING, **TODAY)
     assert (forecast.outcome, forecast.reason) == (Outcome.PARKED, reason)
     assert forecast.would_park
 
 
 def test_what_would_be_dropped_is_told() -> None:
     """Where missing users are dropped, redriving means dropping, and that is no parking."""
-    forecast = foresee(letter(session("guests", client_reference_id="")), CONFIG, nobody, **TODAY)
+    forecast = foresee(letter(session("guests", client_reference_id="")), CONFIG, NOTHING, **TODAY)
     assert (forecast.outcome, forecast.reason) == (Outcome.IGNORED, "missing_user")
 
 
@@ -100,28 +121,18 @@ def test_who_paid_is_asked_for_what_follows() -> None:
     """A refund without a user is foretold for the user of its payment."""
     charge = {"id": "ch_1", "amount_refunded": 500, "currency": "usd", "payment_intent": "pi_1"}
     refund = {"id": "evt_2", "type": "charge.refunded", "data": {"object": charge}}
-    asked: list[tuple[str, ...]] = []
-
-    def payer(keys: Sequence[str]) -> str | None:
-        asked.append(tuple(keys))
-        return "user_7" if "stripe|payment|pi_1" in keys else None
-
+    payer = Known(PAID.users)
     forecast = foresee(letter(text(refund)), CONFIG, payer, **TODAY)
     assert [event.user_id for event in forecast.events] == ["user_7"]
     paid = ("stripe|payment|pi_1", "stripe|payment|ch_1")
     begun = ("stripe|purchase_initiated|pi_1", "stripe|purchase_initiated|ch_1")
-    assert asked == [("stripe|refund|ch_1:500", *paid, *begun), ("stripe|refund|ch_1:500",)]
-
-
-def known(keys: Sequence[str]) -> str | None:
-    """The payment of the session is captured, for user_7."""
-    return "user_7" if "stripe|payment|pi_1" in keys else None
+    assert payer.asked == [("stripe|refund|ch_1:500", *paid, *begun), ("stripe|refund|ch_1:500",)]
 
 
 @pytest.mark.parametrize("user", ["user_42", None])
 def test_what_was_captured_meanwhile_is_foretold_like_deliver_would(user: str | None) -> None:
     """A letter whose fact was captured by another report is a duplicate: no parking, and no money."""
-    forecast = foresee(letter(session(client_reference_id=user)), CONFIG, known, **TODAY)
+    forecast = foresee(letter(session(client_reference_id=user)), CONFIG, PAID, **TODAY)
     assert (forecast.outcome, forecast.would_park) == (Outcome.DUPLICATE, False)
     assert forecast.money == ()
 
@@ -131,13 +142,13 @@ WORDS = 'Linkrunner answered 400: "no such app"'
 
 def test_a_refused_event_that_is_still_the_same_is_refused_again() -> None:
     """Nothing is promised: neither a capture nor its money, and the forecast has Linkrunner's words."""
-    bodies = fingerprint(foresee(letter(session()), CONFIG, nobody, **TODAY).events)
+    bodies = fingerprint(foresee(letter(session()), CONFIG, NOTHING, **TODAY).events)
     for known_bodies, changed in (
         (bodies, "unless Linkrunner changed"),
         ("", "your configuration"),
     ):
         refused = letter(session(), reason="refused", error=WORDS, bodies=known_bodies)
-        forecast = foresee(refused, CONFIG, nobody, **TODAY)
+        forecast = foresee(refused, CONFIG, NOTHING, **TODAY)
         assert (forecast.outcome, forecast.reason) == (Outcome.PARKED, "refused")
         assert (forecast.would_park, forecast.money) == (True, ())
         assert WORDS in forecast.detail
@@ -146,34 +157,45 @@ def test_a_refused_event_that_is_still_the_same_is_refused_again() -> None:
 
 def test_a_refused_event_that_is_another_one_now_may_be_captured() -> None:
     """A changed mapping or webhooks.toml makes another body, which Linkrunner has not refused."""
-    bodies = fingerprint(foresee(letter(session()), CONFIG, nobody, **TODAY).events)
+    bodies = fingerprint(foresee(letter(session()), CONFIG, NOTHING, **TODAY).events)
     renamed = Config({"stripe": {"events": {"checkout.session.completed": "sold"}}})
     refused = letter(session(), reason="refused", error=WORDS, bodies=bodies)
-    forecast = foresee(refused, renamed, nobody, **TODAY)
+    forecast = foresee(refused, renamed, NOTHING, **TODAY)
     assert (forecast.outcome, len(forecast.money)) == (Outcome.CAPTURED, 1)
 
 
 def test_a_refused_event_that_was_captured_meanwhile_is_a_duplicate() -> None:
     """What another report brought to Linkrunner is not refused again."""
     refused = letter(session(), reason="refused", error=WORDS)
-    assert foresee(refused, CONFIG, known, **TODAY).outcome is Outcome.DUPLICATE
+    assert foresee(refused, CONFIG, PAID, **TODAY).outcome is Outcome.DUPLICATE
 
 
 def test_what_is_older_than_the_memory_stays_parked() -> None:
     """Its capture may be forgotten: only who insists sends it, and then it is sent."""
     event = {"id": "evt_1", "type": "checkout.session.completed", "data": {"object": SESSION}}
     old = letter(text(event, received_at=TODAY["now"] - KEPT - DAY))
-    assert foresee(old, CONFIG, nobody, **TODAY).reason == "too_old"
+    assert foresee(old, CONFIG, NOTHING, **TODAY).reason == "too_old"
     forced = replace(old, attributes=Past(forced=True).among({}))
-    assert foresee(forced, CONFIG, nobody, **TODAY).outcome is Outcome.CAPTURED
+    assert foresee(forced, CONFIG, NOTHING, **TODAY).outcome is Outcome.CAPTURED
 
 
 def test_what_was_captured_without_a_note_is_not_promised() -> None:
     """The letter itself says which of its events count already."""
-    (planned,) = foresee(letter(session()), CONFIG, nobody, **TODAY).planned
-    past = Past(captured=frozenset({marked(planned.keys)}))
-    forecast = foresee(letter(session(), **past.among({})), CONFIG, nobody, **TODAY)
+    (planned,) = foresee(letter(session()), CONFIG, NOTHING, **TODAY).planned
+    past = Past(captured={marked(planned.keys): "owner"})
+    forecast = foresee(letter(session(), **past.among({})), CONFIG, NOTHING, **TODAY)
     assert forecast.outcome is Outcome.DUPLICATE
+
+
+def test_another_body_under_the_same_signature_is_foretold() -> None:
+    """What deliver parks as contradicted is not promised, unless a person insists."""
+    body = adyen().text
+    for first, outcome in ((None, Outcome.CAPTURED), ("another", Outcome.PARKED)):
+        forecast = foresee(letter(body), CONFIG, Known(first=first), **TODAY)
+        assert forecast.outcome is outcome
+    assert forecast.reason == "contradicted"
+    forced = letter(body, **Past(forced=True).among({}))
+    assert foresee(forced, CONFIG, Known(first="another"), **TODAY).outcome is Outcome.CAPTURED
 
 
 # ------------------------------------------------------------------------- filters

@@ -38,7 +38,7 @@ from linkrunner_webhooks.envelope import Envelope, Opened, open_message
 from linkrunner_webhooks.errors import ConfigError, Reason, Refused, Unavailable
 from linkrunner_webhooks.event_body import LinkrunnerEvent, fingerprint
 from linkrunner_webhooks.model import CommerceEvent, Identity, Outcome, Webhook
-from linkrunner_webhooks.once import KEPT, LEASE, Claims
+from linkrunner_webhooks.once import KEPT, LEASE, Claim, Claims
 from linkrunner_webhooks.past import Past
 from linkrunner_webhooks.provider import Options, Provider
 from linkrunner_webhooks.queues import Message
@@ -216,8 +216,8 @@ def test_what_was_captured_is_not_captured_for_the_sake_of_another_event(world: 
 def test_there_is_time_for_every_event_of_a_message(world: World) -> None:
     """A message of several events stops between two of them, and goes on with the second."""
     world.config = config.Config({"woocommerce": {}})
-    # Before it is read and settled, before its first claim and its first capture.
-    times = iter([100.0] * 2 + [SLOWEST] * 2)
+    # At the beginning, before it is read and settled, before its first claim and its first capture.
+    times = iter([100.0] * 3 + [SLOWEST] * 2)
     sent = two_events()
     assert world.deliver(sent, remaining=lambda: next(times, 0.0)) == [sent.id]
     assert world.last == ("retrying", "out_of_time")
@@ -231,7 +231,7 @@ def test_there_is_time_for_every_event_of_a_message(world: World) -> None:
 
 def test_a_slow_claim_leaves_no_time_to_capture(world: World) -> None:
     """Time is asked again right before the request, and the claim is given back."""
-    times = iter([100.0, SLOWEST])
+    times = iter([100.0] * 4 + [SLOWEST - 0.001])
     sent = checkout()
     assert world.deliver(sent, remaining=lambda: next(times, 0.0)) == [sent.id]
     assert world.linkrunner.requests == []
@@ -583,18 +583,18 @@ def test_a_captured_event_is_not_sent_again_for_want_of_a_record(world: World) -
 
 @pytest.mark.parametrize("parks", [True, False])
 def test_a_copy_that_cannot_be_put_back_loses_nothing(world: World, *, parks: bool) -> None:
-    """What is captured is done in any case; what is not is parked, or stays where it is."""
+    """What is captured is done in any case, and parked for the note; what is not stays where it is."""
     world.config = config.Config({"woocommerce": {}, "stripe": {}})
     world.claims.failing = {"complete": down(Reason.CLAIMS)}
     world.queue.failing = {"again": down(Reason.QUEUE)} | (
         {} if parks else {"park": RuntimeError()}
     )
     assert world.deliver(checkout()) == []
-    assert world.queue.parked == []
+    assert [reason for _, reason, _ in world.queue.parked] == ["unrecorded"] * parks
     world.linkrunner.script = [None, down(Reason.NETWORK)]
     sent = two_events()
     assert world.deliver(sent) == ([] if parks else [sent.id])
-    assert [reason for _, reason, _ in world.queue.parked] == ["unrecorded"] * parks
+    assert [reason for _, reason, _ in world.queue.parked] == ["unrecorded"] * 2 * parks
 
 
 def test_a_record_that_crashes_does_not_send_again(world: World) -> None:
@@ -676,13 +676,41 @@ def test_what_is_handed_back_is_not_even_opened(world: World) -> None:
 
 
 def test_messages_without_time_left_come_back_untouched(world: World) -> None:
-    """Messages for which no time is left come back at once, untouched."""
+    """Messages for which no time is left come back soon, untouched."""
     # All are read. Each of the first two asks before it is settled, before its claim and its capture.
-    times = iter([100.0] * 8 + [SLOWEST] * 3 + [SLOWEST - 0.001])
+    times = iter([100.0] * 9 + [SLOWEST] * 3 + [SLOWEST - 0.001])
     sent = [another(number) for number in range(5)]
     assert world.deliver(*sent, remaining=lambda: next(times)) == [each.id for each in sent[2:]]
     assert world.outcomes == [("captured", "none")] * 2 + [("retrying", "out_of_time")] * 3
-    assert world.queue.delayed == {each.id: 0 for each in sent[2:]}
+    assert world.queue.delayed.keys() == {each.id for each in sent[2:]}
+    assert all(5 <= seconds <= 6.25 for seconds in world.queue.delayed.values())
+
+
+def test_half_of_the_time_is_for_what_was_read(world: World) -> None:
+    """Where reading is slow the oldest are delivered, and the others come back with more patience."""
+    sent = [another(number, receives=9, age=9 - number) for number in range(9)]
+    left = [100.0]
+    count = world.claims.count
+
+    def slow(what: str) -> int:
+        left[0] -= 10
+        return count(what)
+
+    world.claims.count = slow  # type: ignore[method-assign]
+    assert world.deliver(*sent, remaining=lambda: left[0]) == [each.id for each in sent[2:]]
+    assert world.outcomes == [("captured", "none")] * 2 + [("retrying", "out_of_time")] * 7
+    assert all(60 <= seconds <= 75 for seconds in world.queue.delayed.values())
+
+
+@pytest.mark.parametrize("call", ["count", "claim"])
+def test_what_cannot_be_worked_on_for_ten_days_is_parked(world: World, call: str) -> None:
+    """SQS drops what is 14 days old, and parking needs no table: neither does a message that is not read."""
+    world.claims.failing = {call: down(Reason.CLAIMS)}
+    sent = [another(number, receives=9, age=LAST_RESORT + 1) for number in range(3)]
+    assert world.deliver(*sent) == []
+    assert [reason for _, reason, _ in world.queue.parked] == ["exhausted"] * 3
+    young = another(4, receives=9, age=LAST_RESORT - 1)
+    assert world.deliver(young) == [young.id]
 
 
 def test_a_run_that_starts_too_late_sends_nothing(world: World) -> None:
@@ -1192,6 +1220,70 @@ def test_a_report_that_comes_again_with_other_details_is_a_duplicate(world: Worl
     world.deliver(adyen(), adyen(additionalData={"hmacSignature": "signature of psp_1"}))
     assert world.deliver(adyen(merchantReference="another")) == []
     assert world.last == ("duplicate", "none")
+
+
+def test_a_doubt_that_was_forgiven_is_one_events_own() -> None:
+    """Who sends the first event again has not decided about the second."""
+    world = over_a_table()
+    world.config = config.Config({"woocommerce": {}})
+    sent = two_events()
+    unanswered(world, sent, 3)
+    assert world.deliver(sent) == []
+    assert world.last == ("parked", "uncertain")
+    again = parked_again(world, sent)
+    for _ in range(3):
+        world.linkrunner.script = [down(Reason.UNANSWERED)] * 2
+        # The first event is captured by now.
+        world.linkrunner.script[:0] = [None] * (not world.linkrunner.events)
+        assert world.deliver(again) == [again.id]
+        world.now += 3600
+    assert world.deliver(again) == []
+    assert world.last == ("parked", "uncertain")
+    assert [event.event_name for event in world.linkrunner.events] == ["purchase_completed"]
+
+
+def test_force_is_for_one_life() -> None:
+    """A message that parks again is a person's decision again."""
+    world = over_a_table()
+    sent = checkout()
+    world.linkrunner.script = [Refused("no")]
+    forced = Past(forced=True).among(sent.attributes)
+    assert world.deliver(replace(sent, attributes=forced)) == []
+    assert not Past.of(parked_again(world, sent).attributes).forced
+
+
+def test_a_doubt_is_noted_with_patience(world: World) -> None:
+    """A request without an answer weighs more than a lease that ran out, so the note is tried again."""
+    kept, failures = world.claims.keep, [down(Reason.CLAIMS)] * 2
+
+    def keep(claim: Claim, seconds: float) -> None:
+        if failures:
+            raise failures.pop()
+        kept(claim, seconds)
+
+    world.claims.keep = keep  # type: ignore[method-assign]
+    world.linkrunner.script = [down(Reason.UNANSWERED)]
+    world.deliver(checkout())
+    assert set(world.claims.open.values()) == {1}
+
+
+def test_a_conversion_that_is_noted_later_is_the_only_one() -> None:
+    """The copy that notes a capture notes its marks and what is linked to it, as the capture would have."""
+    world = over_a_table()
+    trial = {"id": "sub_1", "status": "trialing", "trial_end": 1_800_500_000} | USER
+    assert world.deliver(stripe("customer.subscription.created", trial)) == []
+    assert world.last == ("captured", "none")
+    table: Any = world.once
+    complete, table.complete = table.complete, lambda *_: (_ for _ in ()).throw(down())
+    first = stripe("invoice.paid", NEW_INVOICE)
+    assert world.deliver(first) == []
+    table.complete = complete
+    assert world.deliver(world.queue.put_back[0]) == []
+    second = NEW_INVOICE | {"id": "in_2"}
+    assert world.deliver(stripe("invoice.paid", second), stripe("invoice.paid", NEW_INVOICE)) == []
+    assert world.last == ("duplicate", "none")
+    names = [event.event_name for event in world.linkrunner.events]
+    assert names == ["trial_started", "trial_converted", "subscription_renewed"]
 
 
 def test_a_link_that_comes_last_is_told() -> None:

@@ -41,7 +41,7 @@ from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.errors import Reason
 from linkrunner_webhooks.letters import Letter, foresee
 from linkrunner_webhooks.model import Webhook
-from linkrunner_webhooks.once import KEPT, Claims
+from linkrunner_webhooks.once import Claims
 from linkrunner_webhooks.queues import WebhookQueue
 from linkrunner_webhooks.receive import Receiver
 from linkrunner_webhooks.reports import Report
@@ -316,8 +316,8 @@ class Everybody(RuleBasedStateMachine):
 
     def _foreseen(self, letter: Letter) -> Decision:
         clock, table = self.cloud.clock, self.cloud.table
-        known = Claims(table, "claims", clock=clock).user_of
-        return foresee(letter, Config(AFTER), known, now=clock.now, kept=KEPT)
+        known = Claims(table, "claims", clock=clock)
+        return foresee(letter, Config(AFTER), known, now=clock.now)
 
     # --------------------------------------------------------------------- what must be true
 

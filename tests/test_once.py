@@ -299,6 +299,54 @@ def test_a_taken_over_fact_gives_back_only_its_own(table: Table) -> None:
 # ------------------------------------------------------------------------- tries that may have captured
 
 
+class Deaf(FakeTable):
+    """The answers to some calls get lost."""
+
+    def __init__(self, *lost: int) -> None:
+        super().__init__()
+        self.lost = list(lost)
+        self.updates = 0
+
+    def update_item(self, **arguments: Any) -> dict[str, Any]:
+        answer = super().update_item(**arguments)
+        self.updates += 1
+        if self.updates in self.lost:
+            raise ReadTimeoutError(endpoint_url="https://aws.test")
+        return answer
+
+
+@pytest.mark.parametrize("call", [1, 2])
+def test_a_claim_whose_answer_is_lost_leaves_neither_a_lease_nor_a_doubt(call: int) -> None:
+    """Nothing was sent, whichever of its keys the claim had taken."""
+    claims = Claims(Deaf(call), "claims", clock=Clock())
+    with pytest.raises(Unavailable):
+        claims.claim(["a", "b"], "one")
+    again = claims.claim(["a", "b"], "two")
+    assert (again.standing, again.doubts) == (OURS, 0)
+
+
+def test_a_mark_is_noted_after_what_it_marks(table: Table) -> None:
+    """Whoever dies between the notes leaves a fact without its mark, and no mark without its fact."""
+    claims = table.new()
+    (fact,), (mark,) = table.keys("m"), table.keys("a")
+    assert claims.claim([fact], "one", [mark]).keys == (fact, mark)
+
+
+def test_what_is_captured_can_be_noted_by_somebody_else(table: Table) -> None:
+    """With all that is linked to it by then, whoever has it in hand, and without being a second capture."""
+    claims = table.new()
+    claims.release(claims.claim(table.keys("ab"), "links"))
+    claims.claim(table.keys("b"), "busy")
+    claims.note(table.keys("a"), "user_1", "one", table.keys("m"))
+    assert claims.user_of(table.keys("a")) == claims.user_of(table.keys("m")) == "user_1"
+    claims.complete(table.keys("b"), "user_1", "busy")
+    table.clock.now += LEASE
+    claims.note(table.keys("c"), "user_2", "two")
+    claims.note(table.keys("c"), "user_3", "three")
+    assert claims.user_of(table.keys("c")) == "user_2"
+    assert claims.claim(table.keys("c"), "four").standing is DONE
+
+
 def test_a_try_without_an_end_is_a_doubt(table: Table) -> None:
     """Requests without an answer and deaths of workers count; what failed for certain does not."""
     claims, fact = table.new(), table.keys("ab")
@@ -354,7 +402,9 @@ def test_counts_of_a_message(table: Table) -> None:
 def test_a_name_is_bound_to_one_thing(table: Table) -> None:
     """The first digest stays, and only the same one is welcome again."""
     (name,) = table.keys("p")
+    assert table.new().bound_to(name) is None
     assert [table.new().bind(name, each) for each in "aaba"] == [True, True, False, True]
+    assert table.new().bound_to(name) == "a"
 
 
 def test_memory_is_as_long_as_it_is_set() -> None:
@@ -476,6 +526,8 @@ USES: dict[str, Callable[[Claims], object]] = {
     "user_of": lambda claims: claims.user_of(["a"]),
     "count": lambda claims: claims.count("a"),
     "forget": lambda claims: claims.forget("a"),
+    "note": lambda claims: claims.note(["a"], "user_1", "one"),
+    "bound_to": lambda claims: claims.bound_to("a"),
     "bind": lambda claims: claims.bind("a", "digest"),
 }
 ERRORS: list[Exception] = [

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from linkrunner_webhooks.past import ATTRIBUTE, Past, marked
 
+marks = st.text(min_size=1).filter(lambda text: ":" not in text)
 pasts = st.builds(
     Past,
-    captured=st.frozensets(st.text(min_size=1)),
-    doubts=st.integers(0, 99),
+    captured=st.dictionaries(marks, st.text("0123456789abcdef", min_size=1)),
+    doubts=st.dictionaries(marks, st.integers(0, 99)),
     forced=st.booleans(),
 )
 
@@ -23,7 +24,7 @@ def test_what_is_written_is_read(past: Past) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "?", "doubts=-1", "doubts=\u0663", "captured", "doubts=1.5&x"]
+    "text", ["", "?", "doubts=m:-1", "doubts=m:\u0663", "doubts=:1", "captured", "doubts=m:1.5&x"]
 )
 def test_what_nobody_wrote_says_nothing(text: str) -> None:
     """An attribute that somebody else put there does not stand in the way of a sale."""

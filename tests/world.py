@@ -43,7 +43,8 @@ class FakeOnce:
             if users := [self.done[key] for key in keys if key in self.done]:
                 self.done |= {key: users[0] for key in keys if key not in self.done}
                 return Claim(Standing.DONE)
-            if any(self.leases.get(key, ("", 0.0))[1] > self.clock() for key in held):
+            leases = [self.leases[key] for key in held if key in self.leases]
+            if any(until > self.clock() and other != owner for other, until in leases):
                 return Claim(Standing.BUSY)
             self.leases |= dict.fromkeys(held, (owner, self.clock() + LEASE))
             doubts, since = self.open[held[0]], self.since.get(held[0])
@@ -53,6 +54,11 @@ class FakeOnce:
         del owner
         self._fail("complete")
         self.done |= dict.fromkeys(keys, user_id)
+
+    def note(
+        self, keys: Iterable[str], user_id: str, owner: str, marks: Iterable[str] = ()
+    ) -> None:
+        self.complete((*keys, *marks), user_id, owner)
 
     def release(self, claim: Claim) -> None:
         self._fail("release")

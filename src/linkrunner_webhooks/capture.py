@@ -36,8 +36,10 @@ CONNECT, ANSWER = 3.0, 30.0
 # URL, an outage.
 _REFUSALS = frozenset({400, 413, 422})
 _MAX_RETRY_AFTER = 3600.0
-# These say that a server behind the one that answers did not: it may have captured the event.
-_UNANSWERED = frozenset({504, 524})
+# These say that a server behind the one that answers did not, or not to the end: it may have captured the
+# event. (502 and 520 are also said of a server that is gone. Then a person decides about the few events that
+# asked, and the others wait.)
+_UNANSWERED = frozenset({502, 504, 520, 524})
 # The limit counts requests in a second.
 _LIMIT_WINDOW = 1.0
 # Seconds for the rest of an answer whose status is known.
@@ -53,6 +55,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 30.0, 1800.0
 _LATELY = 5.0
 # Requests in progress at once.
 CONNECTIONS = 8
+# Seconds. Servers keep a connection for at least five.
+IDLE = 3.0
 
 
 class Capture(Protocol):
@@ -245,20 +249,26 @@ class LinkrunnerClient:
 class _Prompt(HTTPConnection):
     """A connection on which an answer has begun, to the end of its headers, within the time for it.
 
-    The timeout of a socket starts anew with every byte.
+    The timeout of a socket starts anew with every byte. A connection that was idle is not used again: the
+    other side ends it when it likes, and a request on it that meets the end counts as one without an answer.
     """
 
+    _used_at = 0.0
+
+    @property
+    def is_connected(self) -> bool:
+        # By the clock of the world: others stand still while a function is frozen.
+        return 0 <= time.time() - self._used_at <= IDLE and super().is_connected
+
     def getresponse(self) -> Any:
         with _prompt(self.sock):
-            return super().getresponse()
+            response = super().getresponse()
+        self._used_at = time.time()
+        return response
 
 
-class _SecurePrompt(HTTPSConnection):
+class _SecurePrompt(_Prompt, HTTPSConnection):
     """The same over TLS."""
-
-    def getresponse(self) -> Any:
-        with _prompt(self.sock):
-            return super().getresponse()
 
 
 class _Pool(HTTPConnectionPool):

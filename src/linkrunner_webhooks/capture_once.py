@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Protocol
-from uuid import uuid4
 
 from linkrunner_webhooks import capture
 from linkrunner_webhooks.capture import Capture
@@ -22,6 +22,7 @@ from linkrunner_webhooks.errors import (
 )
 from linkrunner_webhooks.event_body import LinkrunnerEvent
 from linkrunner_webhooks.once import Claim, Standing
+from linkrunner_webhooks.past import marked
 from linkrunner_webhooks.schedule import DOUBTS, PATIENCE, wait
 from linkrunner_webhooks.translation import Planned
 
@@ -41,6 +42,9 @@ class Once(Protocol):
     def kept(self) -> int: ...
     def claim(self, keys: Iterable[str], owner: str, marks: Iterable[str] = ()) -> Claim: ...
     def complete(self, keys: Iterable[str], user_id: str, owner: str = "") -> None: ...
+    def note(
+        self, keys: Iterable[str], user_id: str, owner: str, marks: Iterable[str] = ()
+    ) -> None: ...
     def release(self, claim: Claim) -> None: ...
     def keep(self, claim: Claim, seconds: float) -> None: ...
     def user_of(self, keys: Iterable[str]) -> str | None: ...
@@ -74,17 +78,18 @@ class CaptureOnce:
         planned: Planned,
         event: LinkrunnerEvent,
         *,
+        owner: str,
         remaining: Callable[[], float],
         forgiven: int = 0,
         contradicted: bool = False,
     ) -> Captured:
-        """Capture within `remaining()` seconds. Raises Parked or Unavailable.
+        """Capture within `remaining()` seconds, in the name of `owner`. Raises Parked or Unavailable.
 
         `forgiven` is the number of doubts after which a person decided to try again. What is `contradicted`
         is a duplicate or nothing.
         """
         require_time(remaining)
-        claim = self.once.claim(planned.keys, uuid4().hex, planned.marks)
+        claim = self.once.claim(planned.keys, owner, planned.marks)
         if claim.standing is Standing.BUSY:
             raise Unavailable("another worker has this fact in hand", reason=Reason.BUSY)
         if claim.standing is not Standing.OURS:
@@ -96,37 +101,46 @@ class CaptureOnce:
             require_time(remaining)
             self.capture(event)
         except BaseException as error:
-            self._failed(claim, error)
+            self._failed(claim, error, remaining)
             self._require_patience(claim, error)
             raise
-        noted = self.record(claim.keys, event.user_id, remaining, claim.owner)
+        # The message is done in any case: another try would capture the event twice for certain.
+        note = partial(self.once.complete, claim.keys, event.user_id, owner)
+        noted = self._insist(note, remaining)
         return Captured.NOW if noted else Captured.UNRECORDED
 
-    def record(
-        self, keys: Iterable[str], user_id: str, remaining: Callable[[], float], owner: str = ""
-    ) -> bool:
-        """Record a capture, with retries: another report of an unrecorded fact would be captured again.
+    def note(
+        self, planned: Planned, user_id: str, *, owner: str, remaining: Callable[[], float]
+    ) -> Captured:
+        """Record what that owner captured in an earlier life of the message.
 
-        The message itself is done in any case: another try would capture the event twice for certain.
+        Raises Unavailable while it still cannot be recorded.
         """
+        require_time(remaining)
+        self.once.note(planned.keys, user_id, owner, planned.marks)
+        return Captured.BEFORE
+
+    def _insist(self, note: Callable[[], None], remaining: Callable[[], float]) -> bool:
+        """Whether the table took the note, of several tries: without it the fact is captured again."""
         for pause in (0.0, *RECORD_PAUSES):
             if pause:
                 if remaining() < pause + SLOWEST_CALL:
                     return False
                 self.sleep(pause)
             with suppress(Exception):
-                self.once.complete(keys, user_id, owner)
+                note()
                 return True
         return False
 
-    def _failed(self, claim: Claim, error: BaseException) -> None:
+    def _failed(self, claim: Claim, error: BaseException, remaining: Callable[[], float]) -> None:
         """Free the fact if nothing was captured for certain. Otherwise nobody tries again for a while."""
         # If this fails the lease runs out by itself, and the error of the capture is the one to report.
-        with suppress(Exception):
-            if isinstance(error, Unavailable) and error.reason.nature.doubtful:
-                error.tries = claim.unanswered + 1
-                self.once.keep(claim, wait(error.tries, error.reason))
-            elif isinstance(error, WebhookError):
+        if isinstance(error, Unavailable) and error.reason.nature.doubtful:
+            error.tries = claim.unanswered + 1
+            seconds = wait(error.tries, error.reason)
+            self._insist(partial(self.once.keep, claim, seconds), remaining)
+        elif isinstance(error, WebhookError):
+            with suppress(Exception):
                 self.once.release(claim)
 
     def _require_patience(self, claim: Claim, error: BaseException) -> None:
@@ -152,12 +166,12 @@ def no_time_left() -> Unavailable:
 def _require_first(*, contradicted: bool) -> None:
     """Raises Contradicted for what would be captured for the first time."""
     if contradicted:
-        what = "another body came before under the same signature"
-        raise Contradicted(f"{what}, which does not cover all of it")
+        raise Contradicted
 
 
 def _require_certainty(claim: Claim, planned: Planned, forgiven: int) -> None:
     """Raises Uncertain when so many tries may have captured the event that a person has to look."""
     if claim.doubts - forgiven >= DOUBTS and planned.source.uncertain == "park":
         tries = f"{claim.unanswered} requests went unanswered and {claim.unended} tries did not end"
-        raise Uncertain(f"{tries}: any of them may have captured it", claim.doubts)
+        message = f"{tries}: any of them may have captured it"
+        raise Uncertain(message, {marked(planned.keys): claim.doubts})

@@ -13,8 +13,10 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import NamedTuple
+from uuid import uuid4
 
 from linkrunner_webhooks.capture import Capture
 from linkrunner_webhooks.capture_once import (
@@ -59,7 +61,12 @@ class Settled:
     kept: Unavailable | None = None
 
 
-Result = tuple[Planned, Captured]
+class Result(NamedTuple):
+    """One event of a message, what became of it, and the owner of its claim."""
+
+    planned: Planned
+    how: Captured
+    owner: str
 
 
 @dataclass(slots=True)
@@ -68,6 +75,17 @@ class Run:
 
     remaining: Callable[[], float]
     trouble: Unavailable | None = None
+    # `remaining` at which no more is read: what is read and not sent was read for nothing.
+    read_until: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.read_until = (self.remaining() + SLOWEST) / 2
+
+    def read_enough(self) -> Unavailable | None:
+        """Why nothing more is read, so that there is time to send what is."""
+        if self.trouble is None and self.remaining() < self.read_until:
+            return no_time_left()
+        return self.trouble
 
     def stopped(self) -> Unavailable | None:
         """Why nothing more is tried; also when another capture would not end in time."""
@@ -108,7 +126,7 @@ class Deliverer:
         return kept
 
     def _read(self, message: Message, run: Run) -> Read:
-        if trouble := run.stopped():
+        if trouble := run.read_enough():
             return unread(message, trouble)
         intake = Intake(config=self.config, once=self.once, queue=self.queue, now=self.now)
         read = intake.read(message)
@@ -137,7 +155,7 @@ class Deliverer:
         """Deliver, park or delay one message. No error of one message affects the rest of the batch."""
         message, report, plan, _ = read
         if trouble := run.stopped():
-            return self._delay(message, report, trouble)
+            return self._retry(message, report, trouble)
         try:
             if isinstance(plan, WebhookError):
                 raise plan
@@ -172,17 +190,20 @@ class Deliverer:
         results: list[Result] = []
         try:
             for each, event in zip(decision.planned, decision.events, strict=True):
-                if marked(each.keys) in past.captured:
-                    how = _noted_now(once.record(each.keys, event.user_id, run.remaining))
+                mark, remaining = marked(each.keys), run.remaining
+                if owner := past.captured.get(mark):
+                    how = once.note(each, event.user_id, owner=owner, remaining=remaining)
                 else:
+                    owner = uuid4().hex
                     how = once(
                         each,
                         event,
-                        remaining=run.remaining,
-                        forgiven=past.doubts,
+                        owner=owner,
+                        remaining=remaining,
+                        forgiven=past.doubts.get(mark, 0),
                         contradicted=read.contradicted and not past.forced,
                     )
-                results.append((each, how))
+                results.append(Result(each, how, owner))
         except Exception as error:  # noqa: BLE001 - what is captured and not noted has to be known all the same
             known = error if isinstance(error, WebhookError) else internal(error)
             if isinstance(known, Refused):
@@ -232,7 +253,7 @@ class Deliverer:
 
     def _park(self, message: Message, report: Report, error: Parked) -> Settled:
         try:
-            self.queue.park(_evident(message, error), error.reason, str(error))
+            self.queue.park(_parked(message, error), error.reason, str(error))
         except Unavailable as unavailable:
             return self._delay(message, report, unavailable)
         except Exception as failure:  # noqa: BLE001
@@ -246,8 +267,9 @@ class Deliverer:
         try:
             self.queue.again(_evident(message, error))
         except Exception:  # noqa: BLE001
-            if not error.whole:
-                return self._park(message, report, error)
+            settled = self._park(message, report, error)
+            # The message itself would capture again what is captured already: without a note it is done.
+            return replace(settled, kept=None) if error.whole else settled
         return Settled(
             replace(report, outcome=Outcome.RETRYING, reason=error.reason, detail=str(error))
         )
@@ -269,26 +291,27 @@ class Deliverer:
         )
 
 
-def _unnoted(results: Sequence[Result]) -> frozenset[str]:
-    return frozenset(marked(each.keys) for each, how in results if how is Captured.UNRECORDED)
+def _unnoted(results: Sequence[Result]) -> dict[str, str]:
+    return {
+        marked(each.planned.keys): each.owner for each in results if each.how is Captured.UNRECORDED
+    }
 
 
-def _noted_now(noted: bool) -> Captured:
-    """An event of an earlier life of the message. Raises Unavailable while it still cannot be noted."""
-    if not noted:
-        message = "captured before, and the claims table does not take the note"
-        raise Unavailable(message, reason=Reason.CLAIMS)
-    return Captured.BEFORE
+def _parked(message: Message, error: Parked) -> Message:
+    """The message as it is parked. A person who moves it once more decides once more what to force."""
+    evident = _evident(message, error)
+    past = replace(Past.of(evident.attributes), forced=False)
+    return replace(evident, attributes=past.among(evident.attributes))
 
 
 def _evident(message: Message, error: Parked) -> Message:
     """The message with what its next life has to know: what was refused, captured or left in doubt."""
     attributes, past = dict(message.attributes), Past.of(message.attributes)
-    past = replace(past, captured=past.captured | error.captured)
+    past = replace(past, captured={**past.captured, **error.captured})
     if isinstance(error, Refused):
         attributes["bodies"] = error.bodies
     if isinstance(error, Uncertain):
-        past = replace(past, doubts=error.doubts)
+        past = replace(past, doubts={**past.doubts, **error.doubts})
     return replace(message, attributes=past.among(attributes))
 
 
@@ -299,11 +322,11 @@ _TOLD = {Captured.UNRECORDED: Reason.UNRECORDED, Captured.TWICE: Reason.LINKED_L
 def _captured(report: Report, results: Sequence[Result]) -> Report:
     """Captured, if one event was captured now. The report names those events, or else the duplicates."""
     before = (Captured.BEFORE, Captured.TWICE)
-    fresh = [each.event_name for each, how in results if how not in before]
-    found = {how for _, how in results}
+    fresh = [each.planned.event_name for each in results if each.how not in before]
+    found = {each.how for each in results}
     return replace(
         report,
         outcome=Outcome.CAPTURED if fresh else Outcome.DUPLICATE,
         reason=next((reason for how, reason in _TOLD.items() if how in found), Reason.NONE),
-        event_names=tuple(fresh or [each.event_name for each, _ in results]),
+        event_names=tuple(fresh or [each.planned.event_name for each in results]),
     )

@@ -29,8 +29,10 @@ Linkrunner's own words about a refused event are quoted, screened by `words`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import ClassVar, Self
 
 
@@ -112,7 +114,7 @@ class Reason(StrEnum):
     CERTIFICATE = "certificate"
     BUSY = "busy", Nature(longest_wait=120.0)
     PAYER_UNKNOWN = "payer_unknown"
-    OUT_OF_TIME = "out_of_time", Nature(longest_wait=0.0)
+    OUT_OF_TIME = "out_of_time", Nature(longest_wait=60.0)
     DEPLOYING = "deploying", Nature(longest_wait=60.0)
     INTERNAL = "internal", Nature(ours=True)
 
@@ -164,11 +166,11 @@ class NotStored(WebhookError):
 class Parked(WebhookError):
     """The message goes to the dead-letter queue now: trying again without a change cannot help.
 
-    `captured` names its events that were captured and could not be noted, so that its next life does not
-    capture them again.
+    `captured` names its events that were captured and could not be noted, with the owners of their claims, so
+    that its next life notes them and does not capture them again.
     """
 
-    captured: frozenset[str] = frozenset()
+    captured: Mapping[str, str] = MappingProxyType({})
 
 
 class Untranslatable(Parked):
@@ -214,17 +216,23 @@ class PartlyCaptured(Parked):
 
 
 class Uncertain(Parked):
-    """`doubts` is the number of tries without an answer, or that their worker did not survive."""
+    """`doubts` is, of an event by its mark, how doubtful it is that nothing was captured (once.Claim)."""
 
     reason = Reason.UNCERTAIN
 
-    def __init__(self, message: str, doubts: int) -> None:
+    def __init__(self, message: str, doubts: Mapping[str, int]) -> None:
         super().__init__(message)
         self.doubts = doubts
 
 
 class Contradicted(Parked):
+    """Another body came before under the same signature, so this one is a duplicate or nothing."""
+
     reason = Reason.CONTRADICTED
+
+    def __init__(self) -> None:
+        what = "another body came before under the same signature"
+        super().__init__(f"{what}, which does not cover all of it")
 
 
 class TooOld(Parked):

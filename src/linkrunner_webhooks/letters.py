@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.envelope import open_message
-from linkrunner_webhooks.errors import Parked, Reason, Refused
+from linkrunner_webhooks.errors import Contradicted, Parked, Reason, Refused
 from linkrunner_webhooks.event_body import fingerprint
 from linkrunner_webhooks.model import Outcome
 from linkrunner_webhooks.past import Past, marked
-from linkrunner_webhooks.translation import Decision, UserOf, decide, parked, plan_of
+from linkrunner_webhooks.translation import Decision, decide, parked, plan_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +84,26 @@ class Filter:
         )
 
 
-def foresee(
-    letter: Letter, config: Config, user_of: UserOf, *, now: float, kept: float
-) -> Decision:
+class Known(Protocol):
+    """What is captured already; see once.Claims."""
+
+    @property
+    def kept(self) -> int: ...
+    def user_of(self, keys: Iterable[str]) -> str | None: ...
+    def bound_to(self, name: str) -> str | None: ...
+
+
+def foresee(letter: Letter, config: Config, known: Known, *, now: float) -> Decision:
     """What deliver would do with a letter, by today's code and today's webhooks.toml. Sends nothing.
 
-    `now` is unix seconds, and facts are remembered for `kept` seconds.
+    `now` is unix seconds.
     """
     past = Past.of(letter.attributes)
     try:
         plan = plan_of(open_message(letter.text, config))
         if not past.forced:
-            plan.require_memory(now, kept)
-        decision = decide(plan, user_of)
+            plan.require_memory(now, known.kept)
+        decision = decide(plan, known.user_of)
     except Parked as error:
         return parked(error)
     if decision.outcome is not Outcome.CAPTURED:
@@ -103,10 +112,12 @@ def foresee(
     fresh = [
         (each, event)
         for each, event in pairs
-        if marked(each.keys) not in past.captured and user_of(each.keys) is None
+        if marked(each.keys) not in past.captured and known.user_of(each.keys) is None
     ]
     if not fresh:
         return Decision(Outcome.DUPLICATE)
+    if plan.proof and not past.forced and known.bound_to(plan.proof) not in (None, plan.digest):
+        return parked(Contradicted())
     if letter.reason == Reason.REFUSED and letter.bodies in ("", fingerprint(decision.events)):
         return parked(_again(letter))
     planned, events = zip(*fresh, strict=True)

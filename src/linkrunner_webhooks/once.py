@@ -23,8 +23,9 @@ from typing import Any
 from linkrunner_webhooks.errors import Unavailable
 from linkrunner_webhooks.rows import InTheWay, Item, Rows
 
-# Seconds: longer than the slowest capture. A killed worker delays another report of its fact for so long.
-LEASE = 120
+# Seconds: longer than the slowest capture, the notes of it that fail, and the message that notes it then. It
+# delays another report of a fact whose worker was killed; that worker's message comes later still.
+LEASE = 600
 DAY = 24 * 3600
 # Longer than disputes and refunds take, and than messages that are parked and redriven again and again.
 KEPT = 400 * DAY
@@ -52,9 +53,9 @@ class Standing(Enum):
 class Claim:
     """A claim's standing, and what is known of the fact.
 
-    `keys` are all keys that are held for it. `unanswered` is the number of earlier requests that may have
-    captured it, `unended` that of tries whose end nobody could note. `failing_since` is unix seconds of the
-    first try that failed.
+    `keys` are all keys that are held for it, first those that name it, then its marks. `unanswered` is the
+    number of earlier requests that may have captured it, `unended` that of tries whose end nobody could note.
+    `failing_since` is unix seconds of the first try that failed.
     """
 
     standing: Standing
@@ -113,20 +114,21 @@ class Claims:
                     if not _is_done(error.item) or key in marked:
                         self._give_back(taken, owner)
                         return Claim(Standing.BUSY)
-                    return self._learn(error.item, named, taken, owner)
+                    return self._learn(error.item, named, marked, taken, owner)
                 news = _set(taken[key], "others") - named - marked if key in named else set()
                 named |= news
                 waiting = sorted({*waiting, *news})
         except Unavailable:
+            # The request that was not answered may have taken its key as well.
             with suppress(Unavailable):
-                self._give_back(taken, owner)
+                self._give_back({**taken, key: _UNKNOWN}, owner)
             raise
         # Other facts share the marks, and their doubts are not this one's.
         facts = [taken[key] for key in named]
         return Claim(
             Standing.OURS,
             owner,
-            tuple(sorted(taken)),
+            (*sorted(named), *sorted(marked)),
             unanswered=max(len(_set(item, "unanswered")) for item in facts),
             unended=max(len(_set(item, "open") - {owner}) for item in facts),
             failing_since=min(self._failing(facts), default=None),
@@ -135,7 +137,8 @@ class Claims:
     def complete(self, keys: Iterable[str], user_id: str, owner: str = "") -> None:
         """The fact is captured for that user, even if another worker holds a lease on it by now.
 
-        `owner` is that of the claim: its keys are one capture.
+        `owner` is that of the claim: its keys are one capture. Those that name the fact come first: a mark
+        without them would have the fact captured again, under the name that it has without the mark.
         """
         until = int(self._clock()) + self.kept
         for key in keys:
@@ -143,6 +146,18 @@ class Claims:
             done = _item(key, "done", "", until, until)
             done |= {"user_id": {"S": user_id}, "capture": {"S": owner}}
             self._rows.put(done)
+
+    def note(
+        self, keys: Iterable[str], user_id: str, owner: str, marks: Iterable[str] = ()
+    ) -> None:
+        """Complete what that owner is known to have captured, with the keys that are linked to it by now.
+
+        Whoever has the fact in hand is told as well.
+        """
+        keys, marks = tuple(keys), tuple(marks)
+        claim = self.claim(keys, owner, marks)
+        if claim.standing in (Standing.OURS, Standing.BUSY):
+            self.complete(claim.keys or (*keys, *marks), user_id, owner)
 
     def release(self, claim: Claim) -> None:
         """The try failed for certain. The keys are free, except those that another worker has taken over."""
@@ -225,23 +240,26 @@ class Claims:
             if since is not None and at is not None and self._clock() - at < TROUBLE:
                 yield since
 
-    def _learn(self, done: Item, named: set[str], taken: dict[str, Item], owner: str) -> Claim:
+    def _learn(
+        self, done: Item, named: set[str], marked: set[str], taken: dict[str, Item], owner: str
+    ) -> Claim:
         """Store the other keys of a done fact as done, so that later reports by those keys are duplicates.
 
         BUSY while another worker holds one of them: then the message is tried again.
         """
-        self._give_back({key: taken[key] for key in taken if key not in named}, owner)
         busy, twice = False, set[str]()
-        for key in named - {done["key"]["S"], *taken}:
+        for key in sorted((named | marked) - {done["key"]["S"], *taken}):
             try:
                 taken[key] = self._take(key, set(), owner)
             except InTheWay as error:
                 busy = busy or not _is_done(error.item)
-                if _is_done(error.item) and _capture(error.item) != _capture(done):
+                # Another fact may well have the mark.
+                if key in named and _is_done(error.item) and _capture(error.item) != _capture(done):
                     twice.add(key)
         # Stored under the same capture: from now on both are one fact.
         user_id = done.get("user_id", {}).get("S", "")
-        self.complete(sorted({*named.intersection(taken), *twice}), user_id, _capture(done))
+        learned = (*sorted(twice | named.intersection(taken)), *sorted(marked.intersection(taken)))
+        self.complete(learned, user_id, _capture(done))
         if busy:
             return Claim(Standing.BUSY)
         return Claim(Standing.TWICE if twice else Standing.DONE)
@@ -292,6 +310,10 @@ class Claims:
             expires_at=int(self._clock()) + _QUEUED,
         )
 
+    def bound_to(self, name: str) -> str | None:
+        """The digest that the name is bound to, if it is."""
+        return self._rows.get(name).get("digest", {}).get("S")
+
     def bind(self, name: str, digest: str) -> bool:
         """Whether this is the only thing that was ever bound to the name."""
         until = int(self._clock()) + self.kept
@@ -317,6 +339,10 @@ def _item(key: str, state: str, owner: str, until: int, expires_at: int) -> dict
         "until": {"N": str(until)},
         "expires_at": {"N": str(expires_at)},
     }
+
+
+# What a record was is not known: it may have been in doubt.
+_UNKNOWN: Item = {"open": {}}
 
 
 def _is_done(item: Item) -> bool:

@@ -7,34 +7,35 @@ everything shares this one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Self
 from urllib.parse import parse_qs, urlencode
 
 ATTRIBUTE = "past"
+_LONGEST_NUMBER = 9
 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """`captured` names the events that were captured and could not be noted.
+    """`captured` names the events that were captured and could not be noted, with the owners of their claims.
 
-    `doubts` is how many tries of an event went unanswered when a person decided to send it again. `forced`
-    says that an operator moved the message although it would park again.
+    `doubts` is how doubtful it was of each event that nothing was captured, when a person decided to send it
+    again. `forced` says that an operator moved the message although it would park again.
     """
 
-    captured: frozenset[str] = frozenset()
-    doubts: int = 0
+    captured: Mapping[str, str] = field(default_factory=dict)
+    doubts: Mapping[str, int] = field(default_factory=dict)
     forced: bool = False
 
     @classmethod
     def of(cls, attributes: Mapping[str, str]) -> Self:
         """Read it back. What nobody wrote here says nothing."""
         known = parse_qs(attributes.get(ATTRIBUTE, ""))
-        doubts = known.get("doubts", ["0"])[-1]
+        doubts = _pairs(known, "doubts")
         return cls(
-            captured=frozenset(known.get("captured", ())),
-            doubts=int(doubts) if doubts.isascii() and doubts.isdigit() else 0,
+            captured=_pairs(known, "captured"),
+            doubts={mark: int(each) for mark, each in doubts.items() if _is_number(each)},
             forced="forced" in known,
         )
 
@@ -43,9 +44,18 @@ class Past:
         return {**attributes, ATTRIBUTE: self._text()}
 
     def _text(self) -> str:
-        pairs = [("captured", mark) for mark in sorted(self.captured)]
-        pairs += [("doubts", str(self.doubts))] if self.doubts else []
+        pairs = [("captured", f"{mark}:{owner}") for mark, owner in sorted(self.captured.items())]
+        pairs += [("doubts", f"{mark}:{each}") for mark, each in sorted(self.doubts.items())]
         return urlencode(pairs + ([("forced", "1")] if self.forced else []))
+
+
+def _pairs(known: Mapping[str, list[str]], name: str) -> dict[str, str]:
+    told = (each.partition(":") for each in known.get(name, ()))
+    return {mark: value for mark, _, value in told if mark}
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < _LONGEST_NUMBER
 
 
 def marked(keys: tuple[str, ...]) -> str:

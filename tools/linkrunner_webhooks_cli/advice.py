@@ -18,7 +18,7 @@ ADVICE: Final[Mapping[str, str]] = {
     Reason.EXHAUSTED: "Linkrunner was out of reach for days: check it and the key, redrive",
     Reason.UNRECORDED: "captured in part while the claims table was away: redrive, which captures the rest",
     Reason.UNCERTAIN: "Linkrunner was asked and did not answer: look for the order in its event log; "
-    "discard what it has, redrive what it has not",
+    "discard --captured what it has, redrive what it has not",
     Reason.CONTRADICTED: "another body came under the same signature: `dlq show`, compare it with the "
     "provider's record; discard, or redrive --force",
     Reason.TOO_OLD: "it may have been captured before facts were forgotten (LedgerDays): look for it at "

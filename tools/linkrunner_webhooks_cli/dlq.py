@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from linkrunner_webhooks.capture import Pace
+from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.errors import Reason
 from linkrunner_webhooks.letters import Filter, Letter
 from linkrunner_webhooks.model import Outcome
@@ -34,7 +35,7 @@ from linkrunner_webhooks_cli.output import (
 )
 from linkrunner_webhooks_cli.selection import Search, Selection, filtered
 from linkrunner_webhooks_cli.sources import config_of, config_option, json_option
-from linkrunner_webhooks_cli.stacks import find, stack_option
+from linkrunner_webhooks_cli.stacks import Stack, find, stack_option
 
 # Errors of a group that are counted; more are not worth the memory.
 _TOLD_APART = 20
@@ -290,6 +291,18 @@ def redrive(
         say(f"  {reason}: {ADVICE.get(reason, '')}")
 
 
+def _noted(
+    letters: Iterable[Letter], stack: Stack, config: Config, left: Counter[str]
+) -> Iterator[Letter]:
+    """The letters whose events are noted as captured. The reasons of the others are counted as `left`."""
+    for letter in letters:
+        forecast = stack.note_captured(letter, config)
+        if forecast.would_park:
+            left[forecast.reason] += 1
+        else:
+            yield letter
+
+
 @dlq.command()
 @click.option(
     "--to",
@@ -297,22 +310,39 @@ def redrive(
     type=click.Path(path_type=Path, dir_okay=False),
     help="Where the copies go, which hold customer data (default: discarded-<time>.jsonl here).",
 )
+@click.option(
+    "--captured",
+    is_flag=True,
+    help="Linkrunner has them: note that first, so that their refunds find who paid.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Say what would be discarded; discard nothing.")
+@config_option
 @filtered
 @json_option
-def discard(*, path: Path | None, yes: bool, dry_run: bool, as_json: bool, **filters: Any) -> None:
+def discard(
+    *,
+    path: Path | None,
+    captured: bool,
+    yes: bool,
+    dry_run: bool,
+    config_path: Path | None,
+    as_json: bool,
+    **filters: Any,
+) -> None:
     """Delete messages for good, after writing each to a file (JSON lines).
 
     \b
-    Example:
+    Examples:
       linkrunner-webhooks dlq discard --reason unreadable --to ~/unreadable.jsonl
+      linkrunner-webhooks dlq discard --reason uncertain --captured --limit 1
     """
     if path is None:
         path = Path(f"discarded-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
     selection = Selection.of(**filters)
     letters = selection.stack.dead_letters()
-    counted = None
+    config = config_of(filters["stack"], config_path) if captured else None
+    counted, left = None, Counter[str]()
     if dry_run or not yes:
         # A pass of its own: while somebody thinks about the question, nothing is hidden from others.
         with selection.search(letters) as counted:
@@ -322,7 +352,8 @@ def discard(*, path: Path | None, yes: bool, dry_run: bool, as_json: bool, **fil
     done = counted.found if counted is not None and dry_run else 0
     if not dry_run:
         with selection.search(letters, after=counted) as search:
-            for letter in search.letters("Discarding"):
+            found = search.letters("Discarding")
+            for letter in _noted(found, selection.stack, config, left) if config else found:
                 copies.keep(path, _told(letter) | {"message": letter.text})
                 letters.discard(letter)
                 done += 1
@@ -331,6 +362,7 @@ def discard(*, path: Path | None, yes: bool, dry_run: bool, as_json: bool, **fil
             {
                 "discarded": done,
                 "dry_run": dry_run,
+                "left": dict(left),
                 "copies": str(path) if done and not dry_run else None,
             }
         )
@@ -338,3 +370,5 @@ def discard(*, path: Path | None, yes: bool, dry_run: bool, as_json: bool, **fil
         say(f"{done} would be discarded.")
     elif done:
         say(f"{done} discarded; copies, with customer data, are in {path}.")
+    for reason, count in left.items():
+        say(f"{count} left, of which nothing can be noted as captured: {reason}.")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+from uuid import uuid4
 
 import boto3
 import click
@@ -14,6 +15,7 @@ import click
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.dead_letters import DeadLetters, depth
 from linkrunner_webhooks.letters import Letter, foresee
+from linkrunner_webhooks.model import Outcome
 from linkrunner_webhooks.once import DAY, KEPT, Claims
 from linkrunner_webhooks.translation import Decision
 from linkrunner_webhooks_cli.failures import Failure
@@ -56,14 +58,26 @@ class Stack:
         """About how many webhooks are not delivered yet: waiting, in delivery or backing off."""
         return depth(self.client("sqs"), self.output("WebhookQueueUrl")).total
 
-    def user_of(self, keys: Sequence[str]) -> str | None:
-        """The user of a fact with any of these keys, as far as this stack captured it."""
-        return Claims(self.client("dynamodb"), self.output("ClaimsTableName")).user_of(keys)
+    def claims(self) -> Claims:
+        """What this stack captured."""
+        days = int(self.parameters.get("LedgerDays", KEPT // DAY))
+        return Claims(self.client("dynamodb"), self.output("ClaimsTableName"), kept=days * DAY)
 
     def foresee(self, letter: Letter, config: Config) -> Decision:
         """What deliver would do with a letter now."""
-        days = int(self.parameters.get("LedgerDays", KEPT // DAY))
-        return foresee(letter, config, self.user_of, now=time.time(), kept=days * DAY)
+        return foresee(letter, config, self.claims(), now=time.time())
+
+    def note_captured(self, letter: Letter, config: Config) -> Decision:
+        """Note the events of a letter as captured: a person found them at Linkrunner.
+
+        Their other reports are duplicates from now on, and their refunds find who paid. Nothing is noted of
+        what would not be captured now; the forecast says why.
+        """
+        forecast, claims = self.foresee(letter, config), self.claims()
+        if forecast.outcome is Outcome.CAPTURED:
+            for each, event in zip(forecast.planned, forecast.events, strict=True):
+                claims.note(each.keys, event.user_id, uuid4().hex, each.marks)
+        return forecast
 
 
 def find(name: str | None) -> Stack:
