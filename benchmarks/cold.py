@@ -186,7 +186,7 @@ def _environment(client: Path, url: str) -> dict[str, str]:
         "LINKRUNNER_KEY_SECRET_ARN": "arn:aws:secretsmanager:us-east-1:123456789012:secret:key",
         "WEBHOOK_QUEUE_URL": f"{url}/123456789012/webhooks",
         "DEAD_LETTER_QUEUE_URL": f"{url}/123456789012/dead-letters",
-        "CLAIMS_TABLE": "claims",
+        "LEDGER_TABLE": "claims",
         "LEDGER_DAYS": "400",
         "LINKRUNNER_BASE_URL": url,
         "DELIVER_CONCURRENCY": "2",

@@ -25,7 +25,7 @@ def empty(stack: EmbeddedStack) -> None:
     sqs = stack.aws.client("sqs")
     for output in ("WebhookQueueUrl", "DeadLetterQueueUrl"):
         sqs.purge_queue(QueueUrl=stack.outputs[output])
-    _empty_table(stack, stack.environment("DeliverFunction")["CLAIMS_TABLE"])
+    _empty_table(stack, stack.environment("DeliverFunction")["LEDGER_TABLE"])
 
 
 def _empty_table(stack: EmbeddedStack, name: str) -> None:

@@ -21,7 +21,7 @@ from linkrunner_webhooks.provider import Provider
 from linkrunner_webhooks.receive import Receiver
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks.signatures.scheme import Scheme, verify
-from linkrunner_webhooks.translation import Planned, plan
+from linkrunner_webhooks.translation import Planned, plan_of
 
 EVENTS = Path(__file__).parent.parent / "events"
 SEED = "live_secret_0001"
@@ -171,7 +171,7 @@ def source_of(name: str) -> Source:
 def planned(webhook: Webhook, source: Source | None = None) -> tuple[Planned, ...]:
     """What a verified webhook becomes, when everything is switched on unless the source says otherwise."""
     source = source or source_of(webhook.source)
-    return plan(Opened(webhook, source, source.provider.identify(webhook)))
+    return plan_of(Opened(webhook, source, source.provider.identify(webhook))).planned
 
 
 def bodies(events: Sequence[Planned]) -> str:

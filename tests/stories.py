@@ -15,8 +15,8 @@ from linkrunner_webhooks import providers
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.deliver import Deliverer
 from linkrunner_webhooks.event_body import LinkrunnerEvent
+from linkrunner_webhooks.ledger import Ledger
 from linkrunner_webhooks.model import Kind
-from linkrunner_webhooks.once import Claims
 from linkrunner_webhooks.provider import Provider
 from linkrunner_webhooks.queues import Message
 from linkrunner_webhooks_cli import stories as reader
@@ -83,7 +83,7 @@ class Pipeline:
         deliverer = Deliverer(
             config=self.config,
             capture=self.capture,
-            once=Claims(FakeTable(), "claims", clock=lambda: NOW),
+            ledger=Ledger(FakeTable(), "ledger", clock=lambda: NOW),
             queue=self,
             now=lambda: NOW,
             observe=lambda _: None,

@@ -288,9 +288,9 @@ REFUSED = (400, 413, 422)
 REASONS = {
     401: "unauthorized",
     429: "rate_limited",
-    502: "unanswered",
+    502: "bad_gateway",
     504: "unanswered",
-    520: "unanswered",
+    520: "bad_gateway",
     524: "unanswered",
 }
 
@@ -329,11 +329,11 @@ def test_an_answer_about_the_event_itself_refuses_it(
         (410, "unavailable"),
         (429, "rate_limited"),
         (500, "unavailable"),
-        (502, "unanswered"),
+        (502, "bad_gateway"),
         (503, "unavailable"),
         (504, "unanswered"),
         (524, "unanswered"),
-        (520, "unanswered"),
+        (520, "bad_gateway"),
         (599, "unavailable"),
     ],
 )
@@ -685,20 +685,49 @@ def test_who_does_not_answer_is_asked_by_one_at_a_time(
     ours: Client, embedded: EmbeddedLinkrunner
 ) -> None:
     """Every request may count, so the others wait, longer each time, until there is an answer."""
-    embedded.play([reset(), reset(), Answer(status=500), Answer()])
+    embedded.play([reset(), reset(), Answer(status=504), Answer(status=500), Answer()])
+    assert ours.unavailable().reason == "unanswered"
     pauses = []
-    for _ in range(2):
-        assert ours.unavailable().reason == "unanswered"
+    for _ in range(3):
         waiting = ours.unavailable()
         assert waiting.reason == "silent"
         assert waiting.retry_after is not None
         pauses.append(round(waiting.retry_after))
         over(ours)
-    assert pauses == [30, 60]
-    assert len(embedded.arrivals) == 2
-    # An answer is an answer, whatever it says.
-    assert ours.unavailable().reason == "unavailable"
+        if len(pauses) < 3:
+            assert ours.unavailable().reason == "silent"
+    assert pauses == [30, 60, 120]
     ours()
+    # An answer is an answer, whatever it says. Until then nothing was asked that counts.
+    asked = [each.body for each in embedded.arrivals]
+    assert [bool(each) for each in asked] == [True, False, False, False, True]
+
+
+def test_a_bad_gateway_is_no_silence_until_it_stays(
+    ours: Client, embedded: EmbeddedLinkrunner
+) -> None:
+    """A proxy that now and then loses its server holds nobody up; one that always does is asked by one."""
+    embedded.play([*[failing(502), Answer()] * 6, *[failing(502)] * 5])
+    for _ in range(6):
+        assert ours.unavailable().reason == "bad_gateway"
+        ours()
+    for _ in range(5):
+        assert ours.unavailable().reason == "bad_gateway"
+    assert ours.unavailable().reason == "silent"
+    over(ours)
+    ours()
+
+
+def test_a_new_process_asks_first_where_others_had_trouble(
+    ours: Client, embedded: EmbeddedLinkrunner
+) -> None:
+    """It knows of the silence only what was noted, and no event of its own has to find out."""
+    ours.linkrunner._silence = capture._Silence(lambda: True)
+    embedded.play([reset()])
+    assert ours.unavailable().reason == "silent"
+    over(ours)
+    ours()
+    assert len(embedded.events) == 1
 
 
 def test_only_one_asks_whether_it_still_is_silent(
@@ -708,7 +737,7 @@ def test_only_one_asks_whether_it_still_is_silent(
     embedded.play([hang(0.2)])
     impatient.unavailable()
     over(impatient)
-    with impatient.linkrunner._silence.respected():
+    with impatient.linkrunner._silence._trying:
         assert impatient.unavailable().reason == "silent"
     impatient()
 

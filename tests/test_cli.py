@@ -1055,7 +1055,7 @@ def test_dlq_advises_on_what_was_counted_already(parked: EmbeddedStack) -> None:
     """A message whose payment another report has counted needs no fix, whatever it was parked for."""
     park(parked, "evt_1", user="user_1")
     done = {"key": {"S": "stripe|payment|pi_evt_1"}, "state": {"S": "done"}, "user_id": {"S": "u"}}
-    table = parked.environment("DeliverFunction")["CLAIMS_TABLE"]
+    table = parked.environment("DeliverFunction")["LEDGER_TABLE"]
     parked.aws.client("dynamodb").put_item(TableName=table, Item=done)
     advice = "counted already: redrive or discard"
     assert advice in run("dlq", "preview").stdout

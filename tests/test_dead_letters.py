@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count, islice
 from threading import Lock
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
@@ -21,9 +21,11 @@ from linkrunner_webhooks.event_body import fingerprint
 from linkrunner_webhooks.letters import Filter, Letter, foresee
 from linkrunner_webhooks.model import Outcome, Webhook
 from linkrunner_webhooks.money import Money
-from linkrunner_webhooks.once import DAY, KEPT
-from linkrunner_webhooks.past import Past, marked
+from linkrunner_webhooks.once import KEPT
+from linkrunner_webhooks.past import Capture, Past, marked
 from linkrunner_webhooks.queues import typed
+from linkrunner_webhooks.rows import DAY
+from linkrunner_webhooks.schedule import DOUBTS
 
 NOW = datetime.now(UTC)
 TODAY = {"now": NOW.timestamp()}
@@ -66,12 +68,22 @@ class Known:
 
     users: Mapping[str, str] = field(default_factory=dict)
     first: str | None = None
+    doubts: int = 0
     kept: int = KEPT
     asked: list[tuple[str, ...]] = field(default_factory=list)
+
+    @property
+    def facts(self) -> Self:
+        return self
+
+    notes = facts
 
     def user_of(self, keys: Iterable[str]) -> str | None:
         self.asked.append(tuple(keys))
         return next((self.users[key] for key in keys if key in self.users), None)
+
+    def doubts_of(self, keys: Iterable[str]) -> int:
+        return self.doubts if any(key.startswith("stripe|payment|") for key in keys) else 0
 
     def bound_to(self, name: str) -> str | None:
         del name
@@ -182,9 +194,19 @@ def test_what_is_older_than_the_memory_stays_parked() -> None:
 def test_what_was_captured_without_a_note_is_not_promised() -> None:
     """The letter itself says which of its events count already."""
     (planned,) = foresee(letter(session()), CONFIG, NOTHING, **TODAY).planned
-    past = Past(captured={marked(planned.keys): "owner"})
+    captured = Capture(owner="one", user_id="user_42", keys=planned.keys)
+    past = Past(captured={marked(planned.keys): captured})
     forecast = foresee(letter(session(), **past.among({})), CONFIG, NOTHING, **TODAY)
     assert forecast.outcome is Outcome.DUPLICATE
+
+
+def test_what_may_be_captured_is_foretold_as_deliver_would() -> None:
+    """A letter whose fact is in doubt parks again, unless a person has decided about just that doubt."""
+    forecast = foresee(letter(session()), CONFIG, Known(doubts=DOUBTS), **TODAY)
+    assert (forecast.outcome, forecast.reason) == (Outcome.PARKED, "uncertain")
+    (planned,) = foresee(letter(session()), CONFIG, NOTHING, **TODAY).planned
+    decided = letter(session(), **Past(doubts={marked(planned.keys): DOUBTS}).among({}))
+    assert foresee(decided, CONFIG, Known(doubts=DOUBTS), **TODAY).outcome is Outcome.CAPTURED
 
 
 def test_another_body_under_the_same_signature_is_foretold() -> None:

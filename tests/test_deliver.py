@@ -37,10 +37,11 @@ from linkrunner_webhooks.capture_once import SLOWEST
 from linkrunner_webhooks.envelope import Envelope, Opened, open_message
 from linkrunner_webhooks.errors import ConfigError, Reason, Refused, Unavailable
 from linkrunner_webhooks.event_body import LinkrunnerEvent, fingerprint
+from linkrunner_webhooks.ledger import Ledger
 from linkrunner_webhooks.model import CommerceEvent, Identity, Outcome, Webhook
-from linkrunner_webhooks.once import KEPT, LEASE, Claim, Claims
+from linkrunner_webhooks.once import KEPT, LEASE, Claim
 from linkrunner_webhooks.past import Past
-from linkrunner_webhooks.provider import Options, Provider
+from linkrunner_webhooks.provider import Options, Provider, Told
 from linkrunner_webhooks.queues import Message
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks.schedule import (
@@ -188,7 +189,7 @@ def test_what_does_not_say_what_it_is_is_parked_at_once(world: World) -> None:
 def test_what_was_captured_is_not_captured_for_the_sake_of_another_event(world: World) -> None:
     """The table goes away while Linkrunner answers: one event cannot be noted, the other not claimed."""
     world.config = config.Config({"woocommerce": {}})
-    away = Unavailable("the claims table is away", reason=Reason.CLAIMS)
+    away = Unavailable("the ledger is away", reason=Reason.LEDGER)
 
     def goes_away(event: LinkrunnerEvent) -> None:
         world.linkrunner(event)
@@ -216,8 +217,8 @@ def test_what_was_captured_is_not_captured_for_the_sake_of_another_event(world: 
 def test_there_is_time_for_every_event_of_a_message(world: World) -> None:
     """A message of several events stops between two of them, and goes on with the second."""
     world.config = config.Config({"woocommerce": {}})
-    # At the beginning, before it is read and settled, before its first claim and its first capture.
-    times = iter([100.0] * 3 + [SLOWEST] * 2)
+    # At the beginning, around its reading, before it is settled, its first claim and its first capture.
+    times = iter([100.0] * 4 + [SLOWEST] * 2)
     sent = two_events()
     assert world.deliver(sent, remaining=lambda: next(times, 0.0)) == [sent.id]
     assert world.last == ("retrying", "out_of_time")
@@ -231,7 +232,7 @@ def test_there_is_time_for_every_event_of_a_message(world: World) -> None:
 
 def test_a_slow_claim_leaves_no_time_to_capture(world: World) -> None:
     """Time is asked again right before the request, and the claim is given back."""
-    times = iter([100.0] * 4 + [SLOWEST - 0.001])
+    times = iter([100.0] * 5 + [SLOWEST - 0.001])
     sent = checkout()
     assert world.deliver(sent, remaining=lambda: next(times, 0.0)) == [sent.id]
     assert world.linkrunner.requests == []
@@ -358,6 +359,8 @@ def test_only_what_was_refused_is_sent_again(world: World, two_in_one: Message) 
 def test_a_message_without_a_user_is_parked_whole(world: World, two_in_one: Message) -> None:
     """Every event is ready before the first one is sent."""
     nobody = replace(two_in_one, text=two_in_one.text.replace("user_42", ""))
+    for _ in range(PAYER_TRIES):
+        assert world.deliver(nobody) == [nobody.id]
     assert world.deliver(nobody) == []
     assert world.last == ("parked", "missing_user")
     assert world.linkrunner.requests == []
@@ -476,9 +479,7 @@ def _with_provider(world: World, name: str, change: Callable[[Provider], Provide
 class CrashingProvider(Provider):
     """A provider that fails in a way nobody thought of, quoting what it should not."""
 
-    def translate(
-        self, webhook: Webhook, identity: Identity, options: Options
-    ) -> tuple[CommerceEvent, ...]:
+    def read(self, webhook: Webhook, identity: Identity, options: Options) -> Told:
         del webhook, identity, options
         raise RuntimeError("ada@example.com")
 
@@ -525,10 +526,10 @@ def test_an_unexpected_error_in_capturing_keeps_the_message(world: World, error:
 
 def test_claims_that_cannot_be_made_keep_everything(world: World) -> None:
     """Without the table nothing is sent: what might have been captured before must not be again."""
-    world.claims.failing = {"claim": down(Reason.CLAIMS)}
+    world.claims.failing = {"claim": down(Reason.LEDGER)}
     first, second = checkout(), another(2)
     assert world.deliver(first, second) == [first.id, second.id]
-    assert world.outcomes == [("retrying", "claims")] * 2
+    assert world.outcomes == [("retrying", "ledger")] * 2
     assert world.linkrunner.requests == []
 
 
@@ -543,17 +544,17 @@ def test_a_claim_that_crashes_keeps_the_message(world: World) -> None:
 
 def test_payers_that_cannot_be_looked_up_keep_the_message(world: World) -> None:
     """A refund is not parked as nobody's because the table was away."""
-    world.claims.failing = {"user_of": down(Reason.CLAIMS)}
+    world.claims.failing = {"user_of": down(Reason.LEDGER)}
     sent = refund(1000)
     assert world.deliver(sent) == [sent.id]
-    assert world.last == ("retrying", "claims")
+    assert world.last == ("retrying", "ledger")
     assert world.queue.parked == []
 
 
 def test_a_release_that_fails_leaves_a_lease(world: World) -> None:
     """Why the capture failed is what is told; the fact is free again when its lease has run out."""
     world.linkrunner.script = [down()]
-    world.claims.failing = {"release": down(Reason.CLAIMS)}
+    world.claims.failing = {"release": down(Reason.LEDGER)}
     sent = checkout()
     assert world.deliver(sent) == [sent.id]
     assert world.last == ("retrying", "unavailable")
@@ -566,7 +567,7 @@ def test_a_release_that_fails_leaves_a_lease(world: World) -> None:
 
 def test_a_captured_event_is_not_sent_again_for_want_of_a_record(world: World) -> None:
     """When only the record failed a copy goes on that notes it later, and so its twins are duplicates."""
-    world.claims.failing = {"complete": down(Reason.CLAIMS)}
+    world.claims.failing = {"complete": down(Reason.LEDGER)}
     assert world.deliver(checkout(), another(2)) == []
     assert world.outcomes == [("captured", "unrecorded"), ("retrying", "unrecorded")] * 2
     assert world.queue.delayed == {}
@@ -574,7 +575,8 @@ def test_a_captured_event_is_not_sent_again_for_want_of_a_record(world: World) -
     copy = world.queue.put_back[0]
     world.now += LEASE
     assert world.deliver(copy) == [copy.id]
-    assert world.last == ("retrying", "claims")
+    assert world.last == ("retrying", "unrecorded")
+    assert world.queue.delayed[copy.id] <= 75
     world.claims.failing = {}
     assert world.deliver(copy, checkout()) == []
     assert world.outcomes[-2:] == [("duplicate", "none")] * 2
@@ -585,7 +587,7 @@ def test_a_captured_event_is_not_sent_again_for_want_of_a_record(world: World) -
 def test_a_copy_that_cannot_be_put_back_loses_nothing(world: World, *, parks: bool) -> None:
     """What is captured is done in any case, and parked for the note; what is not stays where it is."""
     world.config = config.Config({"woocommerce": {}, "stripe": {}})
-    world.claims.failing = {"complete": down(Reason.CLAIMS)}
+    world.claims.failing = {"complete": down(Reason.LEDGER)}
     world.queue.failing = {"again": down(Reason.QUEUE)} | (
         {} if parks else {"park": RuntimeError()}
     )
@@ -595,6 +597,32 @@ def test_a_copy_that_cannot_be_put_back_loses_nothing(world: World, *, parks: bo
     sent = two_events()
     assert world.deliver(sent) == ([] if parks else [sent.id])
     assert [reason for _, reason, _ in world.queue.parked] == ["unrecorded"] * 2 * parks
+
+
+def test_a_message_that_can_neither_park_nor_stay_is_put_back(world: World) -> None:
+    """One event captured without a note, the other refused, no dead-letter queue: a copy knows."""
+    world.config = config.Config({"woocommerce": {}})
+    world.claims.failing = {"complete": down(Reason.LEDGER)}
+    world.queue.failing = {"park": down(Reason.QUEUE)}
+    world.linkrunner.script = [None, Refused("no")]
+    assert world.deliver(two_events()) == []
+    world.claims.failing, world.queue.failing = {}, {}
+    assert world.deliver(*world.queue.put_back) == []
+    names = [event.event_name for event in world.linkrunner.events]
+    assert names == ["purchase_completed", "order_fulfilled"]
+
+
+def test_a_captured_event_is_noted_although_it_is_switched_off(world: World) -> None:
+    """What counts already is known, whatever webhooks.toml says when it can be noted at last."""
+    world.claims.failing = {"complete": down(Reason.LEDGER)}
+    assert world.deliver(checkout()) == []
+    world.claims.failing = {}
+    off = {"checkout.session.completed": False, "payment_intent.succeeded": True}
+    world.config = config.Config({"stripe": {"events": off}})
+    world.now += DEPLOYMENT
+    assert world.deliver(*world.queue.put_back) == []
+    assert world.deliver(stripe("payment_intent.succeeded", INTENT | USER)) == []
+    assert world.last == ("duplicate", "none")
 
 
 def test_a_record_that_crashes_does_not_send_again(world: World) -> None:
@@ -644,7 +672,7 @@ def test_a_message_that_cannot_be_delayed_is_kept(world: World) -> None:
         Reason.NETWORK,
         Reason.UNAUTHORIZED,
         Reason.NO_KEY,
-        Reason.CLAIMS,
+        Reason.LEDGER,
     ],
 )
 def test_everybodys_trouble_spares_the_rest(world: World, reason: Reason) -> None:
@@ -678,7 +706,7 @@ def test_what_is_handed_back_is_not_even_opened(world: World) -> None:
 def test_messages_without_time_left_come_back_untouched(world: World) -> None:
     """Messages for which no time is left come back soon, untouched."""
     # All are read. Each of the first two asks before it is settled, before its claim and its capture.
-    times = iter([100.0] * 9 + [SLOWEST] * 3 + [SLOWEST - 0.001])
+    times = iter([100.0] * 14 + [SLOWEST] * 3 + [SLOWEST - 0.001])
     sent = [another(number) for number in range(5)]
     assert world.deliver(*sent, remaining=lambda: next(times)) == [each.id for each in sent[2:]]
     assert world.outcomes == [("captured", "none")] * 2 + [("retrying", "out_of_time")] * 3
@@ -705,7 +733,7 @@ def test_half_of_the_time_is_for_what_was_read(world: World) -> None:
 @pytest.mark.parametrize("call", ["count", "claim"])
 def test_what_cannot_be_worked_on_for_ten_days_is_parked(world: World, call: str) -> None:
     """SQS drops what is 14 days old, and parking needs no table: neither does a message that is not read."""
-    world.claims.failing = {call: down(Reason.CLAIMS)}
+    world.claims.failing = {call: down(Reason.LEDGER)}
     sent = [another(number, receives=9, age=LAST_RESORT + 1) for number in range(3)]
     assert world.deliver(*sent) == []
     assert [reason for _, reason, _ in world.queue.parked] == ["exhausted"] * 3
@@ -805,7 +833,7 @@ def test_a_first_failure_exhausts_nothing(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "reason", [Reason.UNAVAILABLE, Reason.CLAIMS, Reason.BUSY, Reason.INTERNAL, Reason.SECRET]
+    "reason", [Reason.UNAVAILABLE, Reason.LEDGER, Reason.BUSY, Reason.INTERNAL, Reason.SECRET]
 )
 def test_what_still_waits_is_parked_before_the_queue_drops_it(world: World, reason: Reason) -> None:
     """Whatever a message waits for, it is parked days before SQS would delete it."""
@@ -902,7 +930,7 @@ Reports = Sequence[Callable[[], Message]]
 def reported(kinds: Reports) -> FakeLinkrunner:
     """What Linkrunner has after these deliveries, one after the other, through the real claims."""
     table = FakeTable()
-    world = World(Claims(table, "claims", clock=lambda: NOW))
+    world = World(Ledger(table, "ledger", clock=lambda: NOW))
     for kind in kinds:
         assert world.deliver(kind()) == []
     assert world.queue.parked == []
@@ -1090,7 +1118,7 @@ def test_an_operator_may_prefer_repeats_to_decisions() -> None:
 def over_a_table() -> World:
     """A world with the real claims."""
     world = World()
-    world.once = Claims(FakeTable(), "claims", clock=lambda: world.now)
+    world.ledger = Ledger(FakeTable(), "ledger", clock=lambda: world.now)
     return world
 
 
@@ -1115,7 +1143,7 @@ def test_what_was_captured_without_a_note_is_never_sent_again(
     world = World()
     world.config = config.Config({"woocommerce": {}})
     world.linkrunner.script = [None, error]
-    world.claims.failing = {"complete": down(Reason.CLAIMS)}
+    world.claims.failing = {"complete": down(Reason.LEDGER)}
     sent = two_events()
     assert world.deliver(sent) == []
     assert world.outcomes == [("captured", "unrecorded"), outcome]
@@ -1179,10 +1207,10 @@ def test_coming_often_is_no_crash(world: World) -> None:
 
 def test_a_suspicious_message_waits_for_the_table(world: World) -> None:
     """Without a count it is not opened: nobody would know how often the function died on it."""
-    world.claims.failing = {"count": down(Reason.CLAIMS)}
+    world.claims.failing = {"count": down(Reason.LEDGER)}
     sent = [checkout(receives=SUSPICIOUS + 1), checkout()]
     assert world.deliver(*sent) == [each.id for each in sent]
-    assert world.outcomes == [("retrying", "claims")] * 2
+    assert world.outcomes == [("retrying", "ledger")] * 2
 
 
 # ------------------------------------------------------------------------- memory, and what signs too little
@@ -1254,7 +1282,7 @@ def test_force_is_for_one_life() -> None:
 
 def test_a_doubt_is_noted_with_patience(world: World) -> None:
     """A request without an answer weighs more than a lease that ran out, so the note is tried again."""
-    kept, failures = world.claims.keep, [down(Reason.CLAIMS)] * 2
+    kept, failures = world.claims.keep, [down(Reason.LEDGER)] * 2
 
     def keep(claim: Claim, seconds: float) -> None:
         if failures:
@@ -1273,7 +1301,7 @@ def test_a_conversion_that_is_noted_later_is_the_only_one() -> None:
     trial = {"id": "sub_1", "status": "trialing", "trial_end": 1_800_500_000} | USER
     assert world.deliver(stripe("customer.subscription.created", trial)) == []
     assert world.last == ("captured", "none")
-    table: Any = world.once
+    table: Any = world.ledger.facts
     complete, table.complete = table.complete, lambda *_: (_ for _ in ()).throw(down())
     first = stripe("invoice.paid", NEW_INVOICE)
     assert world.deliver(first) == []

@@ -43,7 +43,9 @@ from tests.simulation.worker import Worker, eight_in_hand
 
 from linkrunner_webhooks.envelope import Envelope, open_message, unseal
 from linkrunner_webhooks.errors import Reason
-from linkrunner_webhooks.once import LEASE, TROUBLE, Claims
+from linkrunner_webhooks.ledger import Ledger
+from linkrunner_webhooks.notes import TROUBLE
+from linkrunner_webhooks.once import LEASE
 from linkrunner_webhooks.queues import Message
 from linkrunner_webhooks.schedule import FIRST_DELAY, PAYER_TRIES, SUSPICIOUS, wait
 from linkrunner_webhooks.translation import plan_of
@@ -195,10 +197,10 @@ def begun(case: Case) -> Iterator[Cloud]:
 
 def _fail(cloud: Cloud, message: Message, seconds: float) -> None:
     """Its captures have been failing for so long, once an hour."""
-    claims = Claims(cloud.table, "claims", clock=(clock := Clock(cloud.clock.now - seconds)))
+    ledger = Ledger(cloud.table, "ledger", clock=(clock := Clock(cloud.clock.now - seconds)))
     while clock.now < cloud.clock.now:
         for each in plan_of(open_message(message.text, cloud.config)).planned:
-            claims.release(claims.claim(each.keys, "before"))
+            ledger.facts.release(ledger.facts.claim(each.keys, "before"))
         clock.now += HOUR
 
 
@@ -276,7 +278,7 @@ def test_every_kind_of_call_was_disturbed() -> None:
     made = {call for case in CASES.values() for call in calls_of(case)}
     assert made == {
         "receive", "secret", "claim", "user_of", "post", "note", "release", "park", "delay", "delete",
-        "count", "forget", "bind",
+        "count", "forget", "bind", "learn", "trouble",
     }  # fmt: skip
 
 

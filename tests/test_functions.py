@@ -336,10 +336,10 @@ def test_an_address_where_nobody_listens_keeps_everything(functions: Functions) 
 def test_a_table_that_is_gone_keeps_everything(functions: Functions) -> None:
     """Without the claims nothing is sent."""
     functions.receive(1, 2)
-    environment = functions.environment("DeliverFunction", CLAIMS_TABLE="gone")
+    environment = functions.environment("DeliverFunction", LEDGER_TABLE="gone")
     deliver = deliver_function.build(environment, observe=functions.reports.append)
     assert len(functions.run(deliver, functions.batch())) == 2
-    assert {report.reason for report in functions.reports[-2:]} == {"claims"}
+    assert {report.reason for report in functions.reports[-2:]} == {"ledger"}
     assert functions.linkrunner.arrivals == ()
 
 
@@ -348,7 +348,7 @@ def test_a_table_that_is_gone_keeps_everything(functions: Functions) -> None:
 DELIVER_SETTINGS = (
     "WEBHOOK_QUEUE_URL",
     "DEAD_LETTER_QUEUE_URL",
-    "CLAIMS_TABLE",
+    "LEDGER_TABLE",
     "LINKRUNNER_KEY_SECRET_ARN",
     "LINKRUNNER_BASE_URL",
     "LEDGER_DAYS",

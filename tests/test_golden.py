@@ -19,7 +19,7 @@ from tests import cases, samples
 from linkrunner_webhooks import providers
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.envelope import open_message
-from linkrunner_webhooks.translation import plan
+from linkrunner_webhooks.translation import plan_of
 
 ROOT = Path(__file__).parent / "providers"
 CASES = sorted(path for path in ROOT.glob("*/*") if path.is_dir())
@@ -56,7 +56,7 @@ def bodies(folder: Path) -> list[dict[str, Any]]:
             "user_id": planned.user_id,
         }
         for each in opened
-        for planned in plan(each)
+        for planned in plan_of(each).planned
     ]
 
 

@@ -18,7 +18,7 @@ from linkrunner_webhooks import providers
 from linkrunner_webhooks.envelope import Opened, open_message
 from linkrunner_webhooks.errors import Malformed, Parked, Untranslatable
 from linkrunner_webhooks.model import Identity, Webhook
-from linkrunner_webhooks.translation import plan
+from linkrunner_webhooks.translation import plan_of
 
 
 def judge(webhook: Webhook) -> None:
@@ -31,7 +31,7 @@ def judge(webhook: Webhook) -> None:
     assert isinstance(identity, Identity)
     try:
         source.provider.translate(webhook, identity, source.options)
-        events = plan(Opened(webhook, source, identity))
+        events = plan_of(Opened(webhook, source, identity)).planned
     except Untranslatable:
         return
     assert all(each.keys for each in events)
@@ -47,7 +47,7 @@ def judge_end_to_end(webhook: Webhook) -> None:
     for text, _attributes in desk.stored:
         try:
             opened = open_message(text, desk.config)
-            bodies(plan(opened))
+            bodies(plan_of(opened).planned)
         except Parked:
             continue
 

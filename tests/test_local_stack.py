@@ -101,7 +101,7 @@ def test_keeps_plain_resources_and_their_outputs() -> None:
     assert plain["Resources"].keys() == {
         "WebhookQueue",
         "DeadLetterQueue",
-        "ClaimsTable",
+        "LedgerTable",
         "LinkrunnerKeySecret",
         "WebhookSecrets",
     }
@@ -238,7 +238,7 @@ def test_poller_moves_real_messages(stack: EmbeddedStack) -> None:
 def test_empty_removes_everything(stack: EmbeddedStack) -> None:
     """Tests that share a stack start with empty queues and an empty table."""
     sqs, url = stack.aws.client("sqs"), stack.outputs["DeadLetterQueueUrl"]
-    table = stack.environment("DeliverFunction")["CLAIMS_TABLE"]
+    table = stack.environment("DeliverFunction")["LEDGER_TABLE"]
     dynamodb = stack.aws.client("dynamodb")
     sqs.send_message(QueueUrl=url, MessageBody="x")
     dynamodb.put_item(TableName=table, Item={"key": {"S": "k"}})

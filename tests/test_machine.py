@@ -39,9 +39,9 @@ from tests.simulation.worker import eight_in_hand
 from linkrunner_webhooks import providers
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.errors import Reason
+from linkrunner_webhooks.ledger import Ledger
 from linkrunner_webhooks.letters import Letter, foresee
 from linkrunner_webhooks.model import Webhook
-from linkrunner_webhooks.once import Claims
 from linkrunner_webhooks.queues import WebhookQueue
 from linkrunner_webhooks.receive import Receiver
 from linkrunner_webhooks.reports import Report
@@ -194,7 +194,7 @@ class Everybody(RuleBasedStateMachine):
             self.work(1000.0)
             self.table = table
             signed = sample.signed()
-            if f"adyen|proof|{signed_by(signed)}" in self.cloud.table.items:
+            if f"@note|adyen|proof|{signed_by(signed)}" in self.cloud.table.items:
                 copy = _Raw.of(sample, signed.body.replace(user.encode(), b"thief"))
                 assert self.send(copy) == "queued"
 
@@ -316,7 +316,7 @@ class Everybody(RuleBasedStateMachine):
 
     def _foreseen(self, letter: Letter) -> Decision:
         clock, table = self.cloud.clock, self.cloud.table
-        known = Claims(table, "claims", clock=clock)
+        known = Ledger(table, "ledger", clock=clock)
         return foresee(letter, Config(AFTER), known, now=clock.now)
 
     # --------------------------------------------------------------------- what must be true

@@ -26,7 +26,9 @@ from tests.simulation.clock import NOW
 from tests.simulation.table import FakeTable, Item
 
 from linkrunner_webhooks.errors import Reason, Unavailable
-from linkrunner_webhooks.once import KEPT, LEASE, TROUBLE, Claim, Claims, Standing
+from linkrunner_webhooks.ledger import Ledger
+from linkrunner_webhooks.notes import TROUBLE
+from linkrunner_webhooks.once import KEPT, LEASE, Claim, Claims, Standing
 from linkrunner_webhooks_local.cloudformation import EmbeddedStack
 
 OURS, DONE, BUSY, TWICE = Standing.OURS, Standing.DONE, Standing.BUSY, Standing.TWICE
@@ -48,7 +50,10 @@ class Table:
     prefix: str = field(default_factory=lambda: uuid4().hex)
 
     def new(self) -> Claims:
-        return Claims(self.client, self.name, clock=self.clock)
+        return self.ledger().facts
+
+    def ledger(self) -> Ledger:
+        return Ledger(self.client, self.name, clock=self.clock)
 
     def keys(self, names: str) -> list[str]:
         """Keys of this test alone: tests share the real table."""
@@ -67,13 +72,13 @@ def table(request: pytest.FixtureRequest) -> Table:
     if request.param == "memory":
         return Table(FakeTable(), "claims", Clock(NOW + 0.25))
     stack: EmbeddedStack = request.getfixturevalue("stack")
-    name = stack.environment("DeliverFunction")["CLAIMS_TABLE"]
+    name = stack.environment("DeliverFunction")["LEDGER_TABLE"]
     return Table(request.getfixturevalue("dynamodb"), name, Clock(NOW + 0.25))
 
 
 def held(keys: Sequence[str], owner: str, doubts: int = 0) -> Claim:
     """What a claim on these keys gave to that owner."""
-    return Claim(OURS, owner, tuple(keys), doubts)
+    return Claim(OURS, owner, tuple(keys), unanswered=doubts)
 
 
 # ------------------------------------------------------------------------- one key
@@ -179,7 +184,7 @@ def test_no_record_expires_before_its_time(table: Table) -> None:
 
 
 def test_nothing_but_ids_is_kept(table: Table) -> None:
-    """A record holds its key, its state and the user id."""
+    """A record that nothing was told about holds its key, its state and the user id."""
     claims, fact = table.new(), table.keys("a")
     claims.claim(fact, "one")
     claims.complete(fact, "user_1")
@@ -267,7 +272,7 @@ def test_learning_does_not_take_from_others(table: Table) -> None:
 
 def test_trouble_is_told_to_all_workers_and_passes(table: Table) -> None:
     """What one worker meets, another knows; two hours after the last note it is over."""
-    one, two = table.new(), table.new()
+    one, two = table.ledger().notes, table.ledger().notes
     before = two.in_trouble()
     one.note_trouble()
     assert two.in_trouble()
@@ -318,33 +323,74 @@ class Deaf(FakeTable):
 @pytest.mark.parametrize("call", [1, 2])
 def test_a_claim_whose_answer_is_lost_leaves_neither_a_lease_nor_a_doubt(call: int) -> None:
     """Nothing was sent, whichever of its keys the claim had taken."""
-    claims = Claims(Deaf(call), "claims", clock=Clock())
+    claims = Ledger(Deaf(call), "ledger", clock=Clock()).facts
     with pytest.raises(Unavailable):
         claims.claim(["a", "b"], "one")
     again = claims.claim(["a", "b"], "two")
     assert (again.standing, again.doubts) == (OURS, 0)
 
 
-def test_a_mark_is_noted_after_what_it_marks(table: Table) -> None:
+def test_a_mark_is_noted_after_what_it_marks() -> None:
     """Whoever dies between the notes leaves a fact without its mark, and no mark without its fact."""
-    claims = table.new()
-    (fact,), (mark,) = table.keys("m"), table.keys("a")
-    assert claims.claim([fact], "one", [mark]).keys == (fact, mark)
+    fake = FakeTable()
+    claims = Ledger(fake, "ledger", clock=Clock()).facts
+    claim = claims.claim(["m"], "one", ["a"])
+    assert (claim.keys, claim.marks) == (("m",), ("a",))
+    fake.update_item = _fails_second(fake.update_item)  # type: ignore[method-assign]
+    with pytest.raises(Unavailable):
+        claims.complete(claim.keys, "user_1", "one", claim.marks)
+    assert claims.user_of("m") == "user_1"
+    assert claims.user_of("a") is None
 
 
 def test_what_is_captured_can_be_noted_by_somebody_else(table: Table) -> None:
-    """With all that is linked to it by then, whoever has it in hand, and without being a second capture."""
+    """With all that is linked to it by then, and whoever has it in hand."""
     claims = table.new()
     claims.release(claims.claim(table.keys("ab"), "links"))
     claims.claim(table.keys("b"), "busy")
-    claims.note(table.keys("a"), "user_1", "one", table.keys("m"))
-    assert claims.user_of(table.keys("a")) == claims.user_of(table.keys("m")) == "user_1"
-    claims.complete(table.keys("b"), "user_1", "busy")
+    claims.complete(table.keys("a"), "user_1", "one", table.keys("m"))
+    for name in "abm":
+        assert claims.user_of(table.keys(name)) == "user_1"
+    assert claims.claim(table.keys("b"), "two").standing is DONE
+
+
+def test_a_note_that_fails_frees_nothing(table: Table) -> None:
+    """Until a capture is noted its lease keeps others away, and then its doubt."""
+    claims = table.new()
+    claims.claim(table.keys("ab"), "one")
+    broken = Ledger(BrokenTable(ClientError({}, "UpdateItem")), "ledger", clock=table.clock).facts
+    with pytest.raises(Unavailable):
+        broken.complete(table.keys("ab"), "user_1", "one")
+    assert table.new().claim(table.keys("b"), "two").standing is BUSY
     table.clock.now += LEASE
-    claims.note(table.keys("c"), "user_2", "two")
-    claims.note(table.keys("c"), "user_3", "three")
-    assert claims.user_of(table.keys("c")) == "user_2"
-    assert claims.claim(table.keys("c"), "four").standing is DONE
+    assert table.new().claim(table.keys("b"), "two").doubts == 1
+
+
+def test_a_capture_is_remembered_where_its_first_key_is(table: Table) -> None:
+    """What was sent, when, and for whom; its other keys lead there, also those that are learned later."""
+    claims = table.new()
+    sent = {"source": "stripe", "event_name": "purchase_completed", "amount": "25.99"}
+    claims.complete(table.keys("ab"), "user_1", "one", table.keys("m"), sent)
+    fact = {name: value["S"] for name, value in table.item("a").items() if "S" in value}
+    at = fact["captured_at"]
+    assert at.startswith("2027-01-15T08:00:00.250")
+    assert fact.items() >= (sent | {"day": "stripe|2027-01-15", "who": f"user_1|{at}"}).items()
+    claims.claim(table.keys("bc"), "two")
+    for name in "bcm":
+        other = table.item(name)
+        assert other["fact"] == table.item("a")["key"]
+        assert "day" not in other
+
+
+def test_two_captures_that_are_one_fact_are_both_remembered(table: Table) -> None:
+    """Linkrunner has both, and so the sums say."""
+    claims, sent = table.new(), {"source": "stripe"}
+    claims.complete(table.keys("a"), "user_1", "one", sent=sent)
+    claims.complete(table.keys("b"), "user_1", "two", sent=sent)
+    assert claims.claim(table.keys("ab"), "three").standing is TWICE
+    assert claims.claim(table.keys("ab"), "four").standing is DONE
+    assert "day" in table.item("a")
+    assert "day" in table.item("b")
 
 
 def test_a_try_without_an_end_is_a_doubt(table: Table) -> None:
@@ -393,23 +439,23 @@ def test_a_failing_fact_knows_since_when(table: Table) -> None:
 def test_counts_of_a_message(table: Table) -> None:
     """Each thing is counted by itself, by all workers together, until it is forgotten."""
     name, other = table.keys("xy")
-    assert [table.new().count(name) for _ in range(3)] == [1, 2, 3]
-    assert table.new().count(other) == 1
-    table.new().forget(name)
-    assert table.new().count(name) == 1
+    assert [table.ledger().notes.count(name) for _ in range(3)] == [1, 2, 3]
+    assert table.ledger().notes.count(other) == 1
+    table.ledger().notes.forget(name)
+    assert table.ledger().notes.count(name) == 1
 
 
 def test_a_name_is_bound_to_one_thing(table: Table) -> None:
     """The first digest stays, and only the same one is welcome again."""
     (name,) = table.keys("p")
-    assert table.new().bound_to(name) is None
-    assert [table.new().bind(name, each) for each in "aaba"] == [True, True, False, True]
-    assert table.new().bound_to(name) == "a"
+    assert table.ledger().notes.bound_to(name) is None
+    assert [table.ledger().notes.bind(name, each) for each in "aaba"] == [True, True, False, True]
+    assert table.ledger().notes.bound_to(name) == "a"
 
 
 def test_memory_is_as_long_as_it_is_set() -> None:
     """A shorter memory than the usual one, for a stack that asks for it."""
-    claims = Claims(FakeTable(), "claims", clock=(clock := Clock()), kept=1000)
+    claims = Ledger(FakeTable(), "ledger", clock=(clock := Clock()), kept=1000).facts
     claims.complete(["a"], "user_1")
     clock.now += 999
     assert claims.claim(["a"], "one").standing is DONE
@@ -518,17 +564,19 @@ class BrokenTable:
         return fail
 
 
-USES: dict[str, Callable[[Claims], object]] = {
-    "claim": lambda claims: claims.claim(["a"], "one"),
-    "complete": lambda claims: claims.complete(["a"], "user_1"),
-    "release": lambda claims: claims.release(held(["a"], "one")),
-    "keep": lambda claims: claims.keep(held(["a"], "one"), 60),
-    "user_of": lambda claims: claims.user_of(["a"]),
-    "count": lambda claims: claims.count("a"),
-    "forget": lambda claims: claims.forget("a"),
-    "note": lambda claims: claims.note(["a"], "user_1", "one"),
-    "bound_to": lambda claims: claims.bound_to("a"),
-    "bind": lambda claims: claims.bind("a", "digest"),
+USES: dict[str, Callable[[Ledger], object]] = {
+    "claim": lambda ledger: ledger.facts.claim(["a"], "one"),
+    "complete": lambda ledger: ledger.facts.complete(["a"], "user_1"),
+    "release": lambda ledger: ledger.facts.release(held(["a"], "one")),
+    "keep": lambda ledger: ledger.facts.keep(held(["a"], "one"), 60),
+    "user_of": lambda ledger: ledger.facts.user_of(["a"]),
+    "link": lambda ledger: ledger.facts.link(["a", "b"]),
+    "learn": lambda ledger: ledger.links.learn(["a"], "user_1", 1.0),
+    "count": lambda ledger: ledger.notes.count("a"),
+    "forget": lambda ledger: ledger.notes.forget("a"),
+    "doubts_of": lambda ledger: ledger.facts.doubts_of(["a"]),
+    "bound_to": lambda ledger: ledger.notes.bound_to("a"),
+    "bind": lambda ledger: ledger.notes.bind("a", "digest"),
 }
 ERRORS: list[Exception] = [
     ClientError({"Error": {"Code": "ThrottlingException", "Message": "arn:secret"}}, "PutItem"),
@@ -544,20 +592,20 @@ ERRORS: list[Exception] = [
 
 @pytest.mark.parametrize("use", list(USES.values()), ids=list(USES))
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-def test_every_failure_is_unavailable(error: Exception, use: Callable[[Claims], object]) -> None:
+def test_every_failure_is_unavailable(error: Exception, use: Callable[[Ledger], object]) -> None:
     """Whatever keeps the table from answering is worth another try, and is told in our own words."""
     with pytest.raises(Unavailable) as raised:
-        use(Claims(BrokenTable(error), "claims"))
-    assert raised.value.reason == "claims"
+        use(Ledger(BrokenTable(error), "ledger"))
+    assert raised.value.reason == "ledger"
     assert "secret" not in str(raised.value)
     assert raised.value.retry_after is None
 
 
 @pytest.mark.parametrize("use", list(USES.values()), ids=list(USES))
-def test_a_missing_table_is_unavailable(dynamodb: Any, use: Callable[[Claims], object]) -> None:
+def test_a_missing_table_is_unavailable(dynamodb: Any, use: Callable[[Ledger], object]) -> None:
     """A deployment that is half there keeps its messages."""
     with pytest.raises(Unavailable, match="ResourceNotFoundException"):
-        use(Claims(dynamodb, "no-such-table"))
+        use(Ledger(dynamodb, "no-such-table"))
 
 
 class RepeatingTable(FakeTable):
@@ -601,35 +649,35 @@ def _fails_second(put: Callable[..., dict[str, Any]]) -> Callable[..., dict[str,
 def test_trouble_of_the_table_itself_is_remembered() -> None:
     """While it is away nobody can note anything there, and yet payments come late. Then all are told."""
     clock, table = Clock(), FakeTable()
-    claims, other = (Claims(table, "claims", clock=clock) for _ in range(2))
-    assert not claims.in_trouble()
-    claims._rows._client = BrokenTable(ClientError({}, "GetItem"))
+    ledger, other = (Ledger(table, "ledger", clock=clock) for _ in range(2))
+    assert not ledger.notes.in_trouble()
+    ledger.rows._client = BrokenTable(ClientError({}, "GetItem"))
     with pytest.raises(Unavailable):
-        claims.user_of(["key"])
-    claims._rows._client = table
-    assert not other.in_trouble()
-    claims.user_of(["key"])
-    assert claims.in_trouble()
-    assert other.in_trouble()
+        ledger.facts.user_of(["key"])
+    ledger.rows._client = table
+    assert not other.notes.in_trouble()
+    ledger.facts.user_of(["key"])
+    assert ledger.notes.in_trouble()
+    assert other.notes.in_trouble()
     clock.now += TROUBLE
-    assert not claims.in_trouble()
-    assert not other.in_trouble()
+    assert not ledger.notes.in_trouble()
+    assert not other.notes.in_trouble()
 
 
 @pytest.mark.parametrize(
     ("code", "reason", "away"),
     [
         ("ValidationException", Reason.INTERNAL, False),
-        ("ThrottlingException", Reason.CLAIMS, True),
+        ("ThrottlingException", Reason.LEDGER, True),
     ],
 )
 def test_a_wrong_request_is_no_trouble_of_the_next_message(
     code: str, reason: Reason, away: bool
 ) -> None:
     """The table refuses one request for what is in it: the rest of the batch goes on."""
-    claims = Claims(BrokenTable(ClientError({"Error": {"Code": code}}, "PutItem")), "claims")
+    ledger = Ledger(BrokenTable(ClientError({"Error": {"Code": code}}, "PutItem")), "ledger")
     with pytest.raises(Unavailable) as caught:
-        claims.claim(["key"], "me")
+        ledger.facts.claim(["key"], "me")
     assert caught.value.reason is reason
-    claims._rows._client = FakeTable()
-    assert claims.in_trouble() is away
+    ledger.rows._client = FakeTable()
+    assert ledger.notes.in_trouble() is away

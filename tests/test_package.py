@@ -290,7 +290,7 @@ def deliver_function(built: Built, aws: EmbeddedAws, linkrunner: str, folder: Pa
     variables = {
         "WEBHOOK_QUEUE_URL": aws.webhook_queue,
         "DEAD_LETTER_QUEUE_URL": aws.dead_letter_queue,
-        "CLAIMS_TABLE": aws.claims_table,
+        "LEDGER_TABLE": aws.claims_table,
         "LINKRUNNER_KEY_SECRET_ARN": aws.linkrunner_key,
         "LINKRUNNER_BASE_URL": linkrunner,
         "LEDGER_DAYS": "400",

@@ -17,7 +17,7 @@ from linkrunner_webhooks.envelope import MAX_BYTES, open_message, unseal
 from linkrunner_webhooks.errors import NotStored, Reason, Unavailable
 from linkrunner_webhooks.model import Outcome, Webhook
 from linkrunner_webhooks.secrets import MAX_AGE, MIN_AGE
-from linkrunner_webhooks.translation import plan
+from linkrunner_webhooks.translation import plan_of
 
 TABLES: Mapping[str, Any] = {"stripe": {}, "shopify": {}, "stripe_eu": {"provider": "stripe"}}
 KNOWN = {name: (live_secret(providers.load(name)),) for name in ("stripe", "shopify")}
@@ -281,7 +281,7 @@ def test_text_that_is_no_unicode_is_repaired(odd: bytes) -> None:
     ((text, attributes),) = front.stored
     assert attributes["event_type"] == "checkout.session.completed"
     opened = open_message(text, front.config)
-    assert [each.event_name for each in plan(opened)] == ["purchase_completed"]
+    assert [each.event_name for each in plan_of(opened).planned] == ["purchase_completed"]
 
 
 def test_a_byte_order_mark_is_no_error() -> None:

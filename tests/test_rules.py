@@ -24,7 +24,7 @@ from linkrunner_webhooks.provider import Context, Options, Provider
 from linkrunner_webhooks.reading import Lines, Payload, Pieces, Price
 from linkrunner_webhooks.screening import MAX_TEXT, is_contact
 from linkrunner_webhooks.signatures.hmacs import HmacBody
-from linkrunner_webhooks.translation import Planned, UserOf, decide, plan, plan_of
+from linkrunner_webhooks.translation import Planned, UserOf, decide, plan_of
 
 # ------------------------------------------------------------------------- a provider that says anything
 
@@ -53,6 +53,8 @@ SOURCE = Source(
     missing_user="park",
     uncertain="park",
     test_events=False,
+    links=True,
+    taught=frozenset(),
     names={"echo": {kind: Naming.of(kind, choice=True) for kind in Kind}},
     fields={},
     extra={},
@@ -69,7 +71,7 @@ def opened(body: Mapping[str, Any] | None = None) -> Opened:
 def said(*events: CommerceEvent, body: Mapping[str, Any] | None = None) -> tuple[Planned, ...]:
     """What becomes of these events of a mapper."""
     SAID[:] = events
-    return plan(opened(body))
+    return plan_of(opened(body)).planned
 
 
 def money(amount: str, currency: str = "EUR") -> Money:

@@ -178,7 +178,7 @@ def test_outputs_are_exactly_the_documented_ones() -> None:
         "DeadLetterQueueUrl": "DeadLetterQueue",
         "LinkrunnerKeySecretArn": "LinkrunnerKeySecret",
         "WebhookSecretsArn": "WebhookSecrets",
-        "ClaimsTableName": "ClaimsTable",
+        "LedgerTableName": "LedgerTable",
     }
 
 
@@ -282,7 +282,7 @@ SHARED_VARIABLES = {
             {
                 "WEBHOOK_QUEUE_URL": "WebhookQueue",
                 "DEAD_LETTER_QUEUE_URL": "DeadLetterQueue",
-                "CLAIMS_TABLE": "ClaimsTable",
+                "LEDGER_TABLE": "LedgerTable",
                 "LINKRUNNER_KEY_SECRET_ARN": "LinkrunnerKeySecret",
                 "LINKRUNNER_BASE_URL": "LinkrunnerBaseUrl",
                 "LEDGER_DAYS": "LedgerDays",
@@ -350,9 +350,9 @@ def test_deliver_may_consume_park_claim_and_read_the_key_only() -> None:
         ("sqs:ChangeMessageVisibility", "WebhookQueue.Arn"),
         ("sqs:SendMessage", "DeadLetterQueue.Arn"),
         ("sqs:SendMessage", "WebhookQueue.Arn"),
-        ("dynamodb:GetItem", "ClaimsTable.Arn"),
-        ("dynamodb:PutItem", "ClaimsTable.Arn"),
-        ("dynamodb:UpdateItem", "ClaimsTable.Arn"),
+        ("dynamodb:GetItem", "LedgerTable.Arn"),
+        ("dynamodb:PutItem", "LedgerTable.Arn"),
+        ("dynamodb:UpdateItem", "LedgerTable.Arn"),
         ("secretsmanager:GetSecretValue", "LinkrunnerKeySecret"),
         ("logs:CreateLogStream", "DeliverLogs.Arn"),
         ("logs:PutLogEvents", "DeliverLogs.Arn"),
@@ -460,15 +460,19 @@ def test_delivery_is_partial_bounded_and_unfiltered() -> None:
 # ------------------------------------------------------------------------------- claims and secrets
 
 
-def test_claims_outlive_the_stack_and_expire() -> None:
+def test_the_ledger_outlives_the_stack_and_expires() -> None:
     """What was reported stays known through a redeployment, and is forgotten by itself."""
-    table = resource("ClaimsTable")
+    table = resource("LedgerTable")
     assert (table["DeletionPolicy"], table["UpdateReplacePolicy"]) == ("Retain", "Retain")
     settings = table["Properties"]
     assert "TableName" not in settings
     assert settings["BillingMode"] == "PAY_PER_REQUEST"
     assert settings["KeySchema"] == [{"AttributeName": "key", "KeyType": "HASH"}]
-    assert settings["AttributeDefinitions"] == [{"AttributeName": "key", "AttributeType": "S"}]
+    texts = [{"AttributeName": name, "AttributeType": "S"} for name in ("key", "day", "who")]
+    assert settings["AttributeDefinitions"] == texts
+    (index,) = settings["GlobalSecondaryIndexes"]
+    assert index["IndexName"] == "by_day"
+    assert index["Projection"] == {"ProjectionType": "ALL"}
     expiry = settings["TimeToLiveSpecification"]
     assert expiry == {"AttributeName": "expires_at", "Enabled": True}
     assert settings["SSESpecification"] == {"SSEEnabled": True}
@@ -524,7 +528,8 @@ ALARMS: dict[str, tuple[set[str], str, float]] = {
             "retrying/silent",
             "retrying/network",
             "retrying/rate_limited",
-            "retrying/claims",
+            "retrying/ledger",
+            "retrying/bad_gateway",
             "retrying/queue",
             "captured/none",
         },

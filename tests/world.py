@@ -6,23 +6,22 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from tests.messages import TABLES
 from tests.simulation.clock import NOW
 
-from linkrunner_webhooks.capture_once import Once
 from linkrunner_webhooks.config import Config
-from linkrunner_webhooks.deliver import Deliverer
+from linkrunner_webhooks.deliver import Deliverer, Ledger
 from linkrunner_webhooks.event_body import LinkrunnerEvent
-from linkrunner_webhooks.once import KEPT, LEASE, Claim, Standing
+from linkrunner_webhooks.once import KEPT, LEASE, Claim, Sent, Standing
 from linkrunner_webhooks.queues import Message
 from linkrunner_webhooks.reports import Report
 
 
 @dataclass
-class FakeOnce:
-    """Claims in memory. `failing` holds what a method raises instead of working."""
+class FakeLedger:
+    """Facts, links and notes in memory. `failing` holds what a method raises instead of working."""
 
     clock: Callable[[], float]
     kept: int = KEPT
@@ -34,7 +33,14 @@ class FakeOnce:
     since: dict[str, float] = field(default_factory=dict)
     failing: dict[str, BaseException] = field(default_factory=dict)
     troubled: bool = False
+    people: dict[str, tuple[str, float]] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @property
+    def facts(self) -> Self:
+        return self
+
+    links = notes = facts
 
     def claim(self, keys: Iterable[str], owner: str, marks: Iterable[str] = ()) -> Claim:
         self._fail("claim")
@@ -48,17 +54,28 @@ class FakeOnce:
                 return Claim(Standing.BUSY)
             self.leases |= dict.fromkeys(held, (owner, self.clock() + LEASE))
             doubts, since = self.open[held[0]], self.since.get(held[0])
-            return Claim(Standing.OURS, owner, held, doubts, failing_since=since)
+            return Claim(Standing.OURS, owner, held, unanswered=doubts, failing_since=since)
 
-    def complete(self, keys: Iterable[str], user_id: str, owner: str = "") -> None:
-        del owner
-        self._fail("complete")
-        self.done |= dict.fromkeys(keys, user_id)
-
-    def note(
-        self, keys: Iterable[str], user_id: str, owner: str, marks: Iterable[str] = ()
+    def complete(
+        self,
+        keys: Iterable[str],
+        user_id: str,
+        owner: str = "",
+        marks: Iterable[str] = (),
+        sent: Sent | None = None,
     ) -> None:
-        self.complete((*keys, *marks), user_id, owner)
+        del owner, sent
+        self._fail("complete")
+        self.done |= dict.fromkeys((*keys, *marks), user_id)
+
+    def link(self, keys: Iterable[str]) -> None:
+        raise NotImplementedError
+
+    def learn(self, people: Iterable[str], user_id: str, at: float) -> int:
+        self._fail("learn")
+        theirs = [self.people[key][0] for key in people if key in self.people]
+        self.people |= dict.fromkeys(people, (user_id, at))
+        return sum(each != user_id for each in theirs)
 
     def release(self, claim: Claim) -> None:
         self._fail("release")
@@ -88,9 +105,13 @@ class FakeOnce:
         self._fail("bind")
         return self.bound.setdefault(name, digest) == digest
 
+    def doubts_of(self, keys: Iterable[str]) -> int:
+        return max(self.open[key] for key in keys)
+
     def user_of(self, keys: Iterable[str]) -> str | None:
         self._fail("user_of")
-        return next((self.done[key] for key in keys if key in self.done), None)
+        known = {key: user for key, (user, _) in self.people.items()} | self.done
+        return next((known[key] for key in keys if key in known), None)
 
     def note_trouble(self) -> None:
         self._fail("note_trouble")
@@ -163,12 +184,12 @@ class FakeLinkrunner:
 class World:
     """A deliverer and everything it rests on."""
 
-    def __init__(self, once: Once | None = None) -> None:
+    def __init__(self, ledger: Ledger | None = None) -> None:
         self.now = NOW
         self.config = Config(TABLES)
         self.linkrunner = FakeLinkrunner()
-        self.claims = FakeOnce(lambda: self.now)
-        self.once: Once = once or self.claims
+        self.claims = FakeLedger(lambda: self.now)
+        self.ledger: Ledger = self.claims if ledger is None else ledger
         self.queue = FakeQueue()
         self.reports: list[Report] = []
 
@@ -177,7 +198,7 @@ class World:
         return Deliverer(
             config=self.config,
             capture=self.linkrunner,
-            once=self.once,
+            ledger=self.ledger,
             queue=self.queue,
             now=lambda: self.now,
             observe=self.reports.append,

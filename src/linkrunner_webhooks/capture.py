@@ -36,10 +36,12 @@ CONNECT, ANSWER = 3.0, 30.0
 # URL, an outage.
 _REFUSALS = frozenset({400, 413, 422})
 _MAX_RETRY_AFTER = 3600.0
-# These say that a server behind the one that answers did not, or not to the end: it may have captured the
-# event. (502 and 520 are also said of a server that is gone. Then a person decides about the few events that
-# asked, and the others wait.)
-_UNANSWERED = frozenset({502, 504, 520, 524})
+# These say that a server behind the one that answers did not, in time or to the end: it may have captured the
+# event.
+_UNANSWERED = frozenset({504, 524})
+_BAD_GATEWAY = frozenset({502, 520})
+# So many of those in a row, and the server is taken for gone.
+_GONE = 5
 # The limit counts requests in a second.
 _LIMIT_WINDOW = 1.0
 # Seconds for the rest of an answer whose status is known.
@@ -49,8 +51,9 @@ _SOON = 10.0
 # The longest that one capture takes, in seconds.
 SLOWEST = _SOON + 2 * _LIMIT_WINDOW + CONNECT + ANSWER + 2 * _MOMENT
 # While Linkrunner is silent one request at a time asks whether it still is: after this pause, then after
-# twice as long each time.
-_FIRST_PAUSE, _LONGEST_PAUSE = 30.0, 1800.0
+# twice as long each time. It asks with nothing to capture.
+_FIRST_PAUSE, _LONGEST_PAUSE = 30.0, 600.0
+_NOTHING = b"{}"
 # If Linkrunner captured an event within these seconds, a 429 is about the current second only.
 _LATELY = 5.0
 # Requests in progress at once.
@@ -106,26 +109,29 @@ class _Answer(NamedTuple):
 class _Silence:
     """Whether Linkrunner answers at all. After a request without an answer the others wait: each may count.
 
-    One request at a time tries again, after longer and longer pauses.
+    One request at a time finds out whether it is over, after longer and longer pauses. It captures nothing.
     """
 
-    def __init__(self) -> None:
-        self._unanswered = 0
+    def __init__(self, was_away: Callable[[], bool]) -> None:
+        self._was_away: Callable[[], bool] | None = was_away
+        self._unanswered = self._gateways = 0
         self._since = self._until = float("-inf")
         self._trying = Lock()
 
-    @contextmanager
-    def respected(self) -> Iterator[None]:
-        """Raises Unavailable when another request has to be answered first."""
+    def respect(self, answers: Callable[[], bool]) -> None:
+        """Raises Unavailable unless Linkrunner `answers` again, where it did not."""
+        # A new process knows only what others have noted.
+        was_away, self._was_away = self._was_away, None
+        if was_away and was_away():
+            self._unanswered = 1
         if not self._unanswered:
-            yield
             return
         pause = self._until - time.monotonic()
         if pause > 0 or not self._trying.acquire(blocking=False):
-            message = "Linkrunner did not answer another request; this one waits"
-            raise Unavailable(message, reason=Reason.SILENT, retry_after=max(pause, _SOON))
+            raise _silent(pause)
         try:
-            yield
+            if self._unanswered and not answers():
+                raise _silent(self._until - time.monotonic())
         finally:
             self._trying.release()
 
@@ -137,21 +143,41 @@ class _Silence:
             pause = min(_FIRST_PAUSE * 2.0 ** (self._unanswered - 1), _LONGEST_PAUSE)
             self._until = self._since + pause
 
+    def suspect(self, sent_at: float) -> None:
+        """A proxy answered for the server. Now and then that happens; again and again it is gone."""
+        self._gateways += 1
+        if self._unanswered or self._gateways >= _GONE:
+            self.begin(sent_at)
+
     def end(self) -> None:
         """Linkrunner answered, whatever it said."""
-        self._unanswered = 0
+        self._unanswered = self._gateways = 0
+
+
+def _silent(pause: float) -> Unavailable:
+    message = "Linkrunner did not answer another request; this one waits"
+    return Unavailable(message, reason=Reason.SILENT, retry_after=max(pause, _SOON))
 
 
 class LinkrunnerClient:
-    """The API, over pooled connections. After a Retry-After, and while nobody answers, all callers wait."""
+    """The API, over pooled connections. After a Retry-After, and while nobody answers, all callers wait.
 
-    def __init__(self, base_url: str, key: ServerKey, pace: Pace) -> None:
+    `was_away` says whether Linkrunner was out of reach when other processes asked, not long ago.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        key: ServerKey,
+        pace: Pace,
+        was_away: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._url = endpoint(base_url)
         self._key = key
         self._pace = pace
         self._retry_at = 0.0
         self._took_at = float("-inf")
-        self._silence = _Silence()
+        self._silence = _Silence(was_away)
         self._pool = urllib3.PoolManager(
             num_pools=1,
             maxsize=CONNECTIONS,
@@ -171,20 +197,28 @@ class LinkrunnerClient:
             message = "Linkrunner sent a Retry-After that is not over"
             raise Unavailable(message, reason=Reason.RATE_LIMITED, retry_after=wait)
         try:
-            with self._silence.respected():
-                self._capture(event)
+            began = time.monotonic()
+            self._silence.respect(self._answers)
+            self._capture(event, began)
         except Unavailable as error:
             if error.reason is not Reason.SILENT:
                 asked = time.monotonic() + (error.retry_after or 0.0)
                 self._retry_at = max(self._retry_at, asked)
             raise
 
-    def _capture(self, event: LinkrunnerEvent) -> None:
+    def _answers(self) -> bool:
+        """Whether Linkrunner answers a request without an event. Only that is known then."""
+        with suppress(Unavailable):
+            status = self._post(_NOTHING, self._key.current()).status
+            return status not in _UNANSWERED | _BAD_GATEWAY
+        return False
+
+    def _capture(self, event: LinkrunnerEvent, began: float) -> None:
         body = json.dumps(event.body(), separators=(",", ":"), allow_nan=False).encode()
-        began = time.monotonic()
         key = self._key.current()
         if not _soon(began):
-            raise Unavailable("the key took its time", reason=Reason.OUT_OF_TIME)
+            message = "what comes before the request took its time"
+            raise Unavailable(message, reason=Reason.OUT_OF_TIME)
         response = self._post(body, key)
         # What does not fit into the time of one capture is tried the next time.
         if (again := self._second_key(response, key)) and _soon(began):
@@ -237,6 +271,8 @@ class LinkrunnerClient:
             raise Unavailable(message, reason=Reason.NETWORK) from None
         if response.status in _UNANSWERED:
             self._silence.begin(sent_at)
+        elif response.status in _BAD_GATEWAY:
+            self._silence.suspect(sent_at)
         else:
             self._silence.end()
         # Only the status counts. A body that breaks off, hangs or is nonsense must not make us send a
@@ -367,6 +403,8 @@ def judge(
         raise Unavailable(message, reason=Reason.UNAUTHORIZED)
     if status in _UNANSWERED:
         raise Unavailable(said, reason=Reason.UNANSWERED)
+    if status in _BAD_GATEWAY:
+        raise Unavailable(said, reason=Reason.BAD_GATEWAY)
     reason = Reason.RATE_LIMITED if status == 429 else Reason.UNAVAILABLE
     raise Unavailable(said, reason=reason, retry_after=seconds(retry_after))
 

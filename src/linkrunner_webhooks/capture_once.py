@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -21,7 +21,7 @@ from linkrunner_webhooks.errors import (
     WebhookError,
 )
 from linkrunner_webhooks.event_body import LinkrunnerEvent
-from linkrunner_webhooks.once import Claim, Standing
+from linkrunner_webhooks.once import Claim, Sent, Standing
 from linkrunner_webhooks.past import marked
 from linkrunner_webhooks.schedule import DOUBTS, PATIENCE, wait
 from linkrunner_webhooks.translation import Planned
@@ -35,24 +35,24 @@ SLOWEST_CALL = 15.0
 SLOWEST = capture.SLOWEST + SLOWEST_CALL
 
 
-class Once(Protocol):
+class Facts(Protocol):
     """Claims on economic facts; see once.Claims."""
 
     @property
     def kept(self) -> int: ...
     def claim(self, keys: Iterable[str], owner: str, marks: Iterable[str] = ()) -> Claim: ...
-    def complete(self, keys: Iterable[str], user_id: str, owner: str = "") -> None: ...
-    def note(
-        self, keys: Iterable[str], user_id: str, owner: str, marks: Iterable[str] = ()
+    def complete(
+        self,
+        keys: Sequence[str],
+        user_id: str,
+        owner: str = "",
+        marks: Iterable[str] = (),
+        sent: Sent = ...,
     ) -> None: ...
+    def link(self, keys: Iterable[str]) -> None: ...
     def release(self, claim: Claim) -> None: ...
     def keep(self, claim: Claim, seconds: float) -> None: ...
     def user_of(self, keys: Iterable[str]) -> str | None: ...
-    def note_trouble(self) -> None: ...
-    def in_trouble(self) -> bool: ...
-    def count(self, what: str) -> int: ...
-    def forget(self, what: str) -> None: ...
-    def bind(self, name: str, digest: str) -> bool: ...
 
 
 class Captured(Enum):
@@ -69,7 +69,7 @@ class CaptureOnce:
     """Captures, with all that it needs. `now` is unix seconds."""
 
     capture: Capture
-    once: Once
+    facts: Facts
     now: Callable[[], float]
     sleep: Callable[[float], None] = time.sleep
 
@@ -89,7 +89,7 @@ class CaptureOnce:
         is a duplicate or nothing.
         """
         require_time(remaining)
-        claim = self.once.claim(planned.keys, owner, planned.marks)
+        claim = self.facts.claim(planned.keys, owner, planned.marks)
         if claim.standing is Standing.BUSY:
             raise Unavailable("another worker has this fact in hand", reason=Reason.BUSY)
         if claim.standing is not Standing.OURS:
@@ -105,20 +105,11 @@ class CaptureOnce:
             self._require_patience(claim, error)
             raise
         # The message is done in any case: another try would capture the event twice for certain.
-        note = partial(self.once.complete, claim.keys, event.user_id, owner)
+        note = partial(
+            self.facts.complete, claim.keys, event.user_id, owner, claim.marks, planned.sent
+        )
         noted = self._insist(note, remaining)
         return Captured.NOW if noted else Captured.UNRECORDED
-
-    def note(
-        self, planned: Planned, user_id: str, *, owner: str, remaining: Callable[[], float]
-    ) -> Captured:
-        """Record what that owner captured in an earlier life of the message.
-
-        Raises Unavailable while it still cannot be recorded.
-        """
-        require_time(remaining)
-        self.once.note(planned.keys, user_id, owner, planned.marks)
-        return Captured.BEFORE
 
     def _insist(self, note: Callable[[], None], remaining: Callable[[], float]) -> bool:
         """Whether the table took the note, of several tries: without it the fact is captured again."""
@@ -138,10 +129,10 @@ class CaptureOnce:
         if isinstance(error, Unavailable) and error.reason.nature.doubtful:
             error.tries = claim.unanswered + 1
             seconds = wait(error.tries, error.reason)
-            self._insist(partial(self.once.keep, claim, seconds), remaining)
+            self._insist(partial(self.facts.keep, claim, seconds), remaining)
         elif isinstance(error, WebhookError):
             with suppress(Exception):
-                self.once.release(claim)
+                self.facts.release(claim)
 
     def _require_patience(self, claim: Claim, error: BaseException) -> None:
         """Raises Exhausted when tries have been failing for long enough."""
@@ -169,9 +160,14 @@ def _require_first(*, contradicted: bool) -> None:
         raise Contradicted
 
 
+def is_uncertain(planned: Planned, doubts: int) -> bool:
+    """Whether a person decides about an event of which nobody knows if it is captured."""
+    return doubts >= DOUBTS and planned.source.uncertain == "park"
+
+
 def _require_certainty(claim: Claim, planned: Planned, forgiven: int) -> None:
     """Raises Uncertain when so many tries may have captured the event that a person has to look."""
-    if claim.doubts - forgiven >= DOUBTS and planned.source.uncertain == "park":
+    if is_uncertain(planned, claim.doubts - forgiven):
         tries = f"{claim.unanswered} requests went unanswered and {claim.unended} tries did not end"
         message = f"{tries}: any of them may have captured it"
         raise Uncertain(message, {marked(planned.keys): claim.doubts})

@@ -37,6 +37,7 @@ class Table(BaseModel):
     missing_user: Literal["park", "drop"] = "park"
     uncertain: Literal["park", "repeat"] = "park"
     test_events: bool | None = None
+    links: bool = True
     events: dict[str, Choice | dict[str, Choice]] = Field(default_factory=dict)
     fields: dict[str, str | Literal[False]] = Field(default_factory=dict)
     extra: dict[str, str] = Field(default_factory=dict)
@@ -66,7 +67,11 @@ _SWITCHES = frozenset({"true", "false", "yes", "no", "on", "off"})
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One configured sender. `names` holds, by provider type, the naming of every kind that is on."""
+    """One configured sender. `names` holds, by provider type, the naming of every kind that is on.
+
+    `taught` are the types that are read for what they teach, and `links` says whether ids of persons are
+    learned.
+    """
 
     name: str
     provider: Provider
@@ -75,13 +80,15 @@ class Source:
     missing_user: Literal["park", "drop"]
     uncertain: Literal["park", "repeat"]
     test_events: bool
+    links: bool
+    taught: frozenset[str]
     names: Mapping[str, Mapping[Kind, Naming]]
     fields: Mapping[str, str | None]
     extra: Mapping[str, str]
     options: Options
 
     def wants(self, event_type: str) -> bool:
-        return bool(self.names.get(event_type))
+        return bool(self.names.get(event_type)) or event_type in self.taught
 
     @property
     def scope(self) -> str:
@@ -167,6 +174,12 @@ class _Reader:
             missing_user=table.missing_user,
             uncertain=table.uncertain,
             test_events=self.test_events if table.test_events is None else table.test_events,
+            links=table.links,
+            taught=frozenset(
+                name
+                for name, event_type in provider.types.items()
+                if event_type.teaches and table.events.get(name) is not False
+            ),
             names=self.event_names(provider, table.events),
             fields=self.fields(table),
             extra=table.extra,

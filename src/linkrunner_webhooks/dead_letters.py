@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from itertools import islice
@@ -126,7 +125,7 @@ class DeadLetters:
         """
         attributes = {key: value for key, value in letter.attributes.items() if key not in _STORY}
         if forced:
-            attributes = replace(Past.of(attributes), forced=True).among(attributes)
+            attributes = Past.of(attributes).model_copy(update={"forced": True}).among(attributes)
         self._client.send_message(
             QueueUrl=self._back_to, MessageBody=letter.text, MessageAttributes=typed(attributes)
         )

@@ -10,21 +10,23 @@ others time, and nothing else.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from uuid import uuid4
 
+from linkrunner_webhooks import past
 from linkrunner_webhooks.capture import Capture
 from linkrunner_webhooks.capture_once import (
     SLOWEST,
     Captured,
     CaptureOnce,
-    Once,
+    Facts,
     no_time_left,
+    require_time,
 )
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.errors import (
@@ -39,7 +41,7 @@ from linkrunner_webhooks.errors import (
     WebhookError,
 )
 from linkrunner_webhooks.event_body import fingerprint
-from linkrunner_webhooks.intake import Intake, Queue, Read, internal, unread
+from linkrunner_webhooks.intake import Intake, Notes, Queue, Read, internal, unread
 from linkrunner_webhooks.model import Outcome
 from linkrunner_webhooks.past import Past, marked
 from linkrunner_webhooks.queues import Message
@@ -53,6 +55,23 @@ from linkrunner_webhooks.schedule import (
 from linkrunner_webhooks.translation import Decision, Plan, Planned, decide
 
 
+class Links(Protocol):
+    """Whose the providers' ids are; see links.Links."""
+
+    def learn(self, people: Iterable[str], user_id: str, at: float) -> int: ...
+
+
+class Ledger(Protocol):
+    """What was reported, whose what is, and what workers tell each other; see ledger.Ledger."""
+
+    @property
+    def facts(self) -> Facts: ...
+    @property
+    def links(self) -> Links: ...
+    @property
+    def notes(self) -> Notes: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Settled:
     """The result for a message in this run; `kept` is the reason why it stays in the queue."""
@@ -62,9 +81,10 @@ class Settled:
 
 
 class Result(NamedTuple):
-    """One event of a message, what became of it, and the owner of its claim."""
+    """One event of a message, for whom, what became of it, and the owner of its claim."""
 
     planned: Planned
+    user_id: str
     how: Captured
     owner: str
 
@@ -81,11 +101,13 @@ class Run:
     def __post_init__(self) -> None:
         self.read_until = (self.remaining() + SLOWEST) / 2
 
-    def read_enough(self) -> Unavailable | None:
-        """Why nothing more is read, so that there is time to send what is."""
-        if self.trouble is None and self.remaining() < self.read_until:
-            return no_time_left()
-        return self.trouble
+    @contextmanager
+    def reading(self) -> Iterator[Unavailable | None]:
+        """Why nothing more is read, so that there is time to send what is: more where the table is slow."""
+        left = self.remaining()
+        yield self.trouble or (no_time_left() if left < self.read_until else None)
+        took = left - self.remaining()
+        self.read_until = max(self.read_until, SLOWEST + 2 * took)
 
     def stopped(self) -> Unavailable | None:
         """Why nothing more is tried; also when another capture would not end in time."""
@@ -103,7 +125,7 @@ class Deliverer:
 
     config: Config
     capture: Capture
-    once: Once
+    ledger: Ledger
     queue: Queue
     now: Callable[[], float]
     observe: Callable[[Report], None]
@@ -126,10 +148,11 @@ class Deliverer:
         return kept
 
     def _read(self, message: Message, run: Run) -> Read:
-        if trouble := run.read_enough():
-            return unread(message, trouble)
-        intake = Intake(config=self.config, once=self.once, queue=self.queue, now=self.now)
-        read = intake.read(message)
+        intake = Intake(config=self.config, notes=self.ledger.notes, queue=self.queue, now=self.now)
+        with run.reading() as trouble:
+            if trouble:
+                return unread(message, trouble)
+            read = intake.read(message)
         if isinstance(read.plan, Unavailable):
             self._heed(run, read.plan)
         return read
@@ -144,12 +167,12 @@ class Deliverer:
         """Tell the other messages of the trouble that one of them met, if they share it."""
         if kept.reason.nature.shared:
             run.trouble = kept
-        if kept.reason.nature.doubtful:
+        if kept.reason.nature.shared and kept.reason.nature.doubtful:
             # They were not sent themselves, so there is no doubt about them.
             run.trouble = Unavailable(str(kept), reason=Reason.SILENT, retry_after=kept.retry_after)
         if kept.reason.nature.outage:
             with suppress(Exception):
-                self.once.note_trouble()
+                self.ledger.notes.note_trouble()
 
     def _settle(self, read: Read, run: Run) -> Settled:
         """Deliver, park or delay one message. No error of one message affects the rest of the batch."""
@@ -157,6 +180,7 @@ class Deliverer:
         if trouble := run.stopped():
             return self._retry(message, report, trouble)
         try:
+            self._note(message, run)
             if isinstance(plan, WebhookError):
                 raise plan
             return Settled(self._capture_all(plan, read, run))
@@ -169,46 +193,69 @@ class Deliverer:
         except Exception as error:  # noqa: BLE001
             return self._retry(message, report, internal(error))
 
+    def _note(self, message: Message, run: Run) -> None:
+        """Note what an earlier life of the message captured, whatever becomes of it today."""
+        for each in Past.of(message.attributes).captured.values():
+            require_time(run.remaining)
+            try:
+                self.ledger.facts.complete(
+                    each.keys, each.user_id, each.owner, each.marks, each.sent
+                )
+            except Unavailable as error:
+                why = f"captured before, and not noted yet: {error}"
+                raise Unavailable(why, reason=Reason.UNRECORDED) from None
+
     def _capture_all(self, plan: Plan, read: Read, run: Run) -> Report:
         message, report = read.message, read.report
-        past = Past.of(message.attributes)
-        if not past.forced:
-            plan.require_memory(self.now(), self.once.kept)
-        decision = decide(plan, self.once.user_of)
+        known = Past.of(message.attributes)
+        if not known.forced:
+            plan.require_memory(self.now(), self.ledger.facts.kept)
+        decision = decide(plan, self.ledger.facts.user_of)
         if decision.may_change:
             self._await_payer(message, decision)
         if decision.would_park:
             raise MissingUser(decision.detail)
-        if not decision.events:
-            return replace(
+        if decision.events:
+            report = self._capture_each(decision, known, read, run)
+        else:
+            report = replace(
                 report, outcome=decision.outcome, reason=decision.reason, detail=decision.detail
             )
-        return self._capture_each(decision, past, read, run)
+        if read.contradicted and not known.forced:
+            return report
+        return self._learned(plan, report)
 
-    def _capture_each(self, decision: Decision, past: Past, read: Read, run: Run) -> Report:
-        once = CaptureOnce(capture=self.capture, once=self.once, now=self.now, sleep=self.sleep)
+    def _learned(self, plan: Plan, report: Report) -> Report:
+        """The report, once the ledger knows what the webhook teaches. Its events are captured by then."""
+        if plan.same:
+            self.ledger.facts.link(plan.same)
+        moved = 0
+        if plan.user_id and plan.people:
+            moved = self.ledger.links.learn(plan.people, plan.user_id, plan.happened_at)
+        return replace(report, relinked=moved)
+
+    def _capture_each(self, decision: Decision, known: Past, read: Read, run: Run) -> Report:
+        once = CaptureOnce(
+            capture=self.capture, facts=self.ledger.facts, now=self.now, sleep=self.sleep
+        )
         results: list[Result] = []
         try:
             for each, event in zip(decision.planned, decision.events, strict=True):
-                mark, remaining = marked(each.keys), run.remaining
-                if owner := past.captured.get(mark):
-                    how = once.note(each, event.user_id, owner=owner, remaining=remaining)
-                else:
-                    owner = uuid4().hex
-                    how = once(
-                        each,
-                        event,
-                        owner=owner,
-                        remaining=remaining,
-                        forgiven=past.doubts.get(mark, 0),
-                        contradicted=read.contradicted and not past.forced,
-                    )
-                results.append(Result(each, how, owner))
+                mark, owner = marked(each.keys), uuid4().hex
+                how = once(
+                    each,
+                    event,
+                    owner=owner,
+                    remaining=run.remaining,
+                    forgiven=known.doubts.get(mark, 0),
+                    contradicted=read.contradicted and not known.forced,
+                )
+                results.append(Result(each, event.user_id, how, owner))
         except Exception as error:  # noqa: BLE001 - what is captured and not noted has to be known all the same
-            known = error if isinstance(error, WebhookError) else internal(error)
-            if isinstance(known, Refused):
-                known.bodies = fingerprint(decision.events)
-            raise self._with_captured(known, read, results) from None
+            told = error if isinstance(error, WebhookError) else internal(error)
+            if isinstance(told, Refused):
+                told.bodies = fingerprint(decision.events)
+            raise self._with_captured(told, read, results) from None
         if _unnoted(results):
             raise self._with_captured(None, read, results)
         return _captured(read.report, results)
@@ -232,16 +279,16 @@ class Deliverer:
         return error
 
     def _await_payer(self, message: Message, decision: Decision) -> None:
-        """Raises Unavailable while a payment that is on its way can still name the user.
+        """Raises Unavailable while a webhook that is on its way can still name the user.
 
-        A refund can overtake its payment: by a moment, a worker's death, or an outage. A refund that would be
-        dropped waits in any case, because a dropped one cannot be redriven.
+        A refund can overtake its payment, and a renewal its checkout: by a moment, a worker's death, or an
+        outage. A refund that would be dropped waits in any case, because a dropped one cannot be redriven.
         """
         # Receives count more than this: batches that were given back, and lives that ended before they asked.
-        asked = self.once.count(f"payer|{message.id}")
+        asked = self.ledger.notes.count(f"payer|{message.id}")
+        dropped = decision.follows and not decision.would_park
         waits = asked <= PAYER_TRIES or (
-            self._age(message.sent_at) <= PATIENCE
-            and (not decision.would_park or self.once.in_trouble())
+            self._age(message.sent_at) <= PATIENCE and (dropped or self.ledger.notes.in_trouble())
         )
         if waits:
             raise Unavailable(decision.detail, reason=Reason.PAYER_UNKNOWN, tries=asked)
@@ -254,25 +301,29 @@ class Deliverer:
     def _park(self, message: Message, report: Report, error: Parked) -> Settled:
         try:
             self.queue.park(_parked(message, error), error.reason, str(error))
-        except Unavailable as unavailable:
-            return self._delay(message, report, unavailable)
         except Exception as failure:  # noqa: BLE001
-            return self._delay(message, report, internal(failure))
+            # The message as it is would capture again what is captured and not noted.
+            if error.captured and self._is_put_back(message, error):
+                return _waiting(report, error)
+            known = failure if isinstance(failure, Unavailable) else internal(failure)
+            return self._delay(message, report, known)
         return Settled(
             replace(report, outcome=Outcome.PARKED, reason=error.reason, detail=str(error))
         )
 
     def _put_back(self, message: Message, report: Report, error: PartlyCaptured) -> Settled:
         """A copy that knows what is captured takes the place of the message, and notes it later."""
-        try:
+        if self._is_put_back(message, error):
+            return _waiting(report, error)
+        settled = self._park(message, report, error)
+        # Where all of it is captured, the message itself can do nothing but capture it again.
+        return replace(settled, kept=None) if error.whole else settled
+
+    def _is_put_back(self, message: Message, error: Parked) -> bool:
+        with suppress(Exception):
             self.queue.again(_evident(message, error))
-        except Exception:  # noqa: BLE001
-            settled = self._park(message, report, error)
-            # The message itself would capture again what is captured already: without a note it is done.
-            return replace(settled, kept=None) if error.whole else settled
-        return Settled(
-            replace(report, outcome=Outcome.RETRYING, reason=error.reason, detail=str(error))
-        )
+            return True
+        return False
 
     def _retry(self, message: Message, report: Report, error: Unavailable) -> Settled:
         if self._age(message.sent_at) <= LAST_RESORT:
@@ -281,7 +332,10 @@ class Deliverer:
         return self._park(message, report, Exhausted(f"waiting for {days:.0f} days: {error}"))
 
     def _delay(self, message: Message, report: Report, error: Unavailable) -> Settled:
-        seconds = delay(error.tries or message.receives, error.reason, error.retry_after)
+        # Until a capture is noted another report of it may count.
+        unnoted = Past.of(message.attributes).captured
+        reason = Reason.UNRECORDED if unnoted else error.reason
+        seconds = delay(error.tries or message.receives, reason, error.retry_after)
         # If this fails, the visibility timeout brings the message back, only later.
         with suppress(Exception):
             self.queue.delay(message, seconds)
@@ -291,28 +345,43 @@ class Deliverer:
         )
 
 
-def _unnoted(results: Sequence[Result]) -> dict[str, str]:
+def _waiting(report: Report, error: Parked) -> Settled:
+    """A copy of the message waits in its place."""
+    return Settled(
+        replace(report, outcome=Outcome.RETRYING, reason=error.reason, detail=str(error))
+    )
+
+
+def _unnoted(results: Sequence[Result]) -> dict[str, past.Capture]:
     return {
-        marked(each.planned.keys): each.owner for each in results if each.how is Captured.UNRECORDED
+        marked(each.planned.keys): past.Capture(
+            owner=each.owner,
+            user_id=each.user_id,
+            keys=each.planned.keys,
+            marks=each.planned.marks,
+            sent=each.planned.sent,
+        )
+        for each in results
+        if each.how is Captured.UNRECORDED
     }
 
 
 def _parked(message: Message, error: Parked) -> Message:
     """The message as it is parked. A person who moves it once more decides once more what to force."""
     evident = _evident(message, error)
-    past = replace(Past.of(evident.attributes), forced=False)
-    return replace(evident, attributes=past.among(evident.attributes))
+    told = Past.of(evident.attributes).model_copy(update={"forced": False})
+    return replace(evident, attributes=told.among(evident.attributes))
 
 
 def _evident(message: Message, error: Parked) -> Message:
     """The message with what its next life has to know: what was refused, captured or left in doubt."""
-    attributes, past = dict(message.attributes), Past.of(message.attributes)
-    past = replace(past, captured={**past.captured, **error.captured})
+    attributes, told = dict(message.attributes), Past.of(message.attributes)
+    changes: dict[str, object] = {"captured": {**told.captured, **error.captured}}
     if isinstance(error, Refused):
         attributes["bodies"] = error.bodies
     if isinstance(error, Uncertain):
-        past = replace(past, doubts={**past.doubts, **error.doubts})
-    return replace(message, attributes=past.among(attributes))
+        changes["doubts"] = {**told.doubts, **error.doubts}
+    return replace(message, attributes=told.model_copy(update=changes).among(attributes))
 
 
 # Of several the first is told.

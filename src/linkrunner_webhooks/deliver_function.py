@@ -13,9 +13,10 @@ from linkrunner_webhooks.aws import Environment, Patience
 from linkrunner_webhooks.capture import CONNECTIONS, Capture, LinkrunnerClient, Pace
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.deliver import Deliverer
-from linkrunner_webhooks.once import DAY, Claims
+from linkrunner_webhooks.ledger import Ledger
 from linkrunner_webhooks.queues import DeliveryQueue, Message, untyped
 from linkrunner_webhooks.reports import Report
+from linkrunner_webhooks.rows import DAY
 from linkrunner_webhooks.secrets import Secret, ServerKey
 from linkrunner_webhooks.telemetry import observe as observe_in_lambda
 
@@ -32,7 +33,7 @@ def build(
     config: Config | None = None,
     watched: Callable[[Capture], Capture] = lambda capture: capture,
 ) -> Deliver:
-    """The deliverer over real queues, claims and Linkrunner. Raises ConfigError naming a wrong setting.
+    """The deliverer over real queues, ledger and Linkrunner. Raises ConfigError naming a wrong setting.
 
     `watched` may look at what is captured; reports do not tell it, because they are logged.
     """
@@ -42,19 +43,21 @@ def build(
     table = wiring.client("dynamodb", environment, Patience(connect=1.0, read=3.0, attempts=3))
     queue = wiring.client("sqs", environment, patience)
     copies = wiring.positive(environment, "DELIVER_CONCURRENCY")
+    ledger = Ledger(
+        table,
+        wiring.setting(environment, "LEDGER_TABLE"),
+        kept=int(wiring.positive(environment, "LEDGER_DAYS") * DAY),
+    )
     client = LinkrunnerClient(
         wiring.setting(environment, "LINKRUNNER_BASE_URL"),
         ServerKey(Secret(secrets, wiring.setting(environment, "LINKRUNNER_KEY_SECRET_ARN"))),
         Pace(wiring.positive(environment, "REQUESTS_PER_SECOND") / copies * HEADROOM),
+        ledger.notes.in_trouble,
     )
     deliverer = Deliverer(
         config=config or wiring.webhooks(environment),
         capture=watched(client),
-        once=Claims(
-            table,
-            wiring.setting(environment, "CLAIMS_TABLE"),
-            kept=int(wiring.positive(environment, "LEDGER_DAYS") * DAY),
-        ),
+        ledger=ledger,
         queue=DeliveryQueue(
             queue,
             wiring.setting(environment, "WEBHOOK_QUEUE_URL"),

@@ -33,7 +33,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +103,14 @@ class Reason(StrEnum):
     # A slow Linkrunner may take every event all the same: each try can count once more.
     UNANSWERED = "unanswered", Nature(shared=True, outage=True, doubtful=True, shortest_wait=900.0)
     SILENT = "silent", Nature(shared=True, outage=True)
+    # A proxy answers for a server that may have taken the event. Others may fare better.
+    BAD_GATEWAY = "bad_gateway", Nature(outage=True, doubtful=True, shortest_wait=900.0)
     UNAUTHORIZED = "unauthorized", Nature(shared=True, outage=True)
     NO_KEY = "no_key", Nature(shared=True, outage=True)
     UNAVAILABLE = "unavailable", Nature(outage=True)
 
     # Retried: AWS, the provider and this system
-    CLAIMS = "claims", Nature(shared=True)
+    LEDGER = "ledger", Nature(shared=True)
     QUEUE = "queue"
     SECRET = "secret"  # noqa: S105 - a reason
     CERTIFICATE = "certificate"
@@ -118,8 +120,8 @@ class Reason(StrEnum):
     DEPLOYING = "deploying", Nature(longest_wait=60.0)
     INTERNAL = "internal", Nature(ours=True)
 
-    # Captured, but the claims table does not know it
-    UNRECORDED = "unrecorded", Nature(ours=True)
+    # Captured, but the ledger does not know it
+    UNRECORDED = "unrecorded", Nature(ours=True, longest_wait=60.0)
     # Captured twice: what links the two reports came last
     LINKED_LATE = "linked_late"
 
@@ -166,11 +168,11 @@ class NotStored(WebhookError):
 class Parked(WebhookError):
     """The message goes to the dead-letter queue now: trying again without a change cannot help.
 
-    `captured` names its events that were captured and could not be noted, with the owners of their claims, so
-    that its next life notes them and does not capture them again.
+    `captured` holds its events that were captured and could not be noted (past.Capture by mark), so that its
+    next life notes them and does not capture them again.
     """
 
-    captured: Mapping[str, str] = MappingProxyType({})
+    captured: Mapping[str, Any] = MappingProxyType({})
 
 
 class Untranslatable(Parked):

@@ -11,7 +11,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
-from linkrunner_webhooks.capture_once import Once
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.envelope import Opened, open_message
 from linkrunner_webhooks.errors import (
@@ -37,6 +36,16 @@ class Queue(Protocol):
     def again(self, message: Message) -> None: ...
 
 
+class Notes(Protocol):
+    """What workers tell each other; see notes.Notes."""
+
+    def note_trouble(self) -> None: ...
+    def in_trouble(self) -> bool: ...
+    def count(self, what: str) -> int: ...
+    def forget(self, what: str) -> None: ...
+    def bind(self, name: str, digest: str) -> bool: ...
+
+
 class Read(NamedTuple):
     """A message with what it would become, or with why that is not known.
 
@@ -54,7 +63,7 @@ class Intake:
     """Reads messages, with all that it needs. `now` is unix seconds."""
 
     config: Config
-    once: Once
+    notes: Notes
     queue: Queue
     now: Callable[[], float]
 
@@ -74,7 +83,7 @@ class Intake:
 
     def _is_first(self, plan: Plan) -> bool:
         """Whether no other body was read before under the same signature. It is remembered at once."""
-        return plan.proof is None or self.once.bind(plan.proof, plan.digest)
+        return plan.proof is None or self.notes.bind(plan.proof, plan.digest)
 
     @contextmanager
     def _care(self, message: Message) -> Iterator[None]:
@@ -83,9 +92,9 @@ class Intake:
             yield
             return
         name = f"reading|{message.id}"
-        begun = self.once.count(name)
+        begun = self.notes.count(name)
         # A table whose answers get lost counts reads that never began.
-        if begun > DEATHS and not self.once.in_trouble():
+        if begun > DEATHS and not self.notes.in_trouble():
             raise Crashed(f"the function died {begun - 1} times while it read this webhook")
         if begun > 1:
             with suppress(Exception):
@@ -99,7 +108,7 @@ class Intake:
 
     def _survived(self, name: str) -> None:
         with suppress(Exception):
-            self.once.forget(name)
+            self.notes.forget(name)
 
     def _opened(self, message: Message) -> Opened:
         """The webhook in a message. Raises Parked, or Unavailable while a deployment may be going on.

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
+from linkrunner_webhooks.capture_once import is_uncertain
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.envelope import open_message
-from linkrunner_webhooks.errors import Contradicted, Parked, Reason, Refused
+from linkrunner_webhooks.errors import Contradicted, Parked, Reason, Refused, Uncertain
 from linkrunner_webhooks.event_body import fingerprint
 from linkrunner_webhooks.model import Outcome
 from linkrunner_webhooks.past import Past, marked
-from linkrunner_webhooks.translation import Decision, decide, parked, plan_of
+from linkrunner_webhooks.translation import Decision, Plan, Planned, decide, parked, plan_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +85,28 @@ class Filter:
         )
 
 
-class Known(Protocol):
+class Facts(Protocol):
     """What is captured already; see once.Claims."""
 
     @property
     def kept(self) -> int: ...
     def user_of(self, keys: Iterable[str]) -> str | None: ...
+    def doubts_of(self, keys: Iterable[str]) -> int: ...
+
+
+class Notes(Protocol):
+    """Which body came first under a signature; see notes.Notes."""
+
     def bound_to(self, name: str) -> str | None: ...
+
+
+class Known(Protocol):
+    """What deliver knows besides the letter; see ledger.Ledger."""
+
+    @property
+    def facts(self) -> Facts: ...
+    @property
+    def notes(self) -> Notes: ...
 
 
 def foresee(letter: Letter, config: Config, known: Known, *, now: float) -> Decision:
@@ -102,8 +118,8 @@ def foresee(letter: Letter, config: Config, known: Known, *, now: float) -> Deci
     try:
         plan = plan_of(open_message(letter.text, config))
         if not past.forced:
-            plan.require_memory(now, known.kept)
-        decision = decide(plan, known.user_of)
+            plan.require_memory(now, known.facts.kept)
+        decision = decide(plan, known.facts.user_of)
     except Parked as error:
         return parked(error)
     if decision.outcome is not Outcome.CAPTURED:
@@ -112,16 +128,31 @@ def foresee(letter: Letter, config: Config, known: Known, *, now: float) -> Deci
     fresh = [
         (each, event)
         for each, event in pairs
-        if marked(each.keys) not in past.captured and known.user_of(each.keys) is None
+        if marked(each.keys) not in past.captured and known.facts.user_of(each.keys) is None
     ]
     if not fresh:
         return Decision(Outcome.DUPLICATE)
-    if plan.proof and not past.forced and known.bound_to(plan.proof) not in (None, plan.digest):
-        return parked(Contradicted())
-    if letter.reason == Reason.REFUSED and letter.bodies in ("", fingerprint(decision.events)):
-        return parked(_again(letter))
     planned, events = zip(*fresh, strict=True)
+    if why := _refused(letter, decision) or _doubted(plan, planned, past, known):
+        return parked(why)
     return decision._replace(planned=planned, events=events)
+
+
+def _refused(letter: Letter, decision: Decision) -> Parked | None:
+    same = letter.bodies in ("", fingerprint(decision.events))
+    return _again(letter) if letter.reason == Reason.REFUSED and same else None
+
+
+def _doubted(plan: Plan, planned: Iterable[Planned], past: Past, known: Known) -> Parked | None:
+    """Why deliver does not send what it has not noted as captured."""
+    for each in planned:
+        forgiven = past.doubts.get(marked(each.keys), 0)
+        if is_uncertain(each, known.facts.doubts_of(each.keys) - forgiven):
+            return Uncertain(f"{each.event_name} may be captured already", {})
+    if plan.proof and not past.forced:
+        first = known.notes.bound_to(plan.proof)
+        return Contradicted() if first not in (None, plan.digest) else None
+    return None
 
 
 def _again(letter: Letter) -> Refused:

@@ -247,6 +247,13 @@ class CommerceEvent:
     coupon: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SamePayment:
+    """Not an event, but the news that these ids of the provider's name one payment."""
+
+    ids: tuple[str, ...]
+
+
 class Outcome(StrEnum):
     """The result for a webhook: a value, a metric dimension and a log field."""
 

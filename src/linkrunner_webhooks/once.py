@@ -1,4 +1,4 @@
-"""Every economic fact once: claims in a DynamoDB table.
+"""Every economic fact once: claims in the ledger.
 
 A claim is a lease with an owner. It ends as free when the work failed, runs out when the worker died, and is
 kept as done when it succeeded, with the user: a refund often names no user, but its payment did.
@@ -13,28 +13,29 @@ captured, as when its worker died. A request without an answer leaves it in `una
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum
+from types import MappingProxyType
 from typing import Any
+from uuid import uuid4
 
-from linkrunner_webhooks.errors import Unavailable
-from linkrunner_webhooks.rows import InTheWay, Item, Rows
+from linkrunner_webhooks import __version__
+from linkrunner_webhooks.errors import Reason, Unavailable
+from linkrunner_webhooks.notes import QUEUED, TROUBLE
+from linkrunner_webhooks.rows import DAY, InTheWay, Item, Rows, number
 
 # Seconds: longer than the slowest capture, the notes of it that fail, and the message that notes it then. It
 # delays another report of a fact whose worker was killed; that worker's message comes later still.
 LEASE = 600
-DAY = 24 * 3600
 # Longer than disputes and refunds take, and than messages that are parked and redriven again and again.
 KEPT = 400 * DAY
-# Longer than a message lives in the queue.
-_QUEUED = 15 * DAY
-# Seconds after a failure in which a payment can still be on its way: longer than the longest delay.
-TROUBLE = 2 * 3600
-_TROUBLE_KEY = "trouble"
-_NOTE_EVERY = 60
+
+# What was sent, as texts by name: `source`, `event_name`, `amount`, `order_id` ...
+Sent = Mapping[str, str]
+_NOTHING: Sent = MappingProxyType({})
 
 # A request without an answer raises as much doubt as so many tries without an end.
 _UNANSWERED = 4
@@ -53,14 +54,15 @@ class Standing(Enum):
 class Claim:
     """A claim's standing, and what is known of the fact.
 
-    `keys` are all keys that are held for it, first those that name it, then its marks. `unanswered` is the
-    number of earlier requests that may have captured it, `unended` that of tries whose end nobody could note.
+    `keys` are all keys that are held for it, and `marks` are held beside them. `unanswered` is the number of
+    earlier requests that may have captured it, `unended` that of tries whose end nobody could note.
     `failing_since` is unix seconds of the first try that failed.
     """
 
     standing: Standing
     owner: str = ""
     keys: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
     unanswered: int = 0
     unended: int = 0
     failing_since: float | None = None
@@ -72,28 +74,16 @@ class Claim:
 
 
 class Claims:
-    """The table. Every method raises Unavailable when DynamoDB does not answer.
+    """Every method raises Unavailable when DynamoDB does not answer.
 
     `kept` is for how many seconds a captured fact is remembered.
     """
 
-    def __init__(
-        self,
-        client: Any,
-        table: str,
-        *,
-        clock: Callable[[], float] = time.time,
-        lease: int = LEASE,
-        kept: int = KEPT,
-    ) -> None:
-        self._rows = Rows(client, table, clock, self._returned)
+    def __init__(self, rows: Rows, clock: Callable[[], float], lease: int, kept: int) -> None:
+        self._rows = rows
         self._clock = clock
         self._lease = lease
-        self._noted_at = 0
-        self._told_at = float("-inf")
         self.kept = kept
-
-    # ------------------------------------------------------------------------- facts
 
     def claim(self, keys: Iterable[str], owner: str, marks: Iterable[str] = ()) -> Claim:
         """Take every key, or none: OURS to work on, DONE before, or BUSY in another worker's hands.
@@ -128,47 +118,83 @@ class Claims:
         return Claim(
             Standing.OURS,
             owner,
-            (*sorted(named), *sorted(marked)),
+            tuple(sorted(named)),
+            tuple(sorted(marked)),
             unanswered=max(len(_set(item, "unanswered")) for item in facts),
             unended=max(len(_set(item, "open") - {owner}) for item in facts),
             failing_since=min(self._failing(facts), default=None),
         )
 
-    def complete(self, keys: Iterable[str], user_id: str, owner: str = "") -> None:
-        """The fact is captured for that user, even if another worker holds a lease on it by now.
-
-        `owner` is that of the claim: its keys are one capture. Those that name the fact come first: a mark
-        without them would have the fact captured again, under the name that it has without the mark.
-        """
-        until = int(self._clock()) + self.kept
-        for key in keys:
-            # No owner: a request of the claim that arrives late must not find its own lease.
-            done = _item(key, "done", "", until, until)
-            done |= {"user_id": {"S": user_id}, "capture": {"S": owner}}
-            self._rows.put(done)
-
-    def note(
-        self, keys: Iterable[str], user_id: str, owner: str, marks: Iterable[str] = ()
+    def complete(
+        self,
+        keys: Sequence[str],
+        user_id: str,
+        owner: str = "",
+        marks: Iterable[str] = (),
+        sent: Sent = _NOTHING,
     ) -> None:
-        """Complete what that owner is known to have captured, with the keys that are linked to it by now.
+        """The fact is captured for that user, whoever holds a lease on it by now.
 
-        Whoever has the fact in hand is told as well.
+        `owner` is that of the claim: its keys, and those that are linked to them, are one capture. The first
+        key remembers what was `sent`, and the others lead to it. The `marks` come last: a mark without its
+        fact would have the fact captured again, under the name that it has without the mark.
         """
-        keys, marks = tuple(keys), tuple(marks)
-        claim = self.claim(keys, owner, marks)
-        if claim.standing in (Standing.OURS, Standing.BUSY):
-            self.complete(claim.keys or (*keys, *marks), user_id, owner)
+        first, known = keys[0], set(keys)
+        waiting = [*keys]
+        while waiting:
+            key = waiting.pop(0)
+            record = self._record(user_id, sent) if key == first else {"fact": first}
+            linked = _set(self._done(key, user_id, owner, record), "others") - known
+            known |= linked
+            waiting += sorted(linked)
+        for mark in marks:
+            self._done(mark, user_id, owner, {"fact": first})
+
+    def link(self, keys: Iterable[str]) -> None:
+        """These keys name one fact. What is captured by one of them is known by all from now on.
+
+        Raises Unavailable as well while another worker has one of them in hand.
+        """
+        claim = self.claim(keys, uuid4().hex)
+        if claim.standing is Standing.BUSY:
+            raise Unavailable("another worker has this fact in hand", reason=Reason.BUSY)
+        if claim.standing is Standing.OURS:
+            for key in claim.keys:
+                self._free(key, claim.owner, doubtful=True)
+
+    def _record(self, user_id: str, sent: Sent) -> dict[str, str]:
+        """What is remembered of a capture, and what lists it in time."""
+        if not sent:
+            return {}
+        moment = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds")
+        at = moment.replace("+00:00", "Z")
+        index = {"day": f"{sent['source']}|{at[:10]}", "who": f"{user_id}|{at}"}
+        return {**sent, **index, "captured_at": at, "version": __version__}
+
+    def _done(self, key: str, user_id: str, owner: str, record: Mapping[str, str]) -> Item:
+        """Note one key; returns the record as it was. What another capture remembers there stays."""
+        until = int(self._clock()) + self.kept
+        # No owner: a request of the claim that arrives late must not find its own lease.
+        told = {"state": "done", "owner": "", "user_id": user_id, "capture": owner, **record}
+        settings = ", ".join(f"#{name} = :{name}" for name in told)
+        return self._rows.update(
+            key,
+            f"SET #until = :until, #expires_at = :until, {settings}"
+            " REMOVE #open, #unanswered, #failing_since, #failed_at",
+            until=until,
+            **told,
+        )
 
     def release(self, claim: Claim) -> None:
         """The try failed for certain. The keys are free, except those that another worker has taken over."""
-        for key in claim.keys:
+        for key in (*claim.keys, *claim.marks):
             since = int(claim.failing_since or self._clock())
             self._free(key, claim.owner, doubtful=claim.doubts > 0, since=since)
 
     def keep(self, claim: Claim, seconds: float) -> None:
         """The request may have captured the fact: nobody tries again for so long, and it is remembered."""
         now = int(self._clock())
-        for key in claim.keys:
+        for key in (*claim.keys, *claim.marks):
             with suppress(InTheWay):
                 self._rows.update(
                     key,
@@ -183,6 +209,13 @@ class Claims:
                     since=int(claim.failing_since or now),
                     expires_at=now + self.kept,
                 )
+
+    def doubts_of(self, keys: Iterable[str]) -> int:
+        """How doubtful it is that nothing was captured for these keys, as Claim.doubts."""
+        items = [self._rows.get(key) for key in keys]
+        return max(
+            _UNANSWERED * len(_set(each, "unanswered")) + len(_set(each, "open")) for each in items
+        )
 
     def user_of(self, keys: Iterable[str]) -> str | None:
         """The user of a captured fact with any of these keys: for a refund, the user who paid."""
@@ -229,14 +262,14 @@ class Claims:
                 owners={owner},
                 free="free",
                 now=now,
-                expires_at=now + (self.kept if doubtful else _QUEUED),
+                expires_at=now + (self.kept if doubtful else QUEUED),
                 **failed,
             )
 
     def _failing(self, items: Iterable[Item]) -> Iterator[float]:
         """Since when tries have been failing; a longer pause was no try, so it begins anew."""
         for item in items:
-            since, at = _number(item, "failing_since"), _number(item, "failed_at")
+            since, at = number(item, "failing_since"), number(item, "failed_at")
             if since is not None and at is not None and self._clock() - at < TROUBLE:
                 yield since
 
@@ -258,87 +291,15 @@ class Claims:
                     twice.add(key)
         # Stored under the same capture: from now on both are one fact.
         user_id = done.get("user_id", {}).get("S", "")
-        learned = (*sorted(twice | named.intersection(taken)), *sorted(marked.intersection(taken)))
-        self.complete(learned, user_id, _capture(done))
+        fact = done.get("fact", done["key"])["S"]
+        for key in (
+            *sorted(twice | named.intersection(taken)),
+            *sorted(marked.intersection(taken)),
+        ):
+            self._done(key, user_id, _capture(done), {"fact": fact})
         if busy:
             return Claim(Standing.BUSY)
         return Claim(Standing.TWICE if twice else Standing.DONE)
-
-    # ------------------------------------------------------------------------- notes
-
-    def note_trouble(self) -> None:
-        """Note for all workers, once a minute, that payments come late: something was out of reach."""
-        now = int(self._clock())
-        if now - self._noted_at >= _NOTE_EVERY:
-            until = now + TROUBLE
-            self._rows.put(_item(_TROUBLE_KEY, "noted", "", until, until))
-            self._noted_at = now
-
-    def in_trouble(self) -> bool:
-        """Whether an unknown payment may still wait in the queue."""
-        noted = self._rows.get(_TROUBLE_KEY)
-        # While the table was away nobody could write anything into it.
-        away = self._clock() - self._rows.away_at < TROUBLE
-        return away or (_number(noted, "until") or 0) > self._clock()
-
-    def _returned(self) -> None:
-        """Tell the others that the table was away: payments that it held up come late."""
-        if self._clock() - self._told_at >= _NOTE_EVERY:
-            self._told_at = self._clock()
-            with suppress(Unavailable):
-                self.note_trouble()
-
-    def count(self, what: str) -> int:
-        """Count a thing that happens to one message, and return how often it has happened by now."""
-        answer = self._rows.update(
-            what,
-            "SET #state = :noted, #expires_at = :expires_at ADD #times :one",
-            returns="ALL_NEW",
-            noted="noted",
-            one=1,
-            expires_at=int(self._clock()) + _QUEUED,
-        )
-        return int(_number(answer, "times") or 0)
-
-    def forget(self, what: str) -> None:
-        """Begin to count anew."""
-        self._rows.update(
-            what,
-            "SET #times = :zero, #state = :noted, #expires_at = :expires_at",
-            zero=0,
-            noted="noted",
-            expires_at=int(self._clock()) + _QUEUED,
-        )
-
-    def bound_to(self, name: str) -> str | None:
-        """The digest that the name is bound to, if it is."""
-        return self._rows.get(name).get("digest", {}).get("S")
-
-    def bind(self, name: str, digest: str) -> bool:
-        """Whether this is the only thing that was ever bound to the name."""
-        until = int(self._clock()) + self.kept
-        try:
-            self._rows.update(
-                name,
-                "SET #state = :noted, #digest = :digest, #expires_at = :expires_at",
-                "attribute_not_exists(#key) OR #digest = :digest",
-                noted="noted",
-                digest=digest,
-                expires_at=until,
-            )
-        except InTheWay:
-            return False
-        return True
-
-
-def _item(key: str, state: str, owner: str, until: int, expires_at: int) -> dict[str, Any]:
-    return {
-        "key": {"S": key},
-        "state": {"S": state},
-        "owner": {"S": owner},
-        "until": {"N": str(until)},
-        "expires_at": {"N": str(expires_at)},
-    }
 
 
 # What a record was is not known: it may have been in doubt.
@@ -355,8 +316,3 @@ def _capture(item: Item) -> str:
 
 def _set(item: Item, name: str) -> set[str]:
     return set(item.get(name, {}).get("SS", ()))
-
-
-def _number(item: Item, name: str) -> float | None:
-    number = item.get(name, {}).get("N")
-    return None if number is None else float(number)

@@ -10,17 +10,20 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, wraps
 from inspect import signature
-from typing import Any, NamedTuple, TypeVar
+from itertools import chain
+from typing import Any, NamedTuple, TypeVar, cast
 
 from pydantic import ConfigDict, ValidationError
 
 from linkrunner_webhooks.errors import Malformed, Untranslatable, WebhookError
-from linkrunner_webhooks.model import UNKNOWN, CommerceEvent, Identity, Kind, Webhook
+from linkrunner_webhooks.model import UNKNOWN, CommerceEvent, Identity, Kind, SamePayment, Webhook
 from linkrunner_webhooks.reading import Payload, describe
 from linkrunner_webhooks.signatures.scheme import Scheme
 
 P = TypeVar("P", bound=Payload)
-Translator = Callable[[P, "Context"], Iterable[CommerceEvent]]
+Translator = Callable[[P, "Context"], Iterable[CommerceEvent | SamePayment]]
+# A translator as it is declared.
+T = TypeVar("T", bound=Translator[Any])
 
 
 class Options(Payload):
@@ -52,7 +55,7 @@ def unless(is_nothing: Callable[[P], bool]) -> Callable[[Translator[P]], Transla
 
     def among(translate: Translator[P]) -> Translator[P]:
         @wraps(translate)
-        def filtered(payload: P, context: Context) -> Iterable[CommerceEvent]:
+        def filtered(payload: P, context: Context) -> Iterable[CommerceEvent | SamePayment]:
             return () if is_nothing(payload) else translate(payload, context)
 
         return filtered
@@ -66,7 +69,8 @@ class EventType:
 
     `kinds` is what the type means; a name or a switch given to the type applies to these, and `forwarded`
     says whether they are on by default. `besides` are other things the same type can report, each with its
-    own default switch.
+    own default switch. What `teaches` is stored and read even where it reports nothing: it says whose the
+    provider's ids are, or which of them are one payment.
     """
 
     name: str
@@ -74,6 +78,7 @@ class EventType:
     besides: Mapping[Kind, bool]
     forwarded: bool
     translate: Translator[Any]
+    teaches: bool = False
 
     @cached_property
     def payload(self) -> type[Payload]:
@@ -86,10 +91,22 @@ class EventType:
         model: type[Payload] = next(iter(parameters.values())).annotation
         return model
 
+    @property
+    def kind(self) -> Kind | None:
+        """What the type means, the first of its kinds."""
+        return self.kinds[0] if self.kinds else None
+
     @cached_property
     def switches(self) -> Mapping[Kind, bool]:
         """Every kind the type can report, with whether it is forwarded by default."""
         return dict.fromkeys(self.kinds, self.forwarded) | dict(self.besides)
+
+
+class Told(NamedTuple):
+    """The meaning of a webhook: its events, and the ids that it says are of one payment."""
+
+    events: tuple[CommerceEvent, ...]
+    same: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,30 +144,44 @@ class Provider:
     types: dict[str, EventType] = field(default_factory=dict, repr=False)
 
     def on(
-        self, name: str, *kinds: Kind, besides: Mapping[Kind, bool] | None = None
-    ) -> Callable[[Translator[P]], Translator[P]]:
+        self,
+        name: str,
+        *kinds: Kind,
+        besides: Mapping[Kind, bool] | None = None,
+        teaches: bool = False,
+    ) -> Callable[[T], T]:
         """Register the translator of one event type, which is forwarded by default.
 
         Raises ValueError for a type that is there already, that is in `never`, or that has no kinds.
         """
-        return self._register(name, kinds, besides or {}, forwarded=True)
+        return self._register(name, kinds, besides or {}, forwarded=True, teaches=teaches)
+
+    def lesson(self, name: str) -> Callable[[T], T]:
+        """Register the translator of a type that only teaches."""
+        return self._register(name, (), {}, forwarded=False, teaches=True)
 
     def off(
         self, name: str, *kinds: Kind, besides: Mapping[Kind, bool] | None = None
-    ) -> Callable[[Translator[P]], Translator[P]]:
+    ) -> Callable[[T], T]:
         """Like `on`, for a type that is forwarded only where the operator switches it on."""
         return self._register(name, kinds, besides or {}, forwarded=False)
 
     def _register(
-        self, name: str, kinds: tuple[Kind, ...], besides: Mapping[Kind, bool], *, forwarded: bool
-    ) -> Callable[[Translator[P]], Translator[P]]:
-        def register(translate: Translator[P]) -> Translator[P]:
+        self,
+        name: str,
+        kinds: tuple[Kind, ...],
+        besides: Mapping[Kind, bool],
+        *,
+        forwarded: bool,
+        teaches: bool = False,
+    ) -> Callable[[T], T]:
+        def register(translate: T) -> T:
             if name in self.types or name in self.never:
                 raise ValueError(f'{self.name}: the event type "{name}" is declared twice')
-            if not kinds:
+            if not (kinds or teaches):
                 raise ValueError(f'{self.name}: the event type "{name}" needs a kind')
             stacked = [each for each in self.types.values() if each.translate is translate]
-            self.types[name] = EventType(name, kinds, besides, forwarded, translate)
+            self.types[name] = EventType(name, kinds, besides, forwarded, translate, teaches)
             # Decorators run from the last to the first. Lists of types are in the order of the file.
             self.types.update({each.name: self.types.pop(each.name) for each in stacked})
             return translate
@@ -184,14 +215,19 @@ class Provider:
     def translate(
         self, webhook: Webhook, identity: Identity, options: Options
     ) -> tuple[CommerceEvent, ...]:
-        """The meaning of a verified webhook: none, one or several events. Raises only Untranslatable."""
+        """The events of a verified webhook: none, one or several. Raises only Untranslatable."""
+        return self.read(webhook, identity, options).events
+
+    def read(self, webhook: Webhook, identity: Identity, options: Options) -> Told:
+        """The meaning of a verified webhook. Raises only Untranslatable."""
         event_type = self.types.get(identity.event_type)
         if event_type is None:
             raise Untranslatable(f"no mapper for {self.title} events of this type")
         try:
             payload = event_type.payload.model_validate(webhook.payload)
-            context = Context(identity, event_type.kinds[0], options)
-            events = tuple(event_type.translate(payload, context))
+            # A type that only teaches has no kind, and its translator asks for none.
+            context = Context(identity, cast("Kind", event_type.kind), options)
+            told = tuple(event_type.translate(payload, context))
         except Malformed as error:
             # The edge identified it, so the sender is not at fault.
             raise Untranslatable(str(error)) from None
@@ -202,7 +238,9 @@ class Provider:
         except Exception as error:
             # A bug of a mapper parks the webhook. The error may quote the body, so only its type is told.
             raise Untranslatable(f"the mapper failed with {type(error).__name__}") from error
+        events = tuple(each for each in told if isinstance(each, CommerceEvent))
         for event in events:
             if event.kind not in event_type.switches:
                 raise Untranslatable(f"the mapper made an undeclared {event.kind.value}")
-        return events
+        same = (each.ids for each in told if isinstance(each, SamePayment))
+        return Told(events, tuple(chain.from_iterable(same)))

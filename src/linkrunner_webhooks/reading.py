@@ -98,7 +98,7 @@ def _object(value: object) -> object:
     return value if isinstance(value, Mapping) else {}
 
 
-# Longer than any provider's, and short enough for a key of the claims table.
+# Longer than any provider's, and short enough for a key of the ledger.
 _MAX_ID = 255
 _IdText = Annotated[str, Field(max_length=_MAX_ID)]
 Id = Annotated[_IdText, BeforeValidator(_text)]

@@ -55,7 +55,7 @@ def _allowed(event: CommerceEvent, kind: Kind, opened: Opened) -> EventData:
         source=source.name,
         provider_event_id=unnamed(identity.event_id, phones),
         provider_event_type=identity.event_type,
-        occurred_at=_utc(event.occurred_at or identity.occurred_at),
+        occurred_at=utc(event.occurred_at or identity.occurred_at),
         test=True if identity.test else None,
     )
 
@@ -66,7 +66,8 @@ def number(amount: Decimal) -> Number:
     return int(carried) if carried.is_integer() else carried
 
 
-def _utc(moment: datetime | None) -> str | None:
+def utc(moment: datetime | None) -> str | None:
+    """A moment as ISO 8601 of UTC, to the second."""
     if moment is None:
         return None
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"

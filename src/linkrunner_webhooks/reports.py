@@ -14,6 +14,7 @@ class Report:
     """The result for one webhook in one stage. Identifiers and our own words, never customer data.
 
     `reason` is a metric dimension; `detail` is a sentence for people, which may quote Linkrunner's refusal.
+    `relinked` is the number of the provider's ids that were another user's until now.
     """
 
     stage: Literal["receive", "deliver"]
@@ -26,3 +27,4 @@ class Report:
     detail: str = ""
     event_names: tuple[str, ...] = ()
     test: bool = False
+    relinked: int = 0

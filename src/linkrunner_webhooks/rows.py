@@ -11,6 +11,8 @@ from linkrunner_webhooks.errors import Reason, Unavailable
 
 Item = Mapping[str, Mapping[str, Any]]
 
+DAY = 24 * 3600
+
 _OWN_FAULT = ("ValidationException", "SerializationException")
 
 
@@ -28,29 +30,19 @@ class Rows:
     `away_at` is when it last did not; `returned` is called when it answers again.
     """
 
-    def __init__(
-        self,
-        client: Any,
-        table: str,
-        clock: Callable[[], float],
-        returned: Callable[[], None],
-    ) -> None:
+    def __init__(self, client: Any, table: str, clock: Callable[[], float]) -> None:
         self.away_at = float("-inf")
+        self.returned: Callable[[], None] = lambda: None
         self._client = client
         self._table = table
         self._clock = clock
-        self._returned = returned
         self._is_away = False
 
-    def get(self, key: str) -> Item:
-        """One record as it is now; empty when there is none."""
-        answer = self._call("get_item", Key={"key": {"S": key}}, ConsistentRead=True)
+    def get(self, key: str, *, consistent: bool = True) -> Item:
+        """One record as it is now, or was a moment ago; empty when there is none."""
+        answer = self._call("get_item", Key={"key": {"S": key}}, ConsistentRead=consistent)
         item: Item = answer.get("Item", {})
         return item
-
-    def put(self, item: Item) -> None:
-        """Write one record, whatever was there."""
-        self._call("put_item", Item=item)
 
     def update(
         self,
@@ -89,26 +81,32 @@ class Rows:
             code = error.response.get("Error", {}).get("Code", "")
             if code == "ConditionalCheckFailedException":
                 raise InTheWay(error.response.get("Item", {})) from None
-            message = f"the claims table answered {code}"
+            message = f"the ledger answered {code}"
             # What is wrong with one request is no trouble that the next message shares.
             if code in _OWN_FAULT:
                 raise Unavailable(message, reason=Reason.INTERNAL) from None
             raise self._away(message) from None
         except BotoCoreError as error:
-            message = f"the claims table did not answer: {type(error).__name__}"
+            message = f"the ledger did not answer: {type(error).__name__}"
             raise self._away(message) from None
         if self._is_away:
             self._is_away = False
-            self._returned()
+            self.returned()
         return answer
 
     def _away(self, message: str) -> Unavailable:
         self.away_at = self._clock()
         self._is_away = True
-        return Unavailable(message, reason=Reason.CLAIMS)
+        return Unavailable(message, reason=Reason.LEDGER)
 
 
 def _typed(value: str | int | set[str]) -> dict[str, Any]:
     if isinstance(value, set):
         return {"SS": sorted(value)}
     return {"N": str(value)} if isinstance(value, int) else {"S": value}
+
+
+def number(item: Item, name: str) -> float | None:
+    """The number of that name, where the record has it."""
+    found = item.get(name, {}).get("N")
+    return None if found is None else float(found)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from linkrunner_webhooks.config import Naming, Source
@@ -14,8 +15,9 @@ from linkrunner_webhooks.errors import MissingUser, Parked, Reason, TooOld
 from linkrunner_webhooks.event_body import LinkrunnerEvent
 from linkrunner_webhooks.model import CommerceEvent, Flow, Kind, Outcome
 from linkrunner_webhooks.money import Money
-from linkrunner_webhooks.rendering import event_data
-from linkrunner_webhooks.users import find_user
+from linkrunner_webhooks.rendering import event_data, utc
+from linkrunner_webhooks.screening import screened, unnamed
+from linkrunner_webhooks.users import find_user, usable
 
 # DynamoDB takes keys of 2,048 bytes.
 _LONGEST_KEY = 1024
@@ -30,7 +32,8 @@ class Planned(NamedTuple):
     `follows` are the keys of the payment whose user this event belongs to in that case. `money` is what the
     event reports as moved, whatever its field is called. `trial` is the key of the trial that this payment
     converts if it is the first one after it, and `conversion` the event it then is. `marks` are keys that
-    only one fact may have, and that do not name it.
+    only one fact may have, and that do not name it. `sent` is what the ledger remembers, as texts by name.
+    `people` are keys of the provider's ids that stand for a person, narrow to wide.
     """
 
     source: Source
@@ -43,6 +46,8 @@ class Planned(NamedTuple):
     trial: str | None = None
     conversion: Planned | None = None
     marks: tuple[str, ...] = ()
+    sent: Mapping[str, str] = MappingProxyType({})
+    people: tuple[str, ...] = ()
 
     def settled(self, user_of: UserOf) -> Planned:
         """The event, which is a conversion when a trial was reported here and nothing was paid since."""
@@ -52,8 +57,8 @@ class Planned(NamedTuple):
 
     def event(self, user_of: UserOf) -> LinkrunnerEvent:
         """The request body, for the user in the webhook or else in the claims. Raises MissingUser."""
-        # The user the fact was captured for before, or the user who paid.
-        user_id = self.user_id or user_of((*self.keys, *self.follows))
+        # The user the fact was captured for before, who paid, or whose subscription or customer it is.
+        user_id = self.user_id or user_of((*self.keys, *self.follows, *self.people))
         if user_id is None:
             raise MissingUser(f"no user id for {self.event_name}: {self._tried()}")
         return LinkrunnerEvent(self.event_name, self.event_data, user_id)
@@ -61,13 +66,16 @@ class Planned(NamedTuple):
     def _tried(self) -> str:
         count, name = len(self.source.user_id), self.source.name
         paths = f"none of the {count} paths in [{name}] user_id found a usable one"
-        return f"{paths}, and no payment it follows was captured here" if self.follows else paths
+        told = ["no payment it follows was captured here"] if self.follows else []
+        told += ["nothing told yet whose its ids are"] if self.people else []
+        return ", and ".join([paths, *told])
 
 
 class Decision(NamedTuple):
     """The outcome of a webhook, given the known users. CAPTURED means: capture its events, each once.
 
-    `may_change` says that a payment which is still on its way can name the missing user.
+    `may_change` says that a webhook which is still on its way can name the missing user; if that can be the
+    payment of a refund or dispute, it `follows` one.
     """
 
     outcome: Outcome
@@ -76,6 +84,7 @@ class Decision(NamedTuple):
     planned: tuple[Planned, ...] = ()
     events: tuple[LinkrunnerEvent, ...] = ()
     may_change: bool = False
+    follows: bool = False
 
     @property
     def would_park(self) -> bool:
@@ -97,6 +106,9 @@ class Plan(NamedTuple):
 
     `received_at` is unix seconds, 0 where nobody knows. `proof` is what the signature covers if that is less
     than the body, under the source's name, and `digest` stands for what the body says.
+
+    What it teaches: `people`, keys of ids that stand for a person, are those of `user_id` since `happened_at`
+    (unix seconds), and the keys in `same` name one payment.
     """
 
     source: Source
@@ -104,24 +116,16 @@ class Plan(NamedTuple):
     received_at: float = 0.0
     proof: str | None = None
     digest: str = ""
+    people: tuple[str, ...] = ()
+    user_id: str | None = None
+    happened_at: float = 0.0
+    same: tuple[str, ...] = ()
 
     def require_memory(self, now: float, kept: float) -> None:
         """Raises TooOld for a webhook whose capture would be forgotten after `kept` seconds."""
         if self.received_at and now - self.received_at > kept:
             days = f"{kept / 86400:.0f} days"
             raise TooOld(f"received more than {days} ago: whether it was captured is forgotten")
-
-
-def plan_of(opened: Opened) -> Plan:
-    """Read a webhook. Raises Untranslatable."""
-    source, webhook = opened.source, opened.webhook
-    read = Plan(source, plan(opened), opened.received_at)
-    proof = source.signature.proof(webhook)
-    if proof is None:
-        return read
-    # Senders group and write the same items anew when they repeat themselves.
-    said = json.dumps(webhook.payload, sort_keys=True).encode()
-    return read._replace(proof=_key(source, "proof", proof), digest=sha256(said).hexdigest())
 
 
 def decide(plan: Plan, user_of: UserOf) -> Decision:
@@ -138,27 +142,62 @@ def decide(plan: Plan, user_of: UserOf) -> Decision:
             outcome=Outcome.IGNORED if drop else Outcome.PARKED,
             reason=error.reason,
             detail=str(error),
-            may_change=any(each.follows for each in planned),
+            may_change=any(each.follows or each.people for each in planned),
+            follows=any(each.follows for each in planned),
         )
     return Decision(outcome=Outcome.CAPTURED, planned=planned, events=events)
 
 
-def plan(opened: Opened) -> tuple[Planned, ...]:
-    """The events to capture for a webhook; empty when it reports nothing. Raises Untranslatable."""
+def plan_of(opened: Opened) -> Plan:
+    """The events to capture for a webhook, and what it teaches. Raises Untranslatable."""
     webhook, source, identity = opened.webhook, opened.source, opened.identity
     names = source.names.get(identity.event_type, {})
-    events = source.provider.translate(webhook, identity, source.options)
+    told = source.provider.read(webhook, identity, source.options)
     reported = [
-        (told, names[event.kind])
-        for event in events
-        if event.kind in names and (told := _moved(event, names[event.kind].kind))
+        (event, names[each.kind])
+        for each in told.events
+        if each.kind in names and (event := _moved(each, names[each.kind].kind))
     ]
-    if not reported:
-        return ()
     user_id = find_user(source.user_id, webhook.payload, webhook.phones)
     planned = (_planned(event, naming, user_id, opened) for event, naming in reported)
-    # Two kinds that were given one meaning are one fact.
-    return tuple({each.keys: each for each in planned}.values())
+    read = Plan(
+        source,
+        # Two kinds that were given one meaning are one fact.
+        tuple({each.keys: each for each in planned}.values()),
+        opened.received_at,
+        *_proof(opened),
+        same=tuple(_key(source, Flow.PAYMENT, id) for id in told.same),
+    )
+    if not (read.planned or identity.event_type in source.taught):
+        return read
+    people = {key: None for event in told.events for key in _people(event.subscription_id, opened)}
+    moment = identity.occurred_at
+    return read._replace(
+        people=tuple(people),
+        user_id=user_id,
+        happened_at=moment.timestamp() if moment else opened.received_at,
+    )
+
+
+def _proof(opened: Opened) -> tuple[str | None, str]:
+    """What the signature covers if that is less than the body, and a digest of what the body says."""
+    source, webhook = opened.source, opened.webhook
+    proof = source.signature.proof(webhook)
+    if proof is None:
+        return None, ""
+    # Senders group and write the same items anew when they repeat themselves.
+    said = json.dumps(webhook.payload, sort_keys=True).encode()
+    return _key(source, "proof", proof), sha256(said).hexdigest()
+
+
+def _people(subscription_id: str | None, opened: Opened) -> tuple[str, ...]:
+    """Keys of the ids that stand for a person, narrow to wide: a subscription, then a customer."""
+    source, webhook = opened.source, opened.webhook
+    if not source.links:
+        return ()
+    customer = find_user(source.provider.customer_ids, webhook.payload, webhook.phones)
+    ids = (("subscription", usable(subscription_id)), ("customer", customer))
+    return tuple(f"@person|{_key(source, what, id)}" for what, id in ids if id)
 
 
 # A start can be free, and a dispute is decided whatever it was about.
@@ -186,8 +225,30 @@ def _planned(event: CommerceEvent, naming: Naming, user_id: str | None, opened: 
         keys=keys(event, kind, opened),
         follows=tuple(_key(source, what, id) for what in _PAYERS for id in event.follows),
         money=event.money if kind.flow else None,
+        sent=_sent(event, naming, opened),
+        # Who is named needs no link.
+        people=() if user_id else _people(event.subscription_id, opened),
     )
     return _convertible(planned, event, opened) if kind in _PERIODS else planned
+
+
+def _sent(event: CommerceEvent, naming: Naming, opened: Opened) -> dict[str, str]:
+    """What the ledger remembers of an event. Texts of merchants are screened like those that leave."""
+    identity, phones = opened.identity, opened.webhook.phones
+    moved = event.money if naming.kind.flow else None
+    told = {
+        "source": opened.source.name,
+        "kind": naming.kind.value,
+        "event_name": naming.name,
+        "amount": str(moved.amount) if moved else None,
+        "currency": moved.currency if moved else None,
+        "order_id": screened(event.order_id, phones),
+        "subscription_id": screened(event.subscription_id, phones),
+        "event_id": unnamed(identity.event_id, phones),
+        "event_type": identity.event_type,
+        "occurred_at": utc(event.occurred_at or identity.occurred_at),
+    }
+    return {name: text for name, text in told.items() if text}
 
 
 # Payments for a period. The first one after a trial converts it, and only the claims know that.
@@ -202,6 +263,7 @@ def _convertible(planned: Planned, event: CommerceEvent, opened: Opened) -> Plan
     source, about = opened.source, event.subscription_id
     conversion = planned._replace(
         event_name=converted.name,
+        sent={**planned.sent, "event_name": converted.name, "kind": converted.kind.value},
         # One payment converts a trial.
         marks=(_key(source, Kind.TRIAL_CONVERTED, about),),
     )

@@ -27,12 +27,14 @@ from tests.simulation.deployment import HEADROOM, message_of
 from linkrunner_webhooks import capture, config, providers
 from linkrunner_webhooks.capture import CONNECTIONS, LinkrunnerClient, Pace
 from linkrunner_webhooks.deliver import Deliverer
+from linkrunner_webhooks.ledger import Ledger
 from linkrunner_webhooks.model import CommerceEvent
-from linkrunner_webhooks.once import LEASE, Claim, Claims
+from linkrunner_webhooks.once import KEPT, LEASE, Claim, Claims, Sent
 from linkrunner_webhooks.provider import Context
 from linkrunner_webhooks.queues import DeliveryQueue, Message
 from linkrunner_webhooks.reading import Payload
 from linkrunner_webhooks.reports import Report
+from linkrunner_webhooks.rows import Rows
 from linkrunner_webhooks.secrets import Secret, ServerKey
 from linkrunner_webhooks_local.cloudformation import EventSource
 from linkrunner_webhooks_local.embedded_aws import Aws
@@ -74,13 +76,14 @@ class HastyQueue(DeliveryQueue):
         super().delay(message, min(seconds / SPEED, _LONGEST))
 
 
+_NOTHING: Sent = {}
+
+
 class WatchedClaims(Claims):
     """Notes which attempts the table knows about; what comes twice after that has no excuse."""
 
-    def __init__(
-        self, client: Any, table: str, lease: int, journal: Journal, attempts: Attempts
-    ) -> None:
-        super().__init__(client, table, lease=lease)
+    def __init__(self, rows: Rows, journal: Journal, attempts: Attempts) -> None:
+        super().__init__(rows, time.time, LEASE // SPEED, KEPT)
         self._journal = journal
         self._attempts = attempts
 
@@ -93,11 +96,26 @@ class WatchedClaims(Claims):
     def keep(self, claim: Claim, seconds: float) -> None:
         super().keep(claim, min(seconds / SPEED, _LONGEST))
 
-    def complete(self, keys: Iterable[str], user_id: str, owner: str = "") -> None:
-        super().complete(keys, user_id, owner)
+    def complete(
+        self,
+        keys: Sequence[str],
+        user_id: str,
+        owner: str = "",
+        marks: Iterable[str] = (),
+        sent: Sent = _NOTHING,
+    ) -> None:
+        super().complete(keys, user_id, owner, marks, sent)
         if self._attempts.current:
             attempts = self._attempts
             self._journal.note("noted", attempt=attempts.current, held=attempts.held)
+
+
+class WatchedLedger(Ledger):
+    """A ledger whose claims are watched."""
+
+    def __init__(self, client: Any, table: str, journal: Journal, attempts: Attempts) -> None:
+        super().__init__(client, table)
+        self.facts = WatchedClaims(self.rows, journal, attempts)
 
 
 def crash(payload: Payload, context: Context) -> Sequence[CommerceEvent]:
@@ -120,12 +138,8 @@ def build(orders: Orders, journal: Journal, dice: Dice) -> Deliver:
     deliverer = Deliverer(
         config=config.load(Path(orders.webhooks_toml)),
         capture=linkrunner,
-        once=WatchedClaims(
-            Faulty(aws.client("dynamodb"), dice),
-            environment["CLAIMS_TABLE"],
-            LEASE // SPEED,
-            journal,
-            attempts,
+        ledger=WatchedLedger(
+            Faulty(aws.client("dynamodb"), dice), environment["LEDGER_TABLE"], journal, attempts
         ),
         queue=HastyQueue(
             Faulty(aws.client("sqs"), dice),

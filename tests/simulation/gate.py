@@ -145,7 +145,6 @@ def _performed(perform: Callable[[], Result]) -> Future[Result]:
 _CALLS = {
     "get_secret_value": "secret",
     "get_item": "user_of",
-    "put_item": "note",
     "send_message": "park",
     "receive_message": "receive",
     "change_message_visibility": "delay",
@@ -161,11 +160,14 @@ _UPDATES = {
     ":one": "count",
     ":zero": "forget",
     ":digest": "bind",
+    ":linked": "learn",
+    ":capture": "note",
+    ":noted": "trouble",
 }
 
 
 # Every call of the table.
-TABLE_CALLS = frozenset({_CALLS["get_item"], _CALLS["put_item"], *_UPDATES.values()})
+TABLE_CALLS = frozenset({_CALLS["get_item"], *_UPDATES.values()})
 
 
 class Gated:

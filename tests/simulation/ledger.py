@@ -30,12 +30,6 @@ class Ledger:
         self.unnoted[fact] += 1
         self._open[task] = (fact, self._leases.pop(task)[1])
 
-    def put_item(self, **arguments: Any) -> dict[str, Any]:
-        answer = self.table.put_item(**arguments)
-        if self.clock.running in self._open:
-            self._noted(self.clock.running, arguments["Item"]["key"]["S"])
-        return answer
-
     def update_item(self, **arguments: Any) -> dict[str, Any]:
         answer = self.table.update_item(**arguments)
         values, task = arguments["ExpressionAttributeValues"], self.clock.running
@@ -43,6 +37,8 @@ class Ledger:
             key, owner = arguments["Key"]["key"]["S"], values[":owner"]["S"]
             known, keys = self._leases.get(task, ("", set()))
             self._leases[task] = (owner, {key} | (keys if known == owner else set()))
+        if values.get(":state") == {"S": "done"} and task in self._open:
+            self._noted(task, arguments["Key"]["key"]["S"])
         return answer
 
     def __getattr__(self, method: str) -> Any:

@@ -115,8 +115,9 @@ class SimLinkrunner:
         self._clock.sleep(self.uplink())
         self.arrivals.append(self._clock.now)
         mood = self._mood_for(arguments["headers"]["linkrunner-key"])
-        if (mood.status < 300 and not mood.hangs) or mood.takes_it:
-            self._take(json.loads(arguments["body"]))
+        body = json.loads(arguments["body"])
+        if body and ((mood.status < 300 and not mood.hangs) or mood.takes_it):
+            self._take(body)
         if mood.hangs:
             self._clock.sleep(CLIENT_TIMEOUT)
             raise timed_out(url)
@@ -124,6 +125,8 @@ class SimLinkrunner:
             self._clock.sleep(CLIENT_TIMEOUT)
             raise timed_out(url)
         self._clock.sleep(wait)
+        if not body and mood.status < 300:
+            return Answer(400)
         return Answer(mood.status, {"retry-after": mood.retry_after} if mood.retry_after else {})
 
     @property

@@ -1,4 +1,4 @@
-"""The claims table in memory."""
+"""The ledger's table in memory."""
 
 from __future__ import annotations
 
@@ -15,26 +15,17 @@ Item = Mapping[str, Mapping[str, Any]]
 
 @dataclass
 class FakeTable:
-    """The part of DynamoDB that claims rest on: conditional writes to single items, one at a time."""
+    """The part of DynamoDB that the ledger rests on: conditional writes to single items, one at a time."""
 
     items: dict[str, Item] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def get_item(self, **arguments: Any) -> dict[str, Any]:
-        assert arguments["ConsistentRead"] is True
         with self._lock:
             self.calls.append("get_item")
             found = self.items.get(arguments["Key"]["key"]["S"])
             return {"Item": dict(found)} if found else {}
-
-    def put_item(self, **arguments: Any) -> dict[str, Any]:
-        item = arguments["Item"]
-        assert all(len(value) == 1 for value in item.values())
-        with self._lock:
-            self.calls.append("put_item")
-            self.items[item["key"]["S"]] = item
-            return {}
 
     def update_item(self, **arguments: Any) -> dict[str, Any]:
         key = arguments["Key"]["key"]["S"]
@@ -52,12 +43,12 @@ class FakeTable:
 
 def _changes(expression: str) -> Iterator[tuple[str, str, str]]:
     """`SET #a = :b, #c = :d ADD #e :f` as (what is done, attribute, value), one after the other."""
-    for part in re.split(r"\s*\b(?=(?:SET|ADD|DELETE)\b)", expression.strip()):
+    for part in re.split(r"\s*\b(?=(?:SET|ADD|DELETE|REMOVE)\b)", expression.strip()):
         if part:
             action, _, rest = part.partition(" ")
             for change in rest.split(","):
-                name, value = change.replace("=", " ").split()
-                yield action, name, value
+                name, *value = change.replace("=", " ").split()
+                yield action, name, "".join(value)
 
 
 def _apply(
@@ -65,6 +56,9 @@ def _apply(
 ) -> None:
     action, name, value = change
     name = arguments["ExpressionAttributeNames"][name]
+    if action == "REMOVE":
+        item.pop(name, None)
+        return
     given = arguments["ExpressionAttributeValues"][value]
     if action == "SET":
         item[name] = given

@@ -16,7 +16,7 @@ from tests.simulation.queue import MOST_AT_ONCE
 
 from linkrunner_webhooks.capture import CONNECTIONS, LinkrunnerClient, Pace
 from linkrunner_webhooks.deliver import Deliverer
-from linkrunner_webhooks.once import Claims
+from linkrunner_webhooks.ledger import Ledger
 from linkrunner_webhooks.queues import DeliveryQueue
 from linkrunner_webhooks.secrets import Secret, ServerKey
 from linkrunner_webhooks_local.poller import failed_ids, sqs_event
@@ -57,12 +57,15 @@ class Worker:
         secret = Secret(Gated(self.gate, cloud.secrets), "arn", clock=clock)
         pace = Pace(30 / COPIES * HEADROOM, clock=clock, sleep=self.gate.sleep)
         pace._lock = SimLock(clock)  # type: ignore[assignment]
-        linkrunner = LinkrunnerClient("https://linkrunner.test", ServerKey(secret), pace)
+        ledger = Ledger(Gated(self.gate, cloud.ledger), "ledger", clock=clock)
+        linkrunner = LinkrunnerClient(
+            "https://linkrunner.test", ServerKey(secret), pace, ledger.notes.in_trouble
+        )
         linkrunner._pool = GatedPool(self.gate, cloud.linkrunner)  # type: ignore[assignment]
         self._deliverer = Deliverer(
             config=cloud.config,
             capture=linkrunner,
-            once=Claims(Gated(self.gate, cloud.ledger), "claims", clock=clock),
+            ledger=ledger,
             queue=DeliveryQueue(self._sqs, WEBHOOKS, DEAD_LETTERS, clock=clock),
             now=clock,
             observe=cloud.reports.append,

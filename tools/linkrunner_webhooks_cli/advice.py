@@ -16,7 +16,7 @@ ADVICE: Final[Mapping[str, str]] = {
     Reason.REFUSED: "Linkrunner refuses the event itself: fix the mapping, deploy, redrive; "
     "if Linkrunner has changed, redrive --force",
     Reason.EXHAUSTED: "Linkrunner was out of reach for days: check it and the key, redrive",
-    Reason.UNRECORDED: "captured in part while the claims table was away: redrive, which captures the rest",
+    Reason.UNRECORDED: "captured in part while the ledger was away: redrive, which captures the rest",
     Reason.UNCERTAIN: "Linkrunner was asked and did not answer: look for the order in its event log; "
     "discard --captured what it has, redrive what it has not",
     Reason.CONTRADICTED: "another body came under the same signature: `dlq show`, compare it with the "

@@ -156,7 +156,8 @@ def show(
         return
     (letter,) = called
     forecast = found.foresee(letter, config)
-    counted = forecast.outcome is Outcome.DUPLICATE
+    # What only the letter itself knows as captured is not counted: a redrive notes it.
+    counted = forecast.outcome is Outcome.DUPLICATE and letter.reason != Reason.UNRECORDED
     advice = COUNTED if counted else ADVICE.get(letter.reason, "")
     story = _told(letter) | {"advice": advice, "now": _foretold(forecast)}
     if letter.reason == Reason.MISSING_USER:
@@ -296,11 +297,11 @@ def _noted(
 ) -> Iterator[Letter]:
     """The letters whose events are noted as captured. The reasons of the others are counted as `left`."""
     for letter in letters:
-        forecast = stack.note_captured(letter, config)
-        if forecast.would_park:
-            left[forecast.reason] += 1
-        else:
+        decision = stack.note_captured(letter, config)
+        if decision.events:
             yield letter
+        else:
+            left[decision.reason] += 1
 
 
 @dlq.command()

@@ -14,10 +14,14 @@ import click
 
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.dead_letters import DeadLetters, depth
+from linkrunner_webhooks.envelope import open_message
+from linkrunner_webhooks.errors import Parked
+from linkrunner_webhooks.ledger import Ledger
 from linkrunner_webhooks.letters import Letter, foresee
-from linkrunner_webhooks.model import Outcome
-from linkrunner_webhooks.once import DAY, KEPT, Claims
-from linkrunner_webhooks.translation import Decision
+from linkrunner_webhooks.once import KEPT
+from linkrunner_webhooks.past import Past, marked
+from linkrunner_webhooks.rows import DAY
+from linkrunner_webhooks.translation import Decision, decide, parked, plan_of
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.running import running
 
@@ -58,26 +62,33 @@ class Stack:
         """About how many webhooks are not delivered yet: waiting, in delivery or backing off."""
         return depth(self.client("sqs"), self.output("WebhookQueueUrl")).total
 
-    def claims(self) -> Claims:
-        """What this stack captured."""
+    def ledger(self) -> Ledger:
+        """What this stack reported."""
         days = int(self.parameters.get("LedgerDays", KEPT // DAY))
-        return Claims(self.client("dynamodb"), self.output("ClaimsTableName"), kept=days * DAY)
+        return Ledger(self.client("dynamodb"), self.output("LedgerTableName"), kept=days * DAY)
 
     def foresee(self, letter: Letter, config: Config) -> Decision:
         """What deliver would do with a letter now."""
-        return foresee(letter, config, self.claims(), now=time.time())
+        return foresee(letter, config, self.ledger(), now=time.time())
 
     def note_captured(self, letter: Letter, config: Config) -> Decision:
         """Note the events of a letter as captured: a person found them at Linkrunner.
 
         Their other reports are duplicates from now on, and their refunds find who paid. Nothing is noted of
-        what would not be captured now; the forecast says why.
+        what becomes no event, or nobody's; the decision says why.
         """
-        forecast, claims = self.foresee(letter, config), self.claims()
-        if forecast.outcome is Outcome.CAPTURED:
-            for each, event in zip(forecast.planned, forecast.events, strict=True):
-                claims.note(each.keys, event.user_id, uuid4().hex, each.marks)
-        return forecast
+        facts = self.ledger().facts
+        try:
+            decision = decide(plan_of(open_message(letter.text, config)), facts.user_of)
+        except Parked as error:
+            return parked(error)
+        unnoted = Past.of(letter.attributes).captured
+        for each, event in zip(decision.planned, decision.events, strict=True):
+            known = unnoted.get(marked(each.keys))
+            owner = known.owner if known else uuid4().hex
+            if known or facts.user_of(each.keys) is None:
+                facts.complete(each.keys, event.user_id, owner, each.marks, each.sent)
+        return decision
 
 
 def find(name: str | None) -> Stack:

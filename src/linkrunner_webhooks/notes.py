@@ -1,0 +1,104 @@
+"""What workers tell each other: trouble that delays payments, how often something happened, what came first.
+
+Notes about one message or one signature are kept as long as those can come again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from linkrunner_webhooks.errors import Unavailable
+from linkrunner_webhooks.rows import DAY, InTheWay, Rows, number
+
+# Longer than a message lives in the queue.
+QUEUED = 15 * DAY
+# Seconds after a failure in which a payment can still be on its way: longer than the longest delay.
+TROUBLE = 2 * 3600
+_NOTE_EVERY = 60
+_PREFIX = "@note|"
+_TROUBLE_KEY = f"{_PREFIX}trouble"
+
+
+class Notes:
+    """Every method raises Unavailable when DynamoDB does not answer.
+
+    What is bound is kept for `kept` seconds.
+    """
+
+    def __init__(self, rows: Rows, clock: Callable[[], float], kept: int) -> None:
+        self._rows = rows
+        self._clock = clock
+        self._kept = kept
+        self._noted_at = 0
+        self._told_at = float("-inf")
+        rows.returned = self._returned
+
+    def note_trouble(self) -> None:
+        """Note for all workers, once a minute, that payments come late: something was out of reach."""
+        now = int(self._clock())
+        if now - self._noted_at >= _NOTE_EVERY:
+            until = now + TROUBLE
+            self._rows.update(
+                _TROUBLE_KEY,
+                "SET #state = :noted, #until = :until, #expires_at = :until",
+                noted="noted",
+                until=until,
+            )
+            self._noted_at = now
+
+    def in_trouble(self) -> bool:
+        """Whether an unknown payment may still wait in the queue."""
+        noted = self._rows.get(_TROUBLE_KEY)
+        # While the table was away nobody could write anything into it.
+        away = self._clock() - self._rows.away_at < TROUBLE
+        return away or (number(noted, "until") or 0) > self._clock()
+
+    def _returned(self) -> None:
+        """Tell the others that the table was away: payments that it held up come late."""
+        if self._clock() - self._told_at >= _NOTE_EVERY:
+            self._told_at = self._clock()
+            with suppress(Unavailable):
+                self.note_trouble()
+
+    def count(self, what: str) -> int:
+        """Count a thing that happens to one message, and return how often it has happened by now."""
+        answer = self._rows.update(
+            _PREFIX + what,
+            "SET #state = :noted, #expires_at = :expires_at ADD #times :one",
+            returns="ALL_NEW",
+            noted="noted",
+            one=1,
+            expires_at=int(self._clock()) + QUEUED,
+        )
+        return int(number(answer, "times") or 0)
+
+    def forget(self, what: str) -> None:
+        """Begin to count anew."""
+        self._rows.update(
+            _PREFIX + what,
+            "SET #times = :zero, #state = :noted, #expires_at = :expires_at",
+            zero=0,
+            noted="noted",
+            expires_at=int(self._clock()) + QUEUED,
+        )
+
+    def bound_to(self, name: str) -> str | None:
+        """The digest that the name is bound to, if it is."""
+        return self._rows.get(_PREFIX + name).get("digest", {}).get("S")
+
+    def bind(self, name: str, digest: str) -> bool:
+        """Whether this is the only thing that was ever bound to the name."""
+        until = int(self._clock()) + self._kept
+        try:
+            self._rows.update(
+                _PREFIX + name,
+                "SET #state = :noted, #digest = :digest, #expires_at = :expires_at",
+                "attribute_not_exists(#key) OR #digest = :digest",
+                noted="noted",
+                digest=digest,
+                expires_at=until,
+            )
+        except InTheWay:
+            return False
+        return True
