@@ -44,7 +44,13 @@ SESSION: dict[str, Any] = {
     "client_reference_id": "user_42",
     "payment_intent": "pi_1",
 }
-INTENT: dict[str, Any] = {"id": "pi_1", "amount": 2599, "amount_received": 2599, "currency": "usd"}
+INTENT: dict[str, Any] = {
+    "id": "pi_1",
+    "amount": 2599,
+    "amount_received": 2599,
+    "currency": "usd",
+    "invoice": None,
+}
 CHARGE: dict[str, Any] = {
     "id": "ch_1",
     "amount": 2599,
@@ -52,6 +58,7 @@ CHARGE: dict[str, Any] = {
     "captured": True,
     "currency": "usd",
     "payment_intent": "pi_1",
+    "invoice": None,
 }
 ORDER: dict[str, Any] = {
     "id": 1001,

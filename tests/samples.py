@@ -21,7 +21,7 @@ from linkrunner_webhooks.provider import Provider
 from linkrunner_webhooks.receive import Receiver
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks.signatures.scheme import Scheme, verify
-from linkrunner_webhooks.translation import Planned, plan_of
+from linkrunner_webhooks.translation import Plan, Planned, plan_of
 
 EVENTS = Path(__file__).parent.parent / "events"
 SEED = "live_secret_0001"
@@ -39,6 +39,14 @@ def registered() -> tuple[tuple[str, str], ...]:
 
 every_provider = pytest.mark.parametrize("name", providers.names())
 every_type = pytest.mark.parametrize(("name", "event_type"), registered())
+every_reporting_type = pytest.mark.parametrize(
+    ("name", "event_type"),
+    [(name, each) for name, each in registered() if providers.load(name).types[each].kinds],
+)
+every_lesson = pytest.mark.parametrize(
+    ("name", "event_type"),
+    [(name, each) for name, each in registered() if not providers.load(name).types[each].kinds],
+)
 
 
 @dataclass(frozen=True)
@@ -151,6 +159,7 @@ def tables(provider: Provider, **options: Json) -> dict[str, Json]:
     events = {
         name: {kind.value: True for kind in event_type.switches}
         for name, event_type in provider.types.items()
+        if event_type.kinds
     }
     return {provider.name: {"events": events, **provider.options.example(), **options}}
 
@@ -170,8 +179,13 @@ def source_of(name: str) -> Source:
 
 def planned(webhook: Webhook, source: Source | None = None) -> tuple[Planned, ...]:
     """What a verified webhook becomes, when everything is switched on unless the source says otherwise."""
+    return read(webhook, source).planned
+
+
+def read(webhook: Webhook, source: Source | None = None) -> Plan:
+    """The same, and what it teaches."""
     source = source or source_of(webhook.source)
-    return plan_of(Opened(webhook, source, source.provider.identify(webhook))).planned
+    return plan_of(Opened(webhook, source, source.provider.identify(webhook)))
 
 
 def bodies(events: Sequence[Planned]) -> str:

@@ -19,6 +19,7 @@ from linkrunner_webhooks.ledger import Ledger
 from linkrunner_webhooks.model import Kind
 from linkrunner_webhooks.provider import Provider
 from linkrunner_webhooks.queues import Message
+from linkrunner_webhooks.schedule import PAYER_TRIES
 from linkrunner_webhooks_cli import stories as reader
 from linkrunner_webhooks_cli.samples import Sample as Unsigned
 from linkrunner_webhooks_cli.stories import Story, read
@@ -89,7 +90,7 @@ class Pipeline:
             observe=lambda _: None,
         )
         messages = self.messages(sent)
-        for _ in range(5):
+        for _ in range(PAYER_TRIES + 2):
             kept = set(deliverer.deliver(messages, lambda: 900.0))
             messages = [
                 replace(each, receives=each.receives + 1) for each in messages if each.id in kept

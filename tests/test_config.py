@@ -108,6 +108,7 @@ DEFAULT_ON = {
         "charge.dispute.funds_withdrawn",
         "charge.dispute.funds_reinstated",
         "charge.dispute.closed",
+        "invoice_payment.paid",
     },
     "shopify": {
         "orders/create",
@@ -124,6 +125,8 @@ DEFAULT_ON = {
         "subscription_contracts/activate",
         "subscription_contracts/expire",
         "subscription_contracts/fail",
+        "subscription_billing_attempts/failure",
+        "customers/merge",
     },
 }
 

@@ -15,10 +15,13 @@ import pytest
 from tests import privacy, samples
 from tests.samples import (
     NOW,
+    Json,
     Place,
     Sample,
     bodies,
+    every_lesson,
     every_provider,
+    every_reporting_type,
     every_type,
     live_secret,
     old_secret,
@@ -49,7 +52,7 @@ def test_every_type_has_a_sample(name: str, event_type: str) -> None:
     assert all(header == header.lower() for header in sample.headers)
 
 
-@every_type
+@every_reporting_type
 def test_every_sample_becomes_something(name: str, event_type: str) -> None:
     """With everything switched on a sample is at least one event, of a kind its type declares."""
     sample = samples.load(name, event_type)
@@ -59,7 +62,7 @@ def test_every_sample_becomes_something(name: str, event_type: str) -> None:
     assert {each.event_name for each in events} <= kinds
 
 
-@every_type
+@every_reporting_type
 def test_a_sample_with_a_user_is_that_users(name: str, event_type: str) -> None:
     """Where a sample names user_42, the default ladder of user ids finds exactly that."""
     sample = samples.load(name, event_type)
@@ -67,17 +70,28 @@ def test_a_sample_with_a_user_is_that_users(name: str, event_type: str) -> None:
         assert {each.user_id for each in planned(sample.webhook())} == {"user_42"}
 
 
+@every_lesson
+def test_a_lesson_teaches_and_reports_nothing(name: str, event_type: str) -> None:
+    """Its sample says which ids are one payment's or one person's, or whose an id is, and nothing else."""
+    told = samples.read(samples.load(name, event_type).webhook())
+    assert told.planned == ()
+    lessons = [len(told.same) > 1, len(told.merged) > 1, bool(told.people and told.user_id)]
+    assert sum(lessons) == 1
+    assert samples.read(samples.load(name, event_type).webhook()).teaches
+
+
 @every_type
 def test_a_type_follows_its_switch(name: str, event_type: str) -> None:
     """A type is stored when it is on, ignored when it is off, and follows its default when absent."""
     provider = providers.load(name)
     webhook = samples.load(name, event_type).signed()
-    default = any(provider.types[event_type].switches.values())
+    kinds, lesson = provider.types[event_type].switches, provider.types[event_type].teaches
+    named: list[tuple[dict[str, Json], bool]] = [({event_type: "an_event"}, True)] if kinds else []
     for events, wanted in (
-        ({}, default),
+        ({}, lesson or any(kinds.values())),
         ({event_type: True}, True),
         ({event_type: False}, False),
-        ({event_type: "an_event"}, True),
+        *named,
     ):
         secrets = samples.Secrets({name: (live_secret(provider),)})
         table = provider.options.example() | {"events": events}
@@ -336,7 +350,7 @@ def leaks(sample: Sample, places: Sequence[Place], events: int) -> Iterator[Plac
         yield from leaks(sample, places[half:], events)
 
 
-@every_type
+@every_reporting_type
 def test_only_identifiers_are_passed_on(name: str, event_type: str) -> None:
     """Every text that a mapper passes on is an id, a code or a currency, or its privacy.json allows it."""
     sample = samples.load(name, event_type)

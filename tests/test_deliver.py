@@ -49,6 +49,7 @@ from linkrunner_webhooks.schedule import (
     DEPLOYMENT,
     FIRST_DELAY,
     LAST_RESORT,
+    LINK_TRIES,
     PATIENCE,
     PAYER_TRIES,
     SUSPICIOUS,
@@ -569,7 +570,11 @@ def test_a_captured_event_is_not_sent_again_for_want_of_a_record(world: World) -
     """When only the record failed a copy goes on that notes it later, and so its twins are duplicates."""
     world.claims.failing = {"complete": down(Reason.LEDGER)}
     assert world.deliver(checkout(), another(2)) == []
-    assert world.outcomes == [("captured", "unrecorded"), ("retrying", "unrecorded")] * 2
+    # The capture is reported when it is made, the message when it is its turn.
+    assert (
+        sorted(world.outcomes)
+        == [("captured", "unrecorded")] * 2 + [("retrying", "unrecorded")] * 2
+    )
     assert world.queue.delayed == {}
     assert len(world.linkrunner.events) == 2
     copy = world.queue.put_back[0]
@@ -747,6 +752,163 @@ def test_a_run_that_starts_too_late_sends_nothing(world: World) -> None:
     assert world.deliver(*sent, remaining=lambda: -1.0) == [each.id for each in sent]
     assert world.linkrunner.requests == []
     assert world.queue.parked == []
+
+
+# ------------------------------------------------------------------------- links
+
+
+def renewal(**changes: Any) -> Message:
+    """A period of a subscription, of which nothing says whose it is."""
+    period = NEW_INVOICE | {"parent": {"subscription_details": {"subscription": "sub_1"}}}
+    return stripe("invoice.paid", period | changes)
+
+
+def begun(user: str, **changes: Any) -> Message:
+    """The checkout of a subscription."""
+    ids = {"mode": "subscription", "subscription": "sub_1", "customer": "cus_1"}
+    return checkout(client_reference_id=user, **ids, **changes)
+
+
+def test_once_is_enough() -> None:
+    """The checkout says whose subscription and customer it is, and later reports that name nobody follow."""
+    world = over_a_table()
+    assert world.deliver(begun("user_1"), renewal()) == []
+    assert world.outcomes == [("ignored", "learned"), ("captured", "none")]
+    payment = another(9, client_reference_id=None, customer="cus_1")
+    assert world.deliver(payment) == []
+    assert [event.user_id for event in world.linkrunner.events] == ["user_1"] * 2
+    assert [event.user_from for event in world.linkrunner.events] == ["link"] * 2
+
+
+def test_what_comes_before_its_checkout_waits() -> None:
+    """In any order of arrival within 45 minutes."""
+    world = over_a_table()
+    early = renewal()
+    assert world.deliver(early) == [early.id]
+    assert world.last == ("retrying", "payer_unknown")
+    assert world.deliver(begun("user_1"), early) == []
+    assert world.last == ("captured", "none")
+
+
+def test_what_nobody_ever_names_is_parked() -> None:
+    """After 45 minutes, with what was looked for."""
+    world = over_a_table()
+    sent = renewal()
+    for _ in range(PAYER_TRIES):
+        assert world.deliver(sent) == [sent.id]
+    assert world.deliver(sent) == []
+    assert world.last == ("parked", "missing_user")
+    assert "nothing told yet whose its ids are" in world.reports[-1].detail
+
+
+def test_guests_are_dropped_after_the_same_time() -> None:
+    """A customer that is never named costs nine looks, not sixty hours of them."""
+    world = over_a_table()
+    sent = checkout(source="guests", client_reference_id=None, customer="cus_9")
+    for _ in range(PAYER_TRIES):
+        assert world.deliver(sent) == [sent.id]
+    assert world.deliver(sent) == []
+    assert world.last == ("ignored", "missing_user")
+
+
+def test_the_newer_user_of_a_customer_wins_and_is_counted() -> None:
+    """Somebody logs out, and another buys under the same customer."""
+    world = over_a_table()
+    older, newer = (
+        another(1, customer="cus_1"),
+        another(2, customer="cus_1", client_reference_id="b"),
+    )
+    world.deliver(older, newer)
+    assert [each.relinked for each in world.reports] == [0, 1]
+    world.deliver(another(3, customer="cus_1", client_reference_id=None))
+    assert world.linkrunner.events[-1].user_id == "b"
+
+
+def test_nothing_is_learned_from_a_link() -> None:
+    """A customer's link names the user of a subscription, and says nothing about whose that is."""
+    world = over_a_table()
+    world.deliver(another(1, customer="cus_1", client_reference_id="a"))
+    world.deliver(renewal(customer="cus_1"))
+    world.deliver(another(2, customer="cus_1", client_reference_id="b"))
+    world.deliver(renewal(id="in_2", customer="cus_1"))
+    assert [event.user_id for event in world.linkrunner.events] == ["a", "a", "b", "b"]
+
+
+def test_links_can_be_switched_off() -> None:
+    """Then what names nobody is parked at once, and nothing is kept."""
+    world = over_a_table()
+    world.config = config.Config({"stripe": {"links": False}})
+    world.deliver(begun("user_1"), renewal())
+    assert world.outcomes == [("ignored", "nothing_to_report"), ("parked", "missing_user")]
+
+
+def test_a_refund_waits_for_who_paid_although_a_link_answers() -> None:
+    """Its payment may be held up, and the customer may be another's by now."""
+    world = over_a_table()
+    world.deliver(another(2, customer="cus_1", client_reference_id="b"))
+    sent = refund(1000, customer="cus_1")
+    assert world.deliver(sent) == [sent.id]
+    world.deliver(checkout(client_reference_id="a", customer="cus_1"))
+    assert world.deliver(sent) == []
+    assert world.linkrunner.events[-1].user_id == "a"
+    orphan = refund(1000, id="ch_9", payment_intent="pi_9", customer="cus_1")
+    for _ in range(PAYER_TRIES):
+        assert world.deliver(orphan) == [orphan.id]
+    assert world.deliver(orphan) == []
+
+
+def test_what_is_contradicted_teaches_nothing() -> None:
+    """Nor does a body that a forger wrote under a signature that was used before."""
+    world = over_a_table()
+    world.deliver(adyen(), adyen(merchantReference="another"))
+    assert world.last == ("duplicate", "none")
+
+
+def test_a_lesson_that_cannot_be_noted_comes_again(world: World) -> None:
+    """What it teaches is needed; its own event is captured and not sent again."""
+    world.claims.failing = {"learn": down(Reason.LEDGER)}
+    sent = checkout(customer="cus_1")
+    assert world.deliver(sent) == [sent.id]
+    world.claims.failing = {}
+    assert world.deliver(sent) == []
+    assert (world.last, len(world.linkrunner.events)) == (("duplicate", "none"), 1)
+
+
+def paid_by(invoice: str, intent: str) -> Message:
+    """The news that this intent paid this invoice."""
+    payment = {"type": "payment_intent", "payment_intent": intent}
+    return stripe("invoice_payment.paid", {"invoice": invoice, "payment": payment})
+
+
+@pytest.mark.parametrize("order", list(permutations("ilp")))
+def test_an_invoice_and_its_intent_are_one_payment(order: Sequence[str]) -> None:
+    """Since 2025-03-31 only a third report says so: whichever of them comes first counts."""
+    world = over_a_table()
+    intent = {key: value for key, value in INTENT.items() if key != "invoice"}
+    reports = {
+        "i": stripe("invoice.paid", NEW_INVOICE),
+        "l": paid_by("in_1", "pi_1"),
+        "p": stripe("payment_intent.succeeded", intent | USER),
+    }
+    waiting = [reports[name] for name in order]
+    for _ in range(LINK_TRIES + 2):
+        kept = world.deliver(*waiting)
+        waiting = [each for each in waiting if each.id in kept]
+    assert waiting == []
+    assert len(world.linkrunner.events) == 1
+    assert all(reason != "linked_late" for _, reason in world.outcomes)
+
+
+def test_an_intent_that_paid_no_invoice_waits_for_two_minutes() -> None:
+    """And then counts, without the news that never comes."""
+    world = over_a_table()
+    intent = {key: value for key, value in INTENT.items() if key != "invoice"}
+    sent = stripe("payment_intent.succeeded", intent | USER)
+    for _ in range(LINK_TRIES):
+        assert world.deliver(sent) == [sent.id]
+        assert world.last == ("retrying", "link_unknown")
+    assert world.deliver(sent) == []
+    assert world.last == ("captured", "none")
 
 
 # ------------------------------------------------------------------------- the schedule
@@ -1268,6 +1430,22 @@ def test_a_doubt_that_was_forgiven_is_one_events_own() -> None:
     assert world.deliver(again) == []
     assert world.last == ("parked", "uncertain")
     assert [event.event_name for event in world.linkrunner.events] == ["purchase_completed"]
+
+
+def test_a_note_that_fails_keeps_others_away() -> None:
+    """While a capture is noted again and again, its lease keeps its other reports away."""
+    world = over_a_table()
+    facts: Any = world.ledger.facts
+    complete, facts.complete = facts.complete, lambda *_: (_ for _ in ()).throw(down())
+    assert world.deliver(checkout()) == []
+    (copy,) = world.queue.put_back
+    assert world.deliver(copy) == [copy.id]
+    facts.complete = complete
+    twin = checkout()
+    assert world.deliver(twin) == [twin.id]
+    assert world.last == ("retrying", "busy")
+    assert world.deliver(copy, twin) == []
+    assert len(world.linkrunner.events) == 1
 
 
 def test_force_is_for_one_life() -> None:

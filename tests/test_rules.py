@@ -12,7 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests import samples
-from tests.samples import Json, Place, Sample, every_provider, every_type, planned
+from tests.samples import (
+    Json,
+    Place,
+    Sample,
+    every_provider,
+    every_reporting_type,
+    every_type,
+    planned,
+)
 from tests.test_contract import everything_said, leaks
 
 from linkrunner_webhooks import providers
@@ -261,7 +269,7 @@ def test_a_phone_number_of_the_body_is_no_order_id() -> None:
     assert event.event_data["order_id"] == "9876543210"
 
 
-@every_type
+@every_reporting_type
 @pytest.mark.parametrize("contact", CONTACTS[:2])
 def test_a_contact_leaves_nowhere(name: str, event_type: str, contact: str) -> None:
     """An address or a phone number in any text that a mapper passes on is in nothing we say or log."""
@@ -274,7 +282,7 @@ def test_a_contact_leaves_nowhere(name: str, event_type: str, contact: str) -> N
 # ------------------------------------------------------------------------- nobody
 
 
-@every_type
+@every_reporting_type
 @pytest.mark.parametrize(
     "nobody", ["guest", "0", "{{user_id}}", "00000000-0000-0000-0000-000000000000"]
 )

@@ -71,6 +71,9 @@ class FakeLedger:
     def link(self, keys: Iterable[str]) -> None:
         raise NotImplementedError
 
+    def merge(self, people: Iterable[str]) -> None:
+        raise NotImplementedError
+
     def learn(self, people: Iterable[str], user_id: str, at: float) -> int:
         self._fail("learn")
         theirs = [self.people[key][0] for key in people if key in self.people]
@@ -104,6 +107,9 @@ class FakeLedger:
     def bind(self, name: str, digest: str) -> bool:
         self._fail("bind")
         return self.bound.setdefault(name, digest) == digest
+
+    def is_linked(self, keys: Iterable[str]) -> bool:
+        return any(key in self.done for key in keys)
 
     def doubts_of(self, keys: Iterable[str]) -> int:
         return max(self.open[key] for key in keys)

@@ -53,6 +53,7 @@ class Facts(Protocol):
     def release(self, claim: Claim) -> None: ...
     def keep(self, claim: Claim, seconds: float) -> None: ...
     def user_of(self, keys: Iterable[str]) -> str | None: ...
+    def is_linked(self, keys: Iterable[str]) -> bool: ...
 
 
 class Captured(Enum):
@@ -104,10 +105,9 @@ class CaptureOnce:
             self._failed(claim, error, remaining)
             self._require_patience(claim, error)
             raise
+        sent = {**planned.sent, "user_from": event.user_from}
         # The message is done in any case: another try would capture the event twice for certain.
-        note = partial(
-            self.facts.complete, claim.keys, event.user_id, owner, claim.marks, planned.sent
-        )
+        note = partial(self.facts.complete, claim.keys, event.user_id, owner, claim.marks, sent)
         noted = self._insist(note, remaining)
         return Captured.NOW if noted else Captured.UNRECORDED
 

@@ -225,6 +225,9 @@ class _Reader:
             if name not in provider.types:
                 hint = suggest(name, provider.types)
                 raise self.error(".events", f'{provider.title} has no event type "{name}"{hint}')
+            if not provider.types[name].kinds and not isinstance(written[name], bool):
+                problem = f'"{name}" teaches whose ids are whose, and reports nothing'
+                raise self.error(".events", f"{problem}: write true or false")
         return {
             name: self.kinds(event_type, written.get(name))
             for name, event_type in provider.types.items()

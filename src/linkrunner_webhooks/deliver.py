@@ -48,6 +48,7 @@ from linkrunner_webhooks.queues import Message
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks.schedule import (
     LAST_RESORT,
+    LINK_TRIES,
     PATIENCE,
     PAYER_TRIES,
     delay,
@@ -59,6 +60,7 @@ class Links(Protocol):
     """Whose the providers' ids are; see links.Links."""
 
     def learn(self, people: Iterable[str], user_id: str, at: float) -> int: ...
+    def merge(self, people: Iterable[str]) -> None: ...
 
 
 class Ledger(Protocol):
@@ -215,6 +217,7 @@ class Deliverer:
             self._await_payer(message, decision)
         if decision.would_park:
             raise MissingUser(decision.detail)
+        self._await_link(message, decision)
         if decision.events:
             report = self._capture_each(decision, known, read, run)
         else:
@@ -223,15 +226,17 @@ class Deliverer:
             )
         if read.contradicted and not known.forced:
             return report
-        return self._learned(plan, report)
+        return self._learned(plan, decision, report)
 
-    def _learned(self, plan: Plan, report: Report) -> Report:
+    def _learned(self, plan: Plan, decision: Decision, report: Report) -> Report:
         """The report, once the ledger knows what the webhook teaches. Its events are captured by then."""
         if plan.same:
             self.ledger.facts.link(plan.same)
-        moved = 0
-        if plan.user_id and plan.people:
-            moved = self.ledger.links.learn(plan.people, plan.user_id, plan.happened_at)
+        if plan.merged:
+            self.ledger.links.merge(plan.merged)
+        user_id, moved = plan.user_id or _payer(plan, decision), 0
+        if user_id and plan.people:
+            moved = self.ledger.links.learn(plan.people, user_id, plan.happened_at)
         return replace(report, relinked=moved)
 
     def _capture_each(self, decision: Decision, known: Past, read: Read, run: Run) -> Report:
@@ -286,12 +291,23 @@ class Deliverer:
         """
         # Receives count more than this: batches that were given back, and lives that ended before they asked.
         asked = self.ledger.notes.count(f"payer|{message.id}")
-        dropped = decision.follows and not decision.would_park
+        dropped = decision.follows and decision.outcome is Outcome.IGNORED
         waits = asked <= PAYER_TRIES or (
             self._age(message.sent_at) <= PATIENCE and (dropped or self.ledger.notes.in_trouble())
         )
         if waits:
             raise Unavailable(decision.detail, reason=Reason.PAYER_UNKNOWN, tries=asked)
+
+    def _await_link(self, message: Message, decision: Decision) -> None:
+        """Raises Unavailable while a report can still tell that this payment counts under other ids."""
+        for each in decision.planned:
+            if each.awaits_link and not self.ledger.facts.is_linked(each.keys):
+                asked = self.ledger.notes.count(f"link|{message.id}")
+                if asked <= LINK_TRIES:
+                    why = (
+                        "another type may report this payment; a link of the two may be on its way"
+                    )
+                    raise Unavailable(why, reason=Reason.LINK_UNKNOWN, tries=asked)
 
     def _age(self, since: float) -> float:
         return self.now() - since
@@ -343,6 +359,12 @@ class Deliverer:
         return Settled(
             replace(report, outcome=Outcome.RETRYING, reason=error.reason, detail=detail), error
         )
+
+
+def _payer(plan: Plan, decision: Decision) -> str | None:
+    """Who paid what a webhook follows that exists to teach whose its ids are."""
+    paid = [each.user_id for each in decision.events if each.user_from == "payment"]
+    return paid[0] if paid and plan.teaches else None
 
 
 def _waiting(report: Report, error: Parked) -> Settled:

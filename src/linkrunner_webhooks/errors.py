@@ -84,6 +84,7 @@ class Reason(StrEnum):
     TEST = "test"
     NOTHING_TO_REPORT = "nothing_to_report"
     THIN = "thin", Nature(setup=True)
+    LEARNED = "learned"
 
     # Parked
     UNTRANSLATABLE = "untranslatable"
@@ -116,6 +117,7 @@ class Reason(StrEnum):
     CERTIFICATE = "certificate"
     BUSY = "busy", Nature(longest_wait=120.0)
     PAYER_UNKNOWN = "payer_unknown"
+    LINK_UNKNOWN = "link_unknown"
     OUT_OF_TIME = "out_of_time", Nature(longest_wait=60.0)
     DEPLOYING = "deploying", Nature(longest_wait=60.0)
     INTERNAL = "internal", Nature(ours=True)

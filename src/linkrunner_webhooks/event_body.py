@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from hashlib import sha256
-from typing import Any, Final, NotRequired, TypedDict
+from typing import Any, Final, Literal, NotRequired, TypedDict
 
 Number = int | float
 
@@ -65,11 +65,15 @@ FIELDS: Final = tuple(field.name for field in fields(EventData))
 
 @dataclass(frozen=True, slots=True)
 class LinkrunnerEvent:
-    """The body of one capture-event request."""
+    """The body of one capture-event request.
+
+    `user_from` says who named the user: the "body", the "payment" that it follows, or a "link" of its ids.
+    """
 
     event_name: str
     event_data: Mapping[str, Any]
     user_id: str
+    user_from: Literal["body", "payment", "link"] = "body"
 
     def body(self) -> dict[str, Any]:
         return {

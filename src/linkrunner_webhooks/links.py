@@ -23,6 +23,17 @@ class Links:
         """These ids are that user's since `at`, in unix seconds. Returns how many were another user's."""
         return sum(self._link(key, user_id, int(at)) for key in people)
 
+    def merge(self, people: Iterable[str]) -> None:
+        """These ids are one person's: the newest link of any of them is that of all."""
+        keys = tuple(people)
+        found = [self._rows.get(key) for key in keys]
+        linked = [
+            (number(row, "at") or 0, row["user_id"]["S"]) for row in found if "user_id" in row
+        ]
+        if linked:
+            at, user_id = max(linked)
+            self.learn(keys, user_id, at)
+
     def _link(self, key: str, user_id: str, at: int) -> bool:
         # A read costs a tenth of a write, and most of what is read is known already.
         known = self._rows.get(key, consistent=False)

@@ -231,7 +231,8 @@ class CommerceEvent:
     flow (or, without money, of the same kind) that share any of them are one fact; empty means that every
     provider event is a fact of its own. `follows` are transactions of the payment this event comes after (a
     refund's, a dispute's): when the body names no user, the one who paid, or began to, is meant.
-    `occurred_at` is given where the webhook's own time is not the event's.
+    `occurred_at` is given where the webhook's own time is not the event's. `also_as` is a type that may
+    report the same by other ids: where it is wanted, too, the event waits a moment for news of that.
     """
 
     kind: Kind
@@ -245,6 +246,7 @@ class CommerceEvent:
     items: tuple[Item, ...] = ()
     payment_method: str | None = None
     coupon: str | None = None
+    also_as: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +254,16 @@ class SamePayment:
     """Not an event, but the news that these ids of the provider's name one payment."""
 
     ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SamePerson:
+    """Not an event, but the news that these ids of the provider's customers name one person."""
+
+    ids: tuple[str, ...]
+
+
+Lesson = SamePayment | SamePerson
 
 
 class Outcome(StrEnum):

@@ -210,6 +210,11 @@ class Claims:
                     expires_at=now + self.kept,
                 )
 
+    def is_linked(self, keys: Iterable[str]) -> bool:
+        """Whether another report has named one of these keys together with others, or captured it."""
+        items = [self._rows.get(key) for key in keys]
+        return any("others" in each or _is_done(each) for each in items)
+
     def doubts_of(self, keys: Iterable[str]) -> int:
         """How doubtful it is that nothing was captured for these keys, as Claim.doubts."""
         items = [self._rows.get(key) for key in keys]

@@ -16,12 +16,21 @@ from typing import Any, NamedTuple, TypeVar, cast
 from pydantic import ConfigDict, ValidationError
 
 from linkrunner_webhooks.errors import Malformed, Untranslatable, WebhookError
-from linkrunner_webhooks.model import UNKNOWN, CommerceEvent, Identity, Kind, SamePayment, Webhook
+from linkrunner_webhooks.model import (
+    UNKNOWN,
+    CommerceEvent,
+    Identity,
+    Kind,
+    Lesson,
+    SamePayment,
+    SamePerson,
+    Webhook,
+)
 from linkrunner_webhooks.reading import Payload, describe
 from linkrunner_webhooks.signatures.scheme import Scheme
 
 P = TypeVar("P", bound=Payload)
-Translator = Callable[[P, "Context"], Iterable[CommerceEvent | SamePayment]]
+Translator = Callable[[P, "Context"], Iterable[CommerceEvent | Lesson]]
 # A translator as it is declared.
 T = TypeVar("T", bound=Translator[Any])
 
@@ -55,7 +64,7 @@ def unless(is_nothing: Callable[[P], bool]) -> Callable[[Translator[P]], Transla
 
     def among(translate: Translator[P]) -> Translator[P]:
         @wraps(translate)
-        def filtered(payload: P, context: Context) -> Iterable[CommerceEvent | SamePayment]:
+        def filtered(payload: P, context: Context) -> Iterable[CommerceEvent | Lesson]:
             return () if is_nothing(payload) else translate(payload, context)
 
         return filtered
@@ -92,6 +101,11 @@ class EventType:
         return model
 
     @property
+    def stored(self) -> bool:
+        """Whether it is stored by default: forwarded, or read for what it teaches."""
+        return self.teaches or any(self.switches.values())
+
+    @property
     def kind(self) -> Kind | None:
         """What the type means, the first of its kinds."""
         return self.kinds[0] if self.kinds else None
@@ -103,10 +117,11 @@ class EventType:
 
 
 class Told(NamedTuple):
-    """The meaning of a webhook: its events, and the ids that it says are of one payment."""
+    """The meaning of a webhook: its events, and the ids that it says are of one payment, or of one person."""
 
     events: tuple[CommerceEvent, ...]
-    same: tuple[str, ...] = ()
+    payments: tuple[str, ...] = ()
+    people: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +132,8 @@ class Provider:
     webhooks in it, each with one event and a JSON body. `acknowledgement` is the text a sender needs to see.
     `headers` travel with the body into the queue because they carry identity. `user_id` is the default
     ladder of JMESPath expressions over the body. `customer_ids` are paths of the provider's own customer id,
-    which is a user only where an operator lists it. `unique_ids` says that transaction ids never repeat
+    which is a user only where an operator lists it. Whose it is gets learned all the same, and that of
+    `aliases`: ids made up for who has not signed in. `unique_ids` says that transaction ids never repeat
     across this provider's accounts, so that two sources fed by one account still count a sale once. `never`
     holds types that must not be forwarded, each with the reason an operator who tries is given. `handshake`
     recognises an unsigned greeting that must be answered 200 and means nothing. `caution` is what an operator
@@ -132,6 +148,7 @@ class Provider:
     identify: Callable[[Webhook], Identity]
     user_id: tuple[str, ...]
     customer_ids: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
     options: type[Options] = Options
     unique_ids: bool = False
@@ -242,5 +259,8 @@ class Provider:
         for event in events:
             if event.kind not in event_type.switches:
                 raise Untranslatable(f"the mapper made an undeclared {event.kind.value}")
-        same = (each.ids for each in told if isinstance(each, SamePayment))
-        return Told(events, tuple(chain.from_iterable(same)))
+        payments = (each.ids for each in told if isinstance(each, SamePayment))
+        people = (each.ids for each in told if isinstance(each, SamePerson))
+        return Told(
+            events, tuple(chain.from_iterable(payments)), tuple(chain.from_iterable(people))
+        )

@@ -17,6 +17,9 @@ LAST_RESORT = 10 * 24 * 3600.0
 # lease of a worker that died over the payment, and shorter than the alarm for late webhooks waits.
 PAYER_TRIES = 9
 
+# What another report may have counted under other ids waits for the news of that: for two to three minutes.
+LINK_TRIES = 5
+
 # An event of which three requests went unanswered is parked: each of them may have counted. (once.Claim says
 # what else raises doubts.)
 DOUBTS = 12

@@ -17,7 +17,7 @@ from linkrunner_webhooks.model import CommerceEvent, Flow, Kind, Outcome
 from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.rendering import event_data, utc
 from linkrunner_webhooks.screening import screened, unnamed
-from linkrunner_webhooks.users import find_user, usable
+from linkrunner_webhooks.users import find_user, usable, values
 
 # DynamoDB takes keys of 2,048 bytes.
 _LONGEST_KEY = 1024
@@ -33,7 +33,8 @@ class Planned(NamedTuple):
     event reports as moved, whatever its field is called. `trial` is the key of the trial that this payment
     converts if it is the first one after it, and `conversion` the event it then is. `marks` are keys that
     only one fact may have, and that do not name it. `sent` is what the ledger remembers, as texts by name.
-    `people` are keys of the provider's ids that stand for a person, narrow to wide.
+    `people` are keys of the provider's ids that stand for a person, narrow to wide. What `awaits_link` may be
+    the fact of another report, and only a third one says so.
     """
 
     source: Source
@@ -48,6 +49,7 @@ class Planned(NamedTuple):
     marks: tuple[str, ...] = ()
     sent: Mapping[str, str] = MappingProxyType({})
     people: tuple[str, ...] = ()
+    awaits_link: bool = False
 
     def settled(self, user_of: UserOf) -> Planned:
         """The event, which is a conversion when a trial was reported here and nothing was paid since."""
@@ -57,11 +59,15 @@ class Planned(NamedTuple):
 
     def event(self, user_of: UserOf) -> LinkrunnerEvent:
         """The request body, for the user in the webhook or else in the claims. Raises MissingUser."""
-        # The user the fact was captured for before, who paid, or whose subscription or customer it is.
-        user_id = self.user_id or user_of((*self.keys, *self.follows, *self.people))
-        if user_id is None:
-            raise MissingUser(f"no user id for {self.event_name}: {self._tried()}")
-        return LinkrunnerEvent(self.event_name, self.event_data, user_id)
+        if self.user_id:
+            return LinkrunnerEvent(self.event_name, self.event_data, self.user_id)
+        # The user the fact was captured for before, or who paid.
+        if paid := user_of((*self.keys, *self.follows)):
+            return LinkrunnerEvent(self.event_name, self.event_data, paid, "payment")
+        # Whose subscription it is, or whose customer.
+        if linked := user_of(self.people):
+            return LinkrunnerEvent(self.event_name, self.event_data, linked, "link")
+        raise MissingUser(f"no user id for {self.event_name}: {self._tried()}")
 
     def _tried(self) -> str:
         count, name = len(self.source.user_id), self.source.name
@@ -108,7 +114,8 @@ class Plan(NamedTuple):
     than the body, under the source's name, and `digest` stands for what the body says.
 
     What it teaches: `people`, keys of ids that stand for a person, are those of `user_id` since `happened_at`
-    (unix seconds), and the keys in `same` name one payment.
+    (unix seconds), or of who paid what it follows where the type `teaches`; the keys in `same` name one
+    payment, and those in `merged` one person.
     """
 
     source: Source
@@ -120,6 +127,13 @@ class Plan(NamedTuple):
     user_id: str | None = None
     happened_at: float = 0.0
     same: tuple[str, ...] = ()
+    merged: tuple[str, ...] = ()
+    teaches: bool = False
+
+    @property
+    def lesson(self) -> bool:
+        """Whether it teaches something by itself."""
+        return bool(self.same or self.merged or (self.people and self.user_id))
 
     def require_memory(self, now: float, kept: float) -> None:
         """Raises TooOld for a webhook whose capture would be forgotten after `kept` seconds."""
@@ -132,7 +146,8 @@ def decide(plan: Plan, user_of: UserOf) -> Decision:
     """Decide on a webhook, for deliver and for every forecast."""
     planned = tuple(each.settled(user_of) for each in plan.planned)
     if not planned:
-        return Decision(outcome=Outcome.IGNORED, reason=Reason.NOTHING_TO_REPORT)
+        reason = Reason.LEARNED if plan.lesson else Reason.NOTHING_TO_REPORT
+        return Decision(outcome=Outcome.IGNORED, reason=reason)
     try:
         # All bodies before the first capture: a message is parked whole or not at all.
         events = tuple(each.event(user_of) for each in planned)
@@ -145,7 +160,12 @@ def decide(plan: Plan, user_of: UserOf) -> Decision:
             may_change=any(each.follows or each.people for each in planned),
             follows=any(each.follows for each in planned),
         )
-    return Decision(outcome=Outcome.CAPTURED, planned=planned, events=events)
+    # Who paid is meant before whose customer it is, and the payment may be on its way.
+    waits = any(
+        each.follows and event.user_from == "link"
+        for each, event in zip(planned, events, strict=True)
+    )
+    return Decision(Outcome.CAPTURED, planned=planned, events=events, may_change=waits)
 
 
 def plan_of(opened: Opened) -> Plan:
@@ -166,11 +186,14 @@ def plan_of(opened: Opened) -> Plan:
         tuple({each.keys: each for each in planned}.values()),
         opened.received_at,
         *_proof(opened),
-        same=tuple(_key(source, Flow.PAYMENT, id) for id in told.same),
+        same=tuple(_key(source, Flow.PAYMENT, id) for id in told.payments),
+        merged=tuple(_person(source, "customer", id) for id in told.people) if source.links else (),
+        teaches=identity.event_type in source.taught,
     )
-    if not (read.planned or identity.event_type in source.taught):
+    if not (read.planned or read.teaches):
         return read
-    people = {key: None for event in told.events for key in _people(event.subscription_id, opened)}
+    about = [event.subscription_id for event in told.events] or [None]
+    people = dict.fromkeys(key for id in about for key in _people(id, opened))
     moment = identity.occurred_at
     return read._replace(
         people=tuple(people),
@@ -197,7 +220,18 @@ def _people(subscription_id: str | None, opened: Opened) -> tuple[str, ...]:
         return ()
     customer = find_user(source.provider.customer_ids, webhook.payload, webhook.phones)
     ids = (("subscription", usable(subscription_id)), ("customer", customer))
-    return tuple(f"@person|{_key(source, what, id)}" for what, id in ids if id)
+    aliases = (
+        value
+        for path in source.provider.aliases
+        for value in values(path, webhook.payload)
+        if isinstance(value, str) and screened(value, webhook.phones)
+    )
+    known = [_person(source, what, id) for what, id in ids if id]
+    return tuple(dict.fromkeys([*known, *(_person(source, "customer", each) for each in aliases)]))
+
+
+def _person(source: Source, what: str, id: str) -> str:
+    return f"@person|{_key(source, what, id)}"
 
 
 # A start can be free, and a dispute is decided whatever it was about.
@@ -228,6 +262,7 @@ def _planned(event: CommerceEvent, naming: Naming, user_id: str | None, opened: 
         sent=_sent(event, naming, opened),
         # Who is named needs no link.
         people=() if user_id else _people(event.subscription_id, opened),
+        awaits_link=event.also_as is not None and source.wants(event.also_as),
     )
     return _convertible(planned, event, opened) if kind in _PERIODS else planned
 
@@ -291,4 +326,6 @@ def _key(source: Source, *parts: str) -> str:
     key = "|".join((source.scope, *parts))
     if len(key) <= _LONGEST_KEY and key.isascii():
         return key
-    return f"{source.scope}|{sha256(key.encode()).hexdigest()}"
+    # Headers may hold what is no Unicode.
+    digest = sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{source.scope}|{digest}"

@@ -21,7 +21,8 @@ def stripe(event_type: str, **fields: Any) -> Sample:
 def payment_reports(number: int, minor: int, currency: str, user: str | None) -> list[Sample]:
     """The three reports of one payment."""
     metadata = {"linkrunner_user_id": user} if user else {}
-    payment, common = f"pi_{number}", {"currency": currency, "metadata": metadata}
+    payment, customer = f"pi_{number}", f"cus_{number}"
+    common = {"currency": currency, "metadata": metadata, "customer": customer, "invoice": None}
     return [
         stripe(
             "checkout.session.completed",
@@ -30,6 +31,7 @@ def payment_reports(number: int, minor: int, currency: str, user: str | None) ->
             amount_total=minor,
             client_reference_id=user,
             currency=currency,
+            customer=customer,
         ),
         stripe("payment_intent.succeeded", id=payment, amount_received=minor, **common),
         stripe(
@@ -53,6 +55,7 @@ def charge_refunded(number: int, minor: int, before: int, amount: int, user: str
         amount_captured=minor,
         amount_refunded=before + amount,
         currency="usd",
+        customer=f"cus_{number}",
         metadata={"linkrunner_user_id": user} if user else {},
     )
     sample.body["data"]["previous_attributes"] = {"amount_refunded": before}

@@ -66,7 +66,7 @@ def providers(name: str | None, as_json: bool) -> None:
 
 
 def _row(provider: Provider) -> tuple[str, ...]:
-    on = sum(any(each.switches.values()) for each in provider.types.values())
+    on = sum(each.stored for each in provider.types.values())
     return provider.name, provider.title, str(len(provider.types)), str(on), provider.docs
 
 
@@ -84,8 +84,13 @@ def _described(provider: Provider) -> dict[str, Any]:
     }
 
 
+LESSON = "nothing: it teaches whose an id is, or which ids are one payment's"
+
+
 def becomes(event_type: EventType) -> str:
     """The kinds a type becomes, with those that are off by default."""
+    if not event_type.kinds:
+        return LESSON
     return ", ".join(
         kind.value + ("" if on else " (off)") for kind, on in event_type.switches.items()
     )

@@ -76,7 +76,14 @@ def _head(provider: Provider) -> str:
 
 def _user_id(provider: Provider) -> str:
     lead = "The user id is the first usable value at these paths. `user_id` in webhooks.toml replaces them:"
-    return "\n".join((lead, "", *(f"- `{path}`" for path in provider.user_id), *_own(provider)))
+    paths = (f"- `{path}`" for path in provider.user_id)
+    return "\n".join((lead, "", *paths, "", _LEARNED, *_own(provider)))
+
+
+_LEARNED = (
+    "What names nobody belongs to who paid what it follows, or to whose its subscription or customer is: "
+    "[once is enough](../users.md)."
+)
 
 
 def _own(provider: Provider) -> Iterator[str]:
@@ -103,11 +110,13 @@ def _types(provider: Provider) -> str:
 
 
 def _forwarded(provider: Provider) -> list[str]:
-    """The types of which something is forwarded by default."""
-    return [each.name for each in provider.types.values() if any(each.switches.values())]
+    """The types that are stored by default."""
+    return [each.name for each in provider.types.values() if each.stored]
 
 
 def _becomes(event_type: EventType) -> str:
+    if not event_type.kinds:
+        return "nothing: [it teaches](../users.md)"
     return ", ".join(
         f"[`{kind.value}`](../events.md#{kind.value})" + ("" if on else " (off)")
         for kind, on in event_type.switches.items()

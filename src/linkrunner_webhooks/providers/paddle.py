@@ -75,6 +75,7 @@ provider = Provider(
     identify=identify,
     # Not data.customer_id: adjustments have nothing else, and it would hide the user who paid.
     user_id=homes("data.custom_data.{}", keys=(*USER_KEYS, "customer_id")),
+    customer_ids=("starts_with(event_type, 'customer.') && data.id", "data.customer_id"),
     unique_ids=True,
     never={
         "transaction.updated": "it repeats the whole transaction at every change of it",

@@ -72,6 +72,11 @@ provider = Provider(
         "values(payload)[].entity.notes.{}",
         keys=(*USER_KEYS, "customer_id"),
     ),
+    customer_ids=(
+        "payload.payment.entity.customer_id",
+        "payload.subscription.entity.customer_id",
+        "payload.token.entity.customer_id",
+    ),
     unique_ids=True,
     never={
         "refund.created": "refund.processed reports the same refund",

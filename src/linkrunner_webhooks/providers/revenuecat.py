@@ -72,7 +72,14 @@ provider = Provider(
         "event.app_user_id",
         "event.aliases[]",
         "event.original_app_user_id",
+        "event.transferred_to[]",
         *homes("event.subscriber_attributes.{}.value"),
+    ),
+    aliases=(
+        "event.aliases[]",
+        "event.app_user_id",
+        "event.original_app_user_id",
+        "event.transferred_from[]",
     ),
     never={
         "INVOICE_ISSUANCE": "nothing is paid yet; INITIAL_PURCHASE or RENEWAL reports the payment",
@@ -80,7 +87,6 @@ provider = Provider(
         "VIRTUAL_CURRENCY_TRANSACTION": "NON_RENEWING_PURCHASE reports what was paid for it",
         "PURCHASE_REDEEMED": "it gives a purchase that was reported to somebody else",
         "SUBSCRIBER_ALIAS": "it changes who somebody is and reports no purchase",
-        "TRANSFER": "it changes who somebody is and reports no purchase",
         "TEST": "it is only sent to see whether the webhook arrives",
     },
     caution="""\
@@ -279,3 +285,13 @@ def refund_reversed(event: Event, context: Context) -> Iterator[CommerceEvent]:
 @unless(_shared)
 def subscription_changed(event: Event, context: Context) -> Iterator[CommerceEvent]:
     yield event.purchase.event(context.kind, EACH_TIME)
+
+
+class Transfer(Payload):
+    """It has neither a purchase nor an `app_user_id`."""
+
+
+# What was bought by somebody who had not signed in is given to who has.
+@provider.lesson("TRANSFER")
+def transferred(event: Transfer, context: Context) -> Iterator[CommerceEvent]:
+    yield from ()

@@ -20,7 +20,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import model_validator
 
 from linkrunner_webhooks.errors import Untranslatable
-from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
+from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, SamePerson, Webhook
 from linkrunner_webhooks.money import Money, rounded
 from linkrunner_webhooks.provider import Context, Options, Provider
 from linkrunner_webhooks.reading import (
@@ -743,6 +743,17 @@ def customer_created(customer: Customer, context: Context) -> Iterator[CommerceE
     yield CommerceEvent(kind=context.kind, transactions=(customer.id,))
 
 
+class Merge(Payload):
+    admin_graphql_api_customer_kept_id: Id
+    admin_graphql_api_customer_deleted_id: Id
+
+
+@provider.lesson("customers/merge")
+def customers_merged(merge: Merge, context: Context) -> Iterator[SamePerson]:
+    ids = (merge.admin_graphql_api_customer_kept_id, merge.admin_graphql_api_customer_deleted_id)
+    yield SamePerson(tuple(id.rpartition("/")[2] for id in ids))
+
+
 # Subscriptions
 
 
@@ -769,7 +780,8 @@ class Contract(Resource):
         )
 
 
-@provider.on("subscription_contracts/create", Kind.SUBSCRIPTION_STARTED)
+# It names the order that began it, and so whose it is.
+@provider.on("subscription_contracts/create", Kind.SUBSCRIPTION_STARTED, teaches=True)
 @provider.on("subscription_contracts/cancel", Kind.SUBSCRIPTION_CANCELLED)
 @provider.on("subscription_contracts/expire", Kind.SUBSCRIPTION_EXPIRED)
 def contract_began_or_ended(contract: Contract, context: Context) -> Iterator[CommerceEvent]:
@@ -793,8 +805,8 @@ class BillingAttempt(Resource):
 
 
 @provider.off("subscription_billing_attempts/success", Kind.SUBSCRIPTION_RENEWED)
-# They name no customer and no order that was paid.
-@provider.off("subscription_billing_attempts/failure", Kind.SUBSCRIPTION_BILLING_ISSUE)
+# They name no customer and no order that was paid: whose they are is known from the contract.
+@provider.on("subscription_billing_attempts/failure", Kind.SUBSCRIPTION_BILLING_ISSUE)
 @provider.off("subscription_billing_attempts/challenged", Kind.SUBSCRIPTION_BILLING_ISSUE)
 def billing_attempted(attempt: BillingAttempt, context: Context) -> Iterator[CommerceEvent]:
     # No amount: a successful attempt creates an order, and orders/paid reports that.

@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 
 from pydantic import Field
 
-from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
+from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, SamePayment, Webhook
 from linkrunner_webhooks.money import Money, major
 from linkrunner_webhooks.provider import Context, Options, Provider
 from linkrunner_webhooks.reading import (
@@ -96,10 +96,14 @@ provider = Provider(
             "data.object.lines.data[].metadata.{}",
         ),
     ),
+    customer_ids=(
+        "data.object.object == 'customer' && data.object.id",
+        # Expanded or not.
+        "data.object.customer.id || data.object.customer",
+    ),
     options=StripeOptions,
     unique_ids=True,
     never={
-        "invoice_payment.paid": "it reports the money of invoice.paid and carries no user id",
         "charge.refund.updated": "charge.refunded reports the same refund",
         "refund.created": "charge.refunded reports the same refund",
         "refund.updated": "charge.refunded reports the same refund",
@@ -230,6 +234,8 @@ class Session(Payload):
     "checkout.session.completed",
     Kind.PURCHASE_COMPLETED,
     besides={Kind.PURCHASE_INITIATED: True, Kind.SUBSCRIPTION_CREATED: False},
+    # In the mode `subscription` it names whose subscription and customer that are.
+    teaches=True,
 )
 def session_completed(event: Event[Session], context: Context) -> Iterator[CommerceEvent]:
     session = event.data.object
@@ -281,6 +287,11 @@ class PaymentDetails(Payload):
     order_reference: str | None = None
 
 
+def _also_as(paid: Payload) -> str | None:
+    """Since 2025-03-31 payments do not say whether they paid an invoice."""
+    return None if "invoice" in paid.model_fields_set else "invoice.paid"
+
+
 class PaymentIntent(Payload):
     id: Id
     amount: int | None = None
@@ -315,7 +326,8 @@ def payment_succeeded(event: Event[PaymentIntent], context: Context) -> Iterator
     intent = event.data.object
     if not intent.invoiced:
         money = _money(intent.amount_received, intent.currency, context)
-        yield intent.event(context.kind, (intent.id,), money)
+        paid = intent.event(context.kind, (intent.id,), money)
+        yield replace(paid, also_as=_also_as(intent))
 
 
 @provider.on("payment_intent.payment_failed", Kind.PAYMENT_FAILED)
@@ -379,7 +391,8 @@ def charge_succeeded(event: Event[Charge], context: Context) -> Iterator[Commerc
     # An authorisation that is not captured succeeds as well, and moves no money.
     if charge.captured and not charge.invoice:
         money = _money(charge.amount_paid, charge.currency, context)
-        yield charge.event(context.kind, charge.paid_by, money)
+        paid = charge.event(context.kind, charge.paid_by, money)
+        yield replace(paid, also_as=_also_as(charge))
 
 
 # Only what was authorised before is captured.
@@ -387,7 +400,7 @@ def charge_succeeded(event: Event[Charge], context: Context) -> Iterator[Commerc
 def charge_captured(event: Event[Charge], context: Context) -> Iterator[CommerceEvent]:
     for paid in charge_succeeded(event, context):
         # The session that authorised the charge has named the user, and the charge may not.
-        yield replace(paid, follows=event.data.object.paid_by)
+        yield replace(paid, follows=event.data.object.paid_by, also_as=None)
 
 
 # Refunds and disputes
@@ -746,6 +759,21 @@ def subscription_changed(event: Event[Subscription], context: Context) -> Iterat
 def subscription_deleted(event: Event[Subscription], context: Context) -> Iterator[CommerceEvent]:
     subscription = event.data.object
     yield subscription.event(context.kind, (subscription.id,))
+
+
+class PaidInvoice(InvoicePayment):
+    invoice: OptionalId = None
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        paid = self.payment
+        return known(self.invoice, *((paid.payment_intent, paid.charge) if paid else ()))
+
+
+@provider.lesson("invoice_payment.paid")
+def invoice_was_paid_by(event: Event[PaidInvoice], context: Context) -> Iterator[SamePayment]:
+    # Since 2025-03-31 nothing else names both. invoice.paid reports the money.
+    yield SamePayment(event.data.object.ids)
 
 
 # Customers
