@@ -22,6 +22,7 @@ from tests.messages import (
     adyen,
     another,
     checkout,
+    message,
     refund,
     shopify,
     stripe,
@@ -897,6 +898,51 @@ def test_an_invoice_and_its_intent_are_one_payment(order: Sequence[str]) -> None
     assert waiting == []
     assert len(world.linkrunner.events) == 1
     assert all(reason != "linked_late" for _, reason in world.outcomes)
+
+
+PAID_AT_STRIPE = "pi_3SgK2pRxT4wK2pLmQz7b0aB1"
+
+
+def woo(**changes: Any) -> Message:
+    """A paid order of a shop that takes its money at Stripe."""
+    moment = "2026-11-18T11:00:00"
+    times = dict.fromkeys(("date_created_gmt", "date_modified_gmt", "date_paid_gmt"), moment)
+    order = {"id": 7, "status": "processing", "currency": "USD", "total": "25.99", **times}
+    order |= {"transaction_id": PAID_AT_STRIPE, "meta_data": []} | changes
+    headers = {"x-wc-webhook-topic": "order.updated", "x-wc-webhook-delivery-id": "7"}
+    return message("woocommerce", order, headers)
+
+
+@pytest.mark.parametrize("shop_first", [True, False])
+def test_a_shops_order_and_its_gateways_payment_are_one(*, shop_first: bool) -> None:
+    """The order names the payment, so whichever report comes first counts, and the refund finds who paid."""
+    world = over_a_table()
+    meta = [{"key": "linkrunner_user_id", "value": "user_42"}]
+    reports = [woo(meta_data=meta), checkout(payment_intent=PAID_AT_STRIPE)]
+    world.deliver(*(reports if shop_first else reversed(reports)))
+    assert world.outcomes == [("captured", "none"), ("duplicate", "none")]
+    world.deliver(refund(1000, payment_intent=PAID_AT_STRIPE))
+    assert world.linkrunner.amounts == {"paid": [25.99], "refunded": [10]}
+
+
+def test_a_shop_alone_claims_no_gateways_key() -> None:
+    """Where the gateway reports nothing here, its id is not worth the writes."""
+    world = over_a_table()
+    world.config = config.Config({"woocommerce": {}})
+    world.deliver(woo(meta_data=[{"key": "linkrunner_user_id", "value": "user_42"}]))
+    facts: Any = world.ledger.facts
+    assert facts.user_of(["woocommerce|payment|7"]) == "user_42"
+    assert facts.user_of([f"stripe|payment|{PAID_AT_STRIPE}"]) is None
+
+
+def test_a_shopify_transaction_says_where_its_order_was_paid() -> None:
+    """It reports no money, and links the order to the gateway's payment."""
+    world = over_a_table()
+    sale = {"id": 1, "order_id": 1001, "kind": "sale", "status": "success", "amount": "59.90"}
+    sale |= {"currency": "EUR", "authorization": PAID_AT_STRIPE}
+    world.deliver(shopify("order_transactions/create", sale), shopify("orders/paid", ORDER))
+    world.deliver(checkout(payment_intent=PAID_AT_STRIPE, amount_total=5990, currency="eur"))
+    assert world.outcomes == [("ignored", "learned"), ("captured", "none"), ("duplicate", "none")]
 
 
 def test_an_intent_that_paid_no_invoice_waits_for_two_minutes() -> None:

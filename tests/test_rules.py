@@ -62,6 +62,7 @@ SOURCE = Source(
     uncertain="park",
     test_events=False,
     links=True,
+    beside=frozenset(),
     taught=frozenset(),
     names={"echo": {kind: Naming.of(kind, choice=True) for kind in Kind}},
     fields={},

@@ -18,6 +18,7 @@ from linkrunner_webhooks.errors import ConfigError
 from linkrunner_webhooks.event_body import FIELDS
 from linkrunner_webhooks.model import Kind
 from linkrunner_webhooks.provider import EventType, Options, Provider
+from linkrunner_webhooks.reading import GATEWAYS
 from linkrunner_webhooks.signatures.scheme import Scheme
 from linkrunner_webhooks.users import compile_path
 
@@ -70,7 +71,7 @@ class Source:
     """One configured sender. `names` holds, by provider type, the naming of every kind that is on.
 
     `taught` are the types that are read for what they teach, and `links` says whether ids of persons are
-    learned.
+    learned. `beside` are the providers of the other sources whose transaction ids are unique.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Source:
     uncertain: Literal["park", "repeat"]
     test_events: bool
     links: bool
+    beside: frozenset[str]
     taught: frozenset[str]
     names: Mapping[str, Mapping[Kind, Naming]]
     fields: Mapping[str, str | None]
@@ -109,6 +111,12 @@ class Config:
         self._test_events = test_events
         self._tables = tables
         self._sources: dict[str, Source] = {}
+        # A source alone needs no other's key, and a claim on one costs two writes.
+        written = (
+            table.get("provider", name) if isinstance(table, dict) else name
+            for name, table in tables.items()
+        )
+        self._gateways = frozenset(each for each in written if each in GATEWAYS)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -123,7 +131,7 @@ class Config:
         return self._sources[name]
 
     def _reader(self, name: str) -> _Reader:
-        return _Reader(self._path, name, test_events=self._test_events)
+        return _Reader(self._path, name, self._test_events, self._gateways)
 
     def sources(self) -> tuple[Source, ...]:
         """Every source, validated."""
@@ -148,6 +156,7 @@ class _Reader:
     path: str
     name: str
     test_events: bool
+    beside: frozenset[str] = frozenset()
 
     def error(self, where: str, problem: str) -> ConfigError:
         return ConfigError(f"{self.path} [{self.name}{where}]: {problem}")
@@ -175,6 +184,7 @@ class _Reader:
             uncertain=table.uncertain,
             test_events=self.test_events if table.test_events is None else table.test_events,
             links=table.links,
+            beside=self.beside,
             taught=frozenset(
                 name
                 for name, event_type in provider.types.items()

@@ -233,6 +233,7 @@ class CommerceEvent:
     refund's, a dispute's): when the body names no user, the one who paid, or began to, is meant.
     `occurred_at` is given where the webhook's own time is not the event's. `also_as` is a type that may
     report the same by other ids: where it is wanted, too, the event waits a moment for news of that.
+    `gateway` is the provider that moved a shop's money, and its id of that payment.
     """
 
     kind: Kind
@@ -247,13 +248,15 @@ class CommerceEvent:
     payment_method: str | None = None
     coupon: str | None = None
     also_as: str | None = None
+    gateway: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SamePayment:
-    """Not an event, but the news that these ids of the provider's name one payment."""
+    """Not an event, but the news that these ids of the provider's, and a gateway's id, name one payment."""
 
     ids: tuple[str, ...]
+    gateway: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, wraps
 from inspect import signature
-from itertools import chain
 from typing import Any, NamedTuple, TypeVar, cast
 
 from pydantic import ConfigDict, ValidationError
@@ -117,10 +116,10 @@ class EventType:
 
 
 class Told(NamedTuple):
-    """The meaning of a webhook: its events, and the ids that it says are of one payment, or of one person."""
+    """The meaning of a webhook: its events, and which ids it says are of one payment, or of one person."""
 
     events: tuple[CommerceEvent, ...]
-    payments: tuple[str, ...] = ()
+    payment: SamePayment | None = None
     people: tuple[str, ...] = ()
 
 
@@ -259,8 +258,6 @@ class Provider:
         for event in events:
             if event.kind not in event_type.switches:
                 raise Untranslatable(f"the mapper made an undeclared {event.kind.value}")
-        payments = (each.ids for each in told if isinstance(each, SamePayment))
+        payments = (each for each in told if isinstance(each, SamePayment))
         people = (each.ids for each in told if isinstance(each, SamePerson))
-        return Told(
-            events, tuple(chain.from_iterable(payments)), tuple(chain.from_iterable(people))
-        )
+        return Told(events, next(payments, None), next(people, ()))

@@ -6,6 +6,7 @@ message quotes a body.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal, InvalidOperation
@@ -196,6 +197,24 @@ _OF_AN_INQUIRY = {
 def dispute_kind(kind: Kind, *, inquiry: bool) -> Kind:
     """A step of a dispute. An inquiry takes no money, so that none comes back either."""
     return _OF_AN_INQUIRY.get(kind, kind) if inquiry else kind
+
+
+# The shapes of payment ids, where a shop does not say whose they are.
+_GATEWAYS = (
+    ("stripe", re.compile(r"(?:pi|ch|py)_[A-Za-z0-9]{10,}")),
+    ("razorpay", re.compile(r"pay_[A-Za-z0-9]{10,}")),
+    ("paypal", re.compile(r"[A-Z0-9]{17}")),
+)
+
+
+GATEWAYS = frozenset(name for name, _ in _GATEWAYS)
+
+
+def gateway(payment_id: str | None) -> tuple[str, str] | None:
+    """The provider that a shop's payment was made with, as the id shows, and the id."""
+    found = (name for name, shape in _GATEWAYS if shape.fullmatch(payment_id or ""))
+    name = next(found, None)
+    return (name, payment_id) if name and payment_id else None
 
 
 def first(*ids: str | None) -> str | None:

@@ -13,7 +13,7 @@ from linkrunner_webhooks.config import Naming, Source
 from linkrunner_webhooks.envelope import Opened
 from linkrunner_webhooks.errors import MissingUser, Parked, Reason, TooOld
 from linkrunner_webhooks.event_body import LinkrunnerEvent
-from linkrunner_webhooks.model import CommerceEvent, Flow, Kind, Outcome
+from linkrunner_webhooks.model import CommerceEvent, Flow, Kind, Outcome, SamePayment
 from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.rendering import event_data, utc
 from linkrunner_webhooks.screening import screened, unnamed
@@ -186,7 +186,7 @@ def plan_of(opened: Opened) -> Plan:
         tuple({each.keys: each for each in planned}.values()),
         opened.received_at,
         *_proof(opened),
-        same=tuple(_key(source, Flow.PAYMENT, id) for id in told.payments),
+        same=_one_payment(told.payment, source),
         merged=tuple(_person(source, "customer", id) for id in told.people) if source.links else (),
         teaches=identity.event_type in source.taught,
     )
@@ -200,6 +200,22 @@ def plan_of(opened: Opened) -> Plan:
         user_id=user_id,
         happened_at=moment.timestamp() if moment else opened.received_at,
     )
+
+
+def _one_payment(known: SamePayment | None, source: Source) -> tuple[str, ...]:
+    """The keys that name one payment; fewer than two say nothing."""
+    if known is None:
+        return ()
+    own = (_key(source, Flow.PAYMENT, id) for id in known.ids)
+    keys = (*own, *_through(known.gateway, source))
+    return keys if len(keys) > 1 else ()
+
+
+def _through(gateway: tuple[str, str] | None, source: Source) -> tuple[str, ...]:
+    """The key that the gateway's own report of a payment has, where that comes here, too."""
+    if gateway is None or gateway[0] not in source.beside:
+        return ()
+    return ("|".join((gateway[0], Flow.PAYMENT, gateway[1])),)
 
 
 def _proof(opened: Opened) -> tuple[str | None, str]:
@@ -314,7 +330,8 @@ def keys(event: CommerceEvent, kind: Kind, opened: Opened) -> tuple[str, ...]:
     source, identity = opened.source, opened.identity
     category = kind.flow if kind.flow and event.money else kind
     if event.transactions:
-        return tuple(_key(source, category, id) for id in event.transactions)
+        own = tuple(_key(source, category, id) for id in event.transactions)
+        return own + (_through(event.gateway, source) if category == Flow.PAYMENT else ())
     about = identity.resource_id or ""
     # An id that is not signed can be made up: another one would count the same webhook again.
     happening = identity.event_id if identity.signed else opened.webhook.digest

@@ -20,7 +20,15 @@ from typing import ClassVar, Literal, Self
 from pydantic import model_validator
 
 from linkrunner_webhooks.errors import Untranslatable
-from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, SamePerson, Webhook
+from linkrunner_webhooks.model import (
+    CommerceEvent,
+    Identity,
+    Item,
+    Kind,
+    SamePayment,
+    SamePerson,
+    Webhook,
+)
 from linkrunner_webhooks.money import Money, rounded
 from linkrunner_webhooks.provider import Context, Options, Provider
 from linkrunner_webhooks.reading import (
@@ -34,6 +42,7 @@ from linkrunner_webhooks.reading import (
     Price,
     dispute_kind,
     first,
+    gateway,
     iso_time,
     known,
     name,
@@ -446,6 +455,7 @@ class Transaction(Resource):
     kind: str | None = None
     status: str | None = None
     gateway: str | None = None
+    authorization: Detail[str] = None
     amount: Decimal
     currency: str
     created_at: str | None = None
@@ -487,7 +497,9 @@ class Transaction(Resource):
         Kind.PAYMENT_FAILED: False,
     },
 )
-def transaction_created(made: Transaction, context: Context) -> Iterator[CommerceEvent]:
+def transaction_created(
+    made: Transaction, context: Context
+) -> Iterator[CommerceEvent | SamePayment]:
     money, failed = Money.of(made.amount, made.currency), made.status in ("failure", "error")
     if made.refunds and _on_our_side(made, context):
         yield made.event(Kind.PURCHASE_REFUNDED, known(made.refund_key), money)
@@ -495,6 +507,9 @@ def transaction_created(made: Transaction, context: Context) -> Iterator[Commerc
         # No amount: whether the refund was counted before it failed is unconfirmed.
         yield made.event(Kind.REFUND_FAILED, (made.exact_id,), None)
     elif made.kind in ("capture", "sale") and made.status == "success":
+        if made.order_id:
+            # orders/paid reports the money, and does not say where it was paid.
+            yield SamePayment((made.order_id,), gateway(made.authorization))
         # One order can be captured in parts, so the order is not the fact.
         yield made.event(Kind.PAYMENT_CAPTURED, (made.exact_id,), money)
     elif made.kind in ("authorization", "sale", "capture") and failed:

@@ -29,6 +29,7 @@ from linkrunner_webhooks.reading import (
     Payload,
     Pieces,
     Price,
+    gateway,
     iso_time,
     lately,
     name,
@@ -160,6 +161,7 @@ class Order(Payload):
     date_paid_gmt: str | None = None
     date_completed_gmt: str | None = None
     payment_method: Detail[str] = None
+    transaction_id: Detail[str] = None
     meta_data: Metas = None
     line_items: Lines[Line]
     coupon_lines: Lines[Coupon]
@@ -203,6 +205,7 @@ class Order(Payload):
             subscription_id=self.renewed,
             items=tuple(line.item(context) for line in self.line_items),
             payment_method=self.payment_method or None,
+            gateway=gateway(self.transaction_id),
             coupon=",".join(code for code in coupons if code) or None,
         )
 
