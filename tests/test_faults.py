@@ -270,7 +270,7 @@ def test_any_call_of_a_delivery_may_meet_trouble(case: Case, trouble: Trouble) -
         assert extra <= unavoidable(call, trouble), what
         assert set(cloud.dead.reasons) == ({case.parked} if case.parked else set()), what
         # A copy is parked before the original is let go; what is parked twice is redriven once.
-        assert len(cloud.dead.reasons) <= 1 + (call in ("park", "delete")), what
+        assert len(cloud.dead.reasons) <= 1 + (call in ("park", "tally", "delete")), what
 
 
 def test_every_kind_of_call_was_disturbed() -> None:
@@ -278,7 +278,7 @@ def test_every_kind_of_call_was_disturbed() -> None:
     made = {call for case in CASES.values() for call in calls_of(case)}
     assert made == {
         "receive", "secret", "claim", "user_of", "post", "note", "release", "park", "delay", "delete",
-        "count", "forget", "bind", "learn", "trouble",
+        "count", "forget", "bind", "learn", "trouble", "tally",
     }  # fmt: skip
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -33,6 +33,7 @@ class FakeLedger:
     since: dict[str, float] = field(default_factory=dict)
     failing: dict[str, BaseException] = field(default_factory=dict)
     troubled: bool = False
+    tallies: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     people: dict[str, tuple[str, float]] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -113,6 +114,10 @@ class FakeLedger:
 
     def doubts_of(self, keys: Iterable[str]) -> int:
         return max(self.open[key] for key in keys)
+
+    def tally(self, source: str, counts: Mapping[str, int]) -> None:
+        self._fail("tally")
+        self.tallies[source].update(counts)
 
     def user_of(self, keys: Iterable[str]) -> str | None:
         self._fail("user_of")

@@ -10,6 +10,7 @@ others time, and nothing else.
 from __future__ import annotations
 
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -22,6 +23,7 @@ from linkrunner_webhooks import past
 from linkrunner_webhooks.capture import Capture
 from linkrunner_webhooks.capture_once import (
     SLOWEST,
+    SLOWEST_CALL,
     Captured,
     CaptureOnce,
     Facts,
@@ -45,7 +47,7 @@ from linkrunner_webhooks.intake import Intake, Notes, Queue, Read, internal, unr
 from linkrunner_webhooks.model import Outcome
 from linkrunner_webhooks.past import Past, marked
 from linkrunner_webhooks.queues import Message
-from linkrunner_webhooks.reports import Report
+from linkrunner_webhooks.reports import Report, ending
 from linkrunner_webhooks.schedule import (
     LAST_RESORT,
     LINK_TRIES,
@@ -97,6 +99,7 @@ class Run:
 
     remaining: Callable[[], float]
     trouble: Unavailable | None = None
+    reports: list[Report] = field(default_factory=list)
     # `remaining` at which no more is read: what is read and not sent was read for nothing.
     read_until: float = field(init=False)
 
@@ -145,9 +148,22 @@ class Deliverer:
             results = pool.map(partial(self._settle_in, run), [batch[n] for n in sorted(batch)])
             for message, settled in zip(messages, results, strict=True):
                 self.observe(settled.report)
+                run.reports.append(settled.report)
                 if settled.kept is not None:
                     kept.append(message.id)
+        self._tally(run)
         return kept
+
+    def _tally(self, run: Run) -> None:
+        """Count how the webhooks of this run ended. It is worth no trouble: an end without a count is one."""
+        ends: dict[str, Counter[str]] = defaultdict(Counter)
+        for report in run.reports:
+            if report.outcome is not Outcome.RETRYING:
+                ends[report.source][ending(report)] += 1
+        for source, counts in ends.items():
+            if run.trouble is None and run.remaining() > SLOWEST_CALL:
+                with suppress(Exception):
+                    self.ledger.notes.tally(source, counts)
 
     def _read(self, message: Message, run: Run) -> Read:
         intake = Intake(config=self.config, notes=self.ledger.notes, queue=self.queue, now=self.now)

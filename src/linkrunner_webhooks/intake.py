@@ -6,7 +6,7 @@ time, and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
@@ -44,6 +44,7 @@ class Notes(Protocol):
     def count(self, what: str) -> int: ...
     def forget(self, what: str) -> None: ...
     def bind(self, name: str, digest: str) -> bool: ...
+    def tally(self, source: str, counts: Mapping[str, int]) -> None: ...
 
 
 class Read(NamedTuple):

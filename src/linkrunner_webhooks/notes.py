@@ -5,8 +5,10 @@ Notes about one message or one signature are kept as long as those can come agai
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
 
 from linkrunner_webhooks.errors import Unavailable
 from linkrunner_webhooks.rows import DAY, InTheWay, Rows, number
@@ -18,6 +20,7 @@ TROUBLE = 2 * 3600
 _NOTE_EVERY = 60
 _PREFIX = "@note|"
 _TROUBLE_KEY = f"{_PREFIX}trouble"
+TALLY = f"{_PREFIX}tally|"
 
 
 class Notes:
@@ -81,6 +84,19 @@ class Notes:
             zero=0,
             noted="noted",
             expires_at=int(self._clock()) + QUEUED,
+        )
+
+    def tally(self, source: str, counts: Mapping[str, int]) -> None:
+        """Add to how many webhooks of a source ended how, today."""
+        day = datetime.fromtimestamp(self._clock(), UTC).date().isoformat()
+        added = ", ".join(f"#{name} :{name}" for name in counts)
+        numbers: dict[str, Any] = dict(counts)
+        self._rows.update(
+            f"{TALLY}{source}|{day}",
+            f"SET #state = :noted, #expires_at = :expires_at ADD {added}",
+            noted="noted",
+            expires_at=int(self._clock()) + self._kept,
+            **numbers,
         )
 
     def bound_to(self, name: str) -> str | None:

@@ -28,3 +28,10 @@ class Report:
     event_names: tuple[str, ...] = ()
     test: bool = False
     relinked: int = 0
+
+
+def ending(report: Report) -> str:
+    """One word for how a webhook ended: its outcome, and why it was ignored or parked."""
+    if report.outcome in (Outcome.IGNORED, Outcome.PARKED):
+        return f"{report.outcome.value}_{report.reason.value}"
+    return report.outcome.value

@@ -21,7 +21,8 @@ def stripe(event_type: str, **fields: Any) -> Sample:
 def payment_reports(number: int, minor: int, currency: str, user: str | None) -> list[Sample]:
     """The three reports of one payment."""
     metadata = {"linkrunner_user_id": user} if user else {}
-    payment, customer = f"pi_{number}", f"cus_{number}"
+    # What names neither user nor customer is parked at once.
+    payment, customer = f"pi_{number}", f"cus_{number}" if user else None
     common = {"currency": currency, "metadata": metadata, "customer": customer, "invoice": None}
     return [
         stripe(

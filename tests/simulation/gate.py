@@ -162,7 +162,9 @@ _UPDATES = {
     ":digest": "bind",
     ":linked": "learn",
     ":capture": "note",
-    ":noted": "trouble",
+    ":captured": "tally",
+    ":duplicate": "tally",
+    ":until": "trouble",
 }
 
 
@@ -188,7 +190,9 @@ class Gated:
 def _name(method: str, arguments: Mapping[str, Any]) -> str:
     if method == "update_item":
         values = arguments["ExpressionAttributeValues"].keys()
-        return next(name for value, name in _UPDATES.items() if value in values)
+        known = (name for value, name in _UPDATES.items() if value in values)
+        # What else is counted is how webhooks ended, in other words.
+        return next(known, "tally")
     # A copy of the message that says what is captured, as against the one in the dead-letter queue.
     return "again" if "DelaySeconds" in arguments else _CALLS[method]
 

@@ -60,11 +60,13 @@ def dropped(source: Source, identity: Identity) -> tuple[Drop, ...]:
 
 def nothing_of(decision: Decision, opened: Opened) -> str:
     """What is known about a webhook that has nothing to report; empty for every other decision."""
-    if decision.reason is not Reason.NOTHING_TO_REPORT:
+    if decision.reason not in (Reason.NOTHING_TO_REPORT, Reason.LEARNED):
         return ""
     source, identity = opened.source, opened.identity
     events = source.provider.translate(opened.webhook, identity, source.options)
     known = [_nothing(event, source, identity.event_type) for event in events]
+    if decision.reason is Reason.LEARNED:
+        known.insert(0, "it teaches whose its ids are, or which of them are one payment's")
     return "; ".join(known) or "by its state no money moved and nothing else happened"
 
 

@@ -10,7 +10,9 @@ from linkrunner_webhooks_cli.catalogue import check, providers
 from linkrunner_webhooks_cli.dlq import dlq
 from linkrunner_webhooks_cli.doctor import doctor
 from linkrunner_webhooks_cli.failures import Commands
+from linkrunner_webhooks_cli.report import report
 from linkrunner_webhooks_cli.send import send
+from linkrunner_webhooks_cli.trace import trace
 from linkrunner_webhooks_cli.translate import translate
 
 
@@ -25,5 +27,5 @@ def main() -> None:
     """
 
 
-for _command in (providers, add, check, translate, send, dlq, doctor):
+for _command in (providers, add, check, translate, send, trace, report, dlq, doctor):
     main.add_command(_command)

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -20,24 +19,10 @@ from linkrunner_webhooks.translation import Decision
 from linkrunner_webhooks_cli.advice import ADVICE
 from linkrunner_webhooks_cli.completions import event_types, reasons, source_names
 from linkrunner_webhooks_cli.output import progress, say
+from linkrunner_webhooks_cli.periods import moment
 from linkrunner_webhooks_cli.stacks import Stack, find, stack_option
 
 Command = TypeVar("Command", bound=Callable[..., None])
-
-
-def _moment(
-    context: click.Context, parameter: click.Parameter, text: str | None
-) -> datetime | None:
-    if text is None:
-        return None
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-    if text[:-1].isdigit() and text[-1] in units:
-        return datetime.now(UTC) - timedelta(seconds=int(text[:-1]) * units[text[-1]])
-    try:
-        return datetime.fromisoformat(text).astimezone()
-    except ValueError:
-        message = f'takes a time like 2026-11-24T10:00 or an age like 2h, not "{text}"'
-        raise click.BadParameter(message) from None
 
 
 def _reason(context: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
@@ -58,8 +43,8 @@ _FILTERS = (
     click.option(
         "--type", "event_type", shell_complete=event_types, help="The provider's event type."
     ),
-    click.option("--since", callback=_moment, help="Parked since: a time, or an age (2h, 3d)."),
-    click.option("--until", callback=_moment, help="Parked until then."),
+    click.option("--since", callback=moment, help="Parked since: a time, or an age (2h, 3d)."),
+    click.option("--until", callback=moment, help="Parked until then."),
     click.option("--limit", type=click.IntRange(min=1), help="At most this many."),
     stack_option,
 )

@@ -23,9 +23,10 @@ from linkrunner_webhooks.past import Past, marked
 from linkrunner_webhooks.rows import DAY
 from linkrunner_webhooks.translation import Decision, decide, parked, plan_of
 from linkrunner_webhooks_cli.failures import Failure
+from linkrunner_webhooks_cli.records import Records
 from linkrunner_webhooks_cli.running import running
 
-Service = Literal["cloudformation", "dynamodb", "secretsmanager", "sqs"]
+Service = Literal["cloudformation", "dynamodb", "logs", "secretsmanager", "sqs"]
 
 stack_option = click.option(
     "--stack",
@@ -66,6 +67,19 @@ class Stack:
         """What this stack reported."""
         days = int(self.parameters.get("LedgerDays", KEPT // DAY))
         return Ledger(self.client("dynamodb"), self.output("LedgerTableName"), kept=days * DAY)
+
+    def records(self) -> Records:
+        """The same, to be read by id, user and day."""
+        return Records(self.client("dynamodb"), self.output("LedgerTableName"))
+
+    def log_groups(self) -> list[str]:
+        """The log groups of both functions."""
+        described = self.client("cloudformation").describe_stack_resources(StackName=self.name)
+        return [
+            each["PhysicalResourceId"]
+            for each in described["StackResources"]
+            if each["ResourceType"] == "AWS::Logs::LogGroup"
+        ]
 
     def foresee(self, letter: Letter, config: Config) -> Decision:
         """What deliver would do with a letter now."""

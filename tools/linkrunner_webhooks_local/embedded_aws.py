@@ -19,7 +19,7 @@ from botocore.config import Config
 from linkrunner_webhooks_local.loopback import HOST, listen, url_of
 from linkrunner_webhooks_local.project import MINISTACK_PYTHON, LocalError
 
-Service = Literal["cloudformation", "dynamodb", "secretsmanager", "sqs"]
+Service = Literal["cloudformation", "dynamodb", "logs", "secretsmanager", "sqs"]
 
 _KEY: Final = "local"
 _SERVER: Final = Path(__file__).with_name("ministack_server.py")

@@ -1,0 +1,44 @@
+"""Times and ages, as options take them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def moment(context: click.Context, parameter: click.Parameter, text: str | None) -> datetime | None:
+    """A time like 2026-11-24T10:00, or an age like 2h, as an option's callback."""
+    del context, parameter
+    if text is None:
+        return None
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    if text[:-1].isdigit() and text[-1] in units:
+        return datetime.now(UTC) - timedelta(seconds=int(text[:-1]) * units[text[-1]])
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except ValueError:
+        message = f'takes a time like 2026-11-24T10:00 or an age like 2h, not "{text}"'
+        raise click.BadParameter(message) from None
+
+
+def since_option(default: str, help: str) -> Callable[[Command], Command]:
+    """--since, with its default."""
+    return click.option(
+        "--since",
+        callback=moment,
+        default=default,
+        show_default=True,
+        help=f"{help} A time, or an age.",
+    )
+
+
+def until_option(help: str) -> Callable[[Command], Command]:
+    """--until, which is now where nothing is said."""
+    return click.option(
+        "--until", callback=moment, help=f"{help} A time, or an age (default: now)."
+    )

@@ -1,0 +1,175 @@
+"""What the ledger remembers, as values: captured facts by id, by user and by day.
+
+Nothing here scans the table. Facts in time come from the index by source and day, many days at once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from linkrunner_webhooks.config import Source
+from linkrunner_webhooks.model import Flow, Kind
+from linkrunner_webhooks.money import Money
+from linkrunner_webhooks.notes import TALLY
+
+# DynamoDB reads so many records by their keys in one request.
+_MOST_KEYS = 100
+# Queries at once: each waits for an answer most of the time.
+_READERS = 16
+INDEX = "by_day"
+# Every name that the first part of a fact's key can have besides its source's.
+_CATEGORIES = (*Flow, *(kind for kind in Kind if kind.flow is None), Kind.SUBSCRIPTION_STARTED)
+_PEOPLE = ("subscription", "customer")
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One captured event, as the ledger remembers it. Times are ISO 8601 in UTC."""
+
+    key: str
+    source: str
+    kind: str
+    event_name: str
+    user_id: str
+    captured_at: str
+    user_from: str = "body"
+    amount: Decimal | None = None
+    currency: str = ""
+    order_id: str = ""
+    subscription_id: str = ""
+    event_id: str = ""
+    event_type: str = ""
+    occurred_at: str = ""
+    version: str = ""
+
+    @classmethod
+    def of(cls, row: Row) -> Fact:
+        """From a record that has a day."""
+        texts = {name: row[name]["S"] for name in cls.__slots__ if "S" in row.get(name, {})}
+        amount = texts.pop("amount", None)
+        return cls(**texts, amount=Decimal(amount) if amount else None)
+
+    @property
+    def flow(self) -> Flow | None:
+        """Which way its money moved."""
+        return Kind(self.kind).flow if self.kind in set(Kind) else None
+
+    @property
+    def money(self) -> Money | None:
+        return None if self.amount is None else Money(self.amount, self.currency)
+
+    @property
+    def day(self) -> str:
+        """The day it was captured on, in UTC."""
+        return self.captured_at[:10]
+
+
+class Records:
+    """The ledger of a stack, to be read. Errors are the SDK's."""
+
+    def __init__(self, client: Any, table: str) -> None:
+        self._client = client
+        self._table = table
+
+    def at(self, keys: Iterable[str]) -> dict[str, Row]:
+        """The records with these keys, as far as they are there."""
+        rest, batches = iter(dict.fromkeys(keys)), []
+        while batch := list(islice(rest, _MOST_KEYS)):
+            batches.append(batch)
+        found: dict[str, Row] = {}
+        with ThreadPoolExecutor(_READERS) as pool:
+            for rows in pool.map(self._batch, batches):
+                found |= {row["key"]["S"]: row for row in rows}
+        return found
+
+    def _batch(self, keys: Sequence[str]) -> list[Row]:
+        wanted: dict[str, Any] = {self._table: {"Keys": [{"key": {"S": key}} for key in keys]}}
+        rows: list[Row] = []
+        # What DynamoDB was too busy for comes back as unprocessed.
+        while wanted:
+            answer = self._client.batch_get_item(RequestItems=wanted)
+            rows += answer["Responses"].get(self._table, [])
+            wanted = answer.get("UnprocessedKeys", {})
+        return rows
+
+    def tally(self, sources: Iterable[str], days: Iterable[date]) -> Counter[str]:
+        """How many webhooks ended how, of these sources on these days."""
+        keys = [f"{TALLY}{source}|{day.isoformat()}" for day in days for source in sources]
+        ends = Counter[str]()
+        for row in self.at(keys).values():
+            counts = {name: value["N"] for name, value in row.items() if "N" in value}
+            ends.update({name: int(n) for name, n in counts.items() if name != "expires_at"})
+        return ends
+
+    def on(
+        self,
+        sources: Iterable[str],
+        days: Iterable[date],
+        *,
+        user: str | None = None,
+        about: str | None = None,
+    ) -> Iterator[Fact]:
+        """What was captured of these sources on these days, in no order.
+
+        `user` reads that user's facts alone. `about` keeps what has it as user, order, subscription or event.
+        """
+        partitions = [f"{source}|{day.isoformat()}" for day in days for source in sources]
+        with ThreadPoolExecutor(_READERS) as pool:
+            for facts in pool.map(partial(self._day, user=user, about=about), partitions):
+                yield from facts
+
+    def _day(self, partition: str, *, user: str | None, about: str | None) -> list[Fact]:
+        asked: dict[str, Any] = {
+            "TableName": self._table,
+            "IndexName": INDEX,
+            "KeyConditionExpression": "#day = :day",
+            "ExpressionAttributeNames": {"#day": "day"},
+            "ExpressionAttributeValues": {":day": {"S": partition}},
+        }
+        names, values = asked["ExpressionAttributeNames"], asked["ExpressionAttributeValues"]
+        if user is not None:
+            asked["KeyConditionExpression"] += " AND begins_with(#who, :who)"
+            names["#who"], values[":who"] = "who", {"S": f"{user}|"}
+        if about is not None:
+            asked["FilterExpression"] = (
+                "#user = :id OR #order = :id OR #subscription = :id OR #event = :id"
+            )
+            names |= {"#user": "user_id", "#order": "order_id"}
+            names |= {"#subscription": "subscription_id", "#event": "event_id"}
+            values[":id"] = {"S": about}
+        facts: list[Fact] = []
+        while True:
+            answer = self._client.query(**asked)
+            facts += [Fact.of(row) for row in answer["Items"]]
+            if not (more := answer.get("LastEvaluatedKey")):
+                return [each for each in facts if user in (None, each.user_id)]
+            asked["ExclusiveStartKey"] = more
+
+
+def days_since(since: datetime, until: datetime | None = None) -> list[date]:
+    """Every day of a period in UTC, the newest first."""
+    last = (until or datetime.now(UTC)).astimezone(UTC).date()
+    first = since.astimezone(UTC).date()
+    return [last - timedelta(days=back) for back in range((last - first).days + 1)]
+
+
+def fact_keys(id: str, sources: Iterable[Source]) -> list[str]:
+    """Every key that a fact with this id can have."""
+    scopes = dict.fromkeys(source.scope for source in sources)
+    return [f"{scope}|{category}|{id}" for scope in scopes for category in _CATEGORIES]
+
+
+def person_keys(id: str, sources: Iterable[Source]) -> list[str]:
+    """Every key of a link that this id of a provider's can have."""
+    scopes = dict.fromkeys(source.scope for source in sources)
+    return [f"@person|{scope}|{what}|{id}" for scope in scopes for what in _PEOPLE]

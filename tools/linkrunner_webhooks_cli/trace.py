@@ -1,0 +1,249 @@
+"""`trace`: what became of an order, a payment, an event or a user."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from linkrunner_webhooks.config import Config
+from linkrunner_webhooks.dead_letters import DeadLetters
+from linkrunner_webhooks.envelope import open_message
+from linkrunner_webhooks.errors import Parked
+from linkrunner_webhooks.letters import Letter
+from linkrunner_webhooks.rows import number
+from linkrunner_webhooks.translation import plan_of
+from linkrunner_webhooks_cli.advice import ADVICE
+from linkrunner_webhooks_cli.failures import Failure
+from linkrunner_webhooks_cli.output import say, write_json, write_text
+from linkrunner_webhooks_cli.periods import since_option
+from linkrunner_webhooks_cli.records import (
+    Fact,
+    Records,
+    Row,
+    days_since,
+    fact_keys,
+    person_keys,
+)
+from linkrunner_webhooks_cli.sources import config_of, config_option, json_option
+from linkrunner_webhooks_cli.stacks import Stack, find, stack_option
+
+_NAMED_BY = {
+    "body": "named in the body",
+    "payment": "who paid",
+    "link": "known from a link",
+}
+# Seconds that a query of the logs may take.
+_PATIENCE = 30.0
+
+
+class Step(NamedTuple):
+    """One thing that became of it. `at` is ISO 8601 in UTC, `what` a sentence, `more` its details."""
+
+    at: str
+    outcome: str
+    what: str
+    more: dict[str, str]
+
+
+@click.command()
+@click.argument("id")
+@since_option("30d", "How far back orders, events and users are looked for.")
+@click.option(
+    "--logs", is_flag=True, help="Search the logs, too (deployed stacks; costs by the GB)."
+)
+@json_option
+@config_option
+@stack_option
+def trace(
+    *,
+    id: str,
+    since: datetime,
+    logs: bool,
+    as_json: bool,
+    config_path: Path | None,
+    stack: str | None,
+) -> None:
+    """Tell what became of an order, payment, event or user: captured, waiting, parked, and why.
+
+    ID is any id that a webhook has: an order's, a payment's, a refund's, a subscription's or a customer's at
+    the provider, the provider's event id, or your user id. Payments are found whenever they were; orders,
+    events and users as far back as --since.
+
+    \b
+    Examples:
+      linkrunner-webhooks trace pi_3SgK2pRxT4wK2pLm
+      linkrunner-webhooks trace user_42 --since 400d --json
+      linkrunner-webhooks trace 1001 --stack linkrunner-webhooks --logs
+    """
+    found, config = find(stack), config_of(stack, config_path)
+    steps = sorted(
+        (
+            *_of_ledger(id, found.records(), config, since),
+            *_of_letters(id, found.dead_letters(), config),
+            *(_of_logs(id, found, since) if logs else ()),
+        )
+    )
+    waiting = found.backlog()
+    if as_json:
+        write_json({"id": id, "steps": [each._asdict() for each in steps], "waiting": waiting})
+    else:
+        _write(steps)
+    if waiting:
+        say(f"{waiting} webhooks wait or are in delivery, and are not looked into.")
+    if not steps:
+        age = (datetime.now(UTC) - since).days
+        say(
+            f"Nothing is known of {id}: no fact has it as a payment, and none of the last {age} days as its "
+            "order, event, subscription or user; no dead letter is about it. Its webhook never arrived, was "
+            "ignored (switched off, test traffic), waits, or is older: --since 400d looks further back"
+            f"{'' if logs or stack is None else ', --logs into the logs'}."
+        )
+        raise SystemExit(1)
+
+
+def _write(steps: Iterable[Step]) -> None:
+    for step in steps:
+        write_text(f"{step.at:<20}  {step.outcome:<9} {step.what}")
+        for name, text in step.more.items():
+            if text:
+                write_text(f"{'':<22}{name} {text}")
+
+
+# ------------------------------------------------------------------------- the ledger
+
+
+def _of_ledger(id: str, records: Records, config: Config, since: datetime) -> Iterator[Step]:
+    sources = config.sources()
+    rows = records.at([id, *fact_keys(id, sources), *person_keys(id, sources)])
+    led = records.at(row["fact"]["S"] for row in rows.values() if "fact" in row)
+    facts = {key: Fact.of(row) for key, row in {**rows, **led}.items() if "day" in row}
+    names = [source.name for source in sources]
+    for fact in records.on(names, days_since(since), about=id):
+        facts[fact.key] = fact
+    yield from map(_captured, facts.values())
+    for key, row in rows.items():
+        if key.startswith("@person|"):
+            yield _linked(key, row)
+        elif row.get("state", {}).get("S") in ("claimed", "free"):
+            yield _tried(key, row)
+
+
+def _captured(fact: Fact) -> Step:
+    money = f" {fact.amount} {fact.currency}" if fact.amount is not None else ""
+    named = _NAMED_BY.get(fact.user_from, "")
+    return Step(
+        fact.captured_at[:19] + "Z",
+        "captured",
+        f"{fact.event_name}{money} for {fact.user_id} ({named})",
+        {
+            "from": f"{fact.source}, {fact.event_type} {fact.event_id}",
+            "order": fact.order_id,
+            "subscription": fact.subscription_id,
+            "happened": fact.occurred_at,
+            "key": fact.key,
+        },
+    )
+
+
+def _linked(key: str, row: Row) -> Step:
+    _, scope, what, id = key.split("|", 3)
+    moved = int(number(row, "relinked") or 0)
+    return Step(
+        _moment(number(row, "at")),
+        "linked",
+        f"the {what} {id} of {scope} is {row['user_id']['S']}'s",
+        {"was another's": f"{moved} times" if moved else ""},
+    )
+
+
+def _tried(key: str, row: Row) -> Step:
+    """A fact of which nothing is known to be captured."""
+    unanswered = len(row.get("unanswered", {}).get("SS", ()))
+    open_ = len(row.get("open", {}).get("SS", ()))
+    since = number(row, "failing_since")
+    return Step(
+        _moment(number(row, "failed_at") or number(row, "until")),
+        "retrying",
+        "not captured yet, as far as is known",
+        {
+            "failing since": _moment(since) if since else "",
+            "requests without an answer": str(unanswered or ""),
+            "tries without an end": str(open_ or ""),
+            "key": key,
+        },
+    )
+
+
+def _moment(seconds: float | None) -> str:
+    moment = datetime.fromtimestamp(seconds or 0, UTC)
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+# ------------------------------------------------------------------------- dead letters
+
+
+def _of_letters(id: str, letters: DeadLetters, config: Config) -> Iterator[Step]:
+    with letters.reading() as reading:
+        found = [letter for letter in reading if _is_about(letter, id, config)]
+    for letter in found:
+        yield Step(
+            _moment(letter.parked_at.timestamp()),
+            "parked",
+            f"{letter.reason}: {letter.error}",
+            {
+                "from": f"{letter.source}, {letter.event_type} {letter.event_id}",
+                "message": letter.id,
+                "next:": ADVICE.get(letter.reason, ""),
+            },
+        )
+
+
+def _is_about(letter: Letter, id: str, config: Config) -> bool:
+    if letter.is_called(id):
+        return True
+    try:
+        plan = plan_of(open_message(letter.text, config))
+    except Parked:
+        return False
+    people = (each.rpartition("|")[2] for each in plan.people)
+    keys = (key.rpartition("|")[2] for each in plan.planned for key in (*each.keys, *each.follows))
+    told = (text for each in plan.planned for text in each.sent.values())
+    return id in (plan.user_id, *people, *keys, *told)
+
+
+# ------------------------------------------------------------------------- logs
+
+
+def _of_logs(id: str, stack: Stack, since: datetime) -> Iterator[Step]:
+    """One query of CloudWatch Logs Insights over both functions' logs."""
+    groups = stack.log_groups()
+    client = stack.client("logs")
+    quoted = id.replace("\\", "\\\\").replace('"', '\\"')
+    query = client.start_query(
+        logGroupNames=groups,
+        startTime=int(since.timestamp()),
+        endTime=int(time.time()),
+        queryString=f"fields @timestamp, stage, outcome, reason, source, event_type, event_id, detail\n"
+        f'| filter @message like "{quoted}" and ispresent(outcome)\n| sort @timestamp asc | limit 200',
+    )
+    deadline = time.monotonic() + _PATIENCE
+    while (answer := client.get_query_results(queryId=query["queryId"]))["status"] in (
+        "Scheduled",
+        "Running",
+    ):
+        if time.monotonic() > deadline:
+            raise Failure(f"the logs did not answer in {_PATIENCE:.0f} s; try a shorter --since")
+        time.sleep(0.5)
+    for result in answer["results"]:
+        line = {each["field"]: each["value"] for each in result}
+        yield Step(
+            line.get("@timestamp", "")[:19].replace(" ", "T") + "Z",
+            line.get("outcome", ""),
+            " ".join(filter(None, (line.get("stage"), line.get("reason"), line.get("detail")))),
+            {"from": " ".join(line.get(name, "") for name in ("source", "event_type", "event_id"))},
+        )
