@@ -351,7 +351,6 @@ def test_deliver_may_consume_park_claim_and_read_the_key_only() -> None:
         ("sqs:SendMessage", "DeadLetterQueue.Arn"),
         ("sqs:SendMessage", "WebhookQueue.Arn"),
         ("dynamodb:GetItem", "LedgerTable.Arn"),
-        ("dynamodb:PutItem", "LedgerTable.Arn"),
         ("dynamodb:UpdateItem", "LedgerTable.Arn"),
         ("secretsmanager:GetSecretValue", "LinkrunnerKeySecret"),
         ("logs:CreateLogStream", "DeliverLogs.Arn"),

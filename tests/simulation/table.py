@@ -27,6 +27,18 @@ class FakeTable:
             found = self.items.get(arguments["Key"]["key"]["S"])
             return {"Item": dict(found)} if found else {}
 
+    def batch_get_item(self, **arguments: Any) -> dict[str, Any]:
+        ((table, asked),) = arguments["RequestItems"].items()
+        assert len(asked["Keys"]) <= 100
+        found = [self.items.get(each["key"]["S"]) for each in asked["Keys"]]
+        return {"Responses": {table: [dict(item) for item in found if item]}}
+
+    def query(self, **arguments: Any) -> dict[str, Any]:
+        """One day of the index."""
+        assert arguments["IndexName"] == "by_day"
+        day = arguments["ExpressionAttributeValues"][":day"]
+        return {"Items": [dict(each) for each in self.items.values() if each.get("day") == day]}
+
     def update_item(self, **arguments: Any) -> dict[str, Any]:
         key = arguments["Key"]["key"]["S"]
         with self._lock:

@@ -10,8 +10,10 @@ from linkrunner_webhooks_cli.catalogue import check, providers
 from linkrunner_webhooks_cli.dlq import dlq
 from linkrunner_webhooks_cli.doctor import doctor
 from linkrunner_webhooks_cli.failures import Commands
+from linkrunner_webhooks_cli.forget import forget
 from linkrunner_webhooks_cli.report import report
 from linkrunner_webhooks_cli.send import send
+from linkrunner_webhooks_cli.tail import tail
 from linkrunner_webhooks_cli.trace import trace
 from linkrunner_webhooks_cli.translate import translate
 
@@ -27,5 +29,5 @@ def main() -> None:
     """
 
 
-for _command in (providers, add, check, translate, send, trace, report, dlq, doctor):
+for _command in (providers, add, check, translate, send, tail, trace, report, dlq, doctor, forget):
     main.add_command(_command)

@@ -40,8 +40,8 @@ class Fact:
     source: str
     kind: str
     event_name: str
-    user_id: str
     captured_at: str
+    user_id: str = ""
     user_from: str = "body"
     amount: Decimal | None = None
     currency: str = ""
@@ -101,6 +101,38 @@ class Records:
             rows += answer["Responses"].get(self._table, [])
             wanted = answer.get("UnprocessedKeys", {})
         return rows
+
+    def of_user(self, user: str) -> Iterator[Row]:
+        """Every record that names a user, wherever it is. It reads the whole table."""
+        asked: dict[str, Any] = {
+            "TableName": self._table,
+            "FilterExpression": "#user = :user",
+            "ExpressionAttributeNames": {"#user": "user_id"},
+            "ExpressionAttributeValues": {":user": {"S": user}},
+        }
+        while True:
+            answer = self._client.scan(**asked)
+            yield from answer["Items"]
+            if not (more := answer.get("LastEvaluatedKey")):
+                return
+            asked["ExclusiveStartKey"] = more
+
+    def delete(self, key: str) -> None:
+        """Delete one record."""
+        self._client.delete_item(TableName=self._table, Key={"key": {"S": key}})
+
+    def erase(self, row: Row) -> None:
+        """Take the user and what leads to them from a fact. That it was captured, and how much, stays."""
+        asked: dict[str, Any] = {
+            "TableName": self._table,
+            "Key": {"key": row["key"]},
+            "UpdateExpression": "REMOVE user_id, order_id, subscription_id, event_id, user_from",
+        }
+        if "who" in row:
+            asked["UpdateExpression"] += " SET who = :who"
+            at = row.get("captured_at", {}).get("S", "")
+            asked["ExpressionAttributeValues"] = {":who": {"S": f"|{at}"}}
+        self._client.update_item(**asked)
 
     def tally(self, sources: Iterable[str], days: Iterable[date]) -> Counter[str]:
         """How many webhooks ended how, of these sources on these days."""

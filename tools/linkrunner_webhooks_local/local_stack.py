@@ -16,18 +16,22 @@ from botocore.exceptions import BotoCoreError, ClientError
 from linkrunner_webhooks import deliver_function, receive_function
 from linkrunner_webhooks.dead_letters import depth
 from linkrunner_webhooks.errors import BadSignature
+from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks_local import cloudformation as stacks
 from linkrunner_webhooks_local.cloudformation import EmbeddedStack
 from linkrunner_webhooks_local.console import Console
 from linkrunner_webhooks_local.embedded_aws import embedded_aws
 from linkrunner_webhooks_local.embedded_linkrunner import EmbeddedLinkrunner
 from linkrunner_webhooks_local.gateway import Receive, gateway
+from linkrunner_webhooks_local.journal import Journal
 from linkrunner_webhooks_local.loopback import listen, serving, url_of
 from linkrunner_webhooks_local.poller import Deliver, Poller
-from linkrunner_webhooks_local.project import LocalError
+from linkrunner_webhooks_local.project import STATE_FILE, LocalError
 from linkrunner_webhooks_local.sandboxes import Sandboxes
 from linkrunner_webhooks_local.settings import Settings
 from linkrunner_webhooks_local.state import LocalStack, published
+
+Observe = Callable[[Report], None]
 
 _RECEIVE: Final = "ReceiveFunction"
 _DELIVER: Final = "DeliverFunction"
@@ -46,8 +50,15 @@ def local_stack(settings: Settings, console: Console) -> Iterator[LocalStack]:
         _store_secrets(stack, settings)
         # What waits and what is parked dies with the embedded AWS: counted when deliver has ended.
         running.callback(_say_what_is_lost, stack, console)
-        receive = _receive(stack, console)
-        running.enter_context(_poller(stack, console).running())
+        journal = Journal(STATE_FILE.with_name(f"outcomes-{os.getpid()}.jsonl"))
+        running.callback(journal.path.unlink, missing_ok=True)
+
+        def observe(report: Report) -> None:
+            journal.observe(report)
+            console.observe(report)
+
+        receive = _receive(stack, console, observe)
+        running.enter_context(_poller(stack, console, observe).running())
         running.enter_context(
             serving(listener, gateway(receive, console.failed, console.unknown_path))
         )
@@ -60,6 +71,7 @@ def local_stack(settings: Settings, console: Console) -> Iterator[LocalStack]:
             pid=os.getpid(),
             webhooks_toml=str(settings.webhooks_toml),
             test_events=settings.test_events,
+            outcomes=str(journal.path),
             secrets={source: list(values) for source, values in settings.secrets.items()},
         )
         running.enter_context(published(local))
@@ -113,11 +125,11 @@ def _environment(stack: EmbeddedStack, function: str) -> Mapping[str, str]:
     return stack.environment(function) | stack.aws.environment
 
 
-def _receive(stack: EmbeddedStack, console: Console) -> Receive:
+def _receive(stack: EmbeddedStack, console: Console, observe: Observe) -> Receive:
     build = partial(
         receive_function.build,
         _environment(stack, _RECEIVE),
-        observe=console.observe,
+        observe=observe,
         config=console.config,
     )
     sandboxes: Sandboxes[Receive] = Sandboxes(build)
@@ -134,11 +146,11 @@ def _receive(stack: EmbeddedStack, console: Console) -> Receive:
     return receive
 
 
-def _poller(stack: EmbeddedStack, console: Console) -> Poller:
+def _poller(stack: EmbeddedStack, console: Console, observe: Observe) -> Poller:
     build: Callable[[], Deliver] = partial(
         deliver_function.build,
         _environment(stack, _DELIVER),
-        observe=console.observe,
+        observe=observe,
         config=console.config,
         watched=console.watched,
     )

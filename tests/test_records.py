@@ -1,0 +1,385 @@
+"""What an operator can ask: what became of it, how much was reported, and to forget somebody."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from random import Random
+from threading import Thread
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from click.testing import CliRunner, Result
+from tests.embedded import empty, eventually
+from tests.messages import TABLES, another, checkout
+from tests.simulation.clock import HOUR, NOW
+from tests.simulation.cloud import Cloud, simulated
+from tests.simulation.table import FakeTable
+from tests.simulation.worker import Worker, eight_in_hand
+from tests.test_outage import EVERYTHING, SALES, Chaos, arrive, traffic
+
+from linkrunner_webhooks.config import Config
+from linkrunner_webhooks.ledger import Ledger
+from linkrunner_webhooks.model import Flow, Kind, Outcome
+from linkrunner_webhooks.queues import typed
+from linkrunner_webhooks.reports import Report
+from linkrunner_webhooks_cli.main import main
+from linkrunner_webhooks_cli.records import Fact, Records, days_since, fact_keys
+from linkrunner_webhooks_cli.report import Summary
+from linkrunner_webhooks_local import state
+from linkrunner_webhooks_local.cloudformation import EmbeddedStack
+from linkrunner_webhooks_local.journal import Journal
+from linkrunner_webhooks_local.state import LocalStack
+
+SOURCES = Config(TABLES).sources()
+TODAY = datetime.now(UTC)
+
+
+# ------------------------------------------------------------------------- a ledger with something in it
+
+
+@pytest.fixture
+def stack(stack: EmbeddedStack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> EmbeddedStack:
+    """The embedded stack, empty, as the local one that commands find."""
+    empty(stack)
+    local = LocalStack(
+        endpoint_url=stack.aws.endpoint_url,
+        region=stack.aws.region,
+        stack_name="linkrunner-webhooks-local",
+        url="http://127.0.0.1:9",
+        linkrunner_url="http://127.0.0.1:9",
+        pid=0,
+        outcomes=str(tmp_path / "outcomes.jsonl"),
+    )
+    monkeypatch.setattr(state, "read", lambda: local)
+    return stack
+
+
+def ledger(stack: EmbeddedStack) -> Ledger:
+    """Its ledger, as deliver writes it."""
+    table = stack.environment("DeliverFunction")["LEDGER_TABLE"]
+    return Ledger(stack.aws.client("dynamodb"), table)
+
+
+def capture(stack: EmbeddedStack, number: int = 1, **sent: str) -> None:
+    """A captured purchase of 25.99 dollars."""
+    told = {
+        "source": "stripe",
+        "kind": "purchase_completed",
+        "event_name": "purchase_completed",
+        "amount": "25.99",
+        "currency": "USD",
+        "order_id": f"order-{number}",
+        "event_id": f"evt_{number}",
+        "event_type": "checkout.session.completed",
+        "user_from": "body",
+    } | sent
+    keys = [f"stripe|payment|pi_{number}", f"stripe|payment|in_{number}"]
+    ledger(stack).facts.complete(keys, told.pop("user_id", "user_42"), uuid4().hex, (), told)
+
+
+def park(stack: EmbeddedStack, number: int = 1, user: str | None = "user_42") -> None:
+    """A purchase of 25.99 dollars in the dead-letter queue."""
+    _send(stack, "DeadLetterQueueUrl", number, user, reason="refused", error="Linkrunner said no")
+
+
+def _send(stack: EmbeddedStack, queue: str, number: int, user: str | None, **story: str) -> None:
+    message = another(number, client_reference_id=user)
+    stack.aws.client("sqs").send_message(
+        QueueUrl=stack.outputs[queue],
+        MessageBody=message.text,
+        MessageAttributes=typed({**message.attributes, **story}),
+    )
+
+
+def run(*arguments: str) -> Result:
+    """The command."""
+    return CliRunner().invoke(main, arguments)
+
+
+def steps(*arguments: str) -> list[dict[str, Any]]:
+    """What trace says."""
+    result = run("trace", *arguments, "--json")
+    found: list[dict[str, Any]] = json.loads(result.stdout)["steps"]
+    assert result.exit_code == (0 if found else 1), result.output
+    return found
+
+
+# ------------------------------------------------------------------------- trace
+
+
+@pytest.mark.parametrize(
+    "id", ["pi_1", "in_1", "order-1", "evt_1", "user_42", "stripe|payment|pi_1"]
+)
+def test_a_fact_is_found_by_each_of_its_ids(stack: EmbeddedStack, id: str) -> None:
+    """A payment, the invoice that it paid, the order, the event, the user, and the key itself."""
+    capture(stack)
+    capture(stack, 2, user_id="user_4", order_id="order-11")
+    (step,) = steps(id)
+    assert step["outcome"] == "captured"
+    assert step["what"] == "purchase_completed 25.99 USD for user_42 (named in the body)"
+    assert step["more"]["order"] == "order-1"
+
+
+def test_a_story_is_told_in_order(stack: EmbeddedStack) -> None:
+    """What was captured, what is parked, and what next."""
+    capture(stack)
+    park(stack, 7)
+    told = steps("user_42")
+    assert [step["outcome"] for step in told] == ["captured", "parked"]
+    assert "refused: Linkrunner said no" in told[1]["what"]
+    assert "fix the mapping" in told[1]["more"]["next:"]
+    text = run("trace", "pi_7").stdout
+    assert "parked    refused: Linkrunner said no" in text
+
+
+def test_what_is_tried_and_not_captured_is_told(stack: EmbeddedStack) -> None:
+    """A fact in doubt says so: how often it was asked for without an answer."""
+    facts = ledger(stack).facts
+    facts.keep(facts.claim(["stripe|payment|pi_9"], "one"), 900)
+    (step,) = steps("pi_9")
+    assert step["outcome"] == "retrying"
+    assert step["more"]["requests without an answer"] == "1"
+
+
+def test_whose_an_id_is_is_told(stack: EmbeddedStack) -> None:
+    """A link, and that it was another user's before."""
+    links = ledger(stack).links
+    links.learn(["@person|stripe|customer|cus_1"], "user_1", 1_795_000_000)
+    links.learn(["@person|stripe|customer|cus_1"], "user_2", 1_795_000_001)
+    (step,) = steps("cus_1")
+    assert step["what"] == "the customer cus_1 of stripe is user_2's"
+    assert step["more"]["was another's"] == "1 times"
+
+
+def test_an_unknown_id_says_where_it_was_looked_for(stack: EmbeddedStack) -> None:
+    """And what can be the case then."""
+    result = run("trace", "pi_404")
+    assert result.exit_code == 1
+    assert "Nothing is known of pi_404" in result.stderr
+    assert "--since 400d" in result.stderr
+
+
+def test_a_trace_scans_nothing() -> None:
+    """A million facts cost no more reads than ten: by keys in batches, and by the days of the period."""
+    table = FakeTable()
+    asked = fact_keys("pi_1", SOURCES)
+    assert len(asked) == len(set(asked)) < 1000
+    assert Records(table, "ledger").at(asked) == {}
+    assert not hasattr(table, "scan")
+
+
+# ------------------------------------------------------------------------- report
+
+
+def test_a_report_sums_exactly(stack: EmbeddedStack) -> None:
+    """By any grouping, with what went back beside what came in, and never two currencies in one sum."""
+    for number in range(3):
+        capture(stack, number, amount="0.10")
+    capture(stack, 3, currency="EUR", amount="19.99")
+    capture(stack, 4, kind="purchase_refunded", event_name="gone", amount="0.05")
+    capture(stack, 5, kind="order_fulfilled", event_name="order_fulfilled", amount="", currency="")
+    told = json.loads(run("report", "--json").stdout)["captured"]
+    assert [(row["currency"], row["events"], row["revenue"], row["refunded"]) for row in told] == [
+        ("", 1, None, None),
+        ("EUR", 1, "19.99", None),
+        ("USD", 4, "0.30", "0.05"),
+    ]
+    lines = list(csv.DictReader(io.StringIO(run("report", "--by", "event,day", "--csv").stdout)))
+    assert {line["event"] for line in lines} == {"purchase_completed", "gone", "order_fulfilled"}
+    assert {line["day"] for line in lines} == {TODAY.date().isoformat()}
+    assert "revenue" in run("report").stdout
+
+
+def test_a_report_knows_the_rest(stack: EmbeddedStack) -> None:
+    """Duplicates, what was ignored, what is parked by reason with its money, and what waits: it adds up."""
+    ledger(stack).notes.tally("stripe", {"captured": 3, "duplicate": 2, "ignored_missing_user": 1})
+    ledger(stack).notes.tally("stripe", {"captured": 1, "parked_refused": 2})
+    park(stack, 7)
+    park(stack, 7)
+    _send(stack, "WebhookQueueUrl", 8, "user_42")
+    told = json.loads(run("report", "--json").stdout)
+    assert told["webhooks"] == {
+        "received": 10,
+        "captured": 4,
+        "duplicates": 2,
+        "ignored": {"missing_user": 1},
+        "discarded": 0,
+        "parked": {"refused": 2},
+        "waiting": 1,
+    }
+    # Two reports of one payment are one.
+    assert told["parked_money"] == [{"reason": "refused", "currency": "USD", "amount": "25.99"}]
+    text = run("report").stdout
+    assert "10 webhooks = 4 captured + 2 duplicates + 1 ignored (missing_user)" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--by", "colour"), 'there is no "colour"'),
+        (("--since", "soon"), "takes a time"),
+    ],
+)
+def test_a_wrong_report_is_wrong_usage(
+    stack: EmbeddedStack, arguments: tuple[str, ...], words: str
+) -> None:
+    """The message names what is valid."""
+    result = run("report", *arguments)
+    assert result.exit_code == 2
+    assert words in result.output
+
+
+def sums_of(facts: Iterator[Fact]) -> dict[tuple[str, Flow], Decimal]:
+    """The money by currency and flow."""
+    found: dict[tuple[str, Flow], Decimal] = defaultdict(Decimal)
+    for fact in facts:
+        if fact.amount is not None and fact.flow:
+            found[fact.currency, fact.flow] += fact.amount
+    return dict(found)
+
+
+def taken(cloud: Cloud) -> dict[tuple[str, Flow], Decimal]:
+    """What Linkrunner was told, each fact once."""
+    found: dict[tuple[str, Flow], Decimal] = defaultdict(Decimal)
+    for each in {each.fact: each for each in cloud.linkrunner.captures}.values():
+        data, kind = each.body["event_data"], Kind(each.body["event_name"])
+        if "amount" in data and kind.flow:
+            found[data["currency"], kind.flow] += Decimal(str(data["amount"]))
+    return dict(found)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_sums_are_those_of_linkrunner(seed: int) -> None:
+    """With random traffic, repeated and in disorder, over failing parts and dying workers."""
+    dice, sent = Random(seed), traffic(300, EVERYTHING)
+    with simulated(TABLES, seed) as cloud:
+        copies = [each for each in sent.messages for _ in range(dice.choice((1, 1, 2)))]
+        dice.shuffle(copies)
+        arrive(cloud, copies, 2, dice)
+        for each in sent.late:
+            cloud.store(each, at=NOW + dice.uniform(5, 6) * HOUR)
+        cloud.run(*eight_in_hand(cloud, trouble=Chaos(cloud, dice, NOW + 4 * HOUR)))
+        records = Records(cloud.table, "ledger")
+        begun = datetime.fromtimestamp(NOW, UTC)
+        days = days_since(begun, begun + timedelta(days=3))
+        names = [source.name for source in SOURCES]
+        assert sums_of(records.on(names, days)) == taken(cloud)
+        ends = records.tally(names, days)
+        # Whoever dies before its tally is not counted, and neither is what then is done by another.
+        assert 0 < ends["captured"] <= len(sent.facts) * 1.1
+
+
+def test_every_end_is_counted_when_nothing_fails() -> None:
+    """Received is captured, duplicates, ignored and parked."""
+    sent = traffic(100, SALES)
+    with simulated(TABLES) as cloud:
+        cloud.store(*sent.messages, *sent.messages, checkout(mode="setup"))
+        cloud.run(Worker(cloud))
+        records = Records(cloud.table, "ledger")
+        begun = datetime.fromtimestamp(NOW, UTC)
+        ends = records.tally(["stripe", "shopify", "shopify_eu"], days_since(begun, begun))
+        assert ends.total() == 2 * len(sent.messages) + 1
+        assert ends["captured"] == len(sent.facts)
+        assert ends["ignored_nothing_to_report"] == 1
+
+
+def test_a_summary_has_no_rounding() -> None:
+    """Amounts are added as they are."""
+    summary = Summary(("currency",))
+    fact = Fact("k", "stripe", "purchase_completed", "sold", "2026-11-30T00:00:00.000Z")
+    for text in ("0.1", "0.2", "1e3"):
+        summary.add(replace(fact, amount=Decimal(text), currency="KWD"))
+    assert summary.rows()[0]["revenue"] == "1000.3"
+
+
+# ------------------------------------------------------------------------- forget
+
+
+def test_forgetting_erases_a_user(stack: EmbeddedStack) -> None:
+    """From facts, links and both queues; the sum stays, the payment does not count again, and others stay."""
+    capture(stack)
+    capture(stack, 2, user_id="user_421")
+    ledger(stack).links.learn(["@person|stripe|customer|cus_1"], "user_42", 1)
+    park(stack, 7)
+    park(stack, 8, user="user_421")
+    _send(stack, "WebhookQueueUrl", 9, "user_42")
+    planned = json.loads(run("forget", "user_42", "--dry-run", "--json").stdout)
+    assert {name: planned[name] for name in ("facts", "links", "parked", "waiting")} == {
+        "facts": 2, "links": 1, "parked": 1, "waiting": 1,
+    }  # fmt: skip
+    assert steps("user_42")
+    done = json.loads(run("forget", "user_42", "--yes", "--json").stdout)
+    assert done["dry_run"] is False
+    assert (done["facts"], done["links"], done["parked"], done["waiting"]) == (2, 1, 1, 1)
+    assert steps("user_42") == []
+    assert len(steps("user_421")) == 2
+    (step,) = steps("pi_1")
+    assert "user_42" not in json.dumps(step)
+    assert "order-1" not in json.dumps(step)
+    told = json.loads(run("report", "--json").stdout)["captured"]
+    assert told[0]["revenue"] == "51.98"
+    claim = ledger(stack).facts.claim(["stripe|payment|in_1"], "again")
+    assert claim.standing.value == "done"
+
+
+def test_forgetting_asks_first(stack: EmbeddedStack) -> None:
+    """No is no."""
+    capture(stack)
+    result = CliRunner().invoke(main, ["forget", "user_42"], input="n\n")
+    assert result.exit_code == 1
+    assert steps("user_42")
+
+
+# ------------------------------------------------------------------------- tail
+
+
+def outcome(number: int, **changes: Any) -> Report:
+    """A report of the deliver stage."""
+    told = {"stage": "deliver", "outcome": Outcome.CAPTURED, "source": "stripe"} | changes
+    return Report(event_id=f"evt_{number}", **told)
+
+
+def test_tail_shows_outcomes_as_they_happen(stack: EmbeddedStack) -> None:
+    """Those that are wanted, from the moment that is asked for."""
+    local = state.read()
+    assert local is not None
+    journal = Journal(Path(local.outcomes))
+    journal.observe(outcome(1))
+    journal.observe(outcome(2, source="shopify"))
+    journal.observe(outcome(3, outcome=Outcome.PARKED))
+    result = run("tail", "--since", "1h", "--limit", "2", "--source", "stripe", "--json")
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line["event_id"] for line in lines] == ["evt_1", "evt_3"]
+    late: list[Result] = []
+    watching = Thread(
+        target=lambda: late.append(run("tail", "--limit", "1", "--outcome", "parked"))
+    )
+    watching.start()
+
+    def told() -> bool:
+        journal.observe(outcome(4, outcome=Outcome.PARKED))
+        return bool(late)
+
+    assert eventually(told)
+    watching.join(10)
+    assert "evt_4" in late[0].stdout
+    assert "parked" in late[0].stdout
+
+
+def test_a_journal_begins_anew_with_each_stack(tmp_path: Path) -> None:
+    """It holds what the console shows."""
+    path = tmp_path / "outcomes.jsonl"
+    path.write_text("old\n")
+    journal = Journal(path)
+    journal.observe(outcome(1))
+    (line,) = path.read_text().splitlines()
+    assert json.loads(line)["event_id"] == "evt_1"
