@@ -31,11 +31,13 @@ from linkrunner_webhooks.ledger import Ledger
 from linkrunner_webhooks.model import Flow, Kind, Outcome
 from linkrunner_webhooks.queues import typed
 from linkrunner_webhooks.reports import Report
+from linkrunner_webhooks_cli import known_users
 from linkrunner_webhooks_cli.main import main
 from linkrunner_webhooks_cli.records import Fact, Records, days_since, fact_keys
 from linkrunner_webhooks_cli.report import Summary
 from linkrunner_webhooks_local import state
 from linkrunner_webhooks_local.cloudformation import EmbeddedStack
+from linkrunner_webhooks_local.embedded_linkrunner import Answer, EmbeddedLinkrunner
 from linkrunner_webhooks_local.journal import Journal
 from linkrunner_webhooks_local.state import LocalStack
 
@@ -81,6 +83,7 @@ def capture(stack: EmbeddedStack, number: int = 1, **sent: str) -> None:
         "event_id": f"evt_{number}",
         "event_type": "checkout.session.completed",
         "user_from": "body",
+        "user_path": "client_reference_id",
     } | sent
     keys = [f"stripe|payment|pi_{number}", f"stripe|payment|in_{number}"]
     ledger(stack).facts.complete(keys, told.pop("user_id", "user_42"), uuid4().hex, (), told)
@@ -125,7 +128,8 @@ def test_a_fact_is_found_by_each_of_its_ids(stack: EmbeddedStack, id: str) -> No
     capture(stack, 2, user_id="user_4", order_id="order-11")
     (step,) = steps(id)
     assert step["outcome"] == "captured"
-    assert step["what"] == "purchase_completed 25.99 USD for user_42 (named in the body)"
+    assert step["what"] == "purchase_completed 25.99 USD for user_42"
+    assert step["more"]["user named by"] == "client_reference_id"
     assert step["more"]["order"] == "order-1"
 
 
@@ -383,3 +387,40 @@ def test_a_journal_begins_anew_with_each_stack(tmp_path: Path) -> None:
     journal.observe(outcome(1))
     (line,) = path.read_text().splitlines()
     assert json.loads(line)["event_id"] == "evt_1"
+
+
+# ------------------------------------------------------------------------- doctor --users
+
+
+def test_doctor_asks_linkrunner_about_users(
+    stack: EmbeddedStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Known and unknown are told apart, and which path found the unknown ones; nothing is captured."""
+    monkeypatch.setattr(known_users, "_PER_SECOND", 1e6)
+    for number in range(3):
+        capture(stack, number, user_id=f"user_{number}")
+    with EmbeddedLinkrunner(key="key") as linkrunner:
+        facts = known_users.sample(records_of(stack), ["stripe"], 10)
+        assert {fact.user_id for fact in facts} == {"user_0", "user_1", "user_2"}
+        (all_known,) = known_users.known_users(linkrunner.url + "/api/v1", "key", facts)
+        assert (all_known.right, all_known.found) == (True, "3 known")
+        linkrunner.play([Answer(status=204), Answer(status=204), Answer(status=500)])
+        (some,) = known_users.known_users(linkrunner.url, "key", facts)
+        assert not some.right
+        assert "2 unknown, 1 answered 500 (2 by stripe: client_reference_id)" in some.found
+        assert "user_id" in some.advice
+        assert len(linkrunner.lookups) == 6
+        assert linkrunner.arrivals == ()
+    (none,) = known_users.known_users(linkrunner.url, "key", facts[:1])
+    assert none.found == "1 not answered"
+    (nobody,) = known_users.known_users(linkrunner.url, "key", [])
+    assert nobody.right
+    secret = stack.environment("DeliverFunction")["LINKRUNNER_KEY_SECRET_ARN"]
+    stack.aws.client("secretsmanager").put_secret_value(SecretId=secret, SecretString="key")
+    found = json.loads(run("doctor", "--users", "2", "--json").stdout)
+    assert "2 users" in {each["what"] for each in found}
+
+
+def records_of(stack: EmbeddedStack) -> Records:
+    """The ledger of the stack, to be read."""
+    return Records(stack.aws.client("dynamodb"), stack.outputs["LedgerTableName"])

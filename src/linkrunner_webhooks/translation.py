@@ -17,7 +17,7 @@ from linkrunner_webhooks.model import CommerceEvent, Flow, Kind, Outcome, SamePa
 from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.rendering import event_data, utc
 from linkrunner_webhooks.screening import screened, unnamed
-from linkrunner_webhooks.users import find_user, usable, values
+from linkrunner_webhooks.users import find_named, find_user, usable, values
 
 # DynamoDB takes keys of 2,048 bytes.
 _LONGEST_KEY = 1024
@@ -178,8 +178,8 @@ def plan_of(opened: Opened) -> Plan:
         for each in told.events
         if each.kind in names and (event := _moved(each, names[each.kind].kind))
     ]
-    user_id = find_user(source.user_id, webhook.payload, webhook.phones)
-    planned = (_planned(event, naming, user_id, opened) for event, naming in reported)
+    user_id, path = find_named(source.user_id, webhook.payload, webhook.phones) or (None, None)
+    planned = (_planned(event, naming, user_id, path, opened) for event, naming in reported)
     read = Plan(
         source,
         # Two kinds that were given one meaning are one fact.
@@ -265,7 +265,9 @@ def _moved(event: CommerceEvent, kind: Kind) -> CommerceEvent | None:
 _PAYERS = (Flow.PAYMENT, Kind.PURCHASE_INITIATED)
 
 
-def _planned(event: CommerceEvent, naming: Naming, user_id: str | None, opened: Opened) -> Planned:
+def _planned(
+    event: CommerceEvent, naming: Naming, user_id: str | None, path: str | None, opened: Opened
+) -> Planned:
     source, kind = opened.source, naming.kind
     planned = Planned(
         source=source,
@@ -275,7 +277,7 @@ def _planned(event: CommerceEvent, naming: Naming, user_id: str | None, opened: 
         keys=keys(event, kind, opened),
         follows=tuple(_key(source, what, id) for what in _PAYERS for id in event.follows),
         money=event.money if kind.flow else None,
-        sent=_sent(event, naming, opened),
+        sent=_sent(event, naming, path, opened),
         # Who is named needs no link.
         people=() if user_id else _people(event.subscription_id, opened),
         awaits_link=event.also_as is not None and source.wants(event.also_as),
@@ -283,7 +285,7 @@ def _planned(event: CommerceEvent, naming: Naming, user_id: str | None, opened: 
     return _convertible(planned, event, opened) if kind in _PERIODS else planned
 
 
-def _sent(event: CommerceEvent, naming: Naming, opened: Opened) -> dict[str, str]:
+def _sent(event: CommerceEvent, naming: Naming, path: str | None, opened: Opened) -> dict[str, str]:
     """What the ledger remembers of an event. Texts of merchants are screened like those that leave."""
     identity, phones = opened.identity, opened.webhook.phones
     moved = event.money if naming.kind.flow else None
@@ -298,6 +300,7 @@ def _sent(event: CommerceEvent, naming: Naming, opened: Opened) -> dict[str, str
         "event_id": unnamed(identity.event_id, phones),
         "event_type": identity.event_type,
         "occurred_at": utc(event.occurred_at or identity.occurred_at),
+        "user_path": path,
     }
     return {name: text for name, text in told.items() if text}
 

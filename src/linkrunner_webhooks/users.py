@@ -95,8 +95,20 @@ def find_user(
     expressions: Iterable[str], payload: object, phones: Phones = none_known
 ) -> str | None:
     """The first usable id along the ladder of expressions; none of the body's phone numbers is one."""
-    found = (usable(value) for expression in expressions for value in values(expression, payload))
-    return next((user for user in found if user and not is_phone(user, phones)), None)
+    found = find_named(expressions, payload, phones)
+    return found[0] if found else None
+
+
+def find_named(
+    expressions: Iterable[str], payload: object, phones: Phones = none_known
+) -> tuple[str, str] | None:
+    """The same, with the expression that found it."""
+    for expression in expressions:
+        for value in values(expression, payload):
+            user = usable(value)
+            if user and not is_phone(user, phones):
+                return user, expression
+    return None
 
 
 def values(expression: str, payload: object) -> Iterable[object]:

@@ -30,6 +30,7 @@ from linkrunner_webhooks_cli.findings import (
     shared,
     signing,
 )
+from linkrunner_webhooks_cli.known_users import known_users, sample
 from linkrunner_webhooks_cli.output import write_json, write_table
 from linkrunner_webhooks_cli.sources import config_of, json_option, some_sources
 from linkrunner_webhooks_cli.stacks import Stack, find, stack_option
@@ -44,9 +45,14 @@ _BEHIND = (
 
 
 @click.command()
+@click.option(
+    "--users",
+    type=click.IntRange(min=1, max=500),
+    help="Ask Linkrunner about so many users of the last 30 days, five a second.",
+)
 @stack_option
 @json_option
-def doctor(stack: str | None, as_json: bool) -> None:
+def doctor(users: int | None, stack: str | None, as_json: bool) -> None:
     """Look for what is missing: configuration, secrets, queues, the server key. Changes nothing.
 
     Linkrunner is asked whether it knows the server key, with a request that captures nothing.
@@ -54,9 +60,9 @@ def doctor(stack: str | None, as_json: bool) -> None:
     \b
     Examples:
       linkrunner-webhooks doctor
-      linkrunner-webhooks doctor --stack linkrunner-webhooks
+      linkrunner-webhooks doctor --stack linkrunner-webhooks --users 20
     """
-    findings = list(_findings(stack))
+    findings = [*_findings(stack), *(_users(stack, users) if users else ())]
     if as_json:
         write_json([asdict(finding) for finding in findings])
     else:
@@ -89,6 +95,18 @@ def _findings(name: str | None) -> Iterator[Finding]:
     yield Finding("stack", right=True, found=stack.name)
     yield from _secrets(stack, config, LOCAL if name is None else DEPLOYED)
     yield from _queues(stack)
+
+
+def _users(name: str | None, count: int) -> Iterator[Finding]:
+    if name is None and state.read() is None:
+        return
+    stack = find(name)
+    key = ServerKey(Secret(stack.client("secretsmanager"), stack.output("LinkrunnerKeySecretArn")))
+    names = [source.name for source in config_of(name, None).sources()]
+    with suppress(Unavailable):
+        # Whether the key can be read was told already.
+        facts = sample(stack.records(), names, count)
+        yield from known_users(stack.linkrunner_url, key.current(), facts)
 
 
 def _secrets(stack: Stack, config: Config, place: Place) -> Iterator[Finding]:

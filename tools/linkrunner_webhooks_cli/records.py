@@ -22,12 +22,14 @@ from linkrunner_webhooks.notes import TALLY
 
 # DynamoDB reads so many records by their keys in one request.
 _MOST_KEYS = 100
-# Queries at once: each waits for an answer most of the time.
-_READERS = 16
+# Queries at once: each waits for an answer most of the time. The SDK keeps ten connections.
+_READERS = 10
 INDEX = "by_day"
 # Every name that the first part of a fact's key can have besides its source's.
 _CATEGORIES = (*Flow, *(kind for kind in Kind if kind.flow is None), Kind.SUBSCRIPTION_STARTED)
 _PEOPLE = ("subscription", "customer")
+
+_NAMED_BY = {"body": "the body", "payment": "who paid", "link": "a link"}
 
 Row = Mapping[str, Any]
 
@@ -43,6 +45,7 @@ class Fact:
     captured_at: str
     user_id: str = ""
     user_from: str = "body"
+    user_path: str = ""
     amount: Decimal | None = None
     currency: str = ""
     order_id: str = ""
@@ -63,6 +66,11 @@ class Fact:
     def flow(self) -> Flow | None:
         """Which way its money moved."""
         return Kind(self.kind).flow if self.kind in set(Kind) else None
+
+    @property
+    def named_by(self) -> str:
+        """Who or what named the user."""
+        return self.user_path or _NAMED_BY.get(self.user_from, self.user_from)
 
     @property
     def money(self) -> Money | None:
@@ -126,7 +134,7 @@ class Records:
         asked: dict[str, Any] = {
             "TableName": self._table,
             "Key": {"key": row["key"]},
-            "UpdateExpression": "REMOVE user_id, order_id, subscription_id, event_id, user_from",
+            "UpdateExpression": "REMOVE user_id, order_id, subscription_id, event_id, user_from, user_path",
         }
         if "who" in row:
             asked["UpdateExpression"] += " SET who = :who"

@@ -32,11 +32,6 @@ from linkrunner_webhooks_cli.records import (
 from linkrunner_webhooks_cli.sources import config_of, config_option, json_option
 from linkrunner_webhooks_cli.stacks import Stack, find, stack_option
 
-_NAMED_BY = {
-    "body": "named in the body",
-    "payment": "who paid",
-    "link": "known from a link",
-}
 # Seconds that a query of the logs may take.
 _PATIENCE = 30.0
 
@@ -135,15 +130,15 @@ def _of_ledger(id: str, records: Records, config: Config, since: datetime) -> It
 
 def _captured(fact: Fact) -> Step:
     money = f" {fact.amount} {fact.currency}" if fact.amount is not None else ""
-    named = _NAMED_BY.get(fact.user_from, "")
     return Step(
         fact.captured_at[:19] + "Z",
         "captured",
-        f"{fact.event_name}{money} for {fact.user_id} ({named})",
+        f"{fact.event_name}{money} for {fact.user_id or 'nobody any more'}",
         {
             "from": f"{fact.source}, {fact.event_type} {fact.event_id}",
             "order": fact.order_id,
             "subscription": fact.subscription_id,
+            "user named by": fact.named_by if fact.user_id else "",
             "happened": fact.occurred_at,
             "key": fact.key,
         },

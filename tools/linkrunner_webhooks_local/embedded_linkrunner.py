@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
+from urllib.parse import parse_qs
 
 from linkrunner_webhooks_local.development import LINKRUNNER_KEY
 from linkrunner_webhooks_local.loopback import Request, Response, listen, serving, url_of
@@ -109,6 +110,17 @@ def documented(request: Request, key: str) -> tuple[int, str]:
     return 201, str(_CAPTURED["msg"])
 
 
+def documented_lookup(request: Request, key: str) -> int:
+    """The status that the documentation gives for this request to get-attribution-result."""
+    if request.header("linkrunner-key") != key:
+        return 401
+    return 200 if _user(request) else 400
+
+
+def _user(request: Request) -> str:
+    return parse_qs(request.query).get("user_id", [""])[0]
+
+
 class EmbeddedLinkrunner:
     """Linkrunner on loopback while the block runs."""
 
@@ -117,6 +129,7 @@ class EmbeddedLinkrunner:
         self.url = ""
         self._port = port
         self._arrivals: list[Arrival] = []
+        self._lookups: list[str] = []
         self._script: Iterator[Answer] = iter(())
         self._script_lock = threading.Lock()
         self._stopping = threading.Event()
@@ -143,6 +156,11 @@ class EmbeddedLinkrunner:
         """Every request to capture-event, captured or not, in order of answering."""
         return tuple(self._arrivals)
 
+    @property
+    def lookups(self) -> tuple[str, ...]:
+        """The users that were looked up."""
+        return tuple(self._lookups)
+
     def play(self, answers: Iterable[Answer]) -> None:
         """Give the next requests these answers, then the documented ones again."""
         with self._script_lock:
@@ -157,9 +175,18 @@ class EmbeddedLinkrunner:
         match request.method, request.path:
             case "POST", path if path == CAPTURE_PATH:
                 return self._capture(request)
+            case "GET", "/api/v1/get-attribution-result":
+                return self._looked_up(request)
             case "GET", "/events":
                 return Response.of(200, [_as_json(arrival) for arrival in self.events])
         return Response.of(404, {"msg": "Not found", "status": 404})
+
+    def _looked_up(self, request: Request) -> Response:
+        """Every user is known, unless the script says otherwise with a status."""
+        answer = self._next()
+        status = documented_lookup(request, self.key) if answer.status is None else answer.status
+        self._lookups.append(_user(request))
+        return Response.of(status, {"msg": "", "status": status, "data": None})
 
     def _capture(self, request: Request) -> Response | None:
         at = time.time()
