@@ -227,7 +227,7 @@ def test_check_accepts_the_packaged_file() -> None:
     result = run("check", "--json")
     assert result.exit_code == 0
     (warning,) = json.loads(result.stdout)["warnings"]
-    assert warning.startswith("[shopify] and [stripe] report a payment twice if")
+    assert warning.startswith("[shopify] and [stripe] report the same payment if")
 
 
 @pytest.mark.parametrize("toml", ["", "# nothing here\n"])
@@ -263,7 +263,8 @@ def test_a_file_without_tables_is_an_error(
             '[stripe.events]\n"invoice.paid" = "Purchase Completed"',
             "did you mean purchase_completed? As written it is a name of your own",
         ),
-        ("[woocommerce]\n[razorpay]", "[woocommerce] and [razorpay] report a payment twice if"),
+        ("[woocommerce]\n[razorpay]", "where the order's transaction_id names it"),
+        ("[woocommerce]\n[square]", "[woocommerce] and [square] report a payment twice if"),
         ("[revenuecat]\n[apple]", "[revenuecat] and [apple] report a payment twice if"),
     ],
 )

@@ -900,6 +900,17 @@ def test_an_invoice_and_its_intent_are_one_payment(order: Sequence[str]) -> None
     assert all(reason != "linked_late" for _, reason in world.outcomes)
 
 
+def test_a_part_of_an_invoice_is_not_the_invoice() -> None:
+    """Two intents that pay an invoice together are two payments."""
+    world = over_a_table()
+    payment = {"type": "payment_intent", "payment_intent": "pi_1"}
+    part = {"invoice": "in_1", "payment": payment, "is_default": False}
+    world.deliver(stripe("invoice_payment.paid", part))
+    assert world.last == ("ignored", "nothing_to_report")
+    facts: Any = world.ledger.facts
+    assert not facts.is_linked(["stripe|payment|pi_1"])
+
+
 PAID_AT_STRIPE = "pi_3SgK2pRxT4wK2pLmQz7b0aB1"
 
 

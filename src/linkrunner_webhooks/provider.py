@@ -137,7 +137,8 @@ class Provider:
     holds types that must not be forwarded, each with the reason an operator who tries is given. `handshake`
     recognises an unsigned greeting that must be answered 200 and means nothing. `caution` is what an operator
     who switches the provider on has to know. `overlaps` names providers that can report the same payments
-    under ids of their own, each with when they do. What to click stands in docs/providers/<name>.md.
+    under ids of their own, each with when they do; `names_gateway` is where its bodies name that payment, so
+    that it counts once. What to click stands in docs/providers/<name>.md.
     """
 
     name: str
@@ -157,6 +158,7 @@ class Provider:
     never: Mapping[str, str] = field(default_factory=dict)
     caution: str = ""
     overlaps: Mapping[str, str] = field(default_factory=dict)
+    names_gateway: str = ""
     types: dict[str, EventType] = field(default_factory=dict, repr=False)
 
     def on(

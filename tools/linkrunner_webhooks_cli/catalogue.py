@@ -15,6 +15,7 @@ from linkrunner_webhooks import providers as registry
 from linkrunner_webhooks.config import Source
 from linkrunner_webhooks.model import Flow, Kind
 from linkrunner_webhooks.provider import EventType, Provider
+from linkrunner_webhooks.reading import GATEWAYS
 from linkrunner_webhooks_cli.completions import provider_names
 from linkrunner_webhooks_cli.output import say, write_json, write_table, write_text
 from linkrunner_webhooks_cli.paths import doubts
@@ -192,7 +193,13 @@ def reported_twice(sources: Sequence[Source]) -> Iterator[str]:
     paid = [source for source in sources if _reports_payments(source)]
     for source, other in product(paid, paid):
         why = source.provider.overlaps.get(other.provider.name)
-        if why:
+        if why and source.provider.names_gateway and other.provider.name in GATEWAYS:
+            yield (
+                f"[{source.name}] and [{other.name}] report the same payment if {why}: it counts once where "
+                f"{source.provider.names_gateway} names it, under the name of the report that comes first. "
+                "To choose the name, switch the payments of one of them off"
+            )
+        elif why:
             yield (
                 f"[{source.name}] and [{other.name}] report a payment twice if {why}: "
                 "switch the payments of one of them off, unless they are others"

@@ -150,6 +150,7 @@ provider = Provider(
         ("adyen", "cashfree", "flutterwave", "paypal", "paystack", "razorpay", "square", "stripe"),
         "the shop charges in your own account there",
     ),
+    names_gateway="the authorization in order_transactions/create",
     unique_ids=True,
     never={
         "app/uninstalled": "it is about your app, not about a shopper",

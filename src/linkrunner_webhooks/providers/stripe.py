@@ -762,7 +762,10 @@ def subscription_deleted(event: Event[Subscription], context: Context) -> Iterat
 
 
 class PaidInvoice(InvoicePayment):
+    """`is_default` is false for a payment of a part, which is not the payment that invoice.paid reports."""
+
     invoice: OptionalId = None
+    is_default: Detail[bool] = None
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -773,7 +776,9 @@ class PaidInvoice(InvoicePayment):
 @provider.lesson("invoice_payment.paid")
 def invoice_was_paid_by(event: Event[PaidInvoice], context: Context) -> Iterator[SamePayment]:
     # Since 2025-03-31 nothing else names both. invoice.paid reports the money.
-    yield SamePayment(event.data.object.ids)
+    paid = event.data.object
+    if paid.is_default is not False:
+        yield SamePayment(paid.ids)
 
 
 # Customers

@@ -101,6 +101,7 @@ provider = Provider(
         ("adyen", "cashfree", "flutterwave", "paypal", "paystack", "razorpay", "square", "stripe"),
         "the shop charges in your own account there",
     ),
+    names_gateway="the order's transaction_id",
     caution="""\
 Orders list their refunds without dates. One that is edited more than `LedgerDays` (400) after a refund was
 reported reports it again, and so does an old order that is edited first after this source was switched on.
