@@ -264,7 +264,7 @@ def test_a_file_without_tables_is_an_error(
             "did you mean purchase_completed? As written it is a name of your own",
         ),
         ("[woocommerce]\n[razorpay]", "where the order's transaction_id names it"),
-        ("[woocommerce]\n[square]", "[woocommerce] and [square] report a payment twice if"),
+        ("[woocommerce]\n[paystack]", "[woocommerce] and [paystack] report a payment twice if"),
         ("[revenuecat]\n[apple]", "[revenuecat] and [apple] report a payment twice if"),
     ],
 )

@@ -12,7 +12,8 @@ from tests.messages import TABLES
 from tests.simulation.clock import NOW
 
 from linkrunner_webhooks.config import Config
-from linkrunner_webhooks.deliver import Deliverer, Ledger
+from linkrunner_webhooks.deliver import Deliverer
+from linkrunner_webhooks.deliver_one import Ledger
 from linkrunner_webhooks.event_body import LinkrunnerEvent
 from linkrunner_webhooks.once import KEPT, LEASE, Claim, Sent, Standing
 from linkrunner_webhooks.queues import Message

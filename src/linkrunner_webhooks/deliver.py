@@ -1,4 +1,4 @@
-"""From the queue to Linkrunner: translate, find the user, render, claim, capture, or give the reason why not.
+"""From the queue to Linkrunner, a batch at a time: what is read, delivered, parked, put back and delayed.
 
 A message is done when every event of it is captured, now or before. Otherwise it stays in the queue with a
 growing delay, or it is parked with the reason when only a person can help.
@@ -11,69 +11,38 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import NamedTuple, Protocol
-from uuid import uuid4
 
-from linkrunner_webhooks import past
 from linkrunner_webhooks.capture import Capture
 from linkrunner_webhooks.capture_once import (
     SLOWEST,
     SLOWEST_CALL,
-    Captured,
-    CaptureOnce,
-    Facts,
     no_time_left,
-    require_time,
 )
 from linkrunner_webhooks.config import Config
+from linkrunner_webhooks.deliver_one import DeliverOne, Ledger
 from linkrunner_webhooks.errors import (
     Exhausted,
-    MissingUser,
     Parked,
     PartlyCaptured,
     Reason,
     Refused,
     Unavailable,
     Uncertain,
-    WebhookError,
 )
-from linkrunner_webhooks.event_body import fingerprint
-from linkrunner_webhooks.intake import Intake, Notes, Queue, Read, internal, unread
+from linkrunner_webhooks.intake import Intake, Queue, Read, internal, unread
 from linkrunner_webhooks.model import Outcome
-from linkrunner_webhooks.past import Past, marked
+from linkrunner_webhooks.past import Past
 from linkrunner_webhooks.queues import Message
 from linkrunner_webhooks.reports import Report, ending
 from linkrunner_webhooks.schedule import (
     LAST_RESORT,
-    LINK_TRIES,
-    PATIENCE,
-    PAYER_TRIES,
     delay,
 )
-from linkrunner_webhooks.translation import Decision, Plan, Planned, decide
-
-
-class Links(Protocol):
-    """Whose the providers' ids are; see links.Links."""
-
-    def learn(self, people: Iterable[str], user_id: str, at: float) -> int: ...
-    def merge(self, people: Iterable[str]) -> None: ...
-
-
-class Ledger(Protocol):
-    """What was reported, whose what is, and what workers tell each other; see ledger.Ledger."""
-
-    @property
-    def facts(self) -> Facts: ...
-    @property
-    def links(self) -> Links: ...
-    @property
-    def notes(self) -> Notes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +51,6 @@ class Settled:
 
     report: Report
     kept: Unavailable | None = None
-
-
-class Result(NamedTuple):
-    """One event of a message, for whom, what became of it, and the owner of its claim."""
-
-    planned: Planned
-    user_id: str
-    how: Captured
-    owner: str
 
 
 @dataclass(slots=True)
@@ -194,14 +154,18 @@ class Deliverer:
 
     def _settle(self, read: Read, run: Run) -> Settled:
         """Deliver, park or delay one message. No error of one message affects the rest of the batch."""
-        message, report, plan, _ = read
+        message, report = read.message, read.report
+        deliver = DeliverOne(
+            ledger=self.ledger,
+            capture=self.capture,
+            now=self.now,
+            observe=self.observe,
+            sleep=self.sleep,
+        )
         if trouble := run.stopped():
             return self._retry(message, report, trouble)
         try:
-            self._note(message, run)
-            if isinstance(plan, WebhookError):
-                raise plan
-            return Settled(self._capture_all(plan, read, run))
+            return Settled(deliver(read, run.remaining))
         except PartlyCaptured as error:
             return self._put_back(message, report, error)
         except Parked as error:
@@ -210,120 +174,6 @@ class Deliverer:
             return self._retry(message, report, error)
         except Exception as error:  # noqa: BLE001
             return self._retry(message, report, internal(error))
-
-    def _note(self, message: Message, run: Run) -> None:
-        """Note what an earlier life of the message captured, whatever becomes of it today."""
-        for each in Past.of(message.attributes).captured.values():
-            require_time(run.remaining)
-            try:
-                self.ledger.facts.complete(
-                    each.keys, each.user_id, each.owner, each.marks, each.sent
-                )
-            except Unavailable as error:
-                why = f"captured before, and not noted yet: {error}"
-                raise Unavailable(why, reason=Reason.UNRECORDED) from None
-
-    def _capture_all(self, plan: Plan, read: Read, run: Run) -> Report:
-        message, report = read.message, read.report
-        known = Past.of(message.attributes)
-        if not known.forced:
-            plan.require_memory(self.now(), self.ledger.facts.kept)
-        decision = decide(plan, self.ledger.facts.user_of)
-        if decision.may_change:
-            self._await_payer(message, decision)
-        if decision.would_park:
-            raise MissingUser(decision.detail)
-        self._await_link(message, decision)
-        if decision.events:
-            report = self._capture_each(decision, known, read, run)
-        else:
-            report = replace(
-                report, outcome=decision.outcome, reason=decision.reason, detail=decision.detail
-            )
-        if read.contradicted and not known.forced:
-            return report
-        return self._learned(plan, decision, report)
-
-    def _learned(self, plan: Plan, decision: Decision, report: Report) -> Report:
-        """The report, once the ledger knows what the webhook teaches. Its events are captured by then."""
-        if plan.same:
-            self.ledger.facts.link(plan.same)
-        if plan.merged:
-            self.ledger.links.merge(plan.merged)
-        user_id, moved = plan.user_id or _payer(plan, decision), 0
-        if user_id and plan.people:
-            moved = self.ledger.links.learn(plan.people, user_id, plan.happened_at)
-        return replace(report, relinked=moved)
-
-    def _capture_each(self, decision: Decision, known: Past, read: Read, run: Run) -> Report:
-        once = CaptureOnce(
-            capture=self.capture, facts=self.ledger.facts, now=self.now, sleep=self.sleep
-        )
-        results: list[Result] = []
-        try:
-            for each, event in zip(decision.planned, decision.events, strict=True):
-                mark, owner = marked(each.keys), uuid4().hex
-                how = once(
-                    each,
-                    event,
-                    owner=owner,
-                    remaining=run.remaining,
-                    forgiven=known.doubts.get(mark, 0),
-                    contradicted=read.contradicted and not known.forced,
-                )
-                results.append(Result(each, event.user_id, how, owner))
-        except Exception as error:  # noqa: BLE001 - what is captured and not noted has to be known all the same
-            told = error if isinstance(error, WebhookError) else internal(error)
-            if isinstance(told, Refused):
-                told.bodies = fingerprint(decision.events)
-            raise self._with_captured(told, read, results) from None
-        if _unnoted(results):
-            raise self._with_captured(None, read, results)
-        return _captured(read.report, results)
-
-    def _with_captured(
-        self, error: WebhookError | None, read: Read, results: Sequence[Result]
-    ) -> WebhookError:
-        """The error with what the next life of the message has to know: its capture could not be noted.
-
-        The message is not tried again as it is: that would capture the event once more.
-        """
-        unnoted = _unnoted(results)
-        if unnoted:
-            self.observe(_captured(read.report, results))
-            if error is None or isinstance(error, Unavailable):
-                rest = f"; {error}" if error else ""
-                error = PartlyCaptured(f"captured and not noted{rest}", whole=not rest)
-        assert error is not None
-        if isinstance(error, Parked):
-            error.captured = unnoted
-        return error
-
-    def _await_payer(self, message: Message, decision: Decision) -> None:
-        """Raises Unavailable while a webhook that is on its way can still name the user.
-
-        A refund can overtake its payment, and a renewal its checkout: by a moment, a worker's death, or an
-        outage. A refund that would be dropped waits in any case, because a dropped one cannot be redriven.
-        """
-        # Receives count more than this: batches that were given back, and lives that ended before they asked.
-        asked = self.ledger.notes.count(f"payer|{message.id}")
-        dropped = decision.follows and decision.outcome is Outcome.IGNORED
-        waits = asked <= PAYER_TRIES or (
-            self._age(message.sent_at) <= PATIENCE and (dropped or self.ledger.notes.in_trouble())
-        )
-        if waits:
-            raise Unavailable(decision.detail, reason=Reason.PAYER_UNKNOWN, tries=asked)
-
-    def _await_link(self, message: Message, decision: Decision) -> None:
-        """Raises Unavailable while a report can still tell that this payment counts under other ids."""
-        for each in decision.planned:
-            if each.awaits_link and not self.ledger.facts.is_linked(each.keys):
-                asked = self.ledger.notes.count(f"link|{message.id}")
-                if asked <= LINK_TRIES:
-                    why = (
-                        "another type may report this payment; a link of the two may be on its way"
-                    )
-                    raise Unavailable(why, reason=Reason.LINK_UNKNOWN, tries=asked)
 
     def _age(self, since: float) -> float:
         return self.now() - since
@@ -377,31 +227,11 @@ class Deliverer:
         )
 
 
-def _payer(plan: Plan, decision: Decision) -> str | None:
-    """Who paid what a webhook follows that exists to teach whose its ids are."""
-    paid = [each.user_id for each in decision.events if each.user_from == "payment"]
-    return paid[0] if paid and plan.teaches else None
-
-
 def _waiting(report: Report, error: Parked) -> Settled:
     """A copy of the message waits in its place."""
     return Settled(
         replace(report, outcome=Outcome.RETRYING, reason=error.reason, detail=str(error))
     )
-
-
-def _unnoted(results: Sequence[Result]) -> dict[str, past.Capture]:
-    return {
-        marked(each.planned.keys): past.Capture(
-            owner=each.owner,
-            user_id=each.user_id,
-            keys=each.planned.keys,
-            marks=each.planned.marks,
-            sent=each.planned.sent,
-        )
-        for each in results
-        if each.how is Captured.UNRECORDED
-    }
 
 
 def _parked(message: Message, error: Parked) -> Message:
@@ -420,20 +250,3 @@ def _evident(message: Message, error: Parked) -> Message:
     if isinstance(error, Uncertain):
         changes["doubts"] = {**told.doubts, **error.doubts}
     return replace(message, attributes=told.model_copy(update=changes).among(attributes))
-
-
-# Of several the first is told.
-_TOLD = {Captured.UNRECORDED: Reason.UNRECORDED, Captured.TWICE: Reason.LINKED_LATE}
-
-
-def _captured(report: Report, results: Sequence[Result]) -> Report:
-    """Captured, if one event was captured now. The report names those events, or else the duplicates."""
-    before = (Captured.BEFORE, Captured.TWICE)
-    fresh = [each.planned.event_name for each in results if each.how not in before]
-    found = {each.how for each in results}
-    return replace(
-        report,
-        outcome=Outcome.CAPTURED if fresh else Outcome.DUPLICATE,
-        reason=next((reason for how, reason in _TOLD.items() if how in found), Reason.NONE),
-        event_names=tuple(fresh or [each.planned.event_name for each in results]),
-    )
