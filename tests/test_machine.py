@@ -18,7 +18,15 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from tests.chaos.bodies import charge_refunded, delivered, named, order, payment_reports
+from tests.chaos.bodies import (
+    charge_refunded,
+    delivered,
+    named,
+    order,
+    payment_reports,
+    period_paid,
+    subscribed,
+)
 from tests.samples import SEED, Sample, Secrets, load, request, scheme_of
 from tests.simulation import worker
 from tests.simulation.clock import HOUR, NOW, Task
@@ -148,6 +156,20 @@ class Everybody(RuleBasedStateMachine):
         samples = payment_reports(number, 2599, "usd", user)
         fact = {("paid", f"pi_{number}"): Expected(user, Decimal("25.99"))}
         self.tell([samples[each] for each in sorted(reports)], fact, copies)
+
+    @rule(periods=st.integers(1, 2), late=st.booleans())
+    def subscribe(self, periods: int, *, late: bool) -> None:
+        """A checkout names the user once, before or after the periods that name nobody."""
+        number, user = self.fresh(), f"user_{self.number}"
+        names = frozenset({"subscription_renewed"})
+        reports: list[tuple[Sample, dict[Fact, Expected]]] = [(subscribed(number, user), {})]
+        for _ in range(periods):
+            period = self.fresh()
+            fact = ("paid", f"in_{period}")
+            sold = {fact: Expected(user, Decimal("25.99"), names)}
+            reports.append((period_paid(period, number, 2599), sold))
+        for sample, sold in reversed(reports) if late else reports:
+            self.tell([sample], sold, 1)
 
     @rule(created=st.booleans())
     def sell_in_shopify(self, *, created: bool) -> None:

@@ -269,7 +269,7 @@ def test_slow_everywhere_and_several_events_a_message(seed: int) -> None:
         cloud.linkrunner.downlink = lambda: dice.uniform(6, 9.9)
 
         def meet(point: int, call: str) -> None:
-            if point % 2 == 0 and call in ("claim", "note", "release", "user_of"):
+            if point % 2 == 0 and call in TABLE_CALLS:
                 cloud.clock.sleep(dice.uniform(3, 12))
 
         arrive(cloud, sent.messages, 0.2, dice)

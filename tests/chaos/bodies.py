@@ -63,6 +63,31 @@ def charge_refunded(number: int, minor: int, before: int, amount: int, user: str
     return sample
 
 
+def subscribed(number: int, user: str) -> Sample:
+    """The checkout of a subscription, which alone says whose it is."""
+    return stripe(
+        "checkout.session.completed",
+        id=f"cs_{number}",
+        mode="subscription",
+        payment_intent=None,
+        subscription=f"sub_{number}",
+        customer=f"cus_{number}",
+        client_reference_id=user,
+    )
+
+
+def period_paid(number: int, subscription: int, minor: int) -> Sample:
+    """One period of that subscription, which names nobody."""
+    sample = invoice_paid("invoice.paid", number, minor, "usd", "", old=False)
+    invoice = sample.body["data"]["object"] | {"customer": f"cus_{subscription}"}
+    invoice["parent"]["subscription_details"] |= {
+        "subscription": f"sub_{subscription}",
+        "metadata": {},
+    }
+    sample.body["data"]["object"] = invoice
+    return sample
+
+
 def invoice_paid(
     event_type: str, number: int, minor: int, currency: str, user: str, *, old: bool
 ) -> Sample:
