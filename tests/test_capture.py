@@ -31,10 +31,11 @@ from tests.secrets_manager import SecretsManager
 from tests.simulation.deployment import TIMEOUT
 from urllib3.connection import HTTPConnection
 
-from linkrunner_webhooks import __version__, capture, capture_once
-from linkrunner_webhooks.capture import LinkrunnerClient, Pace, endpoint, judge, seconds
+from linkrunner_webhooks import __version__, capture, capture_once, connections
+from linkrunner_webhooks.capture import LinkrunnerClient, endpoint, judge, seconds
 from linkrunner_webhooks.errors import Refused, Unavailable
 from linkrunner_webhooks.event_body import LinkrunnerEvent
+from linkrunner_webhooks.pacing import Pace, Silence
 from linkrunner_webhooks.secrets import MIN_AGE, Secret, ServerKey
 from linkrunner_webhooks_local.embedded_linkrunner import (
     CAPTURE_PATH,
@@ -260,18 +261,18 @@ def test_an_idle_connection_is_not_used_again(
     ours: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its other end may be gone without a word, and then nobody would know whether the event counts."""
-    connections = []
+    made = []
 
     def connect(connection: Any) -> None:
-        connections.append(connection)
+        made.append(connection)
         HTTPConnection.connect(connection)
 
-    monkeypatch.setattr(capture._Prompt, "connect", connect)
-    for idle, expected in ((capture.IDLE, 1), (-1.0, 3)):
-        monkeypatch.setattr(capture, "IDLE", idle)
+    monkeypatch.setattr(connections._Prompt, "connect", connect)
+    for idle, expected in ((connections.IDLE, 1), (-1.0, 3)):
+        monkeypatch.setattr(connections, "IDLE", idle)
         ours()
         ours()
-        assert len(connections) == expected
+        assert len(made) == expected
 
 
 def _is_dropped(ours: Client) -> bool:
@@ -549,7 +550,7 @@ def test_a_lasting_limit_is_not_asked_twice(ours: Client, embedded: EmbeddedLink
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch, embedded: EmbeddedLinkrunner) -> Iterator[Client]:
     """Our client, which waits for an answer for a twentieth of a second only."""
-    monkeypatch.setattr(capture, "ANSWER", 0.05)
+    monkeypatch.setattr(connections, "ANSWER", 0.05)
     with client(embedded.url) as connected:
         yield connected
 
@@ -583,7 +584,7 @@ def dripping(begins: bytes, tls: ssl.SSLContext | None = None) -> Iterator[str]:
 @pytest.mark.parametrize("follows", [b"x-a: b", b"content-length: 1000\r\n\r\n"])
 def test_an_answer_counts_by_its_status(follows: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """What drips after the status would outlast the function, and the event would be sent again."""
-    monkeypatch.setattr(capture, "ANSWER", 0.5)
+    monkeypatch.setattr(connections, "ANSWER", 0.5)
     with (
         dripping(b"HTTP/1.1 201 Created\r\n" + follows) as url,
         client(url) as ours,
@@ -595,7 +596,7 @@ def test_an_answer_counts_by_its_status(follows: bytes, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("begins", [b"", b"HTTP/1.1 20"])
 def test_an_answer_that_drips_is_none(begins: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each byte would start a socket's patience anew, and the function would end before its answer."""
-    monkeypatch.setattr(capture, "ANSWER", 0.5)
+    monkeypatch.setattr(connections, "ANSWER", 0.5)
     with dripping(begins) as url, client(url) as ours, deadline(20):
         assert ours.unavailable().reason == "unanswered"
 
@@ -624,7 +625,7 @@ def test_over_tls_an_answer_that_drips_is_none_either(
     begins: bytes, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """TLS has errors of its own for what breaks off, which do not mean that nothing was sent."""
-    monkeypatch.setattr(capture, "ANSWER", 0.5)
+    monkeypatch.setattr(connections, "ANSWER", 0.5)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate)
     with dripping(begins, tls) as url, client(url.replace("http:", "https:")) as ours:
@@ -672,7 +673,7 @@ def test_after_a_hang_all_is_well(impatient: Client, embedded: EmbeddedLinkrunne
 
 def test_patience_is_bounded() -> None:
     """A capture and its note fit into half of the function's time, so that a batch gets somewhere."""
-    assert capture.CONNECT + capture.ANSWER < capture.SLOWEST < capture_once.SLOWEST
+    assert connections.CONNECT + connections.ANSWER < capture.SLOWEST < capture_once.SLOWEST
     assert capture_once.SLOWEST <= TIMEOUT * 0.6
 
 
@@ -722,7 +723,7 @@ def test_a_new_process_asks_first_where_others_had_trouble(
     ours: Client, embedded: EmbeddedLinkrunner
 ) -> None:
     """It knows of the silence only what was noted, and no event of its own has to find out."""
-    ours.linkrunner._silence = capture._Silence(lambda: True)
+    ours.linkrunner._silence = Silence(lambda: True)
     embedded.play([reset()])
     assert ours.unavailable().reason == "silent"
     over(ours)

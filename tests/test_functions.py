@@ -17,9 +17,10 @@ from tests.embedded import embedded_stack, empty
 
 from linkrunner_webhooks import (
     __version__,
-    capture,
     capture_once,
+    connections,
     deliver_function,
+    pacing,
     receive_function,
 )
 from linkrunner_webhooks.capture import CONNECTIONS
@@ -254,8 +255,8 @@ def test_a_message_without_attributes(functions: Functions) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Capturing waits for an answer for a fifth of a second only, and not much longer to ask again."""
-    monkeypatch.setattr(capture, "ANSWER", 0.2)
-    monkeypatch.setattr(capture, "_LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(connections, "ANSWER", 0.2)
+    monkeypatch.setattr(pacing, "_LONGEST_PAUSE", 0.05)
     monkeypatch.setattr(capture_once, "wait", lambda *_: 0.0)
 
 

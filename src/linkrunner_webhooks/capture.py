@@ -6,32 +6,25 @@ https://docs.linkrunner.io/api-reference/event-capture
 from __future__ import annotations
 
 import json
-import socket
-import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from http.client import HTTPException
-from threading import Lock, Timer
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, ProtocolError
 from urllib3.exceptions import TimeoutError as RequestTimeout
 
 from linkrunner_webhooks import __version__
+from linkrunner_webhooks.connections import ANSWER, CONNECT, MOMENT, finished, pool
 from linkrunner_webhooks.errors import Reason, Refused, Unavailable
 from linkrunner_webhooks.event_body import LinkrunnerEvent
+from linkrunner_webhooks.pacing import Pace, Silence
 from linkrunner_webhooks.secrets import ServerKey
-from linkrunner_webhooks.words import READ, words_of
+from linkrunner_webhooks.words import words_of
 
 _PATH = "/api/v1/capture-event"
-# Seconds. A slow Linkrunner captures what we stopped waiting for, and a retry captures it again.
-CONNECT, ANSWER = 3.0, 30.0
 # Only these statuses say that the event itself is wrong. All others can pass with time: a wrong key, a wrong
 # URL, an outage.
 _REFUSALS = frozenset({400, 413, 422})
@@ -40,26 +33,18 @@ _MAX_RETRY_AFTER = 3600.0
 # event.
 _UNANSWERED = frozenset({504, 524})
 _BAD_GATEWAY = frozenset({502, 520})
-# So many of those in a row, and the server is taken for gone.
-_GONE = 5
 # The limit counts requests in a second.
 _LIMIT_WINDOW = 1.0
-# Seconds for the rest of an answer whose status is known.
-_MOMENT = 2.0
 # A second try of one capture begins within so many seconds of the first.
 _SOON = 10.0
 # The longest that one capture takes, in seconds.
-SLOWEST = _SOON + 2 * _LIMIT_WINDOW + CONNECT + ANSWER + 2 * _MOMENT
-# While Linkrunner is silent one request at a time asks whether it still is: after this pause, then after
-# twice as long each time. It asks with nothing to capture.
-_FIRST_PAUSE, _LONGEST_PAUSE = 30.0, 600.0
+SLOWEST = _SOON + 2 * _LIMIT_WINDOW + CONNECT + ANSWER + 2 * MOMENT
+# Whether anybody answers is asked with an event that is none.
 _NOTHING = b"{}"
 # If Linkrunner captured an event within these seconds, a 429 is about the current second only.
 _LATELY = 5.0
 # Requests in progress at once.
 CONNECTIONS = 8
-# Seconds. Servers keep a connection for at least five.
-IDLE = 3.0
 
 
 class Capture(Protocol):
@@ -68,95 +53,12 @@ class Capture(Protocol):
     def __call__(self, event: LinkrunnerEvent) -> None: ...
 
 
-class Pace:
-    """Spaces calls evenly, so that all workers together stay below Linkrunner's limit."""
-
-    def __init__(
-        self,
-        per_second: float,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._interval = 1 / per_second
-        self._clock = clock
-        self._sleep = sleep
-        self._next = 0.0
-        self._lock = Lock()
-
-    def wait(self) -> None:
-        """Return when it is this caller's turn, at the earliest one interval after the last call."""
-        with self._lock:
-            early = self._next - self._clock()
-            if early > 0:
-                self._sleep(early)
-            self._next = self._clock() + self._interval
-
-    def rest(self, seconds: float) -> None:
-        """No call is let through for so many seconds."""
-        with self._lock:
-            self._next = max(self._next, self._clock() + seconds)
-
-
 class _Answer(NamedTuple):
     """What counts of an answer; `words` is the beginning of its body where that explains something."""
 
     status: int
     headers: Mapping[str, str]
     words: bytes
-
-
-class _Silence:
-    """Whether Linkrunner answers at all. After a request without an answer the others wait: each may count.
-
-    One request at a time finds out whether it is over, after longer and longer pauses. It captures nothing.
-    """
-
-    def __init__(self, was_away: Callable[[], bool]) -> None:
-        self._was_away: Callable[[], bool] | None = was_away
-        self._unanswered = self._gateways = 0
-        self._since = self._until = float("-inf")
-        self._trying = Lock()
-
-    def respect(self, answers: Callable[[], bool]) -> None:
-        """Raises Unavailable unless Linkrunner `answers` again, where it did not."""
-        # A new process knows only what others have noted.
-        was_away, self._was_away = self._was_away, None
-        if was_away and was_away():
-            self._unanswered = 1
-        if not self._unanswered:
-            return
-        pause = self._until - time.monotonic()
-        if pause > 0 or not self._trying.acquire(blocking=False):
-            raise _silent(pause)
-        try:
-            if self._unanswered and not answers():
-                raise _silent(self._until - time.monotonic())
-        finally:
-            self._trying.release()
-
-    def begin(self, sent_at: float) -> None:
-        """A request that was sent then is not answered. Requests that were under way with it count as one."""
-        if sent_at >= self._since:
-            self._unanswered += 1
-            self._since = time.monotonic()
-            pause = min(_FIRST_PAUSE * 2.0 ** (self._unanswered - 1), _LONGEST_PAUSE)
-            self._until = self._since + pause
-
-    def suspect(self, sent_at: float) -> None:
-        """A proxy answered for the server. Now and then that happens; again and again it is gone."""
-        self._gateways += 1
-        if self._unanswered or self._gateways >= _GONE:
-            self.begin(sent_at)
-
-    def end(self) -> None:
-        """Linkrunner answered, whatever it said."""
-        self._unanswered = self._gateways = 0
-
-
-def _silent(pause: float) -> Unavailable:
-    message = "Linkrunner did not answer another request; this one waits"
-    return Unavailable(message, reason=Reason.SILENT, retry_after=max(pause, _SOON))
 
 
 class LinkrunnerClient:
@@ -177,18 +79,14 @@ class LinkrunnerClient:
         self._pace = pace
         self._retry_at = 0.0
         self._took_at = float("-inf")
-        self._silence = _Silence(was_away)
-        self._pool = urllib3.PoolManager(
-            num_pools=1,
-            maxsize=CONNECTIONS,
-            timeout=urllib3.Timeout(connect=CONNECT, read=ANSWER),
-            retries=False,
-            headers={
+        self._silence = Silence(was_away)
+        self._pool = pool(
+            CONNECTIONS,
+            {
                 "content-type": "application/json",
                 "user-agent": f"linkrunner-webhooks/{__version__}",
             },
         )
-        self._pool.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
 
     def __call__(self, event: LinkrunnerEvent) -> None:
         """Capture one event. A 401 reads the key again, and tries again only with another key."""
@@ -277,65 +175,9 @@ class LinkrunnerClient:
             self._silence.end()
         # Only the status counts. A body that breaks off, hangs or is nonsense must not make us send a
         # captured event again.
-        body = _finished(response)
+        body = finished(response)
         words = body if _explains(response.status) else b""
         return _Answer(response.status, response.headers, words)
-
-
-class _Prompt(HTTPConnection):
-    """A connection on which an answer has begun, to the end of its headers, within the time for it.
-
-    The timeout of a socket starts anew with every byte. A connection that was idle is not used again: the
-    other side ends it when it likes, and a request on it that meets the end counts as one without an answer.
-    """
-
-    _used_at = 0.0
-
-    @property
-    def is_connected(self) -> bool:
-        # By the clock of the world: others stand still while a function is frozen.
-        return 0 <= time.time() - self._used_at <= IDLE and super().is_connected
-
-    def getresponse(self) -> Any:
-        with _prompt(self.sock):
-            response = super().getresponse()
-        self._used_at = time.time()
-        return response
-
-
-class _SecurePrompt(_Prompt, HTTPSConnection):
-    """The same over TLS."""
-
-
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Prompt
-
-
-class _SecurePool(HTTPSConnectionPool):
-    ConnectionCls = _SecurePrompt
-
-
-@contextmanager
-def _prompt(connected: Any) -> Iterator[None]:
-    """End the connection unless the block is over in time. Raises ProtocolError when an answer breaks off.
-
-    TLS breaks off with an error of its own, which elsewhere means that nothing was sent yet.
-    """
-
-    def cut() -> None:
-        with suppress(OSError):
-            # Not TLS's own, which leaves the reader without its session.
-            socket.socket.shutdown(connected, socket.SHUT_RDWR)
-
-    timer = Timer(ANSWER, cut)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    except ssl.SSLError as error:
-        raise ProtocolError("the answer broke off", error) from None
-    finally:
-        timer.cancel()
 
 
 def _soon(began: float) -> bool:
@@ -345,31 +187,6 @@ def _soon(began: float) -> bool:
 def _explains(status: int) -> bool:
     """Whether an answer may say what is wrong with the event, or with the account."""
     return 400 <= status < 500 and status not in (401, 429)
-
-
-def _finished(response: Any) -> bytes:
-    """The beginning of the body. It is read to its end, so that the connection can be used again.
-
-    A body that takes longer than a moment costs the connection, and no more time: a byte now and then would
-    outlast the function.
-    """
-    ends_at, body = time.monotonic() + _MOMENT, b""
-    with suppress(HTTPError, HTTPException, OSError):
-        _hurry(response)
-        while len(body) < READ and time.monotonic() < ends_at:
-            part: bytes = response.read1(READ)
-            if not part:
-                return body
-            body += part
-    response.close()
-    return body[:READ]
-
-
-def _hurry(response: Any) -> None:
-    """The timeout of a request is for its answer; what follows the status line is given less."""
-    connected = getattr(response.connection, "sock", None)
-    if connected is not None:
-        connected.settimeout(_MOMENT)
 
 
 def endpoint(base_url: str) -> str:

@@ -10,10 +10,11 @@ from typing import Any
 
 from linkrunner_webhooks import lean_start, wiring  # noqa: F401 - lean_start acts on the imports below
 from linkrunner_webhooks.aws import Environment, Patience
-from linkrunner_webhooks.capture import CONNECTIONS, Capture, LinkrunnerClient, Pace
+from linkrunner_webhooks.capture import CONNECTIONS, Capture, LinkrunnerClient
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.deliver import Deliverer
 from linkrunner_webhooks.ledger import Ledger
+from linkrunner_webhooks.pacing import Pace
 from linkrunner_webhooks.queues import DeliveryQueue, Message, untyped
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks.rows import DAY

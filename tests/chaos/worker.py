@@ -24,12 +24,13 @@ from tests.chaos.faults import SPEED, Attempts, Dice, Faulty, FaultyPool
 from tests.chaos.journal import Journal
 from tests.simulation.deployment import HEADROOM, message_of
 
-from linkrunner_webhooks import capture, config, providers
-from linkrunner_webhooks.capture import CONNECTIONS, LinkrunnerClient, Pace
+from linkrunner_webhooks import config, pacing, providers
+from linkrunner_webhooks.capture import CONNECTIONS, LinkrunnerClient
 from linkrunner_webhooks.deliver import Deliverer
 from linkrunner_webhooks.ledger import Ledger
 from linkrunner_webhooks.model import CommerceEvent
 from linkrunner_webhooks.once import KEPT, LEASE, Claim, Claims, Sent
+from linkrunner_webhooks.pacing import Pace
 from linkrunner_webhooks.provider import Context
 from linkrunner_webhooks.queues import DeliveryQueue, Message
 from linkrunner_webhooks.reading import Payload
@@ -205,7 +206,7 @@ def main() -> None:
     orders = Orders.read(sys.argv[1])
     journal = Journal(Path(orders.journal))
     dice = Dice(f"{orders.name} {orders.seed}", orders.until, journal)
-    capture._FIRST_PAUSE, capture._LONGEST_PAUSE = 30.0 / SPEED, _LONGEST
+    pacing._FIRST_PAUSE, pacing._LONGEST_PAUSE = 30.0 / SPEED, _LONGEST
     types = providers.load("stripe").types
     types[CRASHING_TYPE] = replace(types[CRASHING_TYPE], translate=crash)
     polling = poller(orders, journal, dice)

@@ -18,7 +18,7 @@ from tests.simulation.pool import SimPool
 from tests.simulation.queue import SimQueue, SimSqs
 from tests.simulation.table import FakeTable
 
-from linkrunner_webhooks import capture, deliver, schedule
+from linkrunner_webhooks import capture, connections, deliver, pacing, schedule
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.dead_letters import DeadLetters
 from linkrunner_webhooks.errors import Reason
@@ -71,7 +71,8 @@ class Cloud:
     def ruling(self) -> Iterator[None]:
         """Its time is the time of the code under test, and what runs at once runs on its clock."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(capture, "time", self.clock)
+            for module in (capture, connections, pacing):
+                patch.setattr(module, "time", self.clock)
             patch.setattr(schedule, "random", self.jitter)
             patch.setattr(deliver, "ThreadPoolExecutor", partial(SimPool, self.clock))
             yield

@@ -13,7 +13,7 @@ from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
-from linkrunner_webhooks.capture import ANSWER
+from linkrunner_webhooks.connections import ANSWER
 
 # Seconds until our client stops waiting for an answer.
 CLIENT_TIMEOUT = ANSWER

@@ -14,9 +14,10 @@ from tests.simulation.gate import Gate, Gated, GatedPool, Killed, Trouble, calm
 from tests.simulation.pool import SimLock
 from tests.simulation.queue import MOST_AT_ONCE
 
-from linkrunner_webhooks.capture import CONNECTIONS, LinkrunnerClient, Pace
+from linkrunner_webhooks.capture import CONNECTIONS, LinkrunnerClient
 from linkrunner_webhooks.deliver import Deliverer
 from linkrunner_webhooks.ledger import Ledger
+from linkrunner_webhooks.pacing import Pace
 from linkrunner_webhooks.queues import DeliveryQueue
 from linkrunner_webhooks.secrets import Secret, ServerKey
 from linkrunner_webhooks_local.poller import failed_ids, sqs_event

@@ -14,11 +14,11 @@ from typing import Any
 
 import click
 
-from linkrunner_webhooks.capture import Pace
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.errors import Reason
 from linkrunner_webhooks.letters import Filter, Letter
 from linkrunner_webhooks.model import Outcome
+from linkrunner_webhooks.pacing import Pace
 from linkrunner_webhooks.translation import Decision
 from linkrunner_webhooks_cli import copies
 from linkrunner_webhooks_cli.advice import ADVICE, COUNTED

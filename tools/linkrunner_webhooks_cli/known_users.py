@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import urllib3
 from urllib3.exceptions import HTTPError
 
-from linkrunner_webhooks.capture import Pace
+from linkrunner_webhooks.pacing import Pace
 from linkrunner_webhooks_cli.findings import Finding
 from linkrunner_webhooks_cli.output import progress
 from linkrunner_webhooks_cli.records import Fact, Records, days_since
