@@ -75,7 +75,7 @@ def test_a_lesson_teaches_and_reports_nothing(name: str, event_type: str) -> Non
     """Its sample says which ids are one payment's or one person's, or whose an id is, and nothing else."""
     told = samples.read(samples.load(name, event_type).webhook())
     assert told.planned == ()
-    lessons = [len(told.same) > 1, len(told.merged) > 1, bool(told.people and told.user_id)]
+    lessons = [len(told.same) > 1, len(told.merged) > 1, bool(told.lessons and told.user_id)]
     assert sum(lessons) == 1
     assert samples.read(samples.load(name, event_type).webhook()).teaches
 

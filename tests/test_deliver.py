@@ -932,8 +932,30 @@ def test_a_shops_order_and_its_gateways_payment_are_one(*, shop_first: bool) -> 
     reports = [woo(meta_data=meta), checkout(payment_intent=PAID_AT_STRIPE)]
     world.deliver(*(reports if shop_first else reversed(reports)))
     assert world.outcomes == [("captured", "none"), ("duplicate", "none")]
-    world.deliver(refund(1000, payment_intent=PAID_AT_STRIPE))
+    gone = woo(meta_data=meta, refunds=[{"id": 9, "total": "-10.00"}])
+    back = [gone, refund(1000, payment_intent=PAID_AT_STRIPE)]
+    world.deliver(*(back if shop_first else reversed(back)))
     assert world.linkrunner.amounts == {"paid": [25.99], "refunded": [10]}
+
+
+def test_equal_refunds_of_a_shop_are_several() -> None:
+    """Two of ten are twenty, in the shop's words and in the gateway's."""
+    world = over_a_table()
+    meta = [{"key": "linkrunner_user_id", "value": "user_42"}]
+    twice = [{"id": 9, "total": "-10.00"}, {"id": 10, "total": "-10.00"}]
+    world.deliver(woo(meta_data=meta, refunds=twice))
+    world.deliver(refund(1000, payment_intent=PAID_AT_STRIPE))
+    world.deliver(refund(2000, 1000, payment_intent=PAID_AT_STRIPE))
+    assert world.linkrunner.amounts == {"paid": [25.99], "refunded": [10, 10]}
+
+
+def test_a_part_paid_at_the_gateway_is_not_the_order() -> None:
+    """Gift cards, deposits, sub-orders: what differs in its amount is another payment."""
+    world = over_a_table()
+    meta = [{"key": "linkrunner_user_id", "value": "user_42"}]
+    world.deliver(checkout(payment_intent=PAID_AT_STRIPE, amount_total=2000))
+    world.deliver(woo(meta_data=meta), woo(id=8, meta_data=meta))
+    assert world.linkrunner.amounts["paid"] == [20, 25.99, 25.99]
 
 
 def test_a_shop_alone_claims_no_gateways_key() -> None:
@@ -946,14 +968,40 @@ def test_a_shop_alone_claims_no_gateways_key() -> None:
     assert facts.user_of([f"stripe|payment|{PAID_AT_STRIPE}"]) is None
 
 
-def test_a_shopify_transaction_says_where_its_order_was_paid() -> None:
-    """It reports no money, and links the order to the gateway's payment."""
+def test_links_join_no_two_payments_of_one_sort() -> None:
+    """An invoice that two intents paid is the first one's; the second is a payment of its own."""
     world = over_a_table()
-    sale = {"id": 1, "order_id": 1001, "kind": "sale", "status": "success", "amount": "59.90"}
-    sale |= {"currency": "EUR", "authorization": PAID_AT_STRIPE}
-    world.deliver(shopify("order_transactions/create", sale), shopify("orders/paid", ORDER))
-    world.deliver(checkout(payment_intent=PAID_AT_STRIPE, amount_total=5990, currency="eur"))
-    assert world.outcomes == [("ignored", "learned"), ("captured", "none"), ("duplicate", "none")]
+    intent = {key: value for key, value in INTENT.items() if key != "invoice"} | USER
+    world.deliver(paid_by("in_1", "pi_1"), paid_by("in_1", "pi_2"))
+    world.deliver(stripe("payment_intent.succeeded", intent))
+    second = stripe("payment_intent.succeeded", intent | {"id": "pi_2"})
+    for _ in range(LINK_TRIES):
+        assert world.deliver(second) == [second.id]
+    assert world.deliver(second) == []
+    assert len(world.linkrunner.events) == 2
+
+
+def test_a_placeholder_stands_for_nobody() -> None:
+    """An alias, a customer or a subscription that everybody has teaches nothing."""
+    world = over_a_table()
+    for number, customer in enumerate(("guest", "0", "anna@example.com", "null")):
+        world.deliver(another(number, customer=customer))
+        sent = another(100 + number, customer=customer, client_reference_id=None)
+        assert world.deliver(sent) == []
+        assert world.last == ("parked", "missing_user")
+
+
+def test_an_old_purchase_does_not_take_the_customer_back() -> None:
+    """A renewal is the subscriber's own, and says nothing about who uses the customer by now."""
+    world = over_a_table()
+    old = {"client_reference_id": "alice", "customer": "cus_1", "mode": "subscription"}
+    world.deliver(checkout(**old, subscription="sub_1"))
+    world.deliver(another(2, customer="cus_1", client_reference_id="bob"))
+    metadata = {"linkrunner_user_id": "alice"}
+    details = {"subscription_details": {"subscription": "sub_1", "metadata": metadata}}
+    world.deliver(stripe("invoice.paid", NEW_INVOICE | {"parent": details, "customer": "cus_1"}))
+    world.deliver(another(3, customer="cus_1", client_reference_id=None))
+    assert [event.user_id for event in world.linkrunner.events] == ["bob", "alice", "bob"]
 
 
 def test_an_intent_that_paid_no_invoice_waits_for_two_minutes() -> None:

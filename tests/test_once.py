@@ -571,7 +571,7 @@ USES: dict[str, Callable[[Ledger], object]] = {
     "keep": lambda ledger: ledger.facts.keep(held(["a"], "one"), 60),
     "user_of": lambda ledger: ledger.facts.user_of(["a"]),
     "link": lambda ledger: ledger.facts.link(["a", "b"]),
-    "learn": lambda ledger: ledger.links.learn(["a"], "user_1", 1.0),
+    "learn": lambda ledger: ledger.links.learn("a", "user_1", 1.0),
     "count": lambda ledger: ledger.notes.count("a"),
     "forget": lambda ledger: ledger.notes.forget("a"),
     "doubts_of": lambda ledger: ledger.facts.doubts_of(["a"]),

@@ -157,8 +157,8 @@ def test_what_is_tried_and_not_captured_is_told(stack: EmbeddedStack) -> None:
 def test_whose_an_id_is_is_told(stack: EmbeddedStack) -> None:
     """A link, and that it was another user's before."""
     links = ledger(stack).links
-    links.learn(["@person|stripe|customer|cus_1"], "user_1", 1_795_000_000)
-    links.learn(["@person|stripe|customer|cus_1"], "user_2", 1_795_000_001)
+    links.learn("@person|stripe|customer|cus_1", "user_1", 1_795_000_000)
+    links.learn("@person|stripe|customer|cus_1", "user_2", 1_795_000_001)
     (step,) = steps("cus_1")
     assert step["what"] == "the customer cus_1 of stripe is user_2's"
     assert step["more"]["was another's"] == "1 times"
@@ -312,7 +312,7 @@ def test_forgetting_erases_a_user(stack: EmbeddedStack) -> None:
     """From facts, links and both queues; the sum stays, the payment does not count again, and others stay."""
     capture(stack)
     capture(stack, 2, user_id="user_421")
-    ledger(stack).links.learn(["@person|stripe|customer|cus_1"], "user_42", 1)
+    ledger(stack).links.learn("@person|stripe|customer|cus_1", "user_42", 1)
     park(stack, 7)
     park(stack, 8, user="user_421")
     _send(stack, "WebhookQueueUrl", 9, "user_42")

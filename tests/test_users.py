@@ -13,7 +13,7 @@ from linkrunner_webhooks import providers
 from linkrunner_webhooks.errors import ConfigError
 from linkrunner_webhooks.model import Webhook
 from linkrunner_webhooks.screening import is_contact, is_phone
-from linkrunner_webhooks.users import compile_path, find_user, search, usable
+from linkrunner_webhooks.users import compile_path, find_user, person_id, search, usable
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -283,3 +283,27 @@ def test_addresses_and_phone_numbers_are_contacts(text: str) -> None:
 def test_what_is_no_contact(text: str) -> None:
     """Ids, codes and short numbers are not."""
     assert not is_contact(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "id"),
+    [
+        ("cus_1", "cus_1"),
+        (7104829365518, "7104829365518"),
+        (
+            "$RCAnonymousID:5f0c1d2e3b4a59687786950a1b2c3d4e",
+            "$RCAnonymousID:5f0c1d2e3b4a59687786950a1b2c3d4e",
+        ),
+        ("$RCAnonymousID:", None),
+        ("guest", None),
+        ("null", None),
+        (0, None),
+        (None, None),
+        ("anna@private.example", None),
+        ("+49 151 2345 6789", None),
+        ({"id": 1}, None),
+    ],
+)
+def test_an_id_that_stands_for_a_person(value: object, id: str | None) -> None:
+    """A provider's own, or one that RevenueCat made up for one person; no placeholder, no contact."""
+    assert person_id(value) == id

@@ -44,7 +44,14 @@ class FakeLedger:
 
     links = notes = facts
 
-    def claim(self, keys: Iterable[str], owner: str, marks: Iterable[str] = ()) -> Claim:
+    def claim(
+        self,
+        keys: Iterable[str],
+        owner: str,
+        marks: Iterable[str] = (),
+        shared: Iterable[str] = (),
+    ) -> Claim:
+        del shared
         self._fail("claim")
         held = (*keys, *marks)
         with self._lock:
@@ -70,17 +77,20 @@ class FakeLedger:
         self._fail("complete")
         self.done |= dict.fromkeys((*keys, *marks), user_id)
 
-    def link(self, keys: Iterable[str]) -> None:
+    def link(self, keys: Iterable[str]) -> Standing:
         raise NotImplementedError
+
+    def named_user_of(self, keys: Iterable[str]) -> str | None:
+        return self.user_of(keys)
 
     def merge(self, people: Iterable[str]) -> None:
         raise NotImplementedError
 
-    def learn(self, people: Iterable[str], user_id: str, at: float) -> int:
+    def learn(self, key: str, user_id: str, at: float) -> bool:
         self._fail("learn")
-        theirs = [self.people[key][0] for key in people if key in self.people]
-        self.people |= dict.fromkeys(people, (user_id, at))
-        return sum(each != user_id for each in theirs)
+        theirs, _ = self.people.get(key, (user_id, 0.0))
+        self.people[key] = user_id, at
+        return theirs != user_id
 
     def release(self, claim: Claim) -> None:
         self._fail("release")

@@ -40,7 +40,13 @@ class Facts(Protocol):
 
     @property
     def kept(self) -> int: ...
-    def claim(self, keys: Iterable[str], owner: str, marks: Iterable[str] = ()) -> Claim: ...
+    def claim(
+        self,
+        keys: Iterable[str],
+        owner: str,
+        marks: Iterable[str] = (),
+        shared: Iterable[str] = (),
+    ) -> Claim: ...
     def complete(
         self,
         keys: Sequence[str],
@@ -49,10 +55,11 @@ class Facts(Protocol):
         marks: Iterable[str] = (),
         sent: Sent = ...,
     ) -> None: ...
-    def link(self, keys: Iterable[str]) -> None: ...
+    def link(self, keys: Iterable[str]) -> Standing: ...
     def release(self, claim: Claim) -> None: ...
     def keep(self, claim: Claim, seconds: float) -> None: ...
     def user_of(self, keys: Iterable[str]) -> str | None: ...
+    def named_user_of(self, keys: Iterable[str]) -> str | None: ...
     def is_linked(self, keys: Iterable[str]) -> bool: ...
 
 
@@ -90,7 +97,7 @@ class CaptureOnce:
         is a duplicate or nothing.
         """
         require_time(remaining)
-        claim = self.facts.claim(planned.keys, owner, planned.marks)
+        claim = self.facts.claim(planned.keys, owner, planned.marks, planned.shared)
         if claim.standing is Standing.BUSY:
             raise Unavailable("another worker has this fact in hand", reason=Reason.BUSY)
         if claim.standing is not Standing.OURS:

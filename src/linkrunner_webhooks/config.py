@@ -18,7 +18,7 @@ from linkrunner_webhooks.errors import ConfigError
 from linkrunner_webhooks.event_body import FIELDS
 from linkrunner_webhooks.model import Kind
 from linkrunner_webhooks.provider import EventType, Options, Provider
-from linkrunner_webhooks.reading import GATEWAYS
+from linkrunner_webhooks.reading import GATEWAYS, SHOPS
 from linkrunner_webhooks.signatures.scheme import Scheme
 from linkrunner_webhooks.users import compile_path
 
@@ -71,7 +71,8 @@ class Source:
     """One configured sender. `names` holds, by provider type, the naming of every kind that is on.
 
     `taught` are the types that are read for what they teach, and `links` says whether ids of persons are
-    learned. `beside` are the providers of the other sources whose transaction ids are unique.
+    learned. `beside` are the providers of all sources that can report a payment of this one, too: a shop's
+    gateways, or a gateway's shops.
     """
 
     name: str
@@ -111,12 +112,10 @@ class Config:
         self._test_events = test_events
         self._tables = tables
         self._sources: dict[str, Source] = {}
-        # A source alone needs no other's key, and a claim on one costs two writes.
-        written = (
+        self._providers = frozenset(
             table.get("provider", name) if isinstance(table, dict) else name
             for name, table in tables.items()
         )
-        self._gateways = frozenset(each for each in written if each in GATEWAYS)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -131,7 +130,7 @@ class Config:
         return self._sources[name]
 
     def _reader(self, name: str) -> _Reader:
-        return _Reader(self._path, name, self._test_events, self._gateways)
+        return _Reader(self._path, name, self._test_events, self._providers)
 
     def sources(self) -> tuple[Source, ...]:
         """Every source, validated."""
@@ -156,7 +155,7 @@ class _Reader:
     path: str
     name: str
     test_events: bool
-    beside: frozenset[str] = frozenset()
+    providers: frozenset[object] = frozenset()
 
     def error(self, where: str, problem: str) -> ConfigError:
         return ConfigError(f"{self.path} [{self.name}{where}]: {problem}")
@@ -184,7 +183,7 @@ class _Reader:
             uncertain=table.uncertain,
             test_events=self.test_events if table.test_events is None else table.test_events,
             links=table.links,
-            beside=self.beside,
+            beside=self.beside(provider),
             taught=frozenset(
                 name
                 for name, event_type in provider.types.items()
@@ -195,6 +194,12 @@ class _Reader:
             extra=table.extra,
             options=options,
         )
+
+    def beside(self, provider: Provider) -> frozenset[str]:
+        """A source alone shares no payment, and a claim on a shared key costs two writes."""
+        if provider.name in SHOPS:
+            return GATEWAYS & self.providers
+        return SHOPS & self.providers if provider.name in GATEWAYS else frozenset()
 
     def provider(self, name: object) -> Provider:
         if isinstance(name, str) and name in providers.names():

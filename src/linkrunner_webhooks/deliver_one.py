@@ -23,6 +23,7 @@ from linkrunner_webhooks.errors import (
 from linkrunner_webhooks.event_body import fingerprint
 from linkrunner_webhooks.intake import Notes, Read, internal
 from linkrunner_webhooks.model import Outcome
+from linkrunner_webhooks.once import Standing
 from linkrunner_webhooks.past import Past, marked
 from linkrunner_webhooks.queues import Message
 from linkrunner_webhooks.reports import Report
@@ -35,7 +36,7 @@ Remaining = Callable[[], float]
 class Links(Protocol):
     """Whose the providers' ids are; see links.Links."""
 
-    def learn(self, people: Iterable[str], user_id: str, at: float) -> int: ...
+    def learn(self, key: str, user_id: str, at: float) -> bool: ...
     def merge(self, people: Iterable[str]) -> None: ...
 
 
@@ -96,6 +97,8 @@ class DeliverOne:
         known = Past.of(message.attributes)
         if not known.forced:
             plan.require_memory(self.now(), self.ledger.facts.kept)
+        # What says which ids are one payment needs no user, and others wait for it.
+        twice = bool(plan.same) and self.ledger.facts.link(plan.same) is Standing.TWICE
         decision = decide(plan, self.ledger.facts.user_of)
         if decision.may_change:
             self._await_payer(message, decision)
@@ -108,20 +111,23 @@ class DeliverOne:
             report = replace(
                 report, outcome=decision.outcome, reason=decision.reason, detail=decision.detail
             )
+        if twice:
+            report = replace(report, reason=Reason.LINKED_LATE)
         if read.contradicted and not known.forced:
             return report
-        return self._learned(plan, decision, report)
+        return replace(report, relinked=self._learn(plan))
 
-    def _learned(self, plan: Plan, decision: Decision, report: Report) -> Report:
-        """The report, once the ledger knows what the webhook teaches. Its events are captured by then."""
-        if plan.same:
-            self.ledger.facts.link(plan.same)
+    def _learn(self, plan: Plan) -> int:
+        """Note what the webhook teaches, after its events. Returns how many ids changed hands."""
         if plan.merged:
             self.ledger.links.merge(plan.merged)
-        user_id, moved = plan.user_id or _payer(plan, decision), 0
-        if user_id and plan.people:
-            moved = self.ledger.links.learn(plan.people, user_id, plan.happened_at)
-        return replace(report, relinked=moved)
+        user_id = plan.user_id
+        if user_id is None and plan.teaches:
+            followed = [key for each in plan.planned for key in each.follows]
+            user_id = self.ledger.facts.named_user_of(followed)
+        if user_id is None:
+            return 0
+        return sum(self.ledger.links.learn(each.key, user_id, each.at) for each in plan.lessons)
 
     def _capture_each(
         self, decision: Decision, known: Past, read: Read, remaining: Remaining
@@ -199,19 +205,13 @@ class DeliverOne:
         return self.now() - since
 
 
-def _payer(plan: Plan, decision: Decision) -> str | None:
-    """Who paid what a webhook follows that exists to teach whose its ids are."""
-    paid = [each.user_id for each in decision.events if each.user_from == "payment"]
-    return paid[0] if paid and plan.teaches else None
-
-
 def _unnoted(results: Sequence[Result]) -> dict[str, past.Capture]:
     return {
         marked(each.planned.keys): past.Capture(
             owner=each.owner,
             user_id=each.user_id,
             keys=each.planned.keys,
-            marks=each.planned.marks,
+            marks=(*each.planned.marks, *each.planned.shared),
             sent=each.planned.sent,
         )
         for each in results

@@ -1,6 +1,6 @@
 """Whose the providers' ids are: what signed webhooks said about subscriptions, contracts and customers.
 
-A link is learned from a user that the ladder found in a body, and never from another link. The newer one
+A link is learned from a user that the ladder found in a body, and never from another link. The newest word
 wins: a person logs out, and another buys under the same customer.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from linkrunner_webhooks.rows import InTheWay, Rows, number
+from linkrunner_webhooks.rows import InTheWay, Item, Rows, number
 
 
 class Links:
@@ -19,26 +19,37 @@ class Links:
         self._clock = clock
         self._kept = kept
 
-    def learn(self, people: Iterable[str], user_id: str, at: float) -> int:
-        """These ids are that user's since `at`, in unix seconds. Returns how many were another user's."""
-        return sum(self._link(key, user_id, int(at)) for key in people)
+    def learn(self, key: str, user_id: str, at: float) -> bool:
+        """This id is that user's since `at`, in unix seconds. Returns whether it was another user's."""
+        known = self._rows.get(key, consistent=False)
+        same = known.get("same", {}).get("SS", ())
+        moved = [self._link(each, user_id, int(at), known) for each in (key, *same)]
+        return any(moved)
 
     def merge(self, people: Iterable[str]) -> None:
-        """These ids are one person's: the newest link of any of them is that of all."""
-        keys = tuple(people)
+        """These ids are one person's: the newest link of any of them is that of all, now and later."""
+        keys = set(people)
+        for key in keys:
+            self._rows.update(
+                key,
+                "SET #state = :linked, #expires_at = :expires_at ADD #same :others",
+                linked="linked",
+                others=keys - {key},
+                expires_at=int(self._clock()) + self._kept,
+            )
         found = [self._rows.get(key) for key in keys]
         linked = [
             (number(row, "at") or 0, row["user_id"]["S"]) for row in found if "user_id" in row
         ]
         if linked:
             at, user_id = max(linked)
-            self.learn(keys, user_id, at)
+            for key in keys:
+                self.learn(key, user_id, at)
 
-    def _link(self, key: str, user_id: str, at: int) -> bool:
-        # A read costs a tenth of a write, and most of what is read is known already.
-        known = self._rows.get(key, consistent=False)
-        theirs, now = known.get("user_id", {}).get("S"), int(self._clock())
-        if theirs == user_id and (number(known, "expires_at") or 0) > now + self._kept / 2:
+    def _link(self, key: str, user_id: str, at: int, known: Item) -> bool:
+        theirs, since = known.get("user_id", {}).get("S"), number(known, "at") or 0
+        # A read costs a tenth of a write, and repetitions say nothing new.
+        if theirs == user_id and since >= at and known["key"]["S"] == key:
             return False
         moved = theirs not in (None, user_id)
         try:
@@ -46,11 +57,11 @@ class Links:
                 key,
                 "SET #state = :linked, #user_id = :user_id, #at = :at, #expires_at = :expires_at"
                 " ADD #relinked :times",
-                "attribute_not_exists(#key) OR #at <= :at",
+                "attribute_not_exists(#at) OR #at <= :at",
                 linked="linked",
                 user_id=user_id,
                 at=at,
-                expires_at=now + self._kept,
+                expires_at=int(self._clock()) + self._kept,
                 times=int(moved),
             )
         except InTheWay:

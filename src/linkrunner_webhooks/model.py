@@ -253,10 +253,9 @@ class CommerceEvent:
 
 @dataclass(frozen=True, slots=True)
 class SamePayment:
-    """Not an event, but the news that these ids of the provider's, and a gateway's id, name one payment."""
+    """Not an event, but the news that these ids of the provider's name one payment."""
 
     ids: tuple[str, ...]
-    gateway: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

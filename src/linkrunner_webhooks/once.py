@@ -13,6 +13,7 @@ captured, as when its worker died. A request without an answer leaves it in `una
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -85,15 +86,23 @@ class Claims:
         self._lease = lease
         self.kept = kept
 
-    def claim(self, keys: Iterable[str], owner: str, marks: Iterable[str] = ()) -> Claim:
+    def claim(
+        self,
+        keys: Iterable[str],
+        owner: str,
+        marks: Iterable[str] = (),
+        shared: Iterable[str] = (),
+    ) -> Claim:
         """Take every key, or none: OURS to work on, DONE before, or BUSY in another worker's hands.
 
         `marks` are taken as well, but do not name the fact. If one is done the claim is BUSY: the caller was
-        mistaken about it and decides again.
+        mistaken about it and decides again. `shared` are keys that a fact of another scope may have, too, and
+        is the same then. Two facts of one scope are two, whatever they share.
         """
         # The same order everywhere, so that two workers seldom hold half of the keys each.
-        named, marked = set(keys), set(marks)
-        waiting, taken = sorted(named | marked), dict[str, Item]()
+        named, marked, both = set(keys), set(marks), set(shared)
+        scope = _scope(min(named))
+        waiting, taken = sorted(named | marked | both), dict[str, Item]()
         try:
             while waiting:
                 key = waiting.pop(0)
@@ -104,7 +113,9 @@ class Claims:
                     if not _is_done(error.item) or key in marked:
                         self._give_back(taken, owner)
                         return Claim(Standing.BUSY)
-                    return self._learn(error.item, named, marked, taken, owner)
+                    if key in both and _scope(_fact(error.item)) == scope:
+                        continue
+                    return self._learn(error.item, named, marked | both, taken, owner)
                 news = _set(taken[key], "others") - named - marked if key in named else set()
                 named |= news
                 waiting = sorted({*waiting, *news})
@@ -119,7 +130,7 @@ class Claims:
             Standing.OURS,
             owner,
             tuple(sorted(named)),
-            tuple(sorted(marked)),
+            tuple(sorted(taken.keys() & (marked | both))),
             unanswered=max(len(_set(item, "unanswered")) for item in facts),
             unended=max(len(_set(item, "open") - {owner}) for item in facts),
             failing_since=min(self._failing(facts), default=None),
@@ -143,24 +154,35 @@ class Claims:
         waiting = [*keys]
         while waiting:
             key = waiting.pop(0)
-            record = self._record(user_id, sent) if key == first else {"fact": first}
+            record = self._record(user_id, sent) if key == first else self._led(first, sent)
             linked = _set(self._done(key, user_id, owner, record), "others") - known
             known |= linked
             waiting += sorted(linked)
         for mark in marks:
-            self._done(mark, user_id, owner, {"fact": first})
+            self._done(mark, user_id, owner, self._led(first, sent))
 
-    def link(self, keys: Iterable[str]) -> None:
+    def link(self, keys: Iterable[str]) -> Standing:
         """These keys name one fact. What is captured by one of them is known by all from now on.
 
-        Raises Unavailable as well while another worker has one of them in hand.
+        Two ids of one sort are never linked: what is paid in parts is not its parts. Raises Unavailable also
+        while another worker has one of them in hand.
         """
-        claim = self.claim(keys, uuid4().hex)
+        named = set(keys)
+        others = (_set(self._rows.get(key), "others") for key in named)
+        sorts = Counter(_sort(key) for key in named.union(*others))
+        if max(sorts.values()) > 1:
+            return Standing.OURS
+        claim = self.claim(named, uuid4().hex)
         if claim.standing is Standing.BUSY:
             raise Unavailable("another worker has this fact in hand", reason=Reason.BUSY)
         if claim.standing is Standing.OURS:
             for key in claim.keys:
                 self._free(key, claim.owner, doubtful=True)
+        return claim.standing
+
+    def _led(self, first: str, sent: Sent) -> dict[str, str]:
+        """What a key remembers that is not the first."""
+        return {"fact": first, "user_from": sent.get("user_from", "body")}
 
     def _record(self, user_id: str, sent: Sent) -> dict[str, str]:
         """What is remembered of a capture, and what lists it in time."""
@@ -226,6 +248,12 @@ class Claims:
         """The user of a captured fact with any of these keys: for a refund, the user who paid."""
         found = (self._rows.get(key).get("user_id", {}).get("S") for key in keys)
         return next((user_id for user_id in found if user_id), None)
+
+    def named_user_of(self, keys: Iterable[str]) -> str | None:
+        """The same, where the captured webhook named its user itself."""
+        rows = (self._rows.get(key) for key in keys)
+        named = (row for row in rows if row.get("user_from", {}).get("S") == "body")
+        return next((user for row in named if (user := row.get("user_id", {}).get("S"))), None)
 
     def _take(self, key: str, others: set[str], owner: str) -> Item:
         """The record as it was before. Raises InTheWay."""
@@ -296,12 +324,11 @@ class Claims:
                     twice.add(key)
         # Stored under the same capture: from now on both are one fact.
         user_id = done.get("user_id", {}).get("S", "")
-        fact = done.get("fact", done["key"])["S"]
-        for key in (
-            *sorted(twice | named.intersection(taken)),
-            *sorted(marked.intersection(taken)),
-        ):
-            self._done(key, user_id, _capture(done), {"fact": fact})
+        led = {"fact": _fact(done), "user_from": done.get("user_from", {}).get("S", "body")}
+        for key in (*sorted(named.intersection(taken)), *sorted(marked.intersection(taken))):
+            self._done(key, user_id, _capture(done), led)
+        for key in sorted(twice):
+            self._rows.update(key, "SET #capture = :capture", capture=_capture(done))
         if busy:
             return Claim(Standing.BUSY)
         return Claim(Standing.TWICE if twice else Standing.DONE)
@@ -313,6 +340,22 @@ _UNKNOWN: Item = {"open": {}}
 
 def _is_done(item: Item) -> bool:
     return item.get("state", {}).get("S") == "done"
+
+
+def _fact(item: Item) -> str:
+    """The key that remembers what was sent."""
+    return str(item.get("fact", item["key"])["S"])
+
+
+def _scope(key: str) -> str:
+    """Whose ids a key has."""
+    return key.partition("|")[0]
+
+
+def _sort(key: str) -> str:
+    """What an id is of: `stripe|payment|pi_1` is one of Stripe's intents."""
+    before, _, id = key.rpartition("|")
+    return f"{before}|{id.partition('_')[0]}"
 
 
 def _capture(item: Item) -> str:

@@ -208,6 +208,8 @@ _GATEWAYS = (
 
 
 GATEWAYS = frozenset(name for name, _ in _GATEWAYS)
+# Providers whose orders name the gateway's payment.
+SHOPS = frozenset({"woocommerce"})
 
 
 def gateway(payment_id: str | None) -> tuple[str, str] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from types import MappingProxyType
@@ -15,9 +15,11 @@ from linkrunner_webhooks.errors import MissingUser, Parked, Reason, TooOld
 from linkrunner_webhooks.event_body import LinkrunnerEvent
 from linkrunner_webhooks.model import CommerceEvent, Flow, Kind, Outcome, SamePayment
 from linkrunner_webhooks.money import Money
+from linkrunner_webhooks.provider import Told
+from linkrunner_webhooks.reading import gateway
 from linkrunner_webhooks.rendering import event_data, utc
 from linkrunner_webhooks.screening import screened, unnamed
-from linkrunner_webhooks.users import find_named, find_user, usable, values
+from linkrunner_webhooks.users import find_named, find_user, person_id, values
 
 # DynamoDB takes keys of 2,048 bytes.
 _LONGEST_KEY = 1024
@@ -34,7 +36,8 @@ class Planned(NamedTuple):
     converts if it is the first one after it, and `conversion` the event it then is. `marks` are keys that
     only one fact may have, and that do not name it. `sent` is what the ledger remembers, as texts by name.
     `people` are keys of the provider's ids that stand for a person, narrow to wide. What `awaits_link` may be
-    the fact of another report, and only a third one says so.
+    the fact of another report, and only a third one says so. `shared` are keys that the report of another
+    source may have of the same payment.
     """
 
     source: Source
@@ -50,6 +53,7 @@ class Planned(NamedTuple):
     sent: Mapping[str, str] = MappingProxyType({})
     people: tuple[str, ...] = ()
     awaits_link: bool = False
+    shared: tuple[str, ...] = ()
 
     def settled(self, user_of: UserOf) -> Planned:
         """The event, which is a conversion when a trial was reported here and nothing was paid since."""
@@ -68,6 +72,11 @@ class Planned(NamedTuple):
         if linked := user_of(self.people):
             return LinkrunnerEvent(self.event_name, self.event_data, linked, "link")
         raise MissingUser(f"no user id for {self.event_name}: {self._tried()}")
+
+    @property
+    def follows_payment(self) -> bool:
+        """Whether a payment can name its user that is not this one."""
+        return any(f"|{Flow.PAYMENT}|" in key for key in self.follows)
 
     def _tried(self) -> str:
         count, name = len(self.source.user_id), self.source.name
@@ -107,15 +116,21 @@ def parked(error: Parked) -> Decision:
     return Decision(outcome=Outcome.PARKED, reason=error.reason, detail=str(error))
 
 
+class Lesson(NamedTuple):
+    """The key of an id that stands for a person, and when the person was named with it, in unix seconds."""
+
+    key: str
+    at: float
+
+
 class Plan(NamedTuple):
     """What a webhook would become, without its body: a whole batch of plans is held at once.
 
     `received_at` is unix seconds, 0 where nobody knows. `proof` is what the signature covers if that is less
     than the body, under the source's name, and `digest` stands for what the body says.
 
-    What it teaches: `people`, keys of ids that stand for a person, are those of `user_id` since `happened_at`
-    (unix seconds), or of who paid what it follows where the type `teaches`; the keys in `same` name one
-    payment, and those in `merged` one person.
+    What it teaches: the ids in `lessons` are those of `user_id`, or of who paid what it follows where the
+    type `teaches`; the keys in `same` name one payment, and those in `merged` one person.
     """
 
     source: Source
@@ -123,9 +138,8 @@ class Plan(NamedTuple):
     received_at: float = 0.0
     proof: str | None = None
     digest: str = ""
-    people: tuple[str, ...] = ()
     user_id: str | None = None
-    happened_at: float = 0.0
+    lessons: tuple[Lesson, ...] = ()
     same: tuple[str, ...] = ()
     merged: tuple[str, ...] = ()
     teaches: bool = False
@@ -133,7 +147,7 @@ class Plan(NamedTuple):
     @property
     def lesson(self) -> bool:
         """Whether it teaches something by itself."""
-        return bool(self.same or self.merged or (self.people and self.user_id))
+        return bool(self.same or self.merged or (self.lessons and self.user_id))
 
     def require_memory(self, now: float, kept: float) -> None:
         """Raises TooOld for a webhook whose capture would be forgotten after `kept` seconds."""
@@ -162,7 +176,7 @@ def decide(plan: Plan, user_of: UserOf) -> Decision:
         )
     # Who paid is meant before whose customer it is, and the payment may be on its way.
     waits = any(
-        each.follows and event.user_from == "link"
+        each.follows_payment and event.user_from == "link"
         for each, event in zip(planned, events, strict=True)
     )
     return Decision(Outcome.CAPTURED, planned=planned, events=events, may_change=waits)
@@ -187,35 +201,77 @@ def plan_of(opened: Opened) -> Plan:
         opened.received_at,
         *_proof(opened),
         same=_one_payment(told.payment, source),
-        merged=tuple(_person(source, "customer", id) for id in told.people) if source.links else (),
+        merged=tuple(
+            _person(source, "customer", id) for each in told.people if (id := person_id(each))
+        )
+        if source.links
+        else (),
         teaches=identity.event_type in source.taught,
     )
     if not (read.planned or read.teaches):
         return read
-    about = [event.subscription_id for event in told.events] or [None]
-    people = dict.fromkeys(key for id in about for key in _people(id, opened))
-    moment = identity.occurred_at
-    return read._replace(
-        people=tuple(people),
-        user_id=user_id,
-        happened_at=moment.timestamp() if moment else opened.received_at,
-    )
+    return read._replace(user_id=user_id, lessons=_lessons(told, reported, opened))
+
+
+# At these somebody tells who they are. What follows a purchase may be anybody's who has bought since.
+_BEGINNINGS = frozenset(
+    {
+        Kind.PURCHASE_INITIATED,
+        Kind.PURCHASE_COMPLETED,
+        Kind.CHECKOUT_STARTED,
+        Kind.CHECKOUT_UPDATED,
+        Kind.CUSTOMER_CREATED,
+        Kind.TRIAL_STARTED,
+        Kind.SUBSCRIPTION_CREATED,
+        Kind.SUBSCRIPTION_STARTED,
+    }
+)
+
+
+def _lessons(told: Told, reported: Sequence[Any], opened: Opened) -> tuple[Lesson, ...]:
+    """Whose ids a webhook can teach: of what it reports, or of all that it says where it exists to teach."""
+    teaches = opened.identity.event_type in opened.source.taught
+    events = told.events if teaches else tuple(event for event, _ in reported)
+    lessons = [
+        Lesson(key, _happened(event, opened))
+        for event in events
+        for key in _people(event, opened, wide=event.kind in _BEGINNINGS)
+    ]
+    lessons += [Lesson(key, _happened(None, opened)) for key in _aliases(opened)]
+    return tuple(dict.fromkeys(lessons))
+
+
+def _happened(event: CommerceEvent | None, opened: Opened) -> float:
+    """Unix seconds of the event; none is later than its arrival, whatever a clock says."""
+    moment = (event and event.occurred_at) or opened.identity.occurred_at
+    known = moment.timestamp() if moment else opened.received_at
+    return min(known, opened.received_at) if opened.received_at else known
 
 
 def _one_payment(known: SamePayment | None, source: Source) -> tuple[str, ...]:
     """The keys that name one payment; fewer than two say nothing."""
-    if known is None:
-        return ()
-    own = (_key(source, Flow.PAYMENT, id) for id in known.ids)
-    keys = (*own, *_through(known.gateway, source))
+    keys = tuple(_key(source, Flow.PAYMENT, id) for id in known.ids) if known else ()
     return keys if len(keys) > 1 else ()
 
 
-def _through(gateway: tuple[str, str] | None, source: Source) -> tuple[str, ...]:
-    """The key that the gateway's own report of a payment has, where that comes here, too."""
-    if gateway is None or gateway[0] not in source.beside:
+# Money that a shop and its gateway both report.
+_TOLD_TWICE = (Flow.PAYMENT, Flow.REFUND)
+
+
+def _shared(event: CommerceEvent, flow: Flow | None, source: Source) -> tuple[str, ...]:
+    """Keys that a shop's report and its gateway's have, of one payment or refund whose amounts agree.
+
+    A payment of a part, or of several orders, is not the order.
+    """
+    if flow not in _TOLD_TWICE or event.money is None or not source.beside:
         return ()
-    return ("|".join((gateway[0], Flow.PAYMENT, gateway[1])),)
+    ids = event.transactions if flow is Flow.PAYMENT else event.follows
+    known = (event.gateway,) if event.gateway else (gateway(id) for id in ids)
+    paid = f"{event.money.amount.normalize():f} {event.money.currency}"
+    names = {source.provider.name, *source.beside}
+    return tuple(
+        f"@through|{each[0]}|{flow}|{each[1]}|{paid}" for each in known if each and each[0] in names
+    )
 
 
 def _proof(opened: Opened) -> tuple[str | None, str]:
@@ -229,21 +285,30 @@ def _proof(opened: Opened) -> tuple[str | None, str]:
     return _key(source, "proof", proof), sha256(said).hexdigest()
 
 
-def _people(subscription_id: str | None, opened: Opened) -> tuple[str, ...]:
+def _people(event: CommerceEvent, opened: Opened, *, wide: bool = True) -> tuple[str, ...]:
     """Keys of the ids that stand for a person, narrow to wide: a subscription, then a customer."""
     source, webhook = opened.source, opened.webhook
     if not source.links:
         return ()
-    customer = find_user(source.provider.customer_ids, webhook.payload, webhook.phones)
-    ids = (("subscription", usable(subscription_id)), ("customer", customer))
-    aliases = (
-        value
-        for path in source.provider.aliases
-        for value in values(path, webhook.payload)
-        if isinstance(value, str) and screened(value, webhook.phones)
-    )
-    known = [_person(source, what, id) for what, id in ids if id]
-    return tuple(dict.fromkeys([*known, *(_person(source, "customer", each) for each in aliases)]))
+    found: list[tuple[str, object]] = [("subscription", event.subscription_id)]
+    if wide:
+        found.append(("customer", _customer(opened)))
+    ids = ((what, person_id(id, webhook.phones)) for what, id in found)
+    return tuple(_person(source, what, id) for what, id in ids if id)
+
+
+def _customer(opened: Opened) -> str | None:
+    source, webhook = opened.source, opened.webhook
+    return find_user(source.provider.customer_ids, webhook.payload, webhook.phones)
+
+
+def _aliases(opened: Opened) -> Iterator[str]:
+    """Keys of ids that were made up for somebody who had not signed in."""
+    source, webhook = opened.source, opened.webhook
+    for path in source.provider.aliases if source.links else ():
+        for value in values(path, webhook.payload):
+            if id := person_id(value, webhook.phones):
+                yield _person(source, "customer", id)
 
 
 def _person(source: Source, what: str, id: str) -> str:
@@ -274,12 +339,18 @@ def _planned(
         event_name=naming.name,
         event_data=event_data(event, kind, opened),
         user_id=user_id,
-        keys=keys(event, kind, opened),
-        follows=tuple(_key(source, what, id) for what in _PAYERS for id in event.follows),
+        keys=(own := keys(event, kind, opened)),
+        shared=_shared(event, kind.flow, source),
+        follows=tuple(
+            key
+            for what in _PAYERS
+            for id in event.follows
+            if (key := _key(source, what, id)) not in own
+        ),
         money=event.money if kind.flow else None,
         sent=_sent(event, naming, path, opened),
         # Who is named needs no link.
-        people=() if user_id else _people(event.subscription_id, opened),
+        people=() if user_id else (*_people(event, opened), *_aliases(opened)),
         awaits_link=event.also_as is not None and source.wants(event.also_as),
     )
     return _convertible(planned, event, opened) if kind in _PERIODS else planned
@@ -333,8 +404,7 @@ def keys(event: CommerceEvent, kind: Kind, opened: Opened) -> tuple[str, ...]:
     source, identity = opened.source, opened.identity
     category = kind.flow if kind.flow and event.money else kind
     if event.transactions:
-        own = tuple(_key(source, category, id) for id in event.transactions)
-        return own + (_through(event.gateway, source) if category == Flow.PAYMENT else ())
+        return tuple(_key(source, category, id) for id in event.transactions)
     about = identity.resource_id or ""
     # An id that is not signed can be made up: another one would count the same webhook again.
     happening = identity.event_id if identity.signed else opened.webhook.digest

@@ -127,6 +127,18 @@ def usable(value: object) -> str | None:
     return None if is_nobody(text) or len(text) > MAX_TEXT or is_contact(text) else text
 
 
+# What RevenueCat makes up for somebody who has not signed in is that person's own.
+_ANONYMOUS = re.compile(r"\$RCAnonymousID:[0-9a-fA-F]{32}")
+
+
+def person_id(value: object, phones: Phones = none_known) -> str | None:
+    """An id of the provider's that can stand for one person: no placeholder, and no contact."""
+    if isinstance(value, str) and _ANONYMOUS.fullmatch(value):
+        return value
+    id = usable(value)
+    return None if id is None or is_phone(id, phones) else id
+
+
 def is_nobody(text: str) -> bool:
     """Whether a text is a placeholder where an id should be: `guest`, `0`, `{{user_id}}`."""
     lower = text.strip().lower()

@@ -88,11 +88,17 @@ class WatchedClaims(Claims):
         self._journal = journal
         self._attempts = attempts
 
-    def claim(self, keys: Iterable[str], owner: str, marks: Iterable[str] = ()) -> Claim:
+    def claim(
+        self,
+        keys: Iterable[str],
+        owner: str,
+        marks: Iterable[str] = (),
+        shared: Iterable[str] = (),
+    ) -> Claim:
         # What a claim completes is not what this thread captured before.
         self._attempts.current = None
         self._attempts.claimed_at = time.time()
-        return super().claim(keys, owner, marks)
+        return super().claim(keys, owner, marks, shared)
 
     def keep(self, claim: Claim, seconds: float) -> None:
         super().keep(claim, min(seconds / SPEED, _LONGEST))

@@ -205,7 +205,7 @@ def _is_about(letter: Letter, id: str, config: Config) -> bool:
         plan = plan_of(open_message(letter.text, config))
     except Parked:
         return False
-    people = (each.rpartition("|")[2] for each in plan.people)
+    people = (each.key.rpartition("|")[2] for each in plan.lessons)
     keys = (key.rpartition("|")[2] for each in plan.planned for key in (*each.keys, *each.follows))
     told = (text for each in plan.planned for text in each.sent.values())
     return id in (plan.user_id, *people, *keys, *told)

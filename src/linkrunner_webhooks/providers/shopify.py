@@ -25,7 +25,6 @@ from linkrunner_webhooks.model import (
     Identity,
     Item,
     Kind,
-    SamePayment,
     SamePerson,
     Webhook,
 )
@@ -42,7 +41,6 @@ from linkrunner_webhooks.reading import (
     Price,
     dispute_kind,
     first,
-    gateway,
     iso_time,
     known,
     name,
@@ -150,7 +148,6 @@ provider = Provider(
         ("adyen", "cashfree", "flutterwave", "paypal", "paystack", "razorpay", "square", "stripe"),
         "the shop charges in your own account there",
     ),
-    names_gateway="the authorization in order_transactions/create",
     unique_ids=True,
     never={
         "app/uninstalled": "it is about your app, not about a shopper",
@@ -456,7 +453,6 @@ class Transaction(Resource):
     kind: str | None = None
     status: str | None = None
     gateway: str | None = None
-    authorization: Detail[str] = None
     amount: Decimal
     currency: str
     created_at: str | None = None
@@ -498,9 +494,7 @@ class Transaction(Resource):
         Kind.PAYMENT_FAILED: False,
     },
 )
-def transaction_created(
-    made: Transaction, context: Context
-) -> Iterator[CommerceEvent | SamePayment]:
+def transaction_created(made: Transaction, context: Context) -> Iterator[CommerceEvent]:
     money, failed = Money.of(made.amount, made.currency), made.status in ("failure", "error")
     if made.refunds and _on_our_side(made, context):
         yield made.event(Kind.PURCHASE_REFUNDED, known(made.refund_key), money)
@@ -508,9 +502,6 @@ def transaction_created(
         # No amount: whether the refund was counted before it failed is unconfirmed.
         yield made.event(Kind.REFUND_FAILED, (made.exact_id,), None)
     elif made.kind in ("capture", "sale") and made.status == "success":
-        if made.order_id:
-            # orders/paid reports the money, and does not say where it was paid.
-            yield SamePayment((made.order_id,), gateway(made.authorization))
         # One order can be captured in parts, so the order is not the fact.
         yield made.event(Kind.PAYMENT_CAPTURED, (made.exact_id,), money)
     elif made.kind in ("authorization", "sale", "capture") and failed:

@@ -218,6 +218,7 @@ class Order(Payload):
             transactions=(refund.id,),
             follows=(self.id,),
             order_id=self.id,
+            gateway=gateway(self.transaction_id),
         )
 
 
