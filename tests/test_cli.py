@@ -227,7 +227,7 @@ def test_check_accepts_the_packaged_file() -> None:
     result = run("check", "--json")
     assert result.exit_code == 0
     (warning,) = json.loads(result.stdout)["warnings"]
-    assert warning.startswith("[shopify] and [stripe] report the same payment if")
+    assert warning.startswith("[shopify] and [stripe] report a payment twice if")
 
 
 @pytest.mark.parametrize("toml", ["", "# nothing here\n"])

@@ -37,6 +37,7 @@ from linkrunner_webhooks.errors import BadSignature, Malformed, Untranslatable
 from linkrunner_webhooks.event_body import FIELDS
 from linkrunner_webhooks.model import Webhook
 from linkrunner_webhooks.provider import Provider
+from linkrunner_webhooks.reading import SHOPS
 from linkrunner_webhooks.signatures.scheme import verify
 
 # ------------------------------------------------------------------------------- samples
@@ -68,6 +69,12 @@ def test_a_sample_with_a_user_is_that_users(name: str, event_type: str) -> None:
     sample = samples.load(name, event_type)
     if "user_42" in json.dumps(sample.body):
         assert {each.user_id for each in planned(sample.webhook())} == {"user_42"}
+
+
+@every_provider
+def test_a_shop_says_where_it_names_its_gateways_payment(name: str) -> None:
+    """Those whose orders share a payment with the gateway's report, and no others."""
+    assert bool(providers.load(name).names_gateway) is (name in SHOPS)
 
 
 @every_lesson

@@ -865,6 +865,19 @@ def test_what_is_contradicted_teaches_nothing() -> None:
     assert world.last == ("duplicate", "none")
 
 
+def test_what_was_captured_for_another_teaches_nothing() -> None:
+    """A repetition of a sale whose user was erased does not bring the user back."""
+    world = over_a_table()
+    sale = checkout(customer="cus_1")
+    world.deliver(sale)
+    facts: Any = world.ledger.facts
+    for row in facts._rows._client.items.values():
+        row.pop("user_id", None)
+    world.deliver(sale)
+    assert world.last == ("duplicate", "none")
+    assert facts.user_of(["@person|stripe|customer|cus_1"]) is None
+
+
 def test_a_lesson_that_cannot_be_noted_comes_again(world: World) -> None:
     """What it teaches is needed; its own event is captured and not sent again."""
     world.claims.failing = {"learn": down(Reason.LEDGER)}

@@ -436,6 +436,30 @@ def test_a_failing_fact_knows_since_when(table: Table) -> None:
     assert claims.claim(fact, "three").failing_since is None
 
 
+@given(st.permutations([(10, "a"), (20, "b"), (30, "a"), (40, "c"), (35, "b")]))
+def test_the_newest_word_wins_in_any_order(statements: Sequence[tuple[int, str]]) -> None:
+    """Whose an id is does not depend on which webhook came first."""
+    ledger = Ledger(FakeTable(), "ledger", clock=Clock())
+    for at, user in statements:
+        ledger.links.learn("@person|stripe|customer|cus_1", user, at)
+    assert ledger.facts.user_of(["@person|stripe|customer|cus_1"]) == "c"
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_merge_holds_for_what_was_said_before_and_after(table: Table, *, first: bool) -> None:
+    """Two customers that are one have one user, whichever of them is named, and when."""
+    links, keys = table.ledger().links, table.keys("ab")
+    if first:
+        links.merge(keys)
+    links.learn(keys[0], "user_1", 10)
+    if not first:
+        links.merge(keys)
+    assert [table.new().user_of([key]) for key in keys] == ["user_1"] * 2
+    assert links.learn(keys[1], "user_2", 20)
+    assert [table.new().user_of([key]) for key in keys] == ["user_2"] * 2
+    assert not links.learn(keys[0], "user_3", 15)
+
+
 def test_counts_of_a_message(table: Table) -> None:
     """Each thing is counted by itself, by all workers together, until it is forgotten."""
     name, other = table.keys("xy")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 from random import Random
 from threading import Thread
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
@@ -29,10 +31,12 @@ from tests.test_outage import EVERYTHING, SALES, Chaos, arrive, traffic
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.ledger import Ledger
 from linkrunner_webhooks.model import Flow, Kind, Outcome
+from linkrunner_webhooks.past import Capture, Past
 from linkrunner_webhooks.queues import typed
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks_cli import known_users
 from linkrunner_webhooks_cli.main import main
+from linkrunner_webhooks_cli.periods import moment
 from linkrunner_webhooks_cli.records import Fact, Records, days_since, fact_keys
 from linkrunner_webhooks_cli.report import Summary
 from linkrunner_webhooks_local import state
@@ -181,6 +185,18 @@ def test_a_trace_scans_nothing() -> None:
     assert not hasattr(table, "scan")
 
 
+def test_ids_are_read_as_people_have_them(stack: EmbeddedStack) -> None:
+    """A GraphQL id leads where its number does; none at all is wrong usage; equal steps are both told."""
+    capture(stack)
+    capture(stack, 3, order_id="order-1")
+    assert len(steps("gid://shopify/Order/order-1")) == 2
+    for command in ("trace", "forget"):
+        result = run(command, " ")
+        assert result.exit_code == 2
+        assert "the id is empty" in result.output
+    assert "has no logs" in run("trace", "pi_1", "--logs").output
+
+
 # ------------------------------------------------------------------------- report
 
 
@@ -231,6 +247,8 @@ def test_a_report_knows_the_rest(stack: EmbeddedStack) -> None:
     [
         (("--by", "colour"), 'there is no "colour"'),
         (("--since", "soon"), "takes a time"),
+        (("--since", "2026-12-05", "--until", "2026-11-01"), "ends before it begins"),
+        (("--csv", "--json"), "not both"),
     ],
 )
 def test_a_wrong_report_is_wrong_usage(
@@ -240,6 +258,29 @@ def test_a_wrong_report_is_wrong_usage(
     result = run("report", *arguments)
     assert result.exit_code == 2
     assert words in result.output
+
+
+def test_days_are_those_of_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the shell is."""
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    try:
+        context, parameter = cast("Any", None), cast("Any", None)
+        since, until = (moment(context, parameter, f"2026-11-{day}") for day in ("01", "03"))
+        assert since
+        days = days_since(since, until)
+        assert [day.isoformat() for day in days] == ["2026-11-03", "2026-11-02", "2026-11-01"]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_a_source_that_is_gone_is_still_reported(stack: EmbeddedStack) -> None:
+    """Its table is not in webhooks.toml any more, and its money is in the ledger."""
+    capture(stack, source="old_shop")
+    ledger(stack).notes.tally("old_shop", {"captured": 1})
+    told = json.loads(run("report", "--json").stdout)
+    assert [row["source"] for row in told["captured"]] == ["old_shop"]
 
 
 def sums_of(facts: Iterator[Fact]) -> dict[tuple[str, Flow], Decimal]:
@@ -316,6 +357,8 @@ def test_forgetting_erases_a_user(stack: EmbeddedStack) -> None:
     park(stack, 7)
     park(stack, 8, user="user_421")
     _send(stack, "WebhookQueueUrl", 9, "user_42")
+    # Somebody's text that is the same is not the user.
+    _send(stack, "WebhookQueueUrl", 10, "user_4", note="user_42")
     planned = json.loads(run("forget", "user_42", "--dry-run", "--json").stdout)
     assert {name: planned[name] for name in ("facts", "links", "parked", "waiting")} == {
         "facts": 2, "links": 1, "parked": 1, "waiting": 1,
@@ -333,6 +376,34 @@ def test_forgetting_erases_a_user(stack: EmbeddedStack) -> None:
     assert told[0]["revenue"] == "51.98"
     claim = ledger(stack).facts.claim(["stripe|payment|in_1"], "again")
     assert claim.standing.value == "done"
+
+
+def test_forgetting_finds_every_place(stack: EmbeddedStack) -> None:
+    """A second capture of one fact, an id that is the user's own, what a message knows of its past."""
+    facts, sent = ledger(stack).facts, {"source": "stripe", "event_name": "sold", "kind": "sold"}
+    facts.complete(["stripe|payment|pi_1"], "user_a", "one", sent=sent)
+    facts.complete(["stripe|payment|in_1"], "user_b", "two", sent=sent)
+    facts.link(["stripe|payment|pi_1", "stripe|payment|in_1"])
+    ledger(stack).links.learn("@person|revenuecat|customer|user_b", "user_a", 1)
+    captured = Capture(owner="one", user_id="user_b", keys=("stripe|payment|pi_7",))
+    past = Past(captured={"mark": captured}).among({})
+    _send(stack, "DeadLetterQueueUrl", 7, "user_a", **past)
+    done = json.loads(run("forget", "user_b", "--yes", "--json").stdout)
+    assert (done["facts"], done["links"], done["parked"]) == (1, 1, 1)
+    table = stack.aws.client("dynamodb")
+    rows = table.scan(TableName=stack.outputs["LedgerTableName"])["Items"]
+    assert "user_b" not in json.dumps(rows)
+    assert "user_a" in json.dumps(rows)
+
+
+def test_what_cannot_be_looked_at_is_told(stack: EmbeddedStack) -> None:
+    """A webhook that backs off may be the user's: the command fails, and is run again."""
+    _send(stack, "WebhookQueueUrl", 9, "user_42")
+    url = stack.outputs["WebhookQueueUrl"]
+    stack.aws.client("sqs").receive_message(QueueUrl=url, VisibilityTimeout=600)
+    result = run("forget", "user_42", "--yes")
+    assert result.exit_code == 1
+    assert "1 webhook cannot be looked at now" in result.stderr
 
 
 def test_forgetting_asks_first(stack: EmbeddedStack) -> None:
@@ -363,6 +434,7 @@ def test_tail_shows_outcomes_as_they_happen(stack: EmbeddedStack) -> None:
     result = run("tail", "--since", "1h", "--limit", "2", "--source", "stripe", "--json")
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert [line["event_id"] for line in lines] == ["evt_1", "evt_3"]
+    local_stack_ends = threading.Timer(0.5, journal.path.unlink)
     late: list[Result] = []
     watching = Thread(
         target=lambda: late.append(run("tail", "--limit", "1", "--outcome", "parked"))
@@ -377,6 +449,10 @@ def test_tail_shows_outcomes_as_they_happen(stack: EmbeddedStack) -> None:
     watching.join(10)
     assert "evt_4" in late[0].stdout
     assert "parked" in late[0].stdout
+    local_stack_ends.start()
+    ended = run("tail")
+    local_stack_ends.join()
+    assert (ended.exit_code, "has stopped" in ended.stderr) == (0, True)
 
 
 def test_a_journal_begins_anew_with_each_stack(tmp_path: Path) -> None:

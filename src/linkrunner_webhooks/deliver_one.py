@@ -113,9 +113,16 @@ class DeliverOne:
             )
         if twice:
             report = replace(report, reason=Reason.LINKED_LATE)
-        if read.contradicted and not known.forced:
+        if (read.contradicted and not known.forced) or self._is_forgotten(plan, report):
             return report
         return replace(report, relinked=self._learn(plan))
+
+    def _is_forgotten(self, plan: Plan, report: Report) -> bool:
+        """Whether it repeats what was captured for somebody else, or for somebody who was erased since."""
+        if report.outcome is not Outcome.DUPLICATE:
+            return False
+        keys = [key for each in plan.planned for key in each.keys]
+        return self.ledger.facts.user_of(keys) != plan.user_id
 
     def _learn(self, plan: Plan) -> int:
         """Note what the webhook teaches, after its events. Returns how many ids changed hands."""

@@ -21,6 +21,7 @@ _NOTE_EVERY = 60
 _PREFIX = "@note|"
 _TROUBLE_KEY = f"{_PREFIX}trouble"
 TALLY = f"{_PREFIX}tally|"
+SOURCES = f"{_PREFIX}sources"
 
 
 class Notes:
@@ -35,6 +36,7 @@ class Notes:
         self._kept = kept
         self._noted_at = 0
         self._told_at = float("-inf")
+        self._sources: set[str] = set()
         rows.returned = self._returned
 
     def note_trouble(self) -> None:
@@ -88,6 +90,12 @@ class Notes:
 
     def tally(self, source: str, counts: Mapping[str, int]) -> None:
         """Add to how many webhooks of a source ended how, today."""
+        if source not in self._sources:
+            # A source that is gone from webhooks.toml has a past all the same.
+            self._rows.update(
+                SOURCES, "SET #state = :noted ADD #names :names", noted="noted", names={source}
+            )
+            self._sources.add(source)
         day = datetime.fromtimestamp(self._clock(), UTC).date().isoformat()
         added = ", ".join(f"#{name} :{name}" for name in counts)
         numbers: dict[str, Any] = dict(counts)

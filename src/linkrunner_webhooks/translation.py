@@ -179,7 +179,13 @@ def decide(plan: Plan, user_of: UserOf) -> Decision:
         each.follows_payment and event.user_from == "link"
         for each, event in zip(planned, events, strict=True)
     )
-    return Decision(Outcome.CAPTURED, planned=planned, events=events, may_change=waits)
+    return Decision(
+        Outcome.CAPTURED,
+        detail="its payment may be on its way, and says whose it is" if waits else "",
+        planned=planned,
+        events=events,
+        may_change=waits,
+    )
 
 
 def plan_of(opened: Opened) -> Plan:

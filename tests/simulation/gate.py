@@ -165,6 +165,7 @@ _UPDATES = {
     ":captured": "tally",
     ":duplicate": "tally",
     ":until": "trouble",
+    ":names": "tally",
 }
 
 

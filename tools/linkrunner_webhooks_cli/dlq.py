@@ -292,13 +292,27 @@ def redrive(
         say(f"  {reason}: {ADVICE.get(reason, '')}")
 
 
+def _tally(stack: Stack, discarded: Counter[str]) -> None:
+    """Count what was discarded of each source, for `report`."""
+    for source, number in discarded.items():
+        stack.ledger().notes.tally(source, {"discarded": number})
+
+
 def _noted(
-    letters: Iterable[Letter], stack: Stack, config: Config, left: Counter[str]
+    letters: Iterable[Letter],
+    stack: Stack,
+    config: Config | None,
+    left: Counter[str],
+    *,
+    dry_run: bool = False,
 ) -> Iterator[Letter]:
-    """The letters whose events are noted as captured. The reasons of the others are counted as `left`."""
+    """The letters whose events are noted as captured; all, where no configuration says that they are.
+
+    The reasons of the others are counted as `left`.
+    """
     for letter in letters:
-        decision = stack.note_captured(letter, config)
-        if decision.events:
+        decision = stack.note_captured(letter, config, dry_run=dry_run) if config else None
+        if decision is None or decision.events:
             yield letter
         else:
             left[decision.reason] += 1
@@ -343,21 +357,25 @@ def discard(
     selection = Selection.of(**filters)
     letters = selection.stack.dead_letters()
     config = config_of(filters["stack"], config_path) if captured else None
-    counted, left = None, Counter[str]()
+    counted, count, left, ended = None, 0, Counter[str](), Counter[str]()
     if dry_run or not yes:
         # A pass of its own: while somebody thinks about the question, nothing is hidden from others.
         with selection.search(letters) as counted:
-            count = sum(1 for _ in counted.letters("Counting"))
+            found = counted.letters("Counting")
+            meant = _noted(found, selection.stack, config, Counter(), dry_run=True)
+            count = sum(1 for _ in meant)
         if count and not dry_run:
             click.confirm(f"Discard {count} messages? Copies go to {path}", abort=True, err=True)
-    done = counted.found if counted is not None and dry_run else 0
+    done = count if dry_run else 0
     if not dry_run:
         with selection.search(letters, after=counted) as search:
             found = search.letters("Discarding")
-            for letter in _noted(found, selection.stack, config, left) if config else found:
+            for letter in _noted(found, selection.stack, config, left):
+                ended[letter.source] += 1
                 copies.keep(path, _told(letter) | {"message": letter.text})
                 letters.discard(letter)
                 done += 1
+    _tally(selection.stack, ended)
     if as_json:
         write_json(
             {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,12 +10,16 @@ from pathlib import Path
 import click
 
 from linkrunner_webhooks.config import Config
-from linkrunner_webhooks.dead_letters import HOLD, DeadLetters
+from linkrunner_webhooks.dead_letters import DeadLetters
 from linkrunner_webhooks.envelope import open_message
 from linkrunner_webhooks.errors import Parked
 from linkrunner_webhooks.letters import Letter
-from linkrunner_webhooks.users import find_user
-from linkrunner_webhooks_cli.output import progress, say, write_json
+from linkrunner_webhooks.past import Past
+from linkrunner_webhooks.translation import UserOf, decide, plan_of
+from linkrunner_webhooks.users import usable, values
+from linkrunner_webhooks_cli.failures import Failure
+from linkrunner_webhooks_cli.output import counted, progress, say, write_json
+from linkrunner_webhooks_cli.periods import named
 from linkrunner_webhooks_cli.sources import config_of, config_option, json_option
 from linkrunner_webhooks_cli.stacks import Stack, find, stack_option
 
@@ -42,33 +45,40 @@ def forget(
     Of captured facts the payment's id and amount stay, without the user, the order and the event: a webhook
     that comes again must not count again. Links are deleted. What Linkrunner has, and the provider, is
     theirs to erase. The ledger is read whole, and both queues; that takes a minute for each million rows.
+    A webhook that backs off cannot be looked at: then it says so, and fails.
 
     \b
     Examples:
       linkrunner-webhooks forget user_42 --dry-run
       linkrunner-webhooks forget user_42 --stack linkrunner-webhooks --yes --json
     """
+    user = named(user)
     found, config = find(stack), config_of(stack, config_path)
     if not (yes or dry_run):
         click.confirm(f"Erase {user} from stack {found.name}?", abort=True, err=True)
-    counts = Counter(_of_ledger(found, user, dry_run=dry_run))
+    # What is delivered meanwhile would bring the user back, so the queues come first; and hidden webhooks are
+    # counted before this reading hides more.
+    counts = Counter(hidden=found.hidden())
     for what, output in (("parked", "DeadLetterQueueUrl"), ("waiting", "WebhookQueueUrl")):
         counts[what] = _of_queue(found, output, user, config, dry_run=dry_run)
+    counts.update(_of_ledger(found, user, dry_run=dry_run))
     record = {
         "at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "stack": found.name,
         "dry_run": dry_run,
-        **{name: counts[name] for name in ("facts", "links", "parked", "waiting")},
+        **{name: counts[name] for name in ("facts", "links", "parked", "waiting", "hidden")},
     }
     if as_json:
         write_json(record)
     done = "would be erased" if dry_run else "erased"
     say(
-        f"{done}: the user in {counts['facts']} rows of facts, {counts['links']} links, "
-        f"{counts['parked']} parked and {counts['waiting']} waiting webhooks"
+        f"{done}: the user in {counted(counts['facts'], 'row')} of facts, "
+        f"{counted(counts['links'], 'link')}, "
+        f"{counts['parked']} parked and {counted(counts['waiting'], 'waiting webhook')}"
     )
-    if counts["waiting"] and dry_run:
-        say(f"Waiting webhooks that were looked at are hidden for up to {HOLD // 60} minutes.")
+    if counts["hidden"]:
+        are = "cannot be looked at now: in delivery, backing off, or in another command's hands"
+        raise Failure(f"{counted(counts['hidden'], 'webhook')} {are}; run it again in an hour")
 
 
 def _of_ledger(stack: Stack, user: str, *, dry_run: bool) -> Iterator[str]:
@@ -86,21 +96,26 @@ def _of_ledger(stack: Stack, user: str, *, dry_run: bool) -> Iterator[str]:
 
 def _of_queue(stack: Stack, output: str, user: str, config: Config, *, dry_run: bool) -> int:
     queue = DeadLetters(stack.client("sqs"), stack.output(output), stack.output("WebhookQueueUrl"))
-    count = 0
+    count, user_of = 0, stack.ledger().facts.user_of
     with queue.reading() as reading:
         for letter in progress("Queue", reading, reading.before.visible):
-            if _names(letter, user, config):
+            if _is_of(letter, user, config, user_of):
                 count += 1
                 if not dry_run:
                     queue.discard(letter)
     return count
 
 
-def _names(letter: Letter, user: str, config: Config) -> bool:
-    """Whether a stored webhook is that user's, or has the id anywhere as a text of its own."""
+def _is_of(letter: Letter, user: str, config: Config, user_of: UserOf) -> bool:
+    """Whether a stored webhook is that user's: named by any path, known, or captured for them before."""
+    if any(each.user_id == user for each in Past.of(letter.attributes).captured.values()):
+        return True
     try:
         opened = open_message(letter.text, config)
+        paths, payload = opened.source.user_id, opened.webhook.payload
+        found = {usable(value) for path in paths for value in values(path, payload)}
+        return user in found or user in {
+            each.user_id for each in decide(plan_of(opened), user_of).events
+        }
     except Parked:
         return False
-    quoted = json.dumps(user).encode() in opened.webhook.body
-    return quoted or find_user(opened.source.user_id, opened.webhook.payload) == user

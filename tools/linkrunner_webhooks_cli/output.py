@@ -93,6 +93,11 @@ def progress(what: str, values: Iterable[T], total: int | None) -> Iterator[T]:
         yield from bar.track(values, total=total, description=what)
 
 
+def counted(number: int, what: str) -> str:
+    """`1 webhook`, `2 webhooks`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def ago(span: timedelta) -> str:
     """An age in one unit: `45 s`, `12 min`, `5 h`, `3 d`."""
     seconds = max(int(span.total_seconds()), 0)

@@ -12,15 +12,17 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def moment(context: click.Context, parameter: click.Parameter, text: str | None) -> datetime | None:
-    """A time like 2026-11-24T10:00, or an age like 2h, as an option's callback."""
+    """A time like 2026-11-24T10:00, a day in UTC, or an age like 2h, as an option's callback."""
     del context, parameter
-    if text is None:
-        return None
+    if text is None or text == "now":
+        return None if text is None else datetime.now(UTC)
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
     if text[:-1].isdigit() and text[-1] in units:
         return datetime.now(UTC) - timedelta(seconds=int(text[:-1]) * units[text[-1]])
     try:
-        return datetime.fromisoformat(text).astimezone()
+        found = datetime.fromisoformat(text)
+        # A day is one in UTC, as in the ledger; a time of day is one of the shell's.
+        return found.replace(tzinfo=UTC) if len(text) == len("2026-11-24") else found.astimezone()
     except ValueError:
         message = f'takes a time like 2026-11-24T10:00 or an age like 2h, not "{text}"'
         raise click.BadParameter(message) from None
@@ -42,3 +44,10 @@ def until_option(help: str) -> Callable[[Command], Command]:
     return click.option(
         "--until", callback=moment, help=f"{help} A time, or an age (default: now)."
     )
+
+
+def named(id: str) -> str:
+    """An id as it was given. Raises UsageError for an empty one, which a script has not found."""
+    if not id.strip():
+        raise click.UsageError("the id is empty")
+    return id.strip()

@@ -18,7 +18,7 @@ from typing import Any
 from linkrunner_webhooks.config import Source
 from linkrunner_webhooks.model import Flow, Kind
 from linkrunner_webhooks.money import Money
-from linkrunner_webhooks.notes import TALLY
+from linkrunner_webhooks.notes import SOURCES, TALLY
 
 # DynamoDB reads so many records by their keys in one request.
 _MOST_KEYS = 100
@@ -114,13 +114,17 @@ class Records:
         """Every record that names a user, wherever it is. It reads the whole table."""
         asked: dict[str, Any] = {
             "TableName": self._table,
-            "FilterExpression": "#user = :user",
-            "ExpressionAttributeNames": {"#user": "user_id"},
-            "ExpressionAttributeValues": {":user": {"S": user}},
+            "FilterExpression": "#user = :user OR begins_with(#who, :who) OR contains(#key, :last)",
+            "ExpressionAttributeNames": {"#user": "user_id", "#who": "who", "#key": "key"},
+            "ExpressionAttributeValues": {
+                ":user": {"S": user},
+                ":who": {"S": f"{user}|"},
+                ":last": {"S": f"|{user}"},
+            },
         }
         while True:
             answer = self._client.scan(**asked)
-            yield from answer["Items"]
+            yield from (row for row in answer["Items"] if _names(row, user))
             if not (more := answer.get("LastEvaluatedKey")):
                 return
             asked["ExclusiveStartKey"] = more
@@ -141,6 +145,15 @@ class Records:
             at = row.get("captured_at", {}).get("S", "")
             asked["ExpressionAttributeValues"] = {":who": {"S": f"|{at}"}}
         self._client.update_item(**asked)
+
+    def sources(self) -> set[str]:
+        """Every source of which a webhook ended here."""
+        rows = self.at([SOURCES])
+        return set(rows[SOURCES].get("names", {}).get("SS", ())) if rows else set()
+
+    def captured(self, keys: Iterable[str]) -> bool:
+        """Whether a fact with any of these keys is captured."""
+        return any(row.get("state", {}).get("S") == "done" for row in self.at(keys).values())
 
     def tally(self, sources: Iterable[str], days: Iterable[date]) -> Counter[str]:
         """How many webhooks ended how, of these sources on these days."""
@@ -194,6 +207,13 @@ class Records:
             if not (more := answer.get("LastEvaluatedKey")):
                 return [each for each in facts if user in (None, each.user_id)]
             asked["ExclusiveStartKey"] = more
+
+
+def _names(row: Row, user: str) -> bool:
+    """Whether a record is a user's, or a link of an id that is the user's own."""
+    key, who = row["key"]["S"], row.get("who", {}).get("S", "").rpartition("|")[0]
+    own = key.startswith("@person|") and key.rpartition("|")[2] == user
+    return own or user in (who, row.get("user_id", {}).get("S"))
 
 
 def days_since(since: datetime, until: datetime | None = None) -> list[date]:

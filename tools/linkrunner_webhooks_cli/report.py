@@ -80,18 +80,24 @@ def report(
       linkrunner-webhooks report --since 2026-11-01 --until 2026-11-30 --by day,currency --csv
       linkrunner-webhooks report --stack linkrunner-webhooks --by event --json
     """
-    found, config = find(stack), config_of(stack, config_path)
+    if as_csv and as_json:
+        raise click.UsageError("--csv or --json, not both")
     days = days_since(since, until)
+    if not days:
+        raise click.UsageError("the period ends before it begins; compare --since and --until")
+    found, config = find(stack), config_of(stack, config_path)
     summary = Summary(by)
-    names = [source.name for source in config.sources()]
+    names = sorted({source.name for source in config.sources()} | found.records().sources())
     for fact in progress("Adding up", found.records().on(names, days), None):
         summary.add(fact)
     rest = _rest(found, config, found.records(), names, days)
     if as_json:
-        write_json({"by": list(by), "captured": summary.rows(), **rest.told()})
+        period = {"since": days[-1].isoformat(), "until": days[0].isoformat()}
+        write_json({**period, "by": list(by), "captured": summary.rows(), **rest.told()})
     elif as_csv:
         _write_csv(by, summary)
     else:
+        say(f"{days[-1]} to {days[0]}, whole days in UTC")
         summary.write()
         rest.write()
 
@@ -234,19 +240,22 @@ def _rest(
     with stack.dead_letters().reading() as reading:
         for letter in reading:
             parked[letter.reason] += 1
-            for currency, amount in _payments(letter, config, seen):
+            for currency, amount in _payments(letter, config, records, seen):
                 at = letter.reason, currency
                 money[at] = money.get(at, Decimal(0)) + amount
     return Rest(records.tally(names, days), parked, money, stack.backlog())
 
 
-def _payments(letter: Letter, config: Config, seen: set[str]) -> Iterable[tuple[str, Decimal]]:
-    """The payments that a letter reports; two reports of one payment are one."""
+def _payments(
+    letter: Letter, config: Config, records: Records, seen: set[str]
+) -> Iterable[tuple[str, Decimal]]:
+    """The payments that a letter reports and nobody has captured; two reports of one payment are one."""
     try:
         planned = plan_of(open_message(letter.text, config)).planned
     except Parked:
         return
     for each in planned:
-        if each.money and f"|{Flow.PAYMENT}|" in each.keys[0] and seen.isdisjoint(each.keys):
-            yield each.money.currency, each.money.amount
+        money = each.money if f"|{Flow.PAYMENT}|" in each.keys[0] else None
+        if money and seen.isdisjoint(each.keys) and not records.captured(each.keys):
+            yield money.currency, money.amount
         seen.update(each.keys)

@@ -210,6 +210,11 @@ def _ids(sample: Sample, source: Source) -> Iterable[str]:
             for event in source.provider.translate(webhook, identity, source.options):
                 ids = (*event.transactions, *event.follows, event.order_id, event.subscription_id)
                 found += [part for id in ids if id for part in _parts(id)]
+            told = source.provider.read(webhook, identity, source.options)
+            found += told.payment.ids if told.payment else ()
+            found += told.people
+        # Another sale is another customer's.
+        found.append(find_user(source.provider.customer_ids, webhook.payload) or "")
     # A GraphQL id ends in the number; what is before it is no id.
     found = [part.rpartition("/")[2] for part in found]
     return {id for id in found if id}

@@ -59,6 +59,18 @@ class Stack:
             self.client("sqs"), self.output("DeadLetterQueueUrl"), self.output("WebhookQueueUrl")
         )
 
+    def parked(self) -> int:
+        """About how many webhooks are in the dead-letter queue."""
+        return depth(self.client("sqs"), self.output("DeadLetterQueueUrl")).total
+
+    def hidden(self) -> int:
+        """About how many webhooks of both queues nobody can look at now: in delivery, or backing off."""
+        sqs = self.client("sqs")
+        depths = [
+            depth(sqs, self.output(each)) for each in ("WebhookQueueUrl", "DeadLetterQueueUrl")
+        ]
+        return sum(each.hidden + each.delayed for each in depths)
+
     def backlog(self) -> int:
         """About how many webhooks are not delivered yet: waiting, in delivery or backing off."""
         return depth(self.client("sqs"), self.output("WebhookQueueUrl")).total
@@ -85,7 +97,7 @@ class Stack:
         """What deliver would do with a letter now."""
         return foresee(letter, config, self.ledger(), now=time.time())
 
-    def note_captured(self, letter: Letter, config: Config) -> Decision:
+    def note_captured(self, letter: Letter, config: Config, *, dry_run: bool) -> Decision:
         """Note the events of a letter as captured: a person found them at Linkrunner.
 
         Their other reports are duplicates from now on, and their refunds find who paid. Nothing is noted of
@@ -100,7 +112,7 @@ class Stack:
         for each, event in zip(decision.planned, decision.events, strict=True):
             known = unnoted.get(marked(each.keys))
             owner = known.owner if known else uuid4().hex
-            if known or facts.user_of(each.keys) is None:
+            if not dry_run and (known or facts.user_of(each.keys) is None):
                 facts.complete(each.keys, event.user_id, owner, each.marks, each.sent)
         return decision
 

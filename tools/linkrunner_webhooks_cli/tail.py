@@ -15,7 +15,7 @@ import click
 from linkrunner_webhooks.model import Outcome
 from linkrunner_webhooks_cli.completions import source_names
 from linkrunner_webhooks_cli.failures import Failure
-from linkrunner_webhooks_cli.output import write_text
+from linkrunner_webhooks_cli.output import say, write_text
 from linkrunner_webhooks_cli.periods import moment
 from linkrunner_webhooks_cli.running import running
 from linkrunner_webhooks_cli.sources import json_option
@@ -96,7 +96,7 @@ def _local(begin: datetime) -> Iterator[Line]:
 def _follow(path: Path) -> Iterator[Line]:
     """The lines of a file, and those that are added. It may begin anew."""
     at = 0
-    while True:
+    while path.exists():
         if path.stat().st_size < at:
             at = 0
         with path.open("rb") as file:
@@ -107,6 +107,7 @@ def _follow(path: Path) -> Iterator[Line]:
                 at += len(raw)
                 yield json.loads(raw)
         time.sleep(_LOCAL)
+    say("the local stack has stopped")
 
 
 def _deployed(stack: Stack, begin: datetime) -> Iterator[Line]:

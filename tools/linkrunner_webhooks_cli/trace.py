@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -13,14 +14,14 @@ import click
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.dead_letters import DeadLetters
 from linkrunner_webhooks.envelope import open_message
-from linkrunner_webhooks.errors import Parked
+from linkrunner_webhooks.errors import Parked, Unroutable
 from linkrunner_webhooks.letters import Letter
 from linkrunner_webhooks.rows import number
 from linkrunner_webhooks.translation import plan_of
 from linkrunner_webhooks_cli.advice import ADVICE
 from linkrunner_webhooks_cli.failures import Failure
-from linkrunner_webhooks_cli.output import say, write_json, write_text
-from linkrunner_webhooks_cli.periods import since_option
+from linkrunner_webhooks_cli.output import counted, say, write_json, write_text
+from linkrunner_webhooks_cli.periods import named, since_option
 from linkrunner_webhooks_cli.records import (
     Fact,
     Records,
@@ -76,12 +77,15 @@ def trace(
       linkrunner-webhooks trace 1001 --stack linkrunner-webhooks --logs
     """
     found, config = find(stack), config_of(stack, config_path)
+    # A GraphQL id ends in the one that webhooks and keys have.
+    id = named(id).rpartition("/")[2] if id.startswith("gid://") else named(id)
     steps = sorted(
         (
             *_of_ledger(id, found.records(), config, since),
-            *_of_letters(id, found.dead_letters(), config),
+            *(_of_letters(id, found.dead_letters(), config) if found.parked() else ()),
             *(_of_logs(id, found, since) if logs else ()),
-        )
+        ),
+        key=lambda step: step[:3],
     )
     waiting = found.backlog()
     if as_json:
@@ -89,7 +93,7 @@ def trace(
     else:
         _write(steps)
     if waiting:
-        say(f"{waiting} webhooks wait or are in delivery, and are not looked into.")
+        say(f"{counted(waiting, 'webhook')} waiting or in delivery: not looked into.")
     if not steps:
         age = (datetime.now(UTC) - since).days
         say(
@@ -203,8 +207,11 @@ def _is_about(letter: Letter, id: str, config: Config) -> bool:
         return True
     try:
         plan = plan_of(open_message(letter.text, config))
-    except Parked:
+    except Unroutable:
         return False
+    except Parked:
+        # No mapper reads it, and a person looks for it all the same.
+        return json.dumps(id) in letter.text or json.dumps(json.dumps(id))[1:-1] in letter.text
     people = (each.key.rpartition("|")[2] for each in plan.lessons)
     keys = (key.rpartition("|")[2] for each in plan.planned for key in (*each.keys, *each.follows))
     told = (text for each in plan.planned for text in each.sent.values())
@@ -217,6 +224,10 @@ def _is_about(letter: Letter, id: str, config: Config) -> bool:
 def _of_logs(id: str, stack: Stack, since: datetime) -> Iterator[Step]:
     """One query of CloudWatch Logs Insights over both functions' logs."""
     groups = stack.log_groups()
+    if not groups:
+        raise Failure(
+            "this stack has no logs; `linkrunner-webhooks tail` shows a local one's outcomes"
+        )
     client = stack.client("logs")
     quoted = id.replace("\\", "\\\\").replace('"', '\\"')
     query = client.start_query(
