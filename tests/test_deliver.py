@@ -781,6 +781,31 @@ def test_once_is_enough() -> None:
     assert [event.user_from for event in world.linkrunner.events] == ["link"] * 2
 
 
+@pytest.mark.parametrize(
+    ("changes", "calls"),
+    [
+        # Claimed, noted, and how the batch ended.
+        ({}, ["update_item"] * 3),
+        # And a look at whose customer it is, which is news or not.
+        ({"customer": "cus_9"}, [*["update_item"] * 2, "get_item", *["update_item"] * 2]),
+        ({"customer": "cus_1"}, [*["update_item"] * 2, "get_item", "update_item"]),
+    ],
+)
+def test_what_a_capture_costs(changes: Mapping[str, Any], calls: Sequence[str]) -> None:
+    """Two writes and one of the index, which the cost model has; links and counts come on top."""
+    world = over_a_table()
+    world.deliver(another(1, customer="cus_1"))
+    facts: Any = world.ledger.facts
+    table = facts._rows._client
+    table.calls.clear()
+    world.deliver(another(2, **changes))
+    assert table.calls == calls
+    table.calls.clear()
+    # A report of what is captured already costs the claim that is refused, and says nothing new.
+    world.deliver(another(2, **changes))
+    assert table.calls.count("update_item") == 2
+
+
 def test_what_comes_before_its_checkout_waits() -> None:
     """In any order of arrival within 45 minutes."""
     world = over_a_table()
