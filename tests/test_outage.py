@@ -144,12 +144,18 @@ AT_ONCE = {"500"}
 PARKED = {"hangs": {"uncertain"}}
 
 
-def _redrive_all(cloud: Cloud) -> None:
-    """An operator puts everything back, and all of it is done."""
+def _redrive(cloud: Cloud, reason: str | None = None) -> None:
+    """An operator puts back what is parked for this reason, or everything."""
     with cloud.letters.reading() as reading:
         for letter in reading:
-            cloud.letters.redrive(letter)
+            if reason in (None, letter.reason):
+                cloud.letters.redrive(letter)
     cloud.run(Worker(cloud))
+
+
+def _redrive_all(cloud: Cloud) -> None:
+    """An operator puts everything back, and all of it is done."""
+    _redrive(cloud)
     cloud.assert_nothing_left()
     assert cloud.dead.messages == {}
 
@@ -472,6 +478,9 @@ def test_everything_fails_at_random(seed: int, record_property: Note) -> None:
         workers = eight_in_hand(cloud, trouble=chaos)
         cloud.run(*workers)
         cloud.assert_nothing_left()
+        if "uncertain" in cloud.dead.reasons:
+            # Three requests of one event had no answer: a person looks, and sends it again.
+            _redrive(cloud, "uncertain")
         cloud.assert_once(sent.facts)
         names = [each.attributes["event_id"] for each in cloud.dead.messages.values()]
         assert {name["StringValue"] for name in names} == sent.parked
