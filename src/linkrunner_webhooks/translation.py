@@ -216,7 +216,9 @@ def plan_of(opened: Opened) -> Plan:
     )
     if not (read.planned or read.teaches):
         return read
-    return read._replace(user_id=user_id, lessons=_lessons(told, reported, opened))
+    # Who is named by nobody teaches nothing, unless the type exists for that.
+    lessons = _lessons(told, reported, opened) if user_id or read.teaches else ()
+    return read._replace(user_id=user_id, lessons=lessons)
 
 
 # At these somebody tells who they are. What follows a purchase may be anybody's who has bought since.
@@ -243,7 +245,8 @@ def _lessons(told: Told, reported: Sequence[Any], opened: Opened) -> tuple[Lesso
         for event in events
         for key in _people(event, opened, wide=event.kind in _BEGINNINGS)
     ]
-    lessons += [Lesson(key, _happened(None, opened)) for key in _aliases(opened)]
+    if opened.source.provider.aliases:
+        lessons += [Lesson(key, _happened(None, opened)) for key in _aliases(opened)]
     return tuple(dict.fromkeys(lessons))
 
 
@@ -296,16 +299,14 @@ def _people(event: CommerceEvent, opened: Opened, *, wide: bool = True) -> tuple
     source, webhook = opened.source, opened.webhook
     if not source.links:
         return ()
-    found: list[tuple[str, object]] = [("subscription", event.subscription_id)]
-    if wide:
-        found.append(("customer", _customer(opened)))
-    ids = ((what, person_id(id, webhook.phones)) for what, id in found)
-    return tuple(_person(source, what, id) for what, id in ids if id)
-
-
-def _customer(opened: Opened) -> str | None:
-    source, webhook = opened.source, opened.webhook
-    return find_user(source.provider.customer_ids, webhook.payload, webhook.phones)
+    about = event.subscription_id
+    keys = []
+    if about and (id := person_id(about, webhook.phones)):
+        keys.append(_person(source, "subscription", id))
+    paths = source.provider.customer_ids if wide else ()
+    if customer := find_user(paths, webhook.payload, webhook.phones):
+        keys.append(_person(source, "customer", customer))
+    return tuple(keys)
 
 
 def _aliases(opened: Opened) -> Iterator[str]:

@@ -96,11 +96,8 @@ provider = Provider(
             "data.object.lines.data[].metadata.{}",
         ),
     ),
-    customer_ids=(
-        "data.object.object == 'customer' && data.object.id",
-        # Expanded or not.
-        "data.object.customer.id || data.object.customer",
-    ),
+    # Expanded or not.
+    customer_ids=("data.object.customer.id", "data.object.customer"),
     options=StripeOptions,
     unique_ids=True,
     never={
