@@ -731,6 +731,14 @@ def test_a_new_process_asks_first_where_others_had_trouble(
     assert len(embedded.events) == 1
 
 
+def test_a_key_that_is_missing_is_no_silence(ours: Client, embedded: EmbeddedLinkrunner) -> None:
+    """Whoever asks first after trouble tells of the trouble that there is."""
+    ours.linkrunner._silence = Silence(lambda: True)
+    ours.secret.value = ""
+    assert ours.unavailable().reason == "no_key"
+    assert embedded.arrivals == ()
+
+
 def test_only_one_asks_whether_it_still_is_silent(
     impatient: Client, embedded: EmbeddedLinkrunner
 ) -> None:

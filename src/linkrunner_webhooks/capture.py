@@ -106,9 +106,10 @@ class LinkrunnerClient:
 
     def _answers(self) -> bool:
         """Whether Linkrunner answers a request without an event. Only that is known then."""
+        # A key that cannot be read is another trouble, and is told as that.
+        key = self._key.current()
         with suppress(Unavailable):
-            status = self._post(_NOTHING, self._key.current()).status
-            return status not in _UNANSWERED | _BAD_GATEWAY
+            return self._post(_NOTHING, key).status not in _UNANSWERED | _BAD_GATEWAY
         return False
 
     def _capture(self, event: LinkrunnerEvent, began: float) -> None:
