@@ -15,6 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 from random import Random
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any, cast
 from uuid import uuid4
 
@@ -34,11 +35,12 @@ from linkrunner_webhooks.model import Flow, Kind, Outcome
 from linkrunner_webhooks.past import Capture, Past
 from linkrunner_webhooks.queues import typed
 from linkrunner_webhooks.reports import Report
-from linkrunner_webhooks_cli import known_users
+from linkrunner_webhooks_cli import known_users, tail, trace
 from linkrunner_webhooks_cli.main import main
 from linkrunner_webhooks_cli.periods import moment
 from linkrunner_webhooks_cli.records import Fact, Records, days_since, fact_keys
 from linkrunner_webhooks_cli.report import Summary
+from linkrunner_webhooks_cli.stacks import Stack
 from linkrunner_webhooks_local import state
 from linkrunner_webhooks_local.cloudformation import EmbeddedStack
 from linkrunner_webhooks_local.embedded_linkrunner import Answer, EmbeddedLinkrunner
@@ -195,6 +197,78 @@ def test_ids_are_read_as_people_have_them(stack: EmbeddedStack) -> None:
         assert result.exit_code == 2
         assert "the id is empty" in result.output
     assert "has no logs" in run("trace", "pi_1", "--logs").output
+
+
+class FakeLogs:
+    """CloudWatch Logs with a few lines; it is not ready at once."""
+
+    def __init__(self, lines: list[dict[str, Any]]) -> None:
+        self.lines = lines
+        self.asked: dict[str, Any] = {}
+        self.answers = iter(["Scheduled", "Running", "Complete"])
+
+    def start_query(self, **asked: Any) -> dict[str, str]:
+        self.asked = asked
+        return {"queryId": "q"}
+
+    def get_query_results(self, queryId: str) -> dict[str, Any]:  # noqa: N803
+        assert queryId == "q"
+        fields = [
+            [{"field": name, "value": text} for name, text in line.items()] for line in self.lines
+        ]
+        return {"status": next(self.answers), "results": fields}
+
+    def get_paginator(self, name: str) -> FakeLogs:
+        assert name == "filter_log_events"
+        return self
+
+    def paginate(self, **asked: Any) -> list[dict[str, Any]]:
+        self.asked = asked
+        return [
+            {
+                "events": [
+                    {
+                        "eventId": str(number),
+                        "timestamp": 1_795_000_000_000,
+                        "message": json.dumps(line),
+                    }
+                    for number, line in enumerate(self.lines)
+                ]
+            }
+        ]
+
+
+def deployed(logs: FakeLogs) -> Stack:
+    """A deployed stack with these logs."""
+    groups = [{"ResourceType": "AWS::Logs::LogGroup", "PhysicalResourceId": "/aws/lambda/deliver"}]
+    described = SimpleNamespace(describe_stack_resources=lambda **_: {"StackResources": groups})
+    clients = {"logs": logs, "cloudformation": described}
+    return Stack("shop", {}, {}, "", lambda service: clients[service])
+
+
+def test_logs_are_asked_once_for_an_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One query over both functions' logs; a quote in an id does not end it."""
+    monkeypatch.setattr(trace, "_PAUSE", 0.0)
+    line = {"@timestamp": "2026-11-30 08:00:00.000", "outcome": "parked", "stage": "deliver"}
+    logs = FakeLogs([line | {"reason": "refused", "source": "stripe", "event_id": "evt_1"}])
+    (step,) = trace._of_logs('evt"1', deployed(logs), TODAY)
+    assert (step.at, step.outcome, step.what) == (
+        "2026-11-30T08:00:00Z",
+        "parked",
+        "deliver refused",
+    )
+    assert logs.asked["logGroupNames"] == ["/aws/lambda/deliver"]
+    assert 'like "evt\\"1"' in logs.asked["queryString"]
+
+
+def test_a_deployed_stack_is_watched_by_its_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each line once, however often it is looked at again."""
+    monkeypatch.setattr(tail, "_DEPLOYED", 0.0)
+    logs = FakeLogs([{"outcome": "captured", "source": "stripe"}, {"outcome": "parked"}])
+    lines = tail._deployed(deployed(logs), TODAY)
+    assert [next(lines)["outcome"], next(lines)["outcome"]] == ["captured", "parked"]
+    logs.lines.append({"outcome": "ignored"})
+    assert next(lines) == {"at": "2026-11-18T11:06:40.000Z", "outcome": "ignored"}
 
 
 # ------------------------------------------------------------------------- report

@@ -52,3 +52,14 @@ def _count(report: Report) -> None:
     metrics.add_dimension(name="reason", value=report.reason.value)
     metrics.add_dimensions(source=report.source, outcome=report.outcome.value)
     metrics.flush_metrics()
+    if report.relinked:
+        _count_relinked(report)
+
+
+def _count_relinked(report: Report) -> None:
+    """Ids of the provider's that changed hands: now and then it happens, and often it is a shared account."""
+    metrics = EphemeralMetrics()
+    metrics.service = ""
+    metrics.add_metric(name="Relinked", unit=MetricUnit.Count, value=report.relinked)
+    metrics.add_dimension(name="source", value=report.source)
+    metrics.flush_metrics()

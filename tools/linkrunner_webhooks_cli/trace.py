@@ -34,7 +34,7 @@ from linkrunner_webhooks_cli.sources import config_of, config_option, json_optio
 from linkrunner_webhooks_cli.stacks import Stack, find, stack_option
 
 # Seconds that a query of the logs may take.
-_PATIENCE = 30.0
+_PATIENCE, _PAUSE = 30.0, 0.5
 
 
 class Step(NamedTuple):
@@ -244,7 +244,7 @@ def _of_logs(id: str, stack: Stack, since: datetime) -> Iterator[Step]:
     ):
         if time.monotonic() > deadline:
             raise Failure(f"the logs did not answer in {_PATIENCE:.0f} s; try a shorter --since")
-        time.sleep(0.5)
+        time.sleep(_PAUSE)
     for result in answer["results"]:
         line = {each["field"]: each["value"] for each in result}
         yield Step(
