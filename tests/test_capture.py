@@ -8,6 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -731,6 +732,29 @@ def test_a_new_process_asks_first_where_others_had_trouble(
     assert len(embedded.events) == 1
 
 
+def test_a_question_that_nobody_answers_is_not_the_last_word(
+    ours: Client, embedded: EmbeddedLinkrunner
+) -> None:
+    """Where the question alone is refused by a proxy, one of twelve is an event, and all go on."""
+    embedded.play([reset(), *[failing(502)] * 11])
+    assert ours.unavailable().reason == "unanswered"
+    for _ in range(11):
+        over(ours)
+        assert ours.unavailable().reason == "silent"
+    over(ours)
+    ours()
+    assert [bool(each.body) for each in embedded.arrivals] == [True, *[False] * 11, True]
+
+
+def test_what_keeps_the_question_from_being_asked_is_told(
+    ours: Client, embedded: EmbeddedLinkrunner
+) -> None:
+    """A closed port is no silence."""
+    ours.linkrunner._silence = Silence(lambda: True)
+    embedded.__exit__(None, None, None)
+    assert ours.unavailable().reason == "network"
+
+
 def test_a_key_that_is_missing_is_no_silence(ours: Client, embedded: EmbeddedLinkrunner) -> None:
     """Whoever asks first after trouble tells of the trouble that there is."""
     ours.linkrunner._silence = Silence(lambda: True)
@@ -746,9 +770,12 @@ def test_only_one_asks_whether_it_still_is_silent(
     embedded.play([hang(0.2)])
     impatient.unavailable()
     over(impatient)
-    with impatient.linkrunner._silence._trying:
-        assert impatient.unavailable().reason == "silent"
-    impatient()
+    embedded.play([Answer(status=400, delay=0.02)])
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: impatient(), range(8)))
+    # The others waited for what it said, and nobody was turned away by a Linkrunner that answers.
+    assert [bool(each.body) for each in embedded.arrivals].count(False) == 1
+    assert len(embedded.events) == 8
 
 
 def test_a_second_request_has_to_fit(

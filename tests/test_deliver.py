@@ -987,6 +987,30 @@ def test_equal_refunds_of_a_shop_are_several() -> None:
     assert world.linkrunner.amounts == {"paid": [25.99], "refunded": [10, 10]}
 
 
+@pytest.mark.parametrize("shop_first", [True, False])
+def test_equal_refunds_count_as_often_as_one_side_tells(*, shop_first: bool) -> None:
+    """One of two was made by hand, and the gateway knows nothing of it."""
+    world = over_a_table()
+    meta = [{"key": "linkrunner_user_id", "value": "user_42"}]
+    twice = [{"id": 9, "total": "-5.00"}, {"id": 10, "total": "-5.00"}]
+    world.deliver(woo(meta_data=meta))
+    reports = [
+        woo(meta_data=meta, refunds=twice),
+        refund(500, payment_intent=PAID_AT_STRIPE, **USER),
+    ]
+    world.deliver(*(reports if shop_first else reversed(reports)))
+    assert world.linkrunner.amounts["refunded"] == [5, 5]
+
+
+def test_doubts_are_those_of_all_sources() -> None:
+    """Three requests of one sale went unanswered: the shop's report of it does not ask three times more."""
+    world = over_a_table()
+    unanswered(world, checkout(payment_intent=PAID_AT_STRIPE), 3)
+    order = woo(meta_data=[{"key": "linkrunner_user_id", "value": "user_42"}])
+    assert world.deliver(order) == []
+    assert world.last == ("parked", "uncertain")
+
+
 def test_a_part_paid_at_the_gateway_is_not_the_order() -> None:
     """Gift cards, deposits, sub-orders: what differs in its amount is another payment."""
     world = over_a_table()
@@ -1017,6 +1041,54 @@ def test_links_join_no_two_payments_of_one_sort() -> None:
         assert world.deliver(second) == [second.id]
     assert world.deliver(second) == []
     assert len(world.linkrunner.events) == 2
+
+
+def test_a_repetition_is_no_newer_word() -> None:
+    """An old purchase that is edited and told again with a new time does not take the customer back."""
+    world = over_a_table()
+    users = [[{"key": "linkrunner_user_id", "value": user}] for user in ("alice", "bob")]
+    ids = {"customer_id": 7, "transaction_id": ""}
+    for number, (meta, day) in enumerate(zip(users, ("10", "11"), strict=True)):
+        world.deliver(woo(id=number + 1, meta_data=meta, **ids, **paid_on(day)))
+        world.now += 3600
+    world.deliver(woo(id=1, meta_data=users[0], **ids, **paid_on("12")))
+    assert world.last == ("duplicate", "none")
+    world.deliver(woo(id=3, **ids, **paid_on("13")))
+    assert world.linkrunner.events[-1].user_id == "bob"
+
+
+def paid_on(day: str) -> dict[str, str]:
+    """An order's times, of a day of the last month of the simulation's year."""
+    moment = f"2027-01-{day}T11:00:00"
+    return dict.fromkeys(("date_created_gmt", "date_modified_gmt", "date_paid_gmt"), moment)
+
+
+@pytest.mark.parametrize("blip", ["learn", "complete"])
+def test_a_contract_is_learned_although_the_ledger_failed_once(blip: str) -> None:
+    """Through who paid the order that began it, whichever note came later."""
+    world = over_a_table()
+    ledger: Any = world.ledger
+    order = shopify("orders/paid", ORDER)
+    contract: dict[str, Any] = {
+        "id": 55,
+        "admin_graphql_api_id": "gid://shopify/SubscriptionContract/55",
+    }
+    begun = shopify("subscription_contracts/create", contract | {"origin_order_id": 1001})
+    if blip == "complete":
+        complete, ledger.facts.complete = ledger.facts.complete, lambda *_: 1 / 0
+        world.deliver(order)
+        ledger.facts.complete = complete
+        world.deliver(*world.queue.put_back)
+    else:
+        world.deliver(order)
+        learn, ledger.links.learn = ledger.links.learn, lambda *_: (_ for _ in ()).throw(down())
+        assert world.deliver(begun) == [begun.id]
+        ledger.links.learn = learn
+    assert world.deliver(begun) == []
+    attempt: dict[str, Any] = {"id": 9, "subscription_contract_id": 55}
+    attempt |= {"admin_graphql_api_id": "gid://shopify/SubscriptionBillingAttempt/9"}
+    assert world.deliver(shopify("subscription_billing_attempts/failure", attempt)) == []
+    assert world.linkrunner.events[-1].user_id == "42"
 
 
 def test_a_placeholder_stands_for_nobody() -> None:

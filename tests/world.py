@@ -72,10 +72,18 @@ class FakeLedger:
         owner: str = "",
         marks: Iterable[str] = (),
         sent: Sent | None = None,
+        shared: Iterable[str] = (),
     ) -> None:
         del owner, sent
         self._fail("complete")
-        self.done |= dict.fromkeys((*keys, *marks), user_id)
+        self.done |= dict.fromkeys((*keys, *marks, *shared), user_id)
+
+    def is_done(self, keys: Iterable[str], shared: Iterable[str] = ()) -> bool:
+        return any(key in self.done for key in (*keys, *shared))
+
+    def happened_at(self, keys: Iterable[str]) -> float | None:
+        del keys
+        return None
 
     def link(self, keys: Iterable[str]) -> Standing:
         raise NotImplementedError
@@ -138,6 +146,9 @@ class FakeLedger:
     def note_trouble(self) -> None:
         self._fail("note_trouble")
         self.troubled = True
+
+    def note_silence(self) -> None:
+        self._fail("note_silence")
 
     def in_trouble(self) -> bool:
         self._fail("in_trouble")

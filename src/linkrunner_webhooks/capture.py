@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple, Protocol
@@ -64,7 +63,7 @@ class _Answer(NamedTuple):
 class LinkrunnerClient:
     """The API, over pooled connections. After a Retry-After, and while nobody answers, all callers wait.
 
-    `was_away` says whether Linkrunner was out of reach when other processes asked, not long ago.
+    `was_away` says whether Linkrunner was silent when other processes asked, not long ago.
     """
 
     def __init__(
@@ -108,9 +107,12 @@ class LinkrunnerClient:
         """Whether Linkrunner answers a request without an event. Only that is known then."""
         # A key that cannot be read is another trouble, and is told as that.
         key = self._key.current()
-        with suppress(Unavailable):
+        try:
             return self._post(_NOTHING, key).status not in _UNANSWERED | _BAD_GATEWAY
-        return False
+        except Unavailable as error:
+            if error.reason.nature.doubtful:
+                return False
+            raise
 
     def _capture(self, event: LinkrunnerEvent, began: float) -> None:
         body = json.dumps(event.body(), separators=(",", ":"), allow_nan=False).encode()

@@ -54,7 +54,9 @@ class Facts(Protocol):
         owner: str = "",
         marks: Iterable[str] = (),
         sent: Sent = ...,
+        shared: Iterable[str] = (),
     ) -> None: ...
+    def happened_at(self, keys: Iterable[str]) -> float | None: ...
     def link(self, keys: Iterable[str]) -> Standing: ...
     def release(self, claim: Claim) -> None: ...
     def keep(self, claim: Claim, seconds: float) -> None: ...
@@ -112,9 +114,16 @@ class CaptureOnce:
             self._failed(claim, error, remaining)
             self._require_patience(claim, error)
             raise
-        sent = {**planned.sent, "user_from": event.user_from}
         # The message is done in any case: another try would capture the event twice for certain.
-        note = partial(self.facts.complete, claim.keys, event.user_id, owner, claim.marks, sent)
+        note = partial(
+            self.facts.complete,
+            claim.keys,
+            event.user_id,
+            owner,
+            claim.marks,
+            planned.told_by(event),
+            planned.shared,
+        )
         noted = self._insist(note, remaining)
         return Captured.NOW if noted else Captured.UNRECORDED
 

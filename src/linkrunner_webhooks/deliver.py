@@ -148,9 +148,11 @@ class Deliverer:
         if kept.reason.nature.shared and kept.reason.nature.doubtful:
             # They were not sent themselves, so there is no doubt about them.
             run.trouble = Unavailable(str(kept), reason=Reason.SILENT, retry_after=kept.retry_after)
-        if kept.reason.nature.outage:
-            with suppress(Exception):
+        with suppress(Exception):
+            if kept.reason.nature.outage:
                 self.ledger.notes.note_trouble()
+            if kept.reason in (Reason.UNANSWERED, Reason.SILENT):
+                self.ledger.notes.note_silence()
 
     def _settle(self, read: Read, run: Run) -> Settled:
         """Deliver, park or delay one message. No error of one message affects the rest of the batch."""

@@ -53,7 +53,7 @@ def build(
         wiring.setting(environment, "LINKRUNNER_BASE_URL"),
         ServerKey(Secret(secrets, wiring.setting(environment, "LINKRUNNER_KEY_SECRET_ARN"))),
         Pace(wiring.positive(environment, "REQUESTS_PER_SECOND") / copies * HEADROOM),
-        ledger.notes.in_trouble,
+        ledger.notes.was_silent,
     )
     deliverer = Deliverer(
         config=config or wiring.webhooks(environment),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import NamedTuple, Protocol
 from uuid import uuid4
 
@@ -20,7 +21,7 @@ from linkrunner_webhooks.errors import (
     Unavailable,
     WebhookError,
 )
-from linkrunner_webhooks.event_body import fingerprint
+from linkrunner_webhooks.event_body import LinkrunnerEvent, fingerprint
 from linkrunner_webhooks.intake import Notes, Read, internal
 from linkrunner_webhooks.model import Outcome
 from linkrunner_webhooks.once import Standing
@@ -52,10 +53,10 @@ class Ledger(Protocol):
 
 
 class Result(NamedTuple):
-    """One event of a message, for whom, what became of it, and the owner of its claim."""
+    """One event of a message, what became of it, and the owner of its claim."""
 
     planned: Planned
-    user_id: str
+    event: LinkrunnerEvent
     how: Captured
     owner: str
 
@@ -86,7 +87,7 @@ class DeliverOne:
             require_time(remaining)
             try:
                 self.ledger.facts.complete(
-                    each.keys, each.user_id, each.owner, each.marks, each.sent
+                    each.keys, each.user_id, each.owner, each.marks, each.sent, each.shared
                 )
             except Unavailable as error:
                 why = f"captured before, and not noted yet: {error}"
@@ -113,28 +114,28 @@ class DeliverOne:
             )
         if twice:
             report = replace(report, reason=Reason.LINKED_LATE)
-        if (read.contradicted and not known.forced) or self._is_forgotten(plan, report):
+        if read.contradicted and not known.forced:
             return report
-        return replace(report, relinked=self._learn(plan))
+        return replace(report, relinked=self._learn(plan, report))
 
-    def _is_forgotten(self, plan: Plan, report: Report) -> bool:
-        """Whether it repeats what was captured for somebody else, or for somebody who was erased since."""
-        if report.outcome is not Outcome.DUPLICATE:
-            return False
-        keys = [key for each in plan.planned for key in each.keys]
-        return self.ledger.facts.user_of(keys) != plan.user_id
-
-    def _learn(self, plan: Plan) -> int:
+    def _learn(self, plan: Plan, report: Report) -> int:
         """Note what the webhook teaches, after its events. Returns how many ids changed hands."""
+        facts, links = self.ledger.facts, self.ledger.links
         if plan.merged:
-            self.ledger.links.merge(plan.merged)
+            links.merge(plan.merged)
         user_id = plan.user_id
         if user_id is None and plan.teaches:
-            followed = [key for each in plan.planned for key in each.follows]
-            user_id = self.ledger.facts.named_user_of(followed)
-        if user_id is None:
+            user_id = facts.named_user_of(key for each in plan.planned for key in each.follows)
+        if user_id is None or not plan.lessons:
             return 0
-        return sum(self.ledger.links.learn(each.key, user_id, each.at) for each in plan.lessons)
+        newest = inf
+        if report.outcome is Outcome.DUPLICATE:
+            # A repetition is no newer word than the capture, and none of somebody who was erased since.
+            keys = [key for each in plan.planned for key in each.keys]
+            if facts.user_of(keys) != user_id:
+                return 0
+            newest = facts.happened_at(keys) or inf
+        return sum(links.learn(each.key, user_id, min(each.at, newest)) for each in plan.lessons)
 
     def _capture_each(
         self, decision: Decision, known: Past, read: Read, remaining: Remaining
@@ -154,7 +155,7 @@ class DeliverOne:
                     forgiven=known.doubts.get(mark, 0),
                     contradicted=read.contradicted and not known.forced,
                 )
-                results.append(Result(each, event.user_id, how, owner))
+                results.append(Result(each, event, how, owner))
         except Exception as error:  # noqa: BLE001 - what is captured and not noted has to be known all the same
             told = error if isinstance(error, WebhookError) else internal(error)
             if isinstance(told, Refused):
@@ -216,10 +217,11 @@ def _unnoted(results: Sequence[Result]) -> dict[str, past.Capture]:
     return {
         marked(each.planned.keys): past.Capture(
             owner=each.owner,
-            user_id=each.user_id,
+            user_id=each.event.user_id,
             keys=each.planned.keys,
-            marks=(*each.planned.marks, *each.planned.shared),
-            sent=each.planned.sent,
+            marks=each.planned.marks,
+            shared=each.planned.shared,
+            sent=each.planned.told_by(each.event),
         )
         for each in results
         if each.how is Captured.UNRECORDED

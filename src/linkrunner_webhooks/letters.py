@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -91,6 +91,7 @@ class Facts(Protocol):
     @property
     def kept(self) -> int: ...
     def user_of(self, keys: Iterable[str]) -> str | None: ...
+    def is_done(self, keys: Sequence[str], shared: Iterable[str] = ()) -> bool: ...
     def doubts_of(self, keys: Iterable[str]) -> int: ...
 
 
@@ -128,7 +129,8 @@ def foresee(letter: Letter, config: Config, known: Known, *, now: float) -> Deci
     fresh = [
         (each, event)
         for each, event in pairs
-        if marked(each.keys) not in past.captured and known.facts.user_of(each.keys) is None
+        if marked(each.keys) not in past.captured
+        and not known.facts.is_done(each.keys, each.shared)
     ]
     if not fresh:
         return Decision(Outcome.DUPLICATE)
@@ -147,7 +149,7 @@ def _doubted(plan: Plan, planned: Iterable[Planned], past: Past, known: Known) -
     """Why deliver does not send what it has not noted as captured."""
     for each in planned:
         forgiven = past.doubts.get(marked(each.keys), 0)
-        if is_uncertain(each, known.facts.doubts_of(each.keys) - forgiven):
+        if is_uncertain(each, known.facts.doubts_of((*each.keys, *each.shared)) - forgiven):
             return Uncertain(f"{each.event_name} may be captured already", {})
     if plan.proof and not past.forced:
         first = known.notes.bound_to(plan.proof)

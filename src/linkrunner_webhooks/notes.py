@@ -19,7 +19,8 @@ QUEUED = 15 * DAY
 TROUBLE = 2 * 3600
 _NOTE_EVERY = 60
 _PREFIX = "@note|"
-_TROUBLE_KEY = f"{_PREFIX}trouble"
+_TROUBLE = f"{_PREFIX}trouble"
+_SILENCE = f"{_PREFIX}silence"
 TALLY = f"{_PREFIX}tally|"
 SOURCES = f"{_PREFIX}sources"
 
@@ -34,30 +35,42 @@ class Notes:
         self._rows = rows
         self._clock = clock
         self._kept = kept
-        self._noted_at = 0
+        self._noted_at: dict[str, int] = {}
         self._told_at = float("-inf")
         self._sources: set[str] = set()
         rows.returned = self._returned
 
     def note_trouble(self) -> None:
         """Note for all workers, once a minute, that payments come late: something was out of reach."""
+        self._note(_TROUBLE)
+
+    def note_silence(self) -> None:
+        """Note for all workers, once a minute, that Linkrunner does not answer."""
+        self._note(_SILENCE)
+
+    def _note(self, what: str) -> None:
         now = int(self._clock())
-        if now - self._noted_at >= _NOTE_EVERY:
-            until = now + TROUBLE
+        if now - self._noted_at.get(what, 0) >= _NOTE_EVERY:
             self._rows.update(
-                _TROUBLE_KEY,
+                what,
                 "SET #state = :noted, #until = :until, #expires_at = :until",
                 noted="noted",
-                until=until,
+                until=now + TROUBLE,
             )
-            self._noted_at = now
+            self._noted_at[what] = now
 
     def in_trouble(self) -> bool:
         """Whether an unknown payment may still wait in the queue."""
-        noted = self._rows.get(_TROUBLE_KEY)
         # While the table was away nobody could write anything into it.
         away = self._clock() - self._rows.away_at < TROUBLE
-        return away or (number(noted, "until") or 0) > self._clock()
+        return self._holds(_TROUBLE) or away
+
+    def was_silent(self) -> bool:
+        """Whether Linkrunner did not answer in the last two hours."""
+        return self._holds(_SILENCE)
+
+    def _holds(self, what: str) -> bool:
+        return (number(self._rows.get(what), "until") or 0) > self._clock()
 
     def _returned(self) -> None:
         """Tell the others that the table was away: payments that it held up come late."""

@@ -38,6 +38,9 @@ KEPT = 400 * DAY
 Sent = Mapping[str, str]
 _NOTHING: Sent = MappingProxyType({})
 
+# What every key of a fact remembers of it.
+_LED = ("user_from", "occurred_at")
+
 # A request without an answer raises as much doubt as so many tries without an end.
 _UNANSWERED = 4
 
@@ -55,8 +58,8 @@ class Standing(Enum):
 class Claim:
     """A claim's standing, and what is known of the fact.
 
-    `keys` are all keys that are held for it, and `marks` are held beside them. `unanswered` is the number of
-    earlier requests that may have captured it, `unended` that of tries whose end nobody could note.
+    `keys` are all keys that are held for it; `marks` and `shared` are held beside them. `unanswered` is the
+    number of earlier requests that may have captured it, `unended` that of tries whose end nobody could note.
     `failing_since` is unix seconds of the first try that failed.
     """
 
@@ -64,9 +67,15 @@ class Claim:
     owner: str = ""
     keys: tuple[str, ...] = ()
     marks: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
     unanswered: int = 0
     unended: int = 0
     failing_since: float | None = None
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """Every key that is leased."""
+        return (*self.keys, *self.marks, *self.shared)
 
     @property
     def doubts(self) -> int:
@@ -96,8 +105,8 @@ class Claims:
         """Take every key, or none: OURS to work on, DONE before, or BUSY in another worker's hands.
 
         `marks` are taken as well, but do not name the fact. If one is done the claim is BUSY: the caller was
-        mistaken about it and decides again. `shared` are keys that a fact of another scope may have, too, and
-        is the same then. Two facts of one scope are two, whatever they share.
+        mistaken about it and decides again. `shared` are keys that facts of another scope may have, too: each
+        of those is the same as one of this scope, and what is left over is a fact of its own.
         """
         # The same order everywhere, so that two workers seldom hold half of the keys each.
         named, marked, both = set(keys), set(marks), set(shared)
@@ -113,9 +122,9 @@ class Claims:
                     if not _is_done(error.item) or key in marked:
                         self._give_back(taken, owner)
                         return Claim(Standing.BUSY)
-                    if key in both and _scope(_fact(error.item)) == scope:
+                    if key in both and not _is_told(error.item, scope):
                         continue
-                    return self._learn(error.item, named, marked | both, taken, owner)
+                    return self._learn(error.item, named, marked, both, taken, owner)
                 news = _set(taken[key], "others") - named - marked if key in named else set()
                 named |= news
                 waiting = sorted({*waiting, *news})
@@ -124,13 +133,14 @@ class Claims:
             with suppress(Unavailable):
                 self._give_back({**taken, key: _UNKNOWN}, owner)
             raise
-        # Other facts share the marks, and their doubts are not this one's.
-        facts = [taken[key] for key in named]
+        # Other facts have the marks, and their doubts are not this one's.
+        facts = [taken[key] for key in taken.keys() - marked]
         return Claim(
             Standing.OURS,
             owner,
             tuple(sorted(named)),
-            tuple(sorted(taken.keys() & (marked | both))),
+            tuple(sorted(marked)),
+            tuple(sorted(taken.keys() & both)),
             unanswered=max(len(_set(item, "unanswered")) for item in facts),
             unended=max(len(_set(item, "open") - {owner}) for item in facts),
             failing_since=min(self._failing(facts), default=None),
@@ -143,6 +153,7 @@ class Claims:
         owner: str = "",
         marks: Iterable[str] = (),
         sent: Sent = _NOTHING,
+        shared: Iterable[str] = (),
     ) -> None:
         """The fact is captured for that user, whoever holds a lease on it by now.
 
@@ -158,8 +169,17 @@ class Claims:
             linked = _set(self._done(key, user_id, owner, record), "others") - known
             known |= linked
             waiting += sorted(linked)
+        for key in shared:
+            self._done(key, user_id, owner, self._led(first, sent))
+            self._told(key, first)
         for mark in marks:
             self._done(mark, user_id, owner, self._led(first, sent))
+
+    def is_done(self, keys: Sequence[str], shared: Iterable[str] = ()) -> bool:
+        """Whether a fact with these keys is captured, as a claim would find it."""
+        if any(_is_done(self._rows.get(key)) for key in keys):
+            return True
+        return any(_is_told(self._rows.get(key), _scope(min(keys))) for key in shared)
 
     def link(self, keys: Iterable[str]) -> Standing:
         """These keys name one fact. What is captured by one of them is known by all from now on.
@@ -180,9 +200,13 @@ class Claims:
                 self._free(key, claim.owner, doubtful=True)
         return claim.standing
 
+    def _told(self, key: str, fact: str) -> None:
+        """Note that a fact has a shared key."""
+        self._rows.update(key, "ADD #facts :facts", facts={fact})
+
     def _led(self, first: str, sent: Sent) -> dict[str, str]:
         """What a key remembers that is not the first."""
-        return {"fact": first, "user_from": sent.get("user_from", "body")}
+        return {"fact": first, **{name: sent[name] for name in _LED if name in sent}}
 
     def _record(self, user_id: str, sent: Sent) -> dict[str, str]:
         """What is remembered of a capture, and what lists it in time."""
@@ -209,14 +233,14 @@ class Claims:
 
     def release(self, claim: Claim) -> None:
         """The try failed for certain. The keys are free, except those that another worker has taken over."""
-        for key in (*claim.keys, *claim.marks):
+        for key in claim.held:
             since = int(claim.failing_since or self._clock())
             self._free(key, claim.owner, doubtful=claim.doubts > 0, since=since)
 
     def keep(self, claim: Claim, seconds: float) -> None:
         """The request may have captured the fact: nobody tries again for so long, and it is remembered."""
         now = int(self._clock())
-        for key in (*claim.keys, *claim.marks):
+        for key in claim.held:
             with suppress(InTheWay):
                 self._rows.update(
                     key,
@@ -236,6 +260,12 @@ class Claims:
         """Whether another report has named one of these keys together with others, or captured it."""
         items = [self._rows.get(key) for key in keys]
         return any("others" in each or _is_done(each) for each in items)
+
+    def happened_at(self, keys: Iterable[str]) -> float | None:
+        """Unix seconds of a captured fact with any of these keys, as its report said."""
+        rows = (row for row in map(self._rows.get, keys) if _is_done(row))
+        times = (row.get("occurred_at", {}).get("S") for row in rows)
+        return next((datetime.fromisoformat(text).timestamp() for text in times if text), None)
 
     def doubts_of(self, keys: Iterable[str]) -> int:
         """How doubtful it is that nothing was captured for these keys, as Claim.doubts."""
@@ -307,13 +337,20 @@ class Claims:
                 yield since
 
     def _learn(
-        self, done: Item, named: set[str], marked: set[str], taken: dict[str, Item], owner: str
+        self,
+        done: Item,
+        named: set[str],
+        marked: set[str],
+        both: set[str],
+        taken: dict[str, Item],
+        owner: str,
     ) -> Claim:
         """Store the other keys of a done fact as done, so that later reports by those keys are duplicates.
 
         BUSY while another worker holds one of them: then the message is tried again.
         """
         busy, twice = False, set[str]()
+        self._give_back({key: taken[key] for key in taken.keys() & both}, owner)
         for key in sorted((named | marked) - {done["key"]["S"], *taken}):
             try:
                 taken[key] = self._take(key, set(), owner)
@@ -324,11 +361,14 @@ class Claims:
                     twice.add(key)
         # Stored under the same capture: from now on both are one fact.
         user_id = done.get("user_id", {}).get("S", "")
-        led = {"fact": _fact(done), "user_from": done.get("user_from", {}).get("S", "body")}
+        led = {"fact": _fact(done), **{name: done[name]["S"] for name in _LED if name in done}}
         for key in (*sorted(named.intersection(taken)), *sorted(marked.intersection(taken))):
             self._done(key, user_id, _capture(done), led)
         for key in sorted(twice):
             self._rows.update(key, "SET #capture = :capture", capture=_capture(done))
+        if not busy:
+            for key in both:
+                self._told(key, min(named))
         if busy:
             return Claim(Standing.BUSY)
         return Claim(Standing.TWICE if twice else Standing.DONE)
@@ -350,6 +390,13 @@ def _fact(item: Item) -> str:
 def _scope(key: str) -> str:
     """Whose ids a key has."""
     return key.partition("|")[0]
+
+
+def _is_told(item: Item, scope: str) -> bool:
+    """Whether another scope has told more facts with a shared key than this one."""
+    told = Counter(_scope(fact) for fact in _set(item, "facts"))
+    own = told.pop(scope, 0)
+    return _is_done(item) and max(told.values(), default=0) > own
 
 
 def _sort(key: str) -> str:

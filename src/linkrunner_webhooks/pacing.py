@@ -13,6 +13,8 @@ _GONE = 5
 # While Linkrunner is silent one request at a time asks whether it still is: after this pause, then after
 # twice as long each time.
 _FIRST_PAUSE, _LONGEST_PAUSE = 30.0, 600.0
+# Of so many questions without an answer, one is an event.
+_UNASKED = 12
 # Seconds that another request waits at least.
 _SOON = 10.0
 
@@ -57,24 +59,25 @@ class Silence:
         self._was_away: Callable[[], bool] | None = was_away
         self._unanswered = self._gateways = 0
         self._since = self._until = float("-inf")
-        self._trying = Lock()
+        self._asking = Lock()
 
     def respect(self, answers: Callable[[], bool]) -> None:
-        """Raises Unavailable unless Linkrunner `answers` again, where it did not."""
-        # A new process knows only what others have noted.
-        was_away, self._was_away = self._was_away, None
-        if was_away and was_away():
-            self._unanswered = 1
-        if not self._unanswered:
+        """Raises Unavailable unless Linkrunner `answers` again, where it did not. Others wait for that."""
+        if self._was_away is None and not self._unanswered:
             return
-        pause = self._until - time.monotonic()
-        if pause > 0 or not self._trying.acquire(blocking=False):
-            raise _silent(pause)
-        try:
-            if self._unanswered and not answers():
+        with self._asking:
+            # A new process knows only what others have noted.
+            if self._was_away is not None:
+                self._unanswered = max(self._unanswered, int(self._was_away()))
+                self._was_away = None
+            if not self._unanswered:
+                return
+            pause = self._until - time.monotonic()
+            if pause > 0:
+                raise _silent(pause)
+            # Now and then an event goes all the same: it may be the question alone that is not answered.
+            if self._unanswered % _UNASKED and not answers():
                 raise _silent(self._until - time.monotonic())
-        finally:
-            self._trying.release()
 
     def begin(self, sent_at: float) -> None:
         """A request that was sent then is not answered. Requests that were under way with it count as one."""

@@ -24,6 +24,7 @@ class Capture(BaseModel):
     user_id: str
     keys: tuple[str, ...] = Field(min_length=1)
     marks: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
     sent: Mapping[str, str] = Field(default_factory=dict)
 
 

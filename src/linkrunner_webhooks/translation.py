@@ -73,6 +73,10 @@ class Planned(NamedTuple):
             return LinkrunnerEvent(self.event_name, self.event_data, linked, "link")
         raise MissingUser(f"no user id for {self.event_name}: {self._tried()}")
 
+    def told_by(self, event: LinkrunnerEvent) -> dict[str, str]:
+        """What the ledger remembers of it as it was sent."""
+        return {**self.sent, "user_from": event.user_from}
+
     @property
     def follows_payment(self) -> bool:
         """Whether a payment can name its user that is not this one."""

@@ -110,8 +110,9 @@ class WatchedClaims(Claims):
         owner: str = "",
         marks: Iterable[str] = (),
         sent: Sent = _NOTHING,
+        shared: Iterable[str] = (),
     ) -> None:
-        super().complete(keys, user_id, owner, marks, sent)
+        super().complete(keys, user_id, owner, marks, sent, shared)
         if self._attempts.current:
             attempts = self._attempts
             self._journal.note("noted", attempt=attempts.current, held=attempts.held)

@@ -164,6 +164,7 @@ _UPDATES = {
     ":capture": "note",
     ":captured": "tally",
     ":duplicate": "tally",
+    ":facts": "note",
     ":until": "trouble",
     ":names": "tally",
 }

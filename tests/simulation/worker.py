@@ -60,8 +60,9 @@ class Worker:
         pace._lock = SimLock(clock)  # type: ignore[assignment]
         ledger = Ledger(Gated(self.gate, cloud.ledger), "ledger", clock=clock)
         linkrunner = LinkrunnerClient(
-            "https://linkrunner.test", ServerKey(secret), pace, ledger.notes.in_trouble
+            "https://linkrunner.test", ServerKey(secret), pace, ledger.notes.was_silent
         )
+        linkrunner._silence._asking = SimLock(clock)  # type: ignore[assignment]
         linkrunner._pool = GatedPool(self.gate, cloud.linkrunner)  # type: ignore[assignment]
         self._deliverer = Deliverer(
             config=cloud.config,

@@ -35,7 +35,7 @@ class Outlook:
             known = detail in self._refusals or len(self._refusals) < _TOLD_APART
             self._refusals[detail if known else "was refused in other words"] += 1
         for planned in forecast.planned:
-            if planned.money and self._is_new(planned.keys):
+            if planned.money and self._is_new((*planned.keys, *planned.shared)):
                 what = f"{planned.money.currency} as {planned.event_name}"
                 self._money[what] = self._money.get(what, Decimal(0)) + planned.money.amount
 

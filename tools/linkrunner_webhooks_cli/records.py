@@ -151,10 +151,6 @@ class Records:
         rows = self.at([SOURCES])
         return set(rows[SOURCES].get("names", {}).get("SS", ())) if rows else set()
 
-    def captured(self, keys: Iterable[str]) -> bool:
-        """Whether a fact with any of these keys is captured."""
-        return any(row.get("state", {}).get("S") == "done" for row in self.at(keys).values())
-
     def tally(self, sources: Iterable[str], days: Iterable[date]) -> Counter[str]:
         """How many webhooks ended how, of these sources on these days."""
         keys = [f"{TALLY}{source}|{day.isoformat()}" for day in days for source in sources]

@@ -19,6 +19,7 @@ from linkrunner_webhooks.envelope import open_message
 from linkrunner_webhooks.errors import Parked
 from linkrunner_webhooks.letters import Letter
 from linkrunner_webhooks.model import Flow
+from linkrunner_webhooks.once import Claims
 from linkrunner_webhooks.translation import plan_of
 from linkrunner_webhooks_cli.output import progress, say, write_json, write_table, write_text
 from linkrunner_webhooks_cli.periods import since_option, until_option
@@ -237,17 +238,18 @@ def _rest(
     stack: Stack, config: Config, records: Records, names: Iterable[str], days: Sequence[date]
 ) -> Rest:
     parked, money, seen = Counter[str](), dict[tuple[str, str], Decimal](), set[str]()
+    facts = stack.ledger().facts
     with stack.dead_letters().reading() as reading:
         for letter in reading:
             parked[letter.reason] += 1
-            for currency, amount in _payments(letter, config, records, seen):
+            for currency, amount in _payments(letter, config, facts, seen):
                 at = letter.reason, currency
                 money[at] = money.get(at, Decimal(0)) + amount
     return Rest(records.tally(names, days), parked, money, stack.backlog())
 
 
 def _payments(
-    letter: Letter, config: Config, records: Records, seen: set[str]
+    letter: Letter, config: Config, facts: Claims, seen: set[str]
 ) -> Iterable[tuple[str, Decimal]]:
     """The payments that a letter reports and nobody has captured; two reports of one payment are one."""
     try:
@@ -256,6 +258,7 @@ def _payments(
         return
     for each in planned:
         money = each.money if f"|{Flow.PAYMENT}|" in each.keys[0] else None
-        if money and seen.isdisjoint(each.keys) and not records.captured(each.keys):
+        keys = (*each.keys, *each.shared)
+        if money and seen.isdisjoint(keys) and not facts.is_done(each.keys, each.shared):
             yield money.currency, money.amount
-        seen.update(each.keys)
+        seen.update(keys)

@@ -112,8 +112,9 @@ class Stack:
         for each, event in zip(decision.planned, decision.events, strict=True):
             known = unnoted.get(marked(each.keys))
             owner = known.owner if known else uuid4().hex
-            if not dry_run and (known or facts.user_of(each.keys) is None):
-                facts.complete(each.keys, event.user_id, owner, each.marks, each.sent)
+            if not dry_run and (known or not facts.is_done(each.keys, each.shared)):
+                told = each.told_by(event)
+                facts.complete(each.keys, event.user_id, owner, each.marks, told, each.shared)
         return decision
 
 

@@ -152,11 +152,13 @@ def _captured(fact: Fact) -> Step:
 def _linked(key: str, row: Row) -> Step:
     _, scope, what, id = key.split("|", 3)
     moved = int(number(row, "relinked") or 0)
+    whose = f"{row['user_id']['S']}'s" if "user_id" in row else "nobody's yet"
+    same = ", ".join(key.rpartition("|")[2] for key in row.get("same", {}).get("SS", ()))
     return Step(
         _moment(number(row, "at")),
         "linked",
-        f"the {what} {id} of {scope} is {row['user_id']['S']}'s",
-        {"was another's": f"{moved} times" if moved else ""},
+        f"the {what} {id} of {scope} is {whose}",
+        {"was another's": f"{moved} times" if moved else "", "is one person with": same},
     )
 
 

@@ -328,6 +328,10 @@ def subscription_changed(subscription: Subscription, context: Context) -> Iterat
         yield CommerceEvent(
             kind=kind,
             transactions=(subscription.id,),
+            # The other states have no time of their own.
+            occurred_at=iso_time(subscription.date_created_gmt, UTC)
+            if kind is Kind.SUBSCRIPTION_STARTED
+            else None,
             subscription_id=subscription.id,
         )
 
