@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
+from tests.amounts import moved
 from tests.samples import NOW, Desk, Sample, Secrets, live_secret
 from tests.simulation.table import FakeTable
 
@@ -101,14 +102,14 @@ class Pipeline:
         found: dict[str, list[str]] = defaultdict(list)
         for event in self.captured:
             flow = Kind(event.event_name).flow
-            if flow and "amount" in event.event_data:
+            if flow and moved(event.event_data) is not None:
                 found[flow.value].append(_written(event.event_data))
         return {flow: sorted(amounts) for flow, amounts in found.items()}
 
     def besides(self) -> list[str]:
-        without = (event for event in self.captured if "amount" not in event.event_data)
+        without = (event for event in self.captured if moved(event.event_data) is None)
         return sorted(event.event_name for event in without)
 
 
 def _written(data: Mapping[str, Any]) -> str:
-    return f"{Decimal(str(data['amount'])):f} {data['currency']}"
+    return f"{Decimal(str(moved(data))):f} {data['currency']}"

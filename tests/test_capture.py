@@ -327,6 +327,7 @@ def test_an_answer_about_the_event_itself_refuses_it(
         (404, "unavailable"),
         (405, "unavailable"),
         (408, "unavailable"),
+        (402, "unavailable"),
         (409, "unavailable"),
         (410, "unavailable"),
         (429, "rate_limited"),

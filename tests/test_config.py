@@ -358,3 +358,13 @@ def test_the_nearest_name_is_suggested() -> None:
     """The nearest name is suggested; where none is near, all are listed in order."""
     assert suggest("amout", ["amount", "value"]) == '; did you mean "amount"?'
     assert suggest("zzz", ["value", "amount"]) == "; valid are: amount, value"
+
+
+def test_a_visitor_is_no_user() -> None:
+    """What the web SDK writes into a cart is nobody that an app has registered."""
+    path = "note_attributes[?name=='lr_vid'].value"
+    with pytest.raises(
+        ConfigError, match=r"webhooks.toml \[shopify.user_id\]: `lr_vid` is a visitor"
+    ):
+        Config({"shopify": {"user_id": [path]}}).source("shopify")
+    assert Config({"shopify": {"extra": {"visitor": path}}}).source("shopify")

@@ -13,6 +13,7 @@ from typing import Final
 
 import pytest
 from tests import privacy, samples
+from tests.amounts import MOVED, moved
 from tests.samples import (
     NOW,
     Json,
@@ -282,9 +283,13 @@ def test_event_data_is_the_allow_list(name: str, event_type: str) -> None:
 def test_amounts_have_a_currency(name: str, event_type: str) -> None:
     """An amount or a worth never stands without its currency, and money is reported as it is keyed."""
     for each in planned(samples.load(name, event_type).webhook()):
-        if {"amount", "value"} & set(each.event_data):
-            assert "currency" in each.event_data
-        assert ("amount" in each.event_data) == (each.money is not None)
+        told = {"value", "attempted_amount", *MOVED} & set(each.event_data)
+        assert not told or "currency" in each.event_data
+        if each.money is not None:
+            assert moved(each.event_data) == float(each.money.amount)
+        else:
+            # What became of a dispute names its amount, and moves nothing.
+            assert not {"amount", "refund_amount"} & told
 
 
 # ------------------------------------------------------------------------------- nothing personal

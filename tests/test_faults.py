@@ -16,6 +16,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from tests.amounts import moved
 from tests.clock import Clock
 from tests.messages import (
     CHARGE,
@@ -494,9 +495,9 @@ def test_every_report_at_once(fact: tuple[Sequence[Makes], tuple[float, float]],
         assert cloud.dead.reasons == []
     bodies = [each.body for each in cloud.linkrunner.captures]
     amounts = [
-        (body["event_name"] == "purchase_refunded", body["event_data"]["amount"])
+        (body["event_name"] == "purchase_refunded", amount)
         for body in bodies
-        if "amount" in body["event_data"]
+        if (amount := moved(body["event_data"])) is not None
     ]
     assert sorted(amounts) == [(False, paid), (True, refunded)]
     assert {body["user_id"] for body in bodies} <= {"user_42", "42"}

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from tests.amounts import moved
 from tests.chaos.bodies import (
     charge_refunded,
     delivered,
@@ -355,7 +356,7 @@ class Everybody(RuleBasedStateMachine):
     def _require(self, captured: Captured) -> None:
         expected = self.books.sold.get(captured.fact)
         assert expected is not None, captured
-        amount = captured.body["event_data"].get("amount")
+        amount = moved(captured.body["event_data"])
         assert (None if amount is None else Decimal(str(amount))) == expected.amount, captured
         assert captured.body["user_id"] == expected.user
         assert captured.body["event_name"] in expected.names

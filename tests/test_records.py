@@ -21,6 +21,7 @@ from uuid import uuid4
 
 import pytest
 from click.testing import CliRunner, Result
+from tests.amounts import moved
 from tests.embedded import empty, eventually
 from tests.messages import TABLES, another, checkout
 from tests.simulation.clock import HOUR, NOW
@@ -371,8 +372,8 @@ def taken(cloud: Cloud) -> dict[tuple[str, Flow], Decimal]:
     found: dict[tuple[str, Flow], Decimal] = defaultdict(Decimal)
     for each in {each.fact: each for each in cloud.linkrunner.captures}.values():
         data, kind = each.body["event_data"], Kind(each.body["event_name"])
-        if "amount" in data and kind.flow:
-            found[data["currency"], kind.flow] += Decimal(str(data["amount"]))
+        if kind.flow and (amount := moved(data)) is not None:
+            found[data["currency"], kind.flow] += Decimal(str(amount))
     return dict(found)
 
 

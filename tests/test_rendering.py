@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.amounts import moved
 
 from linkrunner_webhooks.config import Config, Naming, Source
 from linkrunner_webhooks.envelope import Opened
 from linkrunner_webhooks.event_body import FIELDS
-from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
+from linkrunner_webhooks.model import CommerceEvent, Flow, Identity, Item, Kind, Webhook
 from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.rendering import event_data, number
 
@@ -46,32 +47,40 @@ def render(
 
 # ------------------------------------------------------------------------------- money
 
-WORTH_NOTHING = {
-    Kind.PURCHASE_REFUNDED,
-    Kind.PURCHASE_REVERSED,
-    Kind.REFUND_FAILED,
-    Kind.REFUND_REVERSED,
-    Kind.DISPUTE_WARNING,
-    Kind.DISPUTE_OPENED,
-    Kind.DISPUTE_WON,
-    Kind.DISPUTE_LOST,
-    Kind.DISPUTE_CLOSED,
+EARNED_NOTHING = {
+    Kind.PURCHASE_REFUNDED: "refund_amount",
+    Kind.PURCHASE_REVERSED: "refund_amount",
+    Kind.REFUND_FAILED: "refund_amount",
+    Kind.REFUND_REVERSED: "refund_amount",
+    Kind.DISPUTE_WARNING: "disputed_amount",
+    Kind.DISPUTE_OPENED: "disputed_amount",
+    Kind.DISPUTE_WON: "disputed_amount",
+    Kind.DISPUTE_LOST: "disputed_amount",
+    Kind.DISPUTE_CLOSED: "disputed_amount",
+    Kind.PAYMENT_FAILED: "attempted_amount",
+    Kind.PAYMENT_EXPIRED: "attempted_amount",
+    Kind.SUBSCRIPTION_PAYMENT_FAILED: "attempted_amount",
+    Kind.SUBSCRIPTION_BILLING_ISSUE: "attempted_amount",
+    Kind.SUBSCRIPTION_HALTED: "attempted_amount",
+    Kind.SUBSCRIPTION_FAILED: "attempted_amount",
 }
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_amount_is_money_that_moved(kind: Kind) -> None:
-    """`amount` stands where money moved and nowhere else, always with its currency."""
+def test_amount_is_money_received(kind: Kind) -> None:
+    """`amount` stands where money was received and nowhere else, always with its currency."""
     data = render(CommerceEvent(kind=kind, money=MONEY))
-    assert data.get("amount") == (25.99 if kind.flow else None)
+    assert data.get("amount") == (25.99 if kind.flow is Flow.PAYMENT else None)
     assert data["currency"] == "USD"
 
 
 @pytest.mark.parametrize("kind", Kind)
 def test_value_is_what_an_event_is_worth(kind: Kind) -> None:
-    """`value` stands for every event but refunds and disputes, which are worth nothing."""
+    """`value` stands for every event but refunds, disputes and failures: they have fields of their own."""
     data = render(CommerceEvent(kind=kind, money=MONEY))
-    assert data.get("value") == (None if kind in WORTH_NOTHING else 25.99)
+    assert data.get("value") == (None if kind in EARNED_NOTHING else 25.99)
+    own = {name: data[name] for name in data if name.endswith("_amount")}
+    assert own == ({EARNED_NOTHING[kind]: 25.99} if kind in EARNED_NOTHING else {})
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -266,4 +275,4 @@ def test_event_data_is_the_allow_list(event: CommerceEvent) -> None:
     data = render(event)
     assert set(data) <= set(FIELDS)
     assert all(value is not None for value in data.values())
-    assert ("amount" in data) == bool(event.kind.flow and event.money)
+    assert (moved(data) is not None) >= bool(event.kind.flow and event.money)

@@ -206,12 +206,12 @@ class FakeLinkrunner:
     @property
     def amounts(self) -> dict[str, list[Any]]:
         """What moved, by the way it moved: purchases and renewals are both payments."""
-        moved: dict[str, list[Any]] = {"paid": [], "refunded": []}
-        for event in self.events:
-            if "amount" in event.event_data:
-                way = "refunded" if event.event_name == "purchase_refunded" else "paid"
-                moved[way].append(event.event_data["amount"])
-        return {way: sorted(amounts) for way, amounts in moved.items()}
+        told = [event.event_data for event in self.events]
+        fields = {"paid": "amount", "refunded": "refund_amount"}
+        return {
+            way: sorted(data[field] for data in told if field in data)
+            for way, field in fields.items()
+        }
 
 
 class World:

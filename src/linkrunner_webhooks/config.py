@@ -173,6 +173,7 @@ class _Reader:
         options = self.validate(provider.options, ours)
         table = self.validate(Table, rest, also=tuple(provider.options.model_fields))
         self.check_expressions(".user_id", table.user_id or ())
+        self.check_visitors(table.user_id or ())
         self.check_expressions(".extra", table.extra.values())
         return Source(
             name=self.name,
@@ -230,6 +231,14 @@ class _Reader:
                 compile_path(expression)
             except ConfigError as error:
                 raise self.error(where, str(error)) from None
+
+    def check_visitors(self, expressions: Iterable[str]) -> None:
+        """Linkrunner's web SDK writes `lr_vid` into a Shopify cart. https://docs.linkrunner.io/sdk/shopify"""
+        if any("lr_vid" in expression for expression in expressions):
+            problem = "`lr_vid` is a visitor of the web SDK, and no user that an app registers"
+            raise self.error(
+                ".user_id", f"{problem}; take it out, or keep it in [{self.name}.extra]"
+            )
 
     def event_names(
         self, provider: Provider, written: Mapping[str, Any]

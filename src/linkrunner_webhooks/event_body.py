@@ -30,6 +30,9 @@ class EventData:
     amount: Number | None = None
     currency: str | None = None
     value: Number | None = None
+    refund_amount: Number | None = None
+    disputed_amount: Number | None = None
+    attempted_amount: Number | None = None
     order_id: str | None = None
     product_ids: tuple[str, ...] | None = None
     content_ids: tuple[str, ...] | None = None

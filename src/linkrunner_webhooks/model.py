@@ -98,26 +98,30 @@ class Flow(StrEnum):
     DISPUTE_REVERSAL = "dispute_reversal"
 
 
-# `has_worth` of refunds, reversals and disputes.
-_BACK = False
+# Where the amount stands of money that nobody earned.
+WORTH = ("value",)
+_REFUND = ("refund_amount",)
+_DISPUTED = ("disputed_amount",)
+_ATTEMPTED = ("attempted_amount",)
 
 
 class Kind(StrEnum):
     """A kind of happening. The value is the default Linkrunner event name.
 
-    `flow` says which way money moved when the kind reports an amount, None when no money moved. `has_worth`
-    says whether an ad network may take the amount for the worth of the event: not for money on its way back.
+    `flow` says which way money moved when the kind reports an amount, None when no money moved. `told_as` are
+    the fields of `event_data` that carry the amount: `amount` is revenue to Linkrunner and `value` is what ad
+    networks read, whatever an event is called, so only money received has both and money back has neither.
     """
 
     flow: Flow | None
-    has_worth: bool
+    told_as: tuple[str, ...]
 
-    def __new__(cls, name: str, flow: Flow | None = None, worth: bool = True) -> Self:
+    def __new__(cls, name: str, flow: Flow | None = None, told_as: tuple[str, ...] = WORTH) -> Self:
         """A member is its name; the rest comes along."""
         member = str.__new__(cls, name)
         member._value_ = name
         member.flow = flow
-        member.has_worth = worth
+        member.told_as = ("amount", "value") if flow is Flow.PAYMENT else told_as
         return member
 
     # Kinds are dictionary keys on the hot path, and Enum's own hash is slow.
@@ -127,13 +131,13 @@ class Kind(StrEnum):
     PURCHASE_COMPLETED = "purchase_completed", Flow.PAYMENT
     PURCHASE_PARTIALLY_PAID = "purchase_partially_paid"
     PURCHASE_CANCELLED = "purchase_cancelled"
-    PURCHASE_REFUNDED = "purchase_refunded", Flow.REFUND, _BACK
-    PURCHASE_REVERSED = "purchase_reversed", Flow.REFUND, _BACK
+    PURCHASE_REFUNDED = "purchase_refunded", Flow.REFUND, _REFUND
+    PURCHASE_REVERSED = "purchase_reversed", Flow.REFUND, _REFUND
     PAYMENT_CAPTURED = "payment_captured"
-    PAYMENT_FAILED = "payment_failed"
-    PAYMENT_EXPIRED = "payment_expired"
-    REFUND_FAILED = "refund_failed", Flow.REFUND_REVERSAL, _BACK
-    REFUND_REVERSED = "refund_reversed", Flow.REFUND_REVERSAL, _BACK
+    PAYMENT_FAILED = "payment_failed", None, _ATTEMPTED
+    PAYMENT_EXPIRED = "payment_expired", None, _ATTEMPTED
+    REFUND_FAILED = "refund_failed", Flow.REFUND_REVERSAL, _REFUND
+    REFUND_REVERSED = "refund_reversed", Flow.REFUND_REVERSAL, _REFUND
     INVOICE_ISSUED = "invoice_issued"
     INVOICE_PAID = "invoice_paid", Flow.PAYMENT
     CART_ADDED = "cart_added"
@@ -159,8 +163,8 @@ class Kind(StrEnum):
     SUBSCRIPTION_PRODUCT_CHANGED = "subscription_product_changed", Flow.PAYMENT
     SUBSCRIPTION_OFFER_REDEEMED = "subscription_offer_redeemed", Flow.PAYMENT
     SUBSCRIPTION_EXTENDED = "subscription_extended"
-    SUBSCRIPTION_PAYMENT_FAILED = "subscription_payment_failed"
-    SUBSCRIPTION_BILLING_ISSUE = "subscription_billing_issue"
+    SUBSCRIPTION_PAYMENT_FAILED = "subscription_payment_failed", None, _ATTEMPTED
+    SUBSCRIPTION_BILLING_ISSUE = "subscription_billing_issue", None, _ATTEMPTED
     SUBSCRIPTION_CANCEL_SCHEDULED = "subscription_cancel_scheduled"
     SUBSCRIPTION_CANCELLED = "subscription_cancelled"
     SUBSCRIPTION_REACTIVATED = "subscription_reactivated"
@@ -168,15 +172,15 @@ class Kind(StrEnum):
     SUBSCRIPTION_PAUSE_SCHEDULED = "subscription_pause_scheduled"
     SUBSCRIPTION_PAUSED = "subscription_paused"
     SUBSCRIPTION_RESUMED = "subscription_resumed"
-    SUBSCRIPTION_HALTED = "subscription_halted"
+    SUBSCRIPTION_HALTED = "subscription_halted", None, _ATTEMPTED
     SUBSCRIPTION_COMPLETED = "subscription_completed"
     SUBSCRIPTION_EXPIRED = "subscription_expired"
-    SUBSCRIPTION_FAILED = "subscription_failed"
-    DISPUTE_WARNING = "dispute_warning", None, _BACK
-    DISPUTE_OPENED = "dispute_opened", Flow.DISPUTE, _BACK
-    DISPUTE_WON = "dispute_won", Flow.DISPUTE_REVERSAL, _BACK
-    DISPUTE_LOST = "dispute_lost", None, _BACK
-    DISPUTE_CLOSED = "dispute_closed", None, _BACK
+    SUBSCRIPTION_FAILED = "subscription_failed", None, _ATTEMPTED
+    DISPUTE_WARNING = "dispute_warning", None, _DISPUTED
+    DISPUTE_OPENED = "dispute_opened", Flow.DISPUTE, _DISPUTED
+    DISPUTE_WON = "dispute_won", Flow.DISPUTE_REVERSAL, _DISPUTED
+    DISPUTE_LOST = "dispute_lost", None, _DISPUTED
+    DISPUTE_CLOSED = "dispute_closed", None, _DISPUTED
 
 
 # Larger quantities are mistakes.

@@ -2,8 +2,8 @@
 
 https://docs.linkrunner.io/api-reference/event-capture
 
-`amount` is money that moved, and ad networks count it as revenue. `value` is the worth of an event, also
-before anybody paid. An unknown field is absent.
+`amount` is money received: Linkrunner counts it as revenue. `value` is the worth of an event, also before
+anybody paid. Money that was returned, disputed or not paid has fields of its own. An unknown field is absent.
 """
 
 from __future__ import annotations
@@ -38,8 +38,7 @@ def _allowed(event: CommerceEvent, kind: Kind, opened: Opened) -> EventData:
     contents = [item for item in event.items if screened(item.content_id)]
     amount = number(event.money.amount) if event.money else None
     return EventData(
-        amount=amount if kind.flow else None,
-        value=amount if kind.has_worth else None,
+        **dict.fromkeys(kind.told_as, amount),
         currency=event.money.currency if event.money else None,
         order_id=screened(event.order_id, phones),
         product_ids=known(*(screened(item.product_id) for item in event.items)) or None,

@@ -13,7 +13,7 @@ from linkrunner_webhooks.config import Naming, Source
 from linkrunner_webhooks.envelope import Opened
 from linkrunner_webhooks.errors import MissingUser, Parked, Reason, TooOld
 from linkrunner_webhooks.event_body import LinkrunnerEvent
-from linkrunner_webhooks.model import CommerceEvent, Flow, Kind, Outcome, SamePayment
+from linkrunner_webhooks.model import WORTH, CommerceEvent, Flow, Kind, Outcome, SamePayment
 from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.provider import Told
 from linkrunner_webhooks.reading import gateway
@@ -332,9 +332,9 @@ _FREE = (Kind.SUBSCRIPTION_STARTED, Kind.DISPUTE_OPENED, Kind.DISPUTE_WON, Kind.
 
 def _moved(event: CommerceEvent, kind: Kind) -> CommerceEvent | None:
     """What moved nothing is no payment and no refund; what happened all the same has no amount."""
-    if kind.flow is None or event.money is None or event.money.amount > 0:
+    if event.money is None or event.money.amount > 0 or kind.told_as == WORTH:
         return event
-    return replace(event, money=None) if kind in _FREE else None
+    return replace(event, money=None) if kind.flow is None or kind in _FREE else None
 
 
 # Who paid, or at least began to: a payment that is captured by hand comes after its checkout.

@@ -33,6 +33,8 @@ _TEMPLATE = re.compile(
 )
 # RevenueCat makes these up for a customer who has not signed in, and apps pass them on.
 _MADE_UP = "$rcanonymousid:"
+# The long form of a customer's number. Apps know the customer by the number alone.
+_GLOBAL_ID = "gid://shopify/Customer/"
 # Larger numbers are not ids.
 _MAX_NUMBER = 10**36
 
@@ -123,7 +125,7 @@ def usable(value: object) -> str | None:
         return str(value) if 0 < value < _MAX_NUMBER else None
     if not isinstance(value, str):
         return None
-    text = value.strip()
+    text = value.strip().removeprefix(_GLOBAL_ID)
     return None if is_nobody(text) or len(text) > MAX_TEXT or is_contact(text) else text
 
 

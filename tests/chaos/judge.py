@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from tests.amounts import moved
 from tests.chaos.facts import Fact
 
 UNEXPLAINED = "UNEXPLAINED"
@@ -144,8 +145,8 @@ def _problems(capture: Capture, fact: Fact) -> Iterator[str]:
         yield f"captured, and should have been parked as {fact.expected}"
         return
     told = capture.data
-    if _decimal(told.get("amount")) != fact.amount:
-        yield f"amount {told.get('amount')!r} instead of {fact.amount}"
+    if _decimal(moved(told)) != fact.amount:
+        yield f"amount {moved(told)!r} instead of {fact.amount}"
     if told.get("currency") != fact.currency:
         yield f"currency {told.get('currency')!r} instead of {fact.currency!r}"
     if capture.body.get("user_id") != fact.user:

@@ -171,7 +171,7 @@ def _almost_kinds(source: Source) -> Iterator[str]:
             meant = _nearly(naming.name)
             if meant is None:
                 continue
-            earns = meant.flow and not naming.kind.flow
+            earns = meant.flow is Flow.PAYMENT and naming.kind.flow is not Flow.PAYMENT
             cost = " and counts no revenue" if earns else ""
             yield (
                 f'[{source.name}.events] "{event_type}" = "{naming.name}": did you mean {meant.value}? '

@@ -12,7 +12,7 @@ from typing import Any
 
 from linkrunner_webhooks import providers
 from linkrunner_webhooks.event_body import FIELDS
-from linkrunner_webhooks.model import Flow, Kind
+from linkrunner_webhooks.model import Kind
 from linkrunner_webhooks_local.project import ROOT
 
 CASES = ROOT / "tests" / "providers"
@@ -24,9 +24,9 @@ ELSEWHERE = {*ALWAYS, *ITEMS, "currency"}
 
 _NETWORKS = {
     "revenue": "revenue, if you map the event with Send Revenue.",
-    "not revenue": "do not map it with Send Revenue: its `amount` would count as new revenue.",
     "value": "no revenue. Google and Meta read `value` if you map the event.",
     "nothing": "no revenue and no value.",
+    "field of its own": "no revenue and no value: the amount stands where no network reads it.",
 }
 
 Seen = Mapping[Kind, Mapping[str, set[str]]]
@@ -59,7 +59,7 @@ def _facts(kind: Kind, by_provider: Mapping[str, set[str]]) -> Iterator[str]:
     fields = [field for field in FIELDS if field in present]
     yield f"- Money: {_money(fields, by_provider)}"
     yield f"- Other fields: {_others(fields)}"
-    yield f"- Ad networks: {_NETWORKS[_network(kind, fields)]}"
+    yield f"- Ad networks: {_NETWORKS[_network(fields)]}"
     yield f"- Reported by: {_titles(sorted(_reporters(kind)), link=True)}."
 
 
@@ -82,11 +82,13 @@ def _others(fields: list[str]) -> str:
     return (", ".join(filter(None, (named, items))) or "none") + "."
 
 
-def _network(kind: Kind, fields: list[str]) -> str:
+def _network(fields: list[str]) -> str:
     """Which of the answers above holds: Linkrunner takes `amount` for revenue, whatever the event's name."""
     if "amount" in fields:
-        return "revenue" if kind.flow is Flow.PAYMENT else "not revenue"
-    return "value" if "value" in fields else "nothing"
+        return "revenue"
+    if "value" in fields:
+        return "value"
+    return "field of its own" if any(map(_is_money, fields)) else "nothing"
 
 
 def _reporters(kind: Kind) -> set[str]:

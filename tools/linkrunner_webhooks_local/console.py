@@ -167,7 +167,8 @@ class _Sent:
         )
 
     def __str__(self) -> str:
-        amount = self.value("amount")
+        amounts = map(self.value, ("amount", "refund_amount", "disputed_amount"))
+        amount = next((each for each in amounts if each is not None), None)
         shown = f"{amount:.2f}" if _is_fractional(amount) else amount
         words = (self.event.event_name, shown, self.value("currency"), self.event.user_id)
         return " ".join(str(word) for word in words if word not in (None, ""))
