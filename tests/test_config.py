@@ -368,3 +368,26 @@ def test_a_visitor_is_no_user() -> None:
     ):
         Config({"shopify": {"user_id": [path]}}).source("shopify")
     assert Config({"shopify": {"extra": {"visitor": path}}}).source("shopify")
+
+
+def test_linkrunner_is_no_source() -> None:
+    """Its table says what all sources are sent with."""
+    tables = {"linkrunner": {"event_id": False}, "stripe": {}}
+    (source,) = Config(tables).sources()
+    assert (source.name, source.event_ids) == ("stripe", False)
+    assert Config({"stripe": {}}).sources()[0].event_ids
+    assert Config(tables).source("linkrunner") is None
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ({"event_ids": False}, r"\[linkrunner\]: unknown key `event_ids`; did you mean"),
+        ({"event_id": "no"}, r"\[linkrunner\]: `event_id`: input should be a valid boolean"),
+        (False, r"`linkrunner` must be a table: \[linkrunner\]"),
+    ],
+)
+def test_a_wrong_table_of_linkrunner(written: object, message: str) -> None:
+    """It is found with the first source."""
+    with pytest.raises(ConfigError, match=message):
+        Config({"linkrunner": written, "stripe": {}}).sources()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -37,7 +38,7 @@ from linkrunner_webhooks import config, providers
 from linkrunner_webhooks.capture_once import SLOWEST
 from linkrunner_webhooks.envelope import Envelope, Opened, open_message
 from linkrunner_webhooks.errors import ConfigError, Reason, Refused, Unavailable
-from linkrunner_webhooks.event_body import LinkrunnerEvent, fingerprint
+from linkrunner_webhooks.event_body import LinkrunnerEvent, event_id, fingerprint
 from linkrunner_webhooks.ledger import Ledger
 from linkrunner_webhooks.model import CommerceEvent, Identity, Outcome, Webhook
 from linkrunner_webhooks.once import KEPT, LEASE, Claim
@@ -83,6 +84,25 @@ def test_a_payment_is_captured(world: World) -> None:
     assert (event.event_data["amount"], event.event_data["currency"]) == (25.99, "USD")
     assert world.last == ("captured", "none")
     assert (world.queue.parked, world.queue.delayed) == ([], {})
+
+
+def test_every_request_of_an_event_has_its_id(world: World) -> None:
+    """The same in a retry, another for another event, and none of the provider's."""
+    world.linkrunner.script = [down()]
+    world.deliver(sent := checkout())
+    world.deliver(sent)
+    world.deliver(refund(500, payment_intent="pi_1", **USER))
+    first, again, other = (event.event_id for event in world.linkrunner.requests)
+    assert first == again != other
+    assert first is not None
+    assert re.fullmatch("[0-9a-f]{32}", first)
+
+
+def test_an_event_id_outlives_versions() -> None:
+    """What waits in a queue over a deployment is not another event after it."""
+    assert (
+        event_id("stripe|payment|pi_1", "purchase_completed") == "9ce1bd43145afa15ceafe8a5fd3fff12"
+    )
 
 
 def test_the_report_names_what_happened(world: World) -> None:

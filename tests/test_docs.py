@@ -171,7 +171,12 @@ def test_the_packaged_file_shows_the_default_ladder(name: str) -> None:
 def test_the_readmes_example_is_an_event() -> None:
     """The fields it shows are fields that are sent."""
     example = README.split("## What arrives")[1].split("```")[1]
-    fields = set(re.findall(r'"(\w+)":', example)) - {"event_name", "event_data", "user_id"}
+    fields = set(re.findall(r'"(\w+)":', example)) - {
+        "event_name",
+        "event_data",
+        "user_id",
+        "event_id",
+    }
     assert fields <= set(FIELDS)
 
 

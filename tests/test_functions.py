@@ -298,7 +298,7 @@ def test_nothing_is_lost_in_a_mixture(functions: Functions) -> None:
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("lost", [answer_lost(), slow(60)], ids=["reset", "too late"])
 def test_lost_answers_lose_no_sale(functions: Functions, lost: Answer) -> None:
-    """Without an idempotency key a lost answer may count twice; it never counts not at all."""
+    """A lost answer may count twice where no event id is honoured; it never counts not at all."""
     functions.receive(*range(4))
     functions.linkrunner.play([lost, lost])
     functions.run_until_empty()

@@ -187,3 +187,13 @@ def test_answers_without_delay(linkrunner: EmbeddedLinkrunner) -> None:
         connection.getresponse().read()
     connection.close()
     assert time.monotonic() - start < 0.5
+
+
+@pytest.mark.parametrize("honours", [True, False])
+def test_an_event_id_may_be_honoured(*, honours: bool) -> None:
+    """Which Linkrunner does is not documented, so it can be either; the answer is the same."""
+    with EmbeddedLinkrunner(key="key", honours_event_id=honours) as embedded:
+        for id in ("one", "one", "two"):
+            status, _, _ = call(embedded.url, {**EVENT, "event_id": id})
+            assert status == 201
+        assert len(embedded.events) == (2 if honours else 3)

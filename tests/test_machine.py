@@ -269,6 +269,11 @@ class Everybody(RuleBasedStateMachine):
         """Linkrunner is different from now on."""
         self.cloud.linkrunner.moods = [(self.cloud.clock.now, mood)]
 
+    @rule(honours=st.booleans())
+    def deduplicate(self, *, honours: bool) -> None:
+        """Linkrunner takes an event under a known id for the same from now on, or not any more."""
+        self.cloud.linkrunner.honours_event_id = honours
+
     @rule(trouble=st.sampled_from([None, None, *Trouble]))
     def lose_the_table(self, trouble: Trouble | None) -> None:
         """Every call of the table meets this trouble from now on, or none any more."""

@@ -31,7 +31,15 @@ from tests.simulation.clock import HOUR, NOW
 from tests.simulation.cloud import Cloud, simulated
 from tests.simulation.deployment import MOST_RECEIVES
 from tests.simulation.gate import TABLE_CALLS, Trouble
-from tests.simulation.linkrunner import DOWN, HANGS, LIMITED, LIMITED_FOR_LONG, REFUSED, UP, Mood
+from tests.simulation.linkrunner import (
+    DOWN,
+    HANGS,
+    LIMITED,
+    LIMITED_FOR_LONG,
+    REFUSED,
+    UP,
+    Mood,
+)
 from tests.simulation.worker import Worker, eight_in_hand
 
 from linkrunner_webhooks.queues import Message
@@ -211,6 +219,25 @@ def test_a_refund_in_an_outage_waits_for_its_payment() -> None:
         cloud.run(*eight_in_hand(cloud))
         assert cloud.dead.reasons == []
         assert set(cloud.captured) == sent.facts
+
+
+@pytest.mark.parametrize("honours", [True, False])
+def test_lost_answers_count_once_where_the_event_id_is_honoured(*, honours: bool) -> None:
+    """Every request of an event has the same id, through retries, parking and redrives."""
+    sent = traffic(60, SALES)
+    with simulated(TABLES) as cloud:
+        cloud.linkrunner.honours_event_id = honours
+        dice, healed = Random(7), NOW + 6 * HOUR
+        cloud.linkrunner.downlink = lambda: (
+            60.0 if cloud.clock.now < healed and dice.random() < 0.6 else 0.1
+        )
+        arrive(cloud, sent.messages, 4, dice)
+        cloud.run(*eight_in_hand(cloud))
+        assert "uncertain" in cloud.dead.reasons
+        _redrive_all(cloud)
+        cloud.assert_nothing_left()
+        assert set(cloud.captured) == sent.facts
+        assert (max(cloud.captured.values()) == 1) == honours
 
 
 @pytest.mark.parametrize("name", ["refused", "500", "429"])

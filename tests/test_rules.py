@@ -63,6 +63,7 @@ SOURCE = Source(
     uncertain="park",
     test_events=False,
     links=True,
+    event_ids=True,
     beside=frozenset(),
     taught=frozenset(),
     names={"echo": {kind: Naming.of(kind, choice=True) for kind in Kind}},

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -44,6 +44,18 @@ class Table(BaseModel):
     extra: dict[str, str] = Field(default_factory=dict)
 
 
+class Linkrunner(BaseModel):
+    """The table [linkrunner]: what is said to Linkrunner, whatever the source."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    event_id: bool = True
+
+
+# Not a source's name: it says how Linkrunner is told.
+_SETTINGS = "linkrunner"
+
+
 class Naming(NamedTuple):
     """The name of an event, and the kind that the name makes it.
 
@@ -72,7 +84,7 @@ class Source:
 
     `taught` are the types that are read for what they teach, and `links` says whether ids of persons are
     learned. `beside` are the providers of all sources that can report a payment of this one, too: a shop's
-    gateways, or a gateway's shops.
+    gateways, or a gateway's shops. `event_ids` says whether Linkrunner is told an id of each event.
     """
 
     name: str
@@ -83,6 +95,7 @@ class Source:
     uncertain: Literal["park", "repeat"]
     test_events: bool
     links: bool
+    event_ids: bool
     beside: frozenset[str]
     taught: frozenset[str]
     names: Mapping[str, Mapping[Kind, Naming]]
@@ -110,7 +123,8 @@ class Config:
     ) -> None:
         self._path = path
         self._test_events = test_events
-        self._tables = tables
+        self._settings = tables.get(_SETTINGS, {})
+        self._tables = tables = {name: table for name, table in tables.items() if name != _SETTINGS}
         self._sources: dict[str, Source] = {}
         self._providers = frozenset(
             table.get("provider", name) if isinstance(table, dict) else name
@@ -130,7 +144,7 @@ class Config:
         return self._sources[name]
 
     def _reader(self, name: str) -> _Reader:
-        return _Reader(self._path, name, self._test_events, self._providers)
+        return _Reader(self._path, name, self._test_events, self._settings, self._providers)
 
     def sources(self) -> tuple[Source, ...]:
         """Every source, validated."""
@@ -155,7 +169,8 @@ class _Reader:
     path: str
     name: str
     test_events: bool
-    providers: frozenset[object] = frozenset()
+    linkrunner: object
+    providers: frozenset[object]
 
     def error(self, where: str, problem: str) -> ConfigError:
         return ConfigError(f"{self.path} [{self.name}{where}]: {problem}")
@@ -184,6 +199,7 @@ class _Reader:
             uncertain=table.uncertain,
             test_events=self.test_events if table.test_events is None else table.test_events,
             links=table.links,
+            event_ids=self.settings().event_id,
             beside=self.beside(provider),
             taught=frozenset(
                 name
@@ -195,6 +211,14 @@ class _Reader:
             extra=table.extra,
             options=options,
         )
+
+    def settings(self) -> Linkrunner:
+        """The table that all sources share."""
+        reader = replace(self, name=_SETTINGS)
+        if not isinstance(self.linkrunner, Mapping):
+            raise ConfigError(f"{self.path}: `{_SETTINGS}` must be a table: [{_SETTINGS}]")
+        settings: Linkrunner = reader.validate(Linkrunner, self.linkrunner)
+        return settings
 
     def beside(self, provider: Provider) -> frozenset[str]:
         """A source alone shares no payment, and a claim on a shared key costs two writes."""

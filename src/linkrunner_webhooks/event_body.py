@@ -71,14 +71,21 @@ class LinkrunnerEvent:
     """The body of one capture-event request.
 
     `user_from` says who named the user: the "body", the "payment" that it follows, or a "link" of its ids.
+    `event_id` is the same in every request of one event, and another for each event: Linkrunner takes it "for
+    deduplication", and says neither among what nor for how long.
     """
 
     event_name: str
     event_data: Mapping[str, Any]
     user_id: str
     user_from: Literal["body", "payment", "link"] = "body"
+    event_id: str | None = None
 
     def body(self) -> dict[str, Any]:
+        return self.told() | ({"event_id": self.event_id} if self.event_id else {})
+
+    def told(self) -> dict[str, Any]:
+        """What it says, whichever request says it."""
         return {
             "event_name": self.event_name,
             "event_data": dict(self.event_data),
@@ -86,7 +93,15 @@ class LinkrunnerEvent:
         }
 
 
+def event_id(key: str, event_name: str) -> str:
+    """The `event_id` of what the ledger knows by that key: a digest, because ids of providers can repeat.
+
+    The name is in it, because one fact can be reported under two, and neither may swallow the other.
+    """
+    return sha256(f"{key}\n{event_name}".encode()).hexdigest()[:32]
+
+
 def fingerprint(events: Iterable[LinkrunnerEvent]) -> str:
-    """A short text that is the same for the same bodies, and tells nothing of them."""
-    bodies = json.dumps([event.body() for event in events], sort_keys=True)
+    """A short text that is the same for events that say the same, and tells nothing of them."""
+    bodies = json.dumps([event.told() for event in events], sort_keys=True)
     return sha256(bodies.encode()).hexdigest()[:32]

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from linkrunner_webhooks.config import Naming, Source
 from linkrunner_webhooks.envelope import Opened
 from linkrunner_webhooks.errors import MissingUser, Parked, Reason, TooOld
-from linkrunner_webhooks.event_body import LinkrunnerEvent
+from linkrunner_webhooks.event_body import LinkrunnerEvent, event_id
 from linkrunner_webhooks.model import WORTH, CommerceEvent, Flow, Kind, Outcome, SamePayment
 from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.provider import Told
@@ -64,14 +64,18 @@ class Planned(NamedTuple):
     def event(self, user_of: UserOf) -> LinkrunnerEvent:
         """The request body, for the user in the webhook or else in the claims. Raises MissingUser."""
         if self.user_id:
-            return LinkrunnerEvent(self.event_name, self.event_data, self.user_id)
+            return self._of(self.user_id, "body")
         # The user the fact was captured for before, or who paid.
         if paid := user_of((*self.keys, *self.follows)):
-            return LinkrunnerEvent(self.event_name, self.event_data, paid, "payment")
+            return self._of(paid, "payment")
         # Whose subscription it is, or whose customer.
         if linked := user_of(self.people):
-            return LinkrunnerEvent(self.event_name, self.event_data, linked, "link")
+            return self._of(linked, "link")
         raise MissingUser(f"no user id for {self.event_name}: {self._tried()}")
+
+    def _of(self, user_id: str, user_from: Literal["body", "payment", "link"]) -> LinkrunnerEvent:
+        id = event_id(self.keys[0], self.event_name) if self.source.event_ids else None
+        return LinkrunnerEvent(self.event_name, self.event_data, user_id, user_from, id)
 
     def told_by(self, event: LinkrunnerEvent) -> dict[str, str]:
         """What the ledger remembers of it as it was sent."""

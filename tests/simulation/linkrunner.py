@@ -89,7 +89,8 @@ class SimLinkrunner:
     """The far end of capture-event, as the urllib3 pool that leads there.
 
     `moods` holds from when on it is how. A request takes `uplink` seconds to arrive and its answer
-    `downlink` more. More than `per_second` arrivals within a second are answered 429.
+    `downlink` more. More than `per_second` arrivals within a second are answered 429. `honours_event_id` says
+    whether an event under a known `event_id` is the same event, which the documentation leaves open.
     """
 
     def __init__(self, clock: SimClock) -> None:
@@ -101,11 +102,13 @@ class SimLinkrunner:
         self.arrivals: list[float] = []
         self.limited = 0
         self.per_second: int | None = 30
+        self.honours_event_id = False
         self.uplink: Callable[[], float] = lambda: 0.0
         self.downlink: Callable[[], float] = lambda: 0.05
         self.taken: Callable[[Captured], None] = lambda _: None
         self._clock = clock
         self._lately: deque[float] = deque()
+        self._known: set[str] = set()
 
     def request(self, method: str, url: str, **arguments: Any) -> Answer:
         assert (method, url) == ("POST", "https://linkrunner.test/api/v1/capture-event")
@@ -148,6 +151,9 @@ class SimLinkrunner:
         return self.per_second is not None and len(self._lately) > self.per_second
 
     def _take(self, body: Mapping[str, Any]) -> None:
+        if self.honours_event_id and body["event_id"] in self._known:
+            return
+        self._known.add(body["event_id"])
         captured = Captured(self._clock.now, body)
         self.captures.append(captured)
         self.taken(captured)

@@ -13,8 +13,8 @@ ADVICE: Final[Mapping[str, str]] = {
     Reason.UNTRANSLATABLE: "no mapper understands it: `dlq show`, fix or report it, deploy, redrive",
     Reason.UNROUTABLE: "put the source's table back into webhooks.toml, deploy, redrive",
     Reason.UNREADABLE: "not put there by this system: `dlq show`, discard",
-    Reason.REFUSED: "Linkrunner refuses the event itself: fix the mapping, deploy, redrive; "
-    "if Linkrunner has changed, redrive --force",
+    Reason.REFUSED: "Linkrunner refuses the event itself: fix the mapping (or set `event_id = false` in "
+    "[linkrunner], if that is what it refuses), deploy, redrive; if Linkrunner has changed, redrive --force",
     Reason.EXHAUSTED: "Linkrunner was out of reach for days: check it and the key, redrive",
     Reason.UNRECORDED: "captured in part while the ledger was away: redrive, which captures the rest",
     Reason.UNCERTAIN: "Linkrunner was asked and did not answer: look for the order in its event log; "

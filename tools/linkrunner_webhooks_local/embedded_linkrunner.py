@@ -107,6 +107,8 @@ def documented(request: Request, key: str) -> tuple[int, str]:
     for name in ("event_name", "user_id"):
         if not (isinstance(body.get(name), str) and body[name].strip()):
             return 400, f"{name} is required"
+    if not isinstance(body.get("event_id", ""), str):
+        return 400, "event_id must be a string"
     return 201, str(_CAPTURED["msg"])
 
 
@@ -122,10 +124,17 @@ def _user(request: Request) -> str:
 
 
 class EmbeddedLinkrunner:
-    """Linkrunner on loopback while the block runs."""
+    """Linkrunner on loopback while the block runs.
 
-    def __init__(self, key: str = LINKRUNNER_KEY, port: int = 0) -> None:
+    `honours_event_id` says whether an event under a known `event_id` is the same event. The documentation
+    says "for deduplication" and no more, so by default it is not.
+    """
+
+    def __init__(
+        self, key: str = LINKRUNNER_KEY, port: int = 0, *, honours_event_id: bool = False
+    ) -> None:
         self.key = key
+        self._honours_event_id = honours_event_id
         self.url = ""
         self._port = port
         self._arrivals: list[Arrival] = []
@@ -193,12 +202,18 @@ class EmbeddedLinkrunner:
         answer = self._next()
         self._stopping.wait(answer.delay)
         status, message = documented(request, self.key)
-        captured = answer.records and status == 201
+        captured = answer.records and status == 201 and not self._is_known(_body(request))
         if answer.status is not None:
             status, message = answer.status, answer.message
         given = None if answer.resets else status
         self._record(Arrival(at, _body(request), given, captured))
         return None if answer.resets else _response(status, message, answer.headers)
+
+    def _is_known(self, body: Mapping[str, Any]) -> bool:
+        id = body.get("event_id")
+        return self._honours_event_id and any(
+            id == each.body.get("event_id") for each in self.events
+        )
 
     def _next(self) -> Answer:
         with self._script_lock:
