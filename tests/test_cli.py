@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -887,6 +888,7 @@ def park(
     reason: str = "missing_user",
     user: str = "",
     payment: str = "",
+    age: timedelta | None = None,
     **story: str,
 ) -> None:
     """One parked Stripe purchase of 25.99 USD, with or without a user."""
@@ -898,6 +900,8 @@ def park(
             "customer_details": {"email": "jane@example.com"},
         }},
     }  # fmt: skip
+    if age is not None:
+        body["created"] = int((datetime.now(UTC) - age).timestamp())
     webhook = Webhook("stripe", {}, json.dumps(body).encode())
     attributes = {
         "source": "stripe", "event_type": "checkout.session.completed", "event_id": event_id,
@@ -1134,6 +1138,22 @@ def test_dlq_redrive_moves_what_would_not_park_again(parked: EmbeddedStack) -> N
     assert (depth(parked, "WebhookQueueUrl"), depth(parked, "DeadLetterQueueUrl")) == (1, 1)
     run("dlq", "redrive", "--force")
     assert (depth(parked, "WebhookQueueUrl"), depth(parked, "DeadLetterQueueUrl")) == (2, 0)
+
+
+def test_what_waited_counts_on_the_day_it_is_sent(parked: EmbeddedStack) -> None:
+    """So the ages are told before anything moves, and what is older than wanted stays."""
+    for days in (0, 3, 20):
+        park(parked, f"evt_{days}", user="user_1", age=timedelta(days=days, minutes=1))
+    told = "2 happened over a day ago, 1 over a week (the oldest 20 d)"
+    assert told in run("dlq", "preview").stdout
+    assert told in run("dlq", "redrive", "--dry-run").stderr
+    found = json.loads(run("dlq", "redrive", "--dry-run", "--max-age", "7d", "--json").stdout)
+    assert (found["moved"], found["older"], found["ages"]["over_a_day"]) == (2, 1, 1)
+    real = run("dlq", "redrive", "--max-age", "1d").stderr
+    assert "1 moved." in real
+    assert "2 left, which happened before that" in real
+    assert "over a day ago" not in real
+    assert depth(parked, "DeadLetterQueueUrl") == 2
 
 
 def test_a_redriven_message_tells_no_old_story(parked: EmbeddedStack) -> None:

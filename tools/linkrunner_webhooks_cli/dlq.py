@@ -22,6 +22,7 @@ from linkrunner_webhooks.pacing import Pace
 from linkrunner_webhooks.translation import Decision
 from linkrunner_webhooks_cli import copies
 from linkrunner_webhooks_cli.advice import ADVICE, COUNTED
+from linkrunner_webhooks_cli.ages import Ages, happened_at
 from linkrunner_webhooks_cli.explanation import user_of_message, write_user
 from linkrunner_webhooks_cli.failures import Commands, Failure
 from linkrunner_webhooks_cli.outlook import Outlook
@@ -33,6 +34,7 @@ from linkrunner_webhooks_cli.output import (
     write_table,
     write_text,
 )
+from linkrunner_webhooks_cli.periods import moment
 from linkrunner_webhooks_cli.selection import Search, Selection, filtered
 from linkrunner_webhooks_cli.sources import config_of, config_option, json_option
 from linkrunner_webhooks_cli.stacks import Stack, find, stack_option
@@ -248,6 +250,13 @@ def preview(*, as_json: bool, config_path: Path | None, **filters: Any) -> None:
     show_default=True,
     help="Messages a second.",
 )
+@click.option(
+    "--max-age",
+    "not_before",
+    metavar="AGE",
+    callback=moment,
+    help="Leave what happened longer ago (7d): it would count on the day it is sent.",
+)
 @config_option
 @filtered
 @json_option
@@ -256,6 +265,7 @@ def redrive(
     dry_run: bool,
     force: bool,
     rate: float,
+    not_before: datetime | None,
     config_path: Path | None,
     as_json: bool,
     **filters: Any,
@@ -269,24 +279,43 @@ def redrive(
     Examples:
       linkrunner-webhooks dlq redrive --reason missing_user --dry-run
       linkrunner-webhooks dlq redrive --source shopify --since 2d --limit 100
+      linkrunner-webhooks dlq redrive --max-age 7d
     """
     selection = Selection.of(**filters)
     foretell = selection.forecast(config_of(filters["stack"], config_path))
     letters, pace = selection.stack.dead_letters(), Pace(rate)
-    moved, left = 0, Counter[str]()
+    moved, left, older, ages = 0, Counter[str](), 0, Ages()
     with selection.search(letters) as search:
         for letter in search.letters("Moving"):
             forecast = foretell(letter)
             if forecast.would_park and not force:
                 left[forecast.reason] += 1
                 continue
+            happened = happened_at(letter, forecast)
+            if not_before and happened < not_before:
+                older += 1
+                continue
+            if forecast.outcome is not Outcome.DUPLICATE:
+                ages.add(happened)
             if not dry_run:
                 pace.wait()
                 letters.redrive(letter, forced=forecast.would_park)
             moved += 1
     if as_json:
-        write_json({"moved": moved, "dry_run": dry_run, "left": dict(left)})
+        write_json(
+            {
+                "moved": moved,
+                "dry_run": dry_run,
+                "left": dict(left),
+                "older": older,
+                "ages": ages.summary(),
+            }
+        )
     say(f"{moved} {'would be moved' if dry_run else 'moved'}.")
+    for line in ages.lines():
+        say(line)
+    if older:
+        say(f"{older} left, which happened before that: redrive without --max-age, or discard.")
     for reason, count in left.items():
         say(f"{count} left, which would park again as {reason}; --force moves them, too.")
         say(f"  {reason}: {ADVICE.get(reason, '')}")

@@ -12,6 +12,7 @@ from linkrunner_webhooks.letters import Letter
 from linkrunner_webhooks.model import Outcome
 from linkrunner_webhooks.translation import Decision
 from linkrunner_webhooks_cli.advice import COUNTED
+from linkrunner_webhooks_cli.ages import Ages, happened_at
 from linkrunner_webhooks_cli.output import write_table, write_text
 
 # Linkrunner can word a refusal differently for every event.
@@ -26,10 +27,13 @@ class Outlook:
         self._money: dict[str, Decimal] = {}
         self._refusals: Counter[str] = Counter()
         self._facts: set[int] = set()
+        self._ages = Ages()
 
     def add(self, letter: Letter, forecast: Decision) -> None:
         reason = "" if forecast.reason is Reason.NONE else forecast.reason.value
         self._changes[letter.reason, forecast.outcome.value, reason] += 1
+        if forecast.outcome is Outcome.CAPTURED:
+            self._ages.add(happened_at(letter, forecast))
         if forecast.reason is Reason.REFUSED:
             detail = forecast.detail
             known = detail in self._refusals or len(self._refusals) < _TOLD_APART
@@ -54,6 +58,7 @@ class Outlook:
                 {"parked_as": old, "would_be": outcome, "reason": reason, "messages": count}
                 for (old, outcome, reason), count in sorted(self._changes.items())
             ],
+            "ages": self._ages.summary(),
             "money": {what: str(amount) for what, amount in sorted(self._money.items())},
             "refused": [
                 {"detail": detail, "messages": count}
@@ -76,3 +81,5 @@ class Outlook:
             write_text(f"{count} {detail}")
         for what, amount in sorted(self._money.items()):
             write_text(f"{amount} {what} would be sent")
+        for line in self._ages.lines():
+            write_text(line)
