@@ -17,7 +17,7 @@ from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.deliver import Deliverer
 from linkrunner_webhooks.event_body import LinkrunnerEvent
 from linkrunner_webhooks.ledger import Ledger
-from linkrunner_webhooks.model import Kind
+from linkrunner_webhooks.model import Flow, Kind
 from linkrunner_webhooks.provider import Provider
 from linkrunner_webhooks.queues import Message
 from linkrunner_webhooks.schedule import PAYER_TRIES
@@ -101,14 +101,17 @@ class Pipeline:
     def money(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = defaultdict(list)
         for event in self.captured:
-            flow = Kind(event.event_name).flow
-            if flow and moved(event.event_data) is not None:
+            if flow := _moves(event):
                 found[flow.value].append(_written(event.event_data))
         return {flow: sorted(amounts) for flow, amounts in found.items()}
 
     def besides(self) -> list[str]:
-        without = (event for event in self.captured if moved(event.event_data) is None)
-        return sorted(event.event_name for event in without)
+        return sorted(event.event_name for event in self.captured if not _moves(event))
+
+
+def _moves(event: LinkrunnerEvent) -> Flow | None:
+    """Which way money moved. What became of a dispute names its amount, and moves nothing."""
+    return Kind(event.event_name).flow if moved(event.event_data) is not None else None
 
 
 def _written(data: Mapping[str, Any]) -> str:
