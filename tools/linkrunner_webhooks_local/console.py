@@ -33,6 +33,7 @@ _STYLES: Final = {
 }
 _SOURCE_WIDTH: Final = 10
 _TYPE_WIDTH: Final = 30
+_AMOUNTS: Final = ("amount", "refund_amount", "disputed_amount", "attempted_amount")
 _ARROW: Final = Text("-> ")
 _MAX_UNMATCHED: Final = 1000
 _PATIENCE: Final = 1.0
@@ -167,7 +168,7 @@ class _Sent:
         )
 
     def __str__(self) -> str:
-        amounts = map(self.value, ("amount", "refund_amount", "disputed_amount"))
+        amounts = map(self.value, _AMOUNTS)
         amount = next((each for each in amounts if each is not None), None)
         shown = f"{amount:.2f}" if _is_fractional(amount) else amount
         words = (self.event.event_name, shown, self.value("currency"), self.event.user_id)
