@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 from tests import privacy, samples
-from tests.amounts import MOVED, moved
+from tests.amounts import moved
 from tests.samples import (
     NOW,
     Json,
@@ -35,7 +35,7 @@ from linkrunner_webhooks import providers
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.envelope import Envelope, unseal
 from linkrunner_webhooks.errors import BadSignature, Malformed, Untranslatable
-from linkrunner_webhooks.event_body import FIELDS
+from linkrunner_webhooks.event_body import AMOUNTS, FIELDS
 from linkrunner_webhooks.model import Webhook
 from linkrunner_webhooks.provider import Provider
 from linkrunner_webhooks.reading import SHOPS
@@ -283,7 +283,7 @@ def test_event_data_is_the_allow_list(name: str, event_type: str) -> None:
 def test_amounts_have_a_currency(name: str, event_type: str) -> None:
     """An amount or a worth never stands without its currency, and money is reported as it is keyed."""
     for each in planned(samples.load(name, event_type).webhook()):
-        told = {"value", "attempted_amount", *MOVED} & set(each.event_data)
+        told = {"value", *AMOUNTS} & set(each.event_data)
         assert not told or "currency" in each.event_data
         if each.money is not None:
             assert moved(each.event_data) == float(each.money.amount)

@@ -64,6 +64,8 @@ class EventData:
 
 
 FIELDS: Final = tuple(field.name for field in fields(EventData))
+# The fields of money that moved or was to move; an event has one of them at most.
+AMOUNTS: Final = tuple(name for name in FIELDS if name.endswith("amount"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from uuid import uuid4
 
 from linkrunner_webhooks import __version__
 from linkrunner_webhooks.errors import Reason, Unavailable
+from linkrunner_webhooks.moments import utc
 from linkrunner_webhooks.notes import QUEUED, TROUBLE
 from linkrunner_webhooks.rows import DAY, InTheWay, Item, Rows, number
 
@@ -212,8 +213,7 @@ class Claims:
         """What is remembered of a capture, and what lists it in time."""
         if not sent:
             return {}
-        moment = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds")
-        at = moment.replace("+00:00", "Z")
+        at = utc(datetime.fromtimestamp(self._clock(), UTC), "milliseconds")
         index = {"day": f"{sent['source']}|{at[:10]}", "who": f"{user_id}|{at}"}
         return {**sent, **index, "captured_at": at, "version": __version__}
 

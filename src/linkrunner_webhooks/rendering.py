@@ -8,7 +8,6 @@ anybody paid. Money that was returned, disputed or not paid has fields of its ow
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from decimal import Decimal
 from math import isfinite
 from typing import Any
@@ -16,7 +15,8 @@ from typing import Any
 from linkrunner_webhooks.config import Source
 from linkrunner_webhooks.envelope import Opened
 from linkrunner_webhooks.event_body import Content, EventData, Number
-from linkrunner_webhooks.model import CommerceEvent, Item, Kind, Webhook
+from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
+from linkrunner_webhooks.moments import utc
 from linkrunner_webhooks.reading import known
 from linkrunner_webhooks.screening import MAX_TEXT, Phones, listed, screened, unnamed
 from linkrunner_webhooks.users import search
@@ -54,7 +54,7 @@ def _allowed(event: CommerceEvent, kind: Kind, opened: Opened) -> EventData:
         source=source.name,
         provider_event_id=unnamed(identity.event_id, phones),
         provider_event_type=identity.event_type,
-        occurred_at=utc(event.occurred_at or identity.occurred_at),
+        occurred_at=occurred_at(event, identity),
         test=True if identity.test else None,
     )
 
@@ -65,11 +65,10 @@ def number(amount: Decimal) -> Number:
     return int(carried) if carried.is_integer() else carried
 
 
-def utc(moment: datetime | None) -> str | None:
-    """A moment as ISO 8601 of UTC, to the second."""
-    if moment is None:
-        return None
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
+def occurred_at(event: CommerceEvent, identity: Identity) -> str | None:
+    """When the event happened, as far as its body or its webhook says."""
+    moment = event.occurred_at or identity.occurred_at
+    return utc(moment) if moment else None
 
 
 def _content(item: Item) -> Content:

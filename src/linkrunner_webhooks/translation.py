@@ -17,7 +17,7 @@ from linkrunner_webhooks.model import WORTH, CommerceEvent, Flow, Kind, Outcome,
 from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.provider import Told
 from linkrunner_webhooks.reading import gateway
-from linkrunner_webhooks.rendering import event_data, utc
+from linkrunner_webhooks.rendering import event_data, occurred_at
 from linkrunner_webhooks.screening import screened, unnamed
 from linkrunner_webhooks.users import find_named, find_user, person_id, values
 
@@ -385,7 +385,7 @@ def _sent(event: CommerceEvent, naming: Naming, path: str | None, opened: Opened
         "subscription_id": screened(event.subscription_id, phones),
         "event_id": unnamed(identity.event_id, phones),
         "event_type": identity.event_type,
-        "occurred_at": utc(event.occurred_at or identity.occurred_at),
+        "occurred_at": occurred_at(event, identity),
         "user_path": path,
     }
     return {name: text for name, text in told.items() if text}

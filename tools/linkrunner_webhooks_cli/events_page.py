@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from linkrunner_webhooks import providers
-from linkrunner_webhooks.event_body import FIELDS
+from linkrunner_webhooks.event_body import AMOUNTS, FIELDS
 from linkrunner_webhooks.model import Kind
 from linkrunner_webhooks_local.project import ROOT
 
@@ -73,7 +73,7 @@ def _money(fields: list[str], by_provider: Mapping[str, set[str]]) -> str:
 
 
 def _is_money(field: str) -> bool:
-    return field == "value" or field.endswith("amount")
+    return field in ("value", *AMOUNTS)
 
 
 def _others(fields: list[str]) -> str:

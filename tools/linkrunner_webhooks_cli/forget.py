@@ -14,6 +14,7 @@ from linkrunner_webhooks.dead_letters import DeadLetters
 from linkrunner_webhooks.envelope import open_message
 from linkrunner_webhooks.errors import Parked
 from linkrunner_webhooks.letters import Letter
+from linkrunner_webhooks.moments import utc
 from linkrunner_webhooks.past import Past
 from linkrunner_webhooks.translation import UserOf, decide, plan_of
 from linkrunner_webhooks.users import usable, values
@@ -63,7 +64,7 @@ def forget(
         counts[what] = _of_queue(found, output, user, config, dry_run=dry_run)
     counts.update(_of_ledger(found, user, dry_run=dry_run))
     record = {
-        "at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "at": utc(datetime.now(UTC)),
         "stack": found.name,
         "dry_run": dry_run,
         **{name: counts[name] for name in ("facts", "links", "parked", "waiting", "hidden")},

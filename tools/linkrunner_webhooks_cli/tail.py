@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from linkrunner_webhooks.model import Outcome
+from linkrunner_webhooks.moments import utc
 from linkrunner_webhooks_cli.completions import source_names
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.output import say, write_text
@@ -87,7 +88,7 @@ def _local(begin: datetime) -> Iterator[Line]:
         raise Failure(
             "the local stack is not running; start it with `make run`, or give --stack NAME"
         )
-    after = begin.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    after = utc(begin, "milliseconds")
     for line in _follow(Path(local.outcomes)):
         if line["at"] >= after:
             yield line
@@ -132,9 +133,9 @@ def _deployed(stack: Stack, begin: datetime) -> Iterator[Line]:
 
 
 def _of_log(event: dict[str, Any]) -> Line:
-    at = datetime.fromtimestamp(event["timestamp"] / 1000, UTC).isoformat(timespec="milliseconds")
+    at = utc(datetime.fromtimestamp(event["timestamp"] / 1000, UTC), "milliseconds")
     try:
         line: Line = json.loads(event["message"])
     except ValueError:
         line = {"detail": event["message"].strip()}
-    return {"at": at.replace("+00:00", "Z"), **line}
+    return {"at": at, **line}

@@ -16,6 +16,7 @@ from linkrunner_webhooks.dead_letters import DeadLetters
 from linkrunner_webhooks.envelope import open_message
 from linkrunner_webhooks.errors import Parked, Unroutable
 from linkrunner_webhooks.letters import Letter
+from linkrunner_webhooks.moments import utc
 from linkrunner_webhooks.rows import number
 from linkrunner_webhooks.translation import plan_of
 from linkrunner_webhooks_cli.advice import ADVICE
@@ -181,8 +182,7 @@ def _tried(key: str, row: Row) -> Step:
 
 
 def _moment(seconds: float | None) -> str:
-    moment = datetime.fromtimestamp(seconds or 0, UTC)
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return utc(datetime.fromtimestamp(seconds or 0, UTC))
 
 
 # ------------------------------------------------------------------------- dead letters

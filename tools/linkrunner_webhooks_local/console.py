@@ -17,7 +17,7 @@ from linkrunner_webhooks import providers
 from linkrunner_webhooks.capture import Capture
 from linkrunner_webhooks.config import Config, suggest
 from linkrunner_webhooks.errors import Reason
-from linkrunner_webhooks.event_body import LinkrunnerEvent
+from linkrunner_webhooks.event_body import AMOUNTS, LinkrunnerEvent
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks_local.loopback import Request
 from linkrunner_webhooks_local.switches import remedy, resign
@@ -33,7 +33,6 @@ _STYLES: Final = {
 }
 _SOURCE_WIDTH: Final = 10
 _TYPE_WIDTH: Final = 30
-_AMOUNTS: Final = ("amount", "refund_amount", "disputed_amount", "attempted_amount")
 _ARROW: Final = Text("-> ")
 _MAX_UNMATCHED: Final = 1000
 _PATIENCE: Final = 1.0
@@ -168,7 +167,7 @@ class _Sent:
         )
 
     def __str__(self) -> str:
-        amounts = map(self.value, _AMOUNTS)
+        amounts = map(self.value, AMOUNTS)
         amount = next((each for each in amounts if each is not None), None)
         shown = f"{amount:.2f}" if _is_fractional(amount) else amount
         words = (self.event.event_name, shown, self.value("currency"), self.event.user_id)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 
+from linkrunner_webhooks.moments import utc
 from linkrunner_webhooks.reports import Report
 
 # Bytes. Older outcomes than these are dropped all at once.
@@ -33,7 +34,7 @@ class Journal:
     def observe(self, report: Report) -> None:
         """Write one line."""
         known = {name: value for name, value in asdict(report).items() if value not in ("", (), 0)}
-        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        at = utc(datetime.now(UTC), "milliseconds")
         line = json.dumps({"at": at, **known}, ensure_ascii=False) + "\n"
         with self._lock:
             if self.path.stat().st_size > _MOST:
