@@ -13,6 +13,7 @@ from tests.samples import NOW, Desk, Sample, Secrets, live_secret
 from tests.simulation.table import FakeTable
 
 from linkrunner_webhooks import providers
+from linkrunner_webhooks.capture import ApiRequest
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.deliver import Deliverer
 from linkrunner_webhooks.event_body import LinkrunnerEvent
@@ -56,10 +57,13 @@ class Pipeline:
     provider: Provider
     config: Config
     captured: list[LinkrunnerEvent] = field(default_factory=list)
+    requests: list[ApiRequest] = field(default_factory=list)
     parked: list[tuple[str, str]] = field(default_factory=list)
 
-    def capture(self, event: LinkrunnerEvent) -> None:
-        self.captured.append(event)
+    def capture(self, request: ApiRequest) -> None:
+        self.requests.append(request)
+        if isinstance(request, LinkrunnerEvent):
+            self.captured.append(request)
 
     def park(self, message: Message, reason: str, error: str) -> None:
         self.parked.append((message.attributes["event_type"], f"{reason}: {error}"))

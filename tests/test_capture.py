@@ -32,8 +32,8 @@ from tests.secrets_manager import SecretsManager
 from tests.simulation.deployment import TIMEOUT
 from urllib3.connection import HTTPConnection
 
-from linkrunner_webhooks import __version__, capture, capture_once, connections
-from linkrunner_webhooks.capture import LinkrunnerClient, endpoint, judge, seconds
+from linkrunner_webhooks import __version__, capture, connections, time_left
+from linkrunner_webhooks.capture import LinkrunnerClient, api, judge, seconds
 from linkrunner_webhooks.errors import Refused, Unavailable
 from linkrunner_webhooks.event_body import LinkrunnerEvent
 from linkrunner_webhooks.pacing import Pace, Silence
@@ -216,7 +216,7 @@ def test_the_base_url_may_hold_the_documented_path(suffix: str, path: str) -> No
     """The address may be written with and without the documented path, and with a slash at its end."""
     with recorded() as (url, requests), client(url + suffix) as ours:
         ours()
-        assert endpoint(url + suffix) == url + path
+        assert api(url + suffix) + EVENT.path == url + path
     assert [request.target for request in requests] == [path]
 
 
@@ -278,7 +278,7 @@ def test_an_idle_connection_is_not_used_again(
 
 def _is_dropped(ours: Client) -> bool:
     """Whether the closing of the other side has arrived here."""
-    pool: Any = ours.linkrunner._pool.connection_from_url(ours.linkrunner._url)
+    pool: Any = ours.linkrunner._pool.connection_from_url(ours.linkrunner._api)
     connection = pool._get_conn()
     pool._put_conn(connection)
     return connection.sock is None or not connection.is_connected
@@ -675,8 +675,8 @@ def test_after_a_hang_all_is_well(impatient: Client, embedded: EmbeddedLinkrunne
 
 def test_patience_is_bounded() -> None:
     """A capture and its note fit into half of the function's time, so that a batch gets somewhere."""
-    assert connections.CONNECT + connections.ANSWER < capture.SLOWEST < capture_once.SLOWEST
-    assert capture_once.SLOWEST <= TIMEOUT * 0.6
+    assert connections.CONNECT + connections.ANSWER < capture.SLOWEST < time_left.SLOWEST
+    assert time_left.SLOWEST <= TIMEOUT * 0.6
 
 
 def over(ours: Client) -> None:

@@ -374,8 +374,8 @@ def test_linkrunner_is_no_source() -> None:
     """Its table says what all sources are sent with."""
     tables = {"linkrunner": {"event_id": False}, "stripe": {}}
     (source,) = Config(tables).sources()
-    assert (source.name, source.event_ids) == ("stripe", False)
-    assert Config({"stripe": {}}).sources()[0].event_ids
+    assert (source.name, source.linkrunner.event_id) == ("stripe", False)
+    assert Config({"stripe": {}}).sources()[0].linkrunner.event_id
     assert Config(tables).source("linkrunner") is None
 
 

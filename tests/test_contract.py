@@ -296,7 +296,7 @@ def test_amounts_have_a_currency(name: str, event_type: str) -> None:
 def test_every_event_has_an_id_of_its_own(name: str, event_type: str) -> None:
     """Also the several events of one webhook; and a body without one where it is switched off."""
     found = [
-        each.event(lambda _: "user_42")
+        each.event(lambda _: "user_42", lambda _: None)
         for each in planned(samples.load(name, event_type).webhook())
     ]
     ids = [each.body()["event_id"] for each in found]

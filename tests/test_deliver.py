@@ -35,10 +35,10 @@ from tests.simulation.table import FakeTable
 from tests.world import FakeLinkrunner, World
 
 from linkrunner_webhooks import config, providers
-from linkrunner_webhooks.capture_once import SLOWEST
+from linkrunner_webhooks.capture import ApiRequest
 from linkrunner_webhooks.envelope import Envelope, Opened, open_message
 from linkrunner_webhooks.errors import ConfigError, Reason, Refused, Unavailable
-from linkrunner_webhooks.event_body import LinkrunnerEvent, event_id, fingerprint
+from linkrunner_webhooks.event_body import event_id, fingerprint
 from linkrunner_webhooks.ledger import Ledger
 from linkrunner_webhooks.model import CommerceEvent, Identity, Outcome, Webhook
 from linkrunner_webhooks.once import KEPT, LEASE, Claim
@@ -58,6 +58,7 @@ from linkrunner_webhooks.schedule import (
     delay,
     wait,
 )
+from linkrunner_webhooks.time_left import SLOWEST
 from linkrunner_webhooks_local import template
 from linkrunner_webhooks_local.project import TEMPLATE
 
@@ -213,7 +214,7 @@ def test_what_was_captured_is_not_captured_for_the_sake_of_another_event(world: 
     world.config = config.Config({"woocommerce": {}})
     away = Unavailable("the ledger is away", reason=Reason.LEDGER)
 
-    def goes_away(event: LinkrunnerEvent) -> None:
+    def goes_away(event: ApiRequest) -> None:
         world.linkrunner(event)
         world.claims.failing = {"complete": away, "claim": away, "release": away}
 
@@ -1267,7 +1268,7 @@ class SlowLinkrunner(FakeLinkrunner):
         super().__init__()
         self.taken, self.answer = threading.Event(), threading.Event()
 
-    def __call__(self, event: LinkrunnerEvent) -> None:
+    def __call__(self, event: ApiRequest) -> None:
         super().__call__(event)
         self.taken.set()
         assert self.answer.wait(10)

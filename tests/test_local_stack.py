@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 from tests.embedded import embedded_stack, empty, eventually
 
+from linkrunner_webhooks.capture import ApiRequest
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.errors import Reason, Unavailable
 from linkrunner_webhooks.event_body import LinkrunnerEvent
@@ -528,7 +529,7 @@ def test_console_knows_fields_by_their_own_names() -> None:
 def test_console_shows_the_event_that_a_failed_capture_did_not_send() -> None:
     """What Linkrunner did not take is not shown as sent later."""
 
-    def refuse(event: LinkrunnerEvent) -> None:
+    def refuse(request: ApiRequest) -> None:
         raise Unavailable("down", reason=Reason.NETWORK)
 
     def act(console: Console) -> None:

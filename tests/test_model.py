@@ -12,9 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from linkrunner_webhooks.errors import Untranslatable
 from linkrunner_webhooks.model import Flow, Item, Kind, Webhook
-from linkrunner_webhooks.money import Money
+from linkrunner_webhooks.money import Money, number
 from linkrunner_webhooks.reading import Id, OptionalId
-from linkrunner_webhooks.rendering import number
 
 # https://www.iso.org/iso-4217-currency-codes.html, each with its number of decimals.
 DECIMALS = {

@@ -16,8 +16,8 @@ from linkrunner_webhooks.config import Config, Naming, Source
 from linkrunner_webhooks.envelope import Opened
 from linkrunner_webhooks.event_body import FIELDS
 from linkrunner_webhooks.model import CommerceEvent, Flow, Identity, Item, Kind, Webhook
-from linkrunner_webhooks.money import Money
-from linkrunner_webhooks.rendering import event_data, number
+from linkrunner_webhooks.money import Money, number
+from linkrunner_webhooks.rendering import event_data
 
 IDENTITY = Identity("evt_1", "invoice.paid")
 MONEY = Money(Decimal("25.99"), "USD")

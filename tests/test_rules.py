@@ -25,7 +25,7 @@ from tests.samples import (
 from tests.test_contract import everything_said, leaks
 
 from linkrunner_webhooks import providers
-from linkrunner_webhooks.config import Config, Naming, Source
+from linkrunner_webhooks.config import Config, Linkrunner, Naming, Source
 from linkrunner_webhooks.envelope import Opened
 from linkrunner_webhooks.model import CommerceEvent, Flow, Identity, Item, Kind, Webhook
 from linkrunner_webhooks.money import Money
@@ -63,7 +63,8 @@ SOURCE = Source(
     uncertain="park",
     test_events=False,
     links=True,
-    event_ids=True,
+    linkrunner=Linkrunner(),
+    payment_id=None,
     beside=frozenset(),
     taught=frozenset(),
     names={"echo": {kind: Naming.of(kind, choice=True) for kind in Kind}},

@@ -10,7 +10,10 @@ from typing import Any, Self
 
 from tests.messages import TABLES
 from tests.simulation.clock import NOW
+from tests.simulation.table import FakeTable
 
+from linkrunner_webhooks.accounts import Accounts
+from linkrunner_webhooks.capture import ApiRequest
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.deliver import Deliverer
 from linkrunner_webhooks.deliver_one import Ledger
@@ -18,6 +21,7 @@ from linkrunner_webhooks.event_body import LinkrunnerEvent
 from linkrunner_webhooks.once import KEPT, LEASE, Claim, Sent, Standing
 from linkrunner_webhooks.queues import Message
 from linkrunner_webhooks.reports import Report
+from linkrunner_webhooks.rows import Rows
 
 
 @dataclass
@@ -36,13 +40,22 @@ class FakeLedger:
     troubled: bool = False
     tallies: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     people: dict[str, tuple[str, float]] = field(default_factory=dict)
+    payments: Accounts = field(init=False)
     _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def __post_init__(self) -> None:
+        rows = Rows(FakeTable(), "ledger", self.clock)
+        self.payments = Accounts(rows, self.clock, LEASE, self.kept)
 
     @property
     def facts(self) -> Self:
         return self
 
     links = notes = facts
+
+    @property
+    def accounts(self) -> Accounts:
+        return self.payments
 
     def claim(
         self,
@@ -87,6 +100,9 @@ class FakeLedger:
 
     def link(self, keys: Iterable[str]) -> Standing:
         raise NotImplementedError
+
+    def rate_of(self, keys: Iterable[str]) -> None:
+        del keys
 
     def named_user_of(self, keys: Iterable[str]) -> str | None:
         return self.user_of(keys)
@@ -195,7 +211,8 @@ class FakeLinkrunner:
     events: list[LinkrunnerEvent] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def __call__(self, event: LinkrunnerEvent) -> None:
+    def __call__(self, event: ApiRequest) -> None:
+        assert isinstance(event, LinkrunnerEvent)
         with self._lock:
             self.requests.append(event)
             error = self.script.pop(0) if self.script else None

@@ -1,6 +1,7 @@
-"""POST /api/v1/capture-event, and the meaning of each answer for the event.
+"""Requests to Linkrunner's server API, and the meaning of each answer.
 
 https://docs.linkrunner.io/api-reference/event-capture
+https://docs.linkrunner.io/api-reference/revenue-tracking
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, ProtocolError
 from urllib3.exceptions import TimeoutError as RequestTimeout
@@ -23,7 +24,7 @@ from linkrunner_webhooks.pacing import Pace, Silence
 from linkrunner_webhooks.secrets import ServerKey
 from linkrunner_webhooks.words import words_of
 
-_PATH = "/api/v1/capture-event"
+_API = "/api/v1"
 # Only these statuses say that the event itself is wrong. All others can pass with time: a wrong key, a wrong
 # URL, an outage.
 _REFUSALS = frozenset({400, 413, 422})
@@ -46,10 +47,20 @@ _LATELY = 5.0
 CONNECTIONS = 8
 
 
-class Capture(Protocol):
-    """Hands one event to Linkrunner. Raises Refused or Unavailable."""
+class ApiRequest(Protocol):
+    """One request: its path below the API, its body, and the user it names, "" if none."""
 
-    def __call__(self, event: LinkrunnerEvent) -> None: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def user_id(self) -> str: ...
+    def body(self) -> dict[str, Any]: ...
+
+
+class Capture(Protocol):
+    """Makes one request of Linkrunner. Raises Refused or Unavailable."""
+
+    def __call__(self, request: ApiRequest, /) -> None: ...
 
 
 class _Answer(NamedTuple):
@@ -73,7 +84,7 @@ class LinkrunnerClient:
         pace: Pace,
         was_away: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._url = endpoint(base_url)
+        self._api = api(base_url)
         self._key = key
         self._pace = pace
         self._retry_at = 0.0
@@ -87,8 +98,8 @@ class LinkrunnerClient:
             },
         )
 
-    def __call__(self, event: LinkrunnerEvent) -> None:
-        """Capture one event. A 401 reads the key again, and tries again only with another key."""
+    def __call__(self, request: ApiRequest, /) -> None:
+        """Make one request. A 401 reads the key again, and tries again only with another key."""
         wait = self._retry_at - time.monotonic()
         if wait > 0:
             message = "Linkrunner sent a Retry-After that is not over"
@@ -96,7 +107,7 @@ class LinkrunnerClient:
         try:
             began = time.monotonic()
             self._silence.respect(self._answers)
-            self._capture(event, began)
+            self._capture(request, began)
         except Unavailable as error:
             if error.reason is not Reason.SILENT:
                 asked = time.monotonic() + (error.retry_after or 0.0)
@@ -108,23 +119,24 @@ class LinkrunnerClient:
         # A key that cannot be read is another trouble, and is told as that.
         key = self._key.current()
         try:
-            return self._post(_NOTHING, key).status not in _UNANSWERED | _BAD_GATEWAY
+            answer = self._post(LinkrunnerEvent.path, _NOTHING, key)
+            return answer.status not in _UNANSWERED | _BAD_GATEWAY
         except Unavailable as error:
             if error.reason.nature.doubtful:
                 return False
             raise
 
-    def _capture(self, event: LinkrunnerEvent, began: float) -> None:
-        body = json.dumps(event.body(), separators=(",", ":"), allow_nan=False).encode()
+    def _capture(self, request: ApiRequest, began: float) -> None:
+        body = json.dumps(request.body(), separators=(",", ":"), allow_nan=False).encode()
         key = self._key.current()
         if not _soon(began):
             message = "what comes before the request took its time"
             raise Unavailable(message, reason=Reason.OUT_OF_TIME)
-        response = self._post(body, key)
+        response = self._post(request.path, body, key)
         # What does not fit into the time of one capture is tried the next time.
         if (again := self._second_key(response, key)) and _soon(began):
-            response = self._post(body, again)
-        words = words_of(response.words, hide=(key, event.user_id))
+            response = self._post(request.path, body, again)
+        words = words_of(response.words, hide=(key, request.user_id))
         headers = response.headers
         judge(response.status, headers.get("retry-after"), headers.get("content-type"), words)
         self._took_at = time.monotonic()
@@ -147,7 +159,7 @@ class LinkrunnerClient:
         pause = _LIMIT_WINDOW if asked is None else asked
         return pause if 0 < pause <= 2 * _LIMIT_WINDOW else None
 
-    def _post(self, body: bytes, key: str) -> _Answer:
+    def _post(self, path: str, body: bytes, key: str) -> _Answer:
         self._pace.wait()
         headers = {**self._pool.headers, "linkrunner-key": key}
         sent_at = time.monotonic()
@@ -155,7 +167,7 @@ class LinkrunnerClient:
             # No redirects: the key goes to the configured host and nowhere else.
             response = self._pool.request(
                 "POST",
-                self._url,
+                self._api + path,
                 body=body,
                 headers=headers,
                 redirect=False,
@@ -192,9 +204,10 @@ def _explains(status: int) -> bool:
     return 400 <= status < 500 and status not in (401, 429)
 
 
-def endpoint(base_url: str) -> str:
-    """The capture URL of a base URL, with or without the documented `/api/v1`."""
-    return base_url.rstrip("/").removesuffix("/capture-event").removesuffix("/api/v1") + _PATH
+def api(base_url: str) -> str:
+    """Where the API is, by a base URL with or without the documented `/api/v1`."""
+    root = base_url.rstrip("/").removesuffix(LinkrunnerEvent.path)
+    return root.removesuffix(_API) + _API
 
 
 def judge(

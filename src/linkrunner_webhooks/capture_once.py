@@ -10,7 +10,6 @@ from enum import Enum
 from functools import partial
 from typing import Protocol
 
-from linkrunner_webhooks import capture
 from linkrunner_webhooks.capture import Capture
 from linkrunner_webhooks.errors import (
     Contradicted,
@@ -21,18 +20,16 @@ from linkrunner_webhooks.errors import (
     WebhookError,
 )
 from linkrunner_webhooks.event_body import LinkrunnerEvent
+from linkrunner_webhooks.money import Rate
 from linkrunner_webhooks.once import Claim, Sent, Standing
 from linkrunner_webhooks.past import marked
 from linkrunner_webhooks.schedule import DOUBTS, PATIENCE, wait
+from linkrunner_webhooks.settle import Accounts, Settle
+from linkrunner_webhooks.time_left import SLOWEST_CALL, require_time
 from linkrunner_webhooks.translation import Planned
 
 # Seconds between the tries to record a capture.
 RECORD_PAUSES = (0.2, 1.0, 3.0)
-# One call of the table at its slowest, in seconds.
-SLOWEST_CALL = 15.0
-# The time that a capture needs: a request cut off by the end of the function may count, and a capture that
-# cannot be noted is made again.
-SLOWEST = capture.SLOWEST + SLOWEST_CALL
 
 
 class Facts(Protocol):
@@ -61,17 +58,22 @@ class Facts(Protocol):
     def release(self, claim: Claim) -> None: ...
     def keep(self, claim: Claim, seconds: float) -> None: ...
     def user_of(self, keys: Iterable[str]) -> str | None: ...
+    def rate_of(self, keys: Iterable[str]) -> Rate | None: ...
     def named_user_of(self, keys: Iterable[str]) -> str | None: ...
     def is_linked(self, keys: Iterable[str]) -> bool: ...
 
 
 class Captured(Enum):
-    """The result of one capture. TWICE is BEFORE, and shows that two captures were one fact."""
+    """The result of one capture. TWICE is BEFORE, and shows that two captures were one fact.
+
+    VOID is a payment that is not captured any more, because all of it went back.
+    """
 
     NOW = "now"
     BEFORE = "before"
     TWICE = "twice"
     UNRECORDED = "unrecorded"
+    VOID = "void"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,7 @@ class CaptureOnce:
 
     capture: Capture
     facts: Facts
+    accounts: Accounts
     now: Callable[[], float]
     sleep: Callable[[float], None] = time.sleep
 
@@ -109,7 +112,7 @@ class CaptureOnce:
             _require_certainty(claim, planned, forgiven)
             # The claim may have been slow, and a capture that is cut off is captured again.
             require_time(remaining)
-            self.capture(event)
+            told = self._tell(claim, planned, event, owner, remaining)
         except BaseException as error:
             self._failed(claim, error, remaining)
             self._require_patience(claim, error)
@@ -124,8 +127,26 @@ class CaptureOnce:
             planned.told_by(event),
             planned.shared,
         )
-        noted = self._insist(note, remaining)
-        return Captured.NOW if noted else Captured.UNRECORDED
+        if not self._insist(note, remaining):
+            return Captured.UNRECORDED
+        return Captured.NOW if told else Captured.VOID
+
+    def _tell(
+        self,
+        claim: Claim,
+        planned: Planned,
+        event: LinkrunnerEvent,
+        owner: str,
+        remaining: Callable[[], float],
+    ) -> bool:
+        """Make the requests of an event, first what can be made again. Returns whether it is told."""
+        settle = Settle(capture=self.capture, accounts=self.accounts, remaining=remaining)
+        held = event.payment is not None and settle.paid(claim, planned, event)
+        if planned.returned:
+            settle.returned(planned, owner)
+        if event.announced:
+            self.capture(event)
+        return held or event.announced
 
     def _insist(self, note: Callable[[], None], remaining: Callable[[], float]) -> bool:
         """Whether the table took the note, of several tries: without it the fact is captured again."""
@@ -160,16 +181,6 @@ class CaptureOnce:
             raise Exhausted(message) from None
 
 
-def require_time(remaining: Callable[[], float]) -> None:
-    """Raises Unavailable when the slowest capture would not end in time."""
-    if remaining() < SLOWEST:
-        raise no_time_left()
-
-
-def no_time_left() -> Unavailable:
-    return Unavailable("no time left", reason=Reason.OUT_OF_TIME)
-
-
 def _require_first(*, contradicted: bool) -> None:
     """Raises Contradicted for what would be captured for the first time."""
     if contradicted:
@@ -178,7 +189,8 @@ def _require_first(*, contradicted: bool) -> None:
 
 def is_uncertain(planned: Planned, doubts: int) -> bool:
     """Whether a person decides about an event of which nobody knows if it is captured."""
-    return doubts >= DOUBTS and planned.source.uncertain == "park"
+    doubted = planned.announced and planned.source.uncertain == "park"
+    return doubts >= DOUBTS and doubted
 
 
 def _require_certainty(claim: Claim, planned: Planned, forgiven: int) -> None:

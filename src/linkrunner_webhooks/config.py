@@ -8,6 +8,8 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import date
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -17,6 +19,8 @@ from linkrunner_webhooks import providers
 from linkrunner_webhooks.errors import ConfigError
 from linkrunner_webhooks.event_body import FIELDS
 from linkrunner_webhooks.model import Kind
+from linkrunner_webhooks.money import Rate
+from linkrunner_webhooks.payments import PartialRefund, Type
 from linkrunner_webhooks.provider import EventType, Options, Provider
 from linkrunner_webhooks.reading import GATEWAYS, SHOPS
 from linkrunner_webhooks.signatures.scheme import Scheme
@@ -39,17 +43,51 @@ class Table(BaseModel):
     uncertain: Literal["park", "repeat"] = "park"
     test_events: bool | None = None
     links: bool = True
+    payment_id: str | None = None
     events: dict[str, Choice | dict[str, Choice]] = Field(default_factory=dict)
     fields: dict[str, str | Literal[False]] = Field(default_factory=dict)
     extra: dict[str, str] = Field(default_factory=dict)
 
 
-class Linkrunner(BaseModel):
-    """The table [linkrunner]: what is said to Linkrunner, whatever the source."""
+class Rates(BaseModel):
+    """The table [linkrunner.rates]: what one unit of a currency is worth, and since when that holds."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="allow", strict=True)
+    __pydantic_extra__: dict[str, Decimal | int | str]
+
+    as_of: date
+
+
+class Linkrunner(BaseModel):
+    """The table [linkrunner]: what is said to Linkrunner, and how, whatever the source.
+
+    `revenue` says whether money received is told as an event, a payment, or a payment with an event that has
+    no amount. `types` are the types of payments by kind. `currency` is that of all amounts.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     event_id: bool = True
+    revenue: Literal["event", "payment", "both"] = "event"
+    types: dict[str, str] = Field(default_factory=dict)
+    partial_refund: PartialRefund = "keep"
+    failed_payments: bool = False
+    currency: str | None = None
+    rates: Rates | None = None
+    no_rate: Literal["park", "without_amount"] = "park"
+
+    def type_of(self, kind: Kind) -> str:
+        """The type of payments of that kind: always the same, because it is part of what names a payment."""
+        return self.types.get(kind.value, Type.DEFAULT)
+
+    def rate_of(self, currency: str) -> Rate | None:
+        """What amounts of a currency are converted at today."""
+        factor = self._factors().get(currency)
+        return Rate(currency, self.currency, factor) if self.currency and factor else None
+
+    def _factors(self) -> Mapping[str, Decimal]:
+        written = self.rates.__pydantic_extra__ if self.rates else {}
+        return {code: Decimal(factor) for code, factor in written.items()}
 
 
 # Not a source's name: it says how Linkrunner is told.
@@ -84,7 +122,7 @@ class Source:
 
     `taught` are the types that are read for what they teach, and `links` says whether ids of persons are
     learned. `beside` are the providers of all sources that can report a payment of this one, too: a shop's
-    gateways, or a gateway's shops. `event_ids` says whether Linkrunner is told an id of each event.
+    gateways, or a gateway's shops. `payment_id` is where a body has the id of its payment, if not ours.
     """
 
     name: str
@@ -95,7 +133,8 @@ class Source:
     uncertain: Literal["park", "repeat"]
     test_events: bool
     links: bool
-    event_ids: bool
+    linkrunner: Linkrunner
+    payment_id: str | None
     beside: frozenset[str]
     taught: frozenset[str]
     names: Mapping[str, Mapping[Kind, Naming]]
@@ -154,7 +193,8 @@ class Config:
 def load(path: Path = DEFAULT_PATH, *, test_events: bool = False) -> Config:
     """Read a configuration file. Raises ConfigError when it cannot be read as TOML."""
     try:
-        tables = tomllib.loads(path.read_text("utf-8"))
+        # Rates are exact.
+        tables = tomllib.loads(path.read_text("utf-8"), parse_float=Decimal)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; set WEBHOOKS_TOML to the file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -190,6 +230,7 @@ class _Reader:
         self.check_expressions(".user_id", table.user_id or ())
         self.check_visitors(table.user_id or ())
         self.check_expressions(".extra", table.extra.values())
+        self.check_expressions("", (table.payment_id,) if table.payment_id else ())
         return Source(
             name=self.name,
             provider=provider,
@@ -199,7 +240,8 @@ class _Reader:
             uncertain=table.uncertain,
             test_events=self.test_events if table.test_events is None else table.test_events,
             links=table.links,
-            event_ids=self.settings().event_id,
+            linkrunner=self.settings(),
+            payment_id=table.payment_id,
             beside=self.beside(provider),
             taught=frozenset(
                 name
@@ -218,7 +260,30 @@ class _Reader:
         if not isinstance(self.linkrunner, Mapping):
             raise ConfigError(f"{self.path}: `{_SETTINGS}` must be a table: [{_SETTINGS}]")
         settings: Linkrunner = reader.validate(Linkrunner, self.linkrunner)
+        reader.check_settings(settings)
         return settings
+
+    def check_settings(self, settings: Linkrunner) -> None:
+        """What the types alone do not say."""
+        for kind, name in settings.types.items():
+            if kind not in _KINDS:
+                raise self.error(".types", f"there is no event `{kind}`{suggest(kind, _KINDS)}")
+            if name not in set(Type):
+                raise self.error(
+                    ".types", f"`{kind}`: no type of payment{suggest(name, set(Type))}"
+                )
+        if settings.currency is not None and not _is_code(settings.currency):
+            raise self.error("", f"`currency`: {_CODE}")
+        if settings.rates is None:
+            return
+        if settings.currency is None:
+            raise self.error("", 'rates need `currency`: the one that they convert into, say "INR"')
+        for code, factor in (settings.rates.__pydantic_extra__ or {}).items():
+            if not _is_code(code):
+                raise self.error(".rates", f"`{code}`: {_CODE}")
+            if not _is_rate(factor):
+                problem = f"`{code}`: how many {settings.currency} one {code} is, say 84.10"
+                raise self.error(".rates", problem)
 
     def beside(self, provider: Provider) -> frozenset[str]:
         """A source alone shares no payment, and a claim on a shared key costs two writes."""
@@ -243,7 +308,7 @@ class _Reader:
     def explain(self, error: ValidationError, valid: Iterable[str]) -> ConfigError:
         first = error.errors(include_url=False)[0]
         key = str(first["loc"][0])
-        nested = len(first["loc"]) > 1 and key in ("events", "fields", "extra")
+        nested = len(first["loc"]) > 1 and key in ("events", "fields", "extra", "types", "rates")
         where, key = (f".{key}", str(first["loc"][1])) if nested else ("", key)
         if first["type"] == "extra_forbidden":
             return self.error(where, f"unknown key `{key}`{suggest(key, valid)}")
@@ -324,6 +389,23 @@ class _Reader:
                 where = ".extra" if target in table.extra else ".fields"
                 raise self.error(where, f"`{target}` would be set twice; choose another name")
         return {key: target for key, target in targets.items() if target != key}
+
+
+_MOST, _DIGITS = 10**9, 12
+_CODE = 'a currency is its three capital letters, say "INR"'
+
+
+def _is_code(text: str) -> bool:
+    return len(text) == 3 and text.isascii() and text.isalpha() and text.isupper()
+
+
+def _is_rate(factor: Decimal | int | str) -> bool:
+    try:
+        number = Decimal(factor)
+    except InvalidOperation:
+        return False
+    # Times an amount of 15 digits it is still exact.
+    return number.is_finite() and 0 < number < _MOST and len(number.as_tuple().digits) <= _DIGITS
 
 
 def suggest(name: str, valid: Iterable[str]) -> str:

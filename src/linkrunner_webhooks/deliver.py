@@ -18,11 +18,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from linkrunner_webhooks.capture import Capture
-from linkrunner_webhooks.capture_once import (
-    SLOWEST,
-    SLOWEST_CALL,
-    no_time_left,
-)
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.deliver_one import DeliverOne, Ledger
 from linkrunner_webhooks.errors import (
@@ -39,10 +34,8 @@ from linkrunner_webhooks.model import Outcome
 from linkrunner_webhooks.past import Past
 from linkrunner_webhooks.queues import Message
 from linkrunner_webhooks.reports import Report, ending
-from linkrunner_webhooks.schedule import (
-    LAST_RESORT,
-    delay,
-)
+from linkrunner_webhooks.schedule import LAST_RESORT, delay
+from linkrunner_webhooks.time_left import SLOWEST, SLOWEST_CALL, no_time_left
 
 
 @dataclass(frozen=True, slots=True)

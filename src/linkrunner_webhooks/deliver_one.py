@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from linkrunner_webhooks import past
 from linkrunner_webhooks.capture import Capture
-from linkrunner_webhooks.capture_once import Captured, CaptureOnce, Facts, require_time
+from linkrunner_webhooks.capture_once import Captured, CaptureOnce, Facts
 from linkrunner_webhooks.errors import (
     MissingUser,
     Parked,
@@ -29,6 +29,8 @@ from linkrunner_webhooks.past import Past, marked
 from linkrunner_webhooks.queues import Message
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks.schedule import LINK_TRIES, PATIENCE, PAYER_TRIES
+from linkrunner_webhooks.settle import Accounts
+from linkrunner_webhooks.time_left import require_time
 from linkrunner_webhooks.translation import Decision, Plan, Planned, decide
 
 Remaining = Callable[[], float]
@@ -46,6 +48,8 @@ class Ledger(Protocol):
 
     @property
     def facts(self) -> Facts: ...
+    @property
+    def accounts(self) -> Accounts: ...
     @property
     def links(self) -> Links: ...
     @property
@@ -100,7 +104,7 @@ class DeliverOne:
             plan.require_memory(self.now(), self.ledger.facts.kept)
         # What says which ids are one payment needs no user, and others wait for it.
         twice = bool(plan.same) and self.ledger.facts.link(plan.same) is Standing.TWICE
-        decision = decide(plan, self.ledger.facts.user_of)
+        decision = decide(plan, self.ledger.facts.user_of, self.ledger.facts.rate_of)
         if decision.may_change:
             self._await_payer(message, decision)
         if decision.would_park:
@@ -141,7 +145,11 @@ class DeliverOne:
         self, decision: Decision, known: Past, read: Read, remaining: Remaining
     ) -> Report:
         once = CaptureOnce(
-            capture=self.capture, facts=self.ledger.facts, now=self.now, sleep=self.sleep
+            capture=self.capture,
+            facts=self.ledger.facts,
+            accounts=self.ledger.accounts,
+            now=self.now,
+            sleep=self.sleep,
         )
         results: list[Result] = []
         try:
@@ -229,17 +237,22 @@ def _unnoted(results: Sequence[Result]) -> dict[str, past.Capture]:
 
 
 # Of several the first is told.
-_TOLD = {Captured.UNRECORDED: Reason.UNRECORDED, Captured.TWICE: Reason.LINKED_LATE}
+_TOLD = {
+    Captured.UNRECORDED: Reason.UNRECORDED,
+    Captured.TWICE: Reason.LINKED_LATE,
+    Captured.VOID: Reason.RETURNED,
+}
+_NOT_NOW = (Captured.BEFORE, Captured.TWICE, Captured.VOID)
 
 
 def _captured(report: Report, results: Sequence[Result]) -> Report:
     """Captured, if one event was captured now. The report names those events, or else the duplicates."""
-    before = (Captured.BEFORE, Captured.TWICE)
-    fresh = [each.planned.event_name for each in results if each.how not in before]
+    fresh = [each.planned.event_name for each in results if each.how not in _NOT_NOW]
     found = {each.how for each in results}
+    other = Outcome.IGNORED if Captured.VOID in found else Outcome.DUPLICATE
     return replace(
         report,
-        outcome=Outcome.CAPTURED if fresh else Outcome.DUPLICATE,
+        outcome=Outcome.CAPTURED if fresh else other,
         reason=next((reason for how, reason in _TOLD.items() if how in found), Reason.NONE),
         event_names=tuple(fresh or [each.planned.event_name for each in results]),
     )

@@ -10,6 +10,7 @@ WebhookError
 ├── Parked                a person has to act; kept in the dead-letter queue with the reason
 │   ├── Untranslatable    no mapper understands the body
 │   ├── MissingUser       no user-id path found a usable id
+│   ├── NoRate            nothing says what its currency is worth in that of all amounts
 │   ├── Unreadable        not an envelope of ours
 │   ├── Unroutable        the source is no longer in webhooks.toml
 │   ├── Refused           Linkrunner answered that the event itself is wrong
@@ -85,10 +86,13 @@ class Reason(StrEnum):
     NOTHING_TO_REPORT = "nothing_to_report"
     THIN = "thin", Nature(setup=True)
     LEARNED = "learned"
+    # All of a payment went back before it was captured
+    RETURNED = "returned"
 
     # Parked
     UNTRANSLATABLE = "untranslatable"
     MISSING_USER = "missing_user"
+    NO_RATE = "no_rate"
     UNREADABLE = "unreadable"
     UNROUTABLE = "unroutable"
     REFUSED = "refused"
@@ -183,6 +187,10 @@ class Untranslatable(Parked):
 
 class MissingUser(Parked):
     reason = Reason.MISSING_USER
+
+
+class NoRate(Parked):
+    reason = Reason.NO_RATE
 
 
 class Unreadable(Parked):

@@ -9,9 +9,10 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from hashlib import sha256
-from typing import Any, Final, Literal, NotRequired, TypedDict
+from typing import Any, ClassVar, Final, Literal, NotRequired, TypedDict
 
-Number = int | float
+from linkrunner_webhooks.money import Number, Rate
+from linkrunner_webhooks.payments import CapturePayment
 
 
 class Content(TypedDict):
@@ -33,6 +34,8 @@ class EventData:
     refund_amount: Number | None = None
     disputed_amount: Number | None = None
     attempted_amount: Number | None = None
+    paid_amount: Number | None = None
+    paid_currency: str | None = None
     order_id: str | None = None
     product_ids: tuple[str, ...] | None = None
     content_ids: tuple[str, ...] | None = None
@@ -65,14 +68,16 @@ class EventData:
 
 FIELDS: Final = tuple(field.name for field in fields(EventData))
 # The fields of money that moved or was to move; an event has one of them at most.
-AMOUNTS: Final = tuple(name for name in FIELDS if name.endswith("amount"))
+AMOUNTS: Final = ("amount", "refund_amount", "disputed_amount", "attempted_amount")
 
 
 @dataclass(frozen=True, slots=True)
 class LinkrunnerEvent:
-    """The body of one capture-event request.
+    """An event as Linkrunner is told it: the body of a capture-event request, unless it is not `announced`.
 
-    `user_from` says who named the user: the "body", the "payment" that it follows, or a "link" of its ids.
+    `payment` is the capture-payment request of what counts as a payment. `rate` is what its amounts were
+    converted at. `user_from` says who named the user: the "body", the "payment" that it follows, or a "link"
+    of its ids.
     `event_id` is the same in every request of one event, and another for each event: Linkrunner takes it "for
     deduplication", and says neither among what nor for how long.
     """
@@ -82,12 +87,26 @@ class LinkrunnerEvent:
     user_id: str
     user_from: Literal["body", "payment", "link"] = "body"
     event_id: str | None = None
+    payment: CapturePayment | None = None
+    announced: bool = True
+    rate: Rate | None = None
+
+    path: ClassVar[str] = "/capture-event"
+
+    @property
+    def requests(self) -> tuple[LinkrunnerEvent | CapturePayment, ...]:
+        """What Linkrunner is asked, one after the other."""
+        paid = (self.payment,) if self.payment else ()
+        return (*paid, self) if self.announced else paid
 
     def body(self) -> dict[str, Any]:
-        return self.told() | ({"event_id": self.event_id} if self.event_id else {})
+        return self._event() | ({"event_id": self.event_id} if self.event_id else {})
 
     def told(self) -> dict[str, Any]:
         """What it says, whichever request says it."""
+        return self._event() | ({"payment": self.payment.body()} if self.payment else {})
+
+    def _event(self) -> dict[str, Any]:
         return {
             "event_name": self.event_name,
             "event_data": dict(self.event_data),

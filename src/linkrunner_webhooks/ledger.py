@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from linkrunner_webhooks.accounts import Accounts
 from linkrunner_webhooks.links import Links
 from linkrunner_webhooks.notes import Notes
 from linkrunner_webhooks.once import KEPT, LEASE, Claims
@@ -17,7 +18,7 @@ from linkrunner_webhooks.rows import Rows
 
 
 class Ledger:
-    """Facts, links and notes of one table. `kept` is for how many seconds facts and links are remembered."""
+    """Facts, accounts, links and notes of one table, which are remembered for `kept` seconds."""
 
     def __init__(
         self,
@@ -30,5 +31,6 @@ class Ledger:
     ) -> None:
         self.rows = Rows(client, table, clock)
         self.facts = Claims(self.rows, clock, lease, kept)
+        self.accounts = Accounts(self.rows, clock, lease, kept)
         self.links = Links(self.rows, clock, kept)
         self.notes = Notes(self.rows, clock, kept)

@@ -13,6 +13,7 @@ from linkrunner_webhooks.envelope import open_message
 from linkrunner_webhooks.errors import Contradicted, Parked, Reason, Refused, Uncertain
 from linkrunner_webhooks.event_body import fingerprint
 from linkrunner_webhooks.model import Outcome
+from linkrunner_webhooks.money import Rate
 from linkrunner_webhooks.past import Past, marked
 from linkrunner_webhooks.translation import Decision, Plan, Planned, decide, parked, plan_of
 
@@ -91,6 +92,7 @@ class Facts(Protocol):
     @property
     def kept(self) -> int: ...
     def user_of(self, keys: Iterable[str]) -> str | None: ...
+    def rate_of(self, keys: Iterable[str]) -> Rate | None: ...
     def is_done(self, keys: Sequence[str], shared: Iterable[str] = ()) -> bool: ...
     def doubts_of(self, keys: Iterable[str]) -> int: ...
 
@@ -120,7 +122,7 @@ def foresee(letter: Letter, config: Config, known: Known, *, now: float) -> Deci
         plan = plan_of(open_message(letter.text, config))
         if not past.forced:
             plan.require_memory(now, known.facts.kept)
-        decision = decide(plan, known.facts.user_of)
+        decision = decide(plan, known.facts.user_of, known.facts.rate_of)
     except Parked as error:
         return parked(error)
     if decision.outcome is not Outcome.CAPTURED:

@@ -234,7 +234,8 @@ class CommerceEvent:
     `transactions` are the provider's ids of the one economic fact behind this event. Two events of the same
     flow (or, without money, of the same kind) that share any of them are one fact; empty means that every
     provider event is a fact of its own. `follows` are transactions of the payment this event comes after (a
-    refund's, a dispute's): when the body names no user, the one who paid, or began to, is meant.
+    refund's, a dispute's): when the body names no user, the one who paid, or began to, is meant. `returns`
+    are those of the one payment that money went back of, if that is not all that it follows.
     `occurred_at` is given where the webhook's own time is not the event's. `also_as` is a type that may
     report the same by other ids: where it is wanted, too, the event waits a moment for news of that.
     `gateway` is the provider that moved a shop's money, and its id of that payment.
@@ -244,6 +245,7 @@ class CommerceEvent:
     money: Money | None = None
     transactions: tuple[str, ...] = ()
     follows: tuple[str, ...] = ()
+    returns: tuple[str, ...] | None = None
     occurred_at: datetime | None = None
     order_id: str | None = None
     subscription_id: str | None = None

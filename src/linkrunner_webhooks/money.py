@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal, InvalidOperation
+from typing import Self
 
 from linkrunner_webhooks.errors import Untranslatable
 
@@ -17,6 +18,8 @@ _EXPONENTS = dict.fromkeys(_ZERO_DECIMAL.split(), 0) | dict.fromkeys(_THREE_DECI
 MAX_DIGITS = 15
 
 Amount = str | int | Decimal
+# A number of JSON.
+Number = int | float
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,34 @@ class Money:
         return cls.from_minor(amount, currency, exponents)
 
 
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """What one unit of one currency is worth in another: `factor` units of `into`, all in major units."""
+
+    of: str
+    into: str
+    factor: Decimal
+
+    def convert(self, amount: Decimal) -> Decimal:
+        """Rounded once, a half to even, to the decimals of the currency. Raises Untranslatable."""
+        converted = (amount * self.factor).quantize(_smallest(self.into), ROUND_HALF_EVEN)
+        if not carried_exactly(converted):
+            raise Untranslatable("the converted amount has more than 15 digits")
+        return converted
+
+    def text(self) -> str:
+        return f"{self.of}|{self.into}|{self.factor:f}"
+
+    @classmethod
+    def read(cls, text: str | None) -> Self | None:
+        """What `text` wrote, or None."""
+        of, into, factor = (*(text or "").split("|"), "", "")[:3]
+        try:
+            return cls(of, into, Decimal(factor)) if of and into else None
+        except InvalidOperation:
+            return None
+
+
 def _without_noise(amount: Decimal) -> Decimal:
     """Floats carry 16 or 17 digits, of which the last are noise: 259.90000000000003."""
     # Most amounts are short, and this is quicker than to count digits.
@@ -100,7 +131,17 @@ def decimals(currency: str, exponents: Mapping[str, int] | None = None) -> int:
 
 def rounded(amount: Decimal, currency: str) -> Decimal:
     """To the decimals of the currency, a half up, as shops and stores round."""
-    return amount.quantize(Decimal(1).scaleb(-decimals(currency)), ROUND_HALF_UP)
+    return amount.quantize(_smallest(currency), ROUND_HALF_UP)
+
+
+def _smallest(currency: str) -> Decimal:
+    return Decimal(1).scaleb(-decimals(currency))
+
+
+def number(amount: Decimal) -> Number:
+    """A JSON number of the same value: `Money` admits only what a double carries exactly."""
+    carried = float(amount)
+    return int(carried) if carried.is_integer() else carried
 
 
 def carried_exactly(amount: Decimal) -> bool:

@@ -24,10 +24,13 @@ from typing import Any
 from uuid import uuid4
 
 from linkrunner_webhooks import __version__
+from linkrunner_webhooks.accounts import account_of
 from linkrunner_webhooks.errors import Reason, Unavailable
 from linkrunner_webhooks.moments import utc
+from linkrunner_webhooks.money import Rate
 from linkrunner_webhooks.notes import QUEUED, TROUBLE
-from linkrunner_webhooks.rows import DAY, InTheWay, Item, Rows, number
+from linkrunner_webhooks.payments import NO_ACCOUNT, Account
+from linkrunner_webhooks.rows import DAY, InTheWay, Item, Rows, number, text, texts
 
 # Seconds: longer than the slowest capture, the notes of it that fail, and the message that notes it then. It
 # delays another report of a fact whose worker was killed; that worker's message comes later still.
@@ -40,7 +43,7 @@ Sent = Mapping[str, str]
 _NOTHING: Sent = MappingProxyType({})
 
 # What every key of a fact remembers of it.
-_LED = ("user_from", "occurred_at")
+_LED = ("user_from", "occurred_at", "rate")
 
 # A request without an answer raises as much doubt as so many tries without an end.
 _UNANSWERED = 4
@@ -61,7 +64,8 @@ class Claim:
 
     `keys` are all keys that are held for it; `marks` and `shared` are held beside them. `unanswered` is the
     number of earlier requests that may have captured it, `unended` that of tries whose end nobody could note.
-    `failing_since` is unix seconds of the first try that failed.
+    `failing_since` is unix seconds of the first try that failed. `account` is what is known of it as a
+    payment.
     """
 
     standing: Standing
@@ -72,6 +76,7 @@ class Claim:
     unanswered: int = 0
     unended: int = 0
     failing_since: float | None = None
+    account: Account = NO_ACCOUNT
 
     @property
     def held(self) -> tuple[str, ...]:
@@ -126,7 +131,7 @@ class Claims:
                     if key in both and not _is_told(error.item, scope):
                         continue
                     return self._learn(error.item, named, marked, both, taken, owner)
-                news = _set(taken[key], "others") - named - marked if key in named else set()
+                news = texts(taken[key], "others") - named - marked if key in named else set()
                 named |= news
                 waiting = sorted({*waiting, *news})
         except Unavailable:
@@ -142,9 +147,10 @@ class Claims:
             tuple(sorted(named)),
             tuple(sorted(marked)),
             tuple(sorted(taken.keys() & both)),
-            unanswered=max(len(_set(item, "unanswered")) for item in facts),
-            unended=max(len(_set(item, "open") - {owner}) for item in facts),
+            unanswered=max(len(texts(item, "unanswered")) for item in facts),
+            unended=max(len(texts(item, "open") - {owner}) for item in facts),
             failing_since=min(self._failing(facts), default=None),
+            account=account_of(facts),
         )
 
     def complete(
@@ -167,7 +173,7 @@ class Claims:
         while waiting:
             key = waiting.pop(0)
             record = self._record(user_id, sent) if key == first else self._led(first, sent)
-            linked = _set(self._done(key, user_id, owner, record), "others") - known
+            linked = texts(self._done(key, user_id, owner, record), "others") - known
             known |= linked
             waiting += sorted(linked)
         for key in shared:
@@ -189,7 +195,7 @@ class Claims:
         while another worker has one of them in hand.
         """
         named = set(keys)
-        others = (_set(self._rows.get(key), "others") for key in named)
+        others = (texts(self._rows.get(key), "others") for key in named)
         sorts = Counter(_sort(key) for key in named.union(*others))
         if max(sorts.values()) > 1:
             return Standing.OURS
@@ -271,13 +277,19 @@ class Claims:
         """How doubtful it is that nothing was captured for these keys, as Claim.doubts."""
         items = [self._rows.get(key) for key in keys]
         return max(
-            _UNANSWERED * len(_set(each, "unanswered")) + len(_set(each, "open")) for each in items
+            _UNANSWERED * len(texts(each, "unanswered")) + len(texts(each, "open"))
+            for each in items
         )
 
     def user_of(self, keys: Iterable[str]) -> str | None:
         """The user of a captured fact with any of these keys: for a refund, the user who paid."""
         found = (self._rows.get(key).get("user_id", {}).get("S") for key in keys)
         return next((user_id for user_id in found if user_id), None)
+
+    def rate_of(self, keys: Iterable[str]) -> Rate | None:
+        """What a captured fact with any of these keys was converted at, if it was."""
+        found = (Rate.read(text(self._rows.get(key), "rate")) for key in keys)
+        return next((rate for rate in found if rate), None)
 
     def named_user_of(self, keys: Iterable[str]) -> str | None:
         """The same, where the captured webhook named its user itself."""
@@ -394,7 +406,7 @@ def _scope(key: str) -> str:
 
 def _is_told(item: Item, scope: str) -> bool:
     """Whether another scope has told more facts with a shared key than this one."""
-    told = Counter(_scope(fact) for fact in _set(item, "facts"))
+    told = Counter(_scope(fact) for fact in texts(item, "facts"))
     own = told.pop(scope, 0)
     return _is_done(item) and max(told.values(), default=0) > own
 
@@ -407,7 +419,3 @@ def _sort(key: str) -> str:
 
 def _capture(item: Item) -> str:
     return str(item.get("capture", {}).get("S", ""))
-
-
-def _set(item: Item, name: str) -> set[str]:
-    return set(item.get(name, {}).get("SS", ()))

@@ -8,15 +8,17 @@ anybody paid. Money that was returned, disputed or not paid has fields of its ow
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from math import isfinite
 from typing import Any
 
 from linkrunner_webhooks.config import Source
 from linkrunner_webhooks.envelope import Opened
-from linkrunner_webhooks.event_body import Content, EventData, Number
-from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
+from linkrunner_webhooks.event_body import AMOUNTS, Content, EventData
+from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Webhook
 from linkrunner_webhooks.moments import utc
+from linkrunner_webhooks.money import Money, Rate, number
 from linkrunner_webhooks.reading import known
 from linkrunner_webhooks.screening import MAX_TEXT, Phones, listed, screened, unnamed
 from linkrunner_webhooks.users import search
@@ -25,20 +27,70 @@ from linkrunner_webhooks.users import search
 _MAX_NUMBER = 2**63
 
 
-def event_data(event: CommerceEvent, kind: Kind, opened: Opened) -> dict[str, Any]:
+def event_data(event: CommerceEvent, told_as: Iterable[str], opened: Opened) -> dict[str, Any]:
     """The renamed and pruned `event_data`, with the operator's own fields."""
     source = opened.source
-    kept = _allowed(event, kind, opened).present(source.fields)
+    kept = _allowed(event, told_as, opened).present(source.fields)
     return kept | _extra(source, opened.webhook) if source.extra else kept
 
 
-def _allowed(event: CommerceEvent, kind: Kind, opened: Opened) -> EventData:
+def rest_of(record: Mapping[str, str], source: Source) -> dict[str, Any]:
+    """What the ledger still knows of a payment, as the `event_data` of what is left of it."""
+    data = EventData(
+        order_id=record.get("order_id"),
+        subscription_id=record.get("subscription_id"),
+        provider=source.provider.name,
+        source=record.get("source", source.name),
+        provider_event_id=record.get("event_id", ""),
+        provider_event_type=record.get("event_type", ""),
+        occurred_at=record.get("occurred_at"),
+    )
+    return data.present(source.fields)
+
+
+def priced(
+    data: Mapping[str, Any],
+    source: Source,
+    told_as: Iterable[str],
+    money: Money,
+    rate: Rate | None = None,
+) -> dict[str, Any]:
+    """`event_data` that tells this amount, at that rate, instead of the one it told before.
+
+    Prices of lines are converted as well, and the amount as it was paid stands beside it.
+    """
+    told = number(rate.convert(money.amount) if rate else money.amount)
+    fields: dict[str, Any] = dict.fromkeys(told_as, told)
+    fields["currency"] = rate.into if rate else money.currency
+    if rate:
+        fields |= {"paid_amount": number(money.amount), "paid_currency": money.currency}
+    named = {source.fields.get(name, name): value for name, value in fields.items()}
+    contents = source.fields.get("contents", "contents")
+    if rate and contents and contents in data:
+        named[contents] = tuple(_converted(each, rate) for each in data[contents])
+    return {**data, **{name: value for name, value in named.items() if name is not None}}
+
+
+def unpriced(data: Mapping[str, Any], source: Source) -> dict[str, Any]:
+    """The same without any amount."""
+    names = {source.fields.get(name, name) for name in (*AMOUNTS, "value", "currency")}
+    return {name: value for name, value in data.items() if name not in names}
+
+
+def _converted(content: Content, rate: Rate) -> Content:
+    if "item_price" not in content:
+        return content
+    price = rate.convert(Decimal(str(content["item_price"])))
+    return {**content, "item_price": number(price)}
+
+
+def _allowed(event: CommerceEvent, told_as: Iterable[str], opened: Opened) -> EventData:
     """The declared fields, as far as they are known."""
     source, identity, phones = opened.source, opened.identity, opened.webhook.phones
     contents = [item for item in event.items if screened(item.content_id)]
     amount = number(event.money.amount) if event.money else None
     return EventData(
-        **dict.fromkeys(kind.told_as, amount),
+        **dict.fromkeys(told_as, amount),
         currency=event.money.currency if event.money else None,
         order_id=screened(event.order_id, phones),
         product_ids=known(*(screened(item.product_id) for item in event.items)) or None,
@@ -57,12 +109,6 @@ def _allowed(event: CommerceEvent, kind: Kind, opened: Opened) -> EventData:
         occurred_at=occurred_at(event, identity),
         test=True if identity.test else None,
     )
-
-
-def number(amount: Decimal) -> Number:
-    """A JSON number of the same value: `Money` admits only what a double carries exactly."""
-    carried = float(amount)
-    return int(carried) if carried.is_integer() else carried
 
 
 def occurred_at(event: CommerceEvent, identity: Identity) -> str | None:

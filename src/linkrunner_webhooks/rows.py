@@ -110,3 +110,14 @@ def number(item: Item, name: str) -> float | None:
     """The number of that name, where the record has it."""
     found = item.get(name, {}).get("N")
     return None if found is None else float(found)
+
+
+def text(item: Item, name: str) -> str | None:
+    """The text of that name, where the record has it."""
+    found: str | None = item.get(name, {}).get("S")
+    return found
+
+
+def texts(item: Item, name: str) -> set[str]:
+    """The texts of that name, or none."""
+    return set(item.get(name, {}).get("SS", ()))

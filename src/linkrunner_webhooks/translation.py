@@ -11,13 +11,15 @@ from typing import Any, Literal, NamedTuple
 
 from linkrunner_webhooks.config import Naming, Source
 from linkrunner_webhooks.envelope import Opened
-from linkrunner_webhooks.errors import MissingUser, Parked, Reason, TooOld
+from linkrunner_webhooks.errors import MissingUser, NoRate, Parked, Reason, TooOld
 from linkrunner_webhooks.event_body import LinkrunnerEvent, event_id
 from linkrunner_webhooks.model import WORTH, CommerceEvent, Flow, Kind, Outcome, SamePayment
-from linkrunner_webhooks.money import Money
+from linkrunner_webhooks.money import Money, Rate, number
+from linkrunner_webhooks.past import marked
+from linkrunner_webhooks.payments import CapturePayment, Returned, Status, Terms, Version
 from linkrunner_webhooks.provider import Told
 from linkrunner_webhooks.reading import gateway
-from linkrunner_webhooks.rendering import event_data, occurred_at
+from linkrunner_webhooks.rendering import event_data, occurred_at, priced, unpriced
 from linkrunner_webhooks.screening import screened, unnamed
 from linkrunner_webhooks.users import find_named, find_user, person_id, values
 
@@ -26,6 +28,31 @@ _LONGEST_KEY = 1024
 
 # The user of a captured fact that has any of these keys, as `once.Claims` knows it.
 UserOf = Callable[[Sequence[str]], str | None]
+# What the payment with any of these keys was converted at, as the ledger knows it.
+RateOf = Callable[[Sequence[str]], Rate | None]
+
+
+class PlannedPayment(NamedTuple):
+    """What counts as a payment at Linkrunner, and what is told about it, as it was paid."""
+
+    terms: Terms
+    event_data: Mapping[str, Any]
+    status: str
+
+    def at(self, rate: Rate | None) -> Terms:
+        """The terms at that rate."""
+        return self.terms.model_copy(update={"rate": rate.text()}) if rate else self.terms
+
+    def of(self, type: str) -> PlannedPayment:
+        """The same as another type."""
+        return self._replace(terms=self.terms.model_copy(update={"type": type}))
+
+
+class PlannedReturn(NamedTuple):
+    """What went back of the payment with these keys."""
+
+    keys: tuple[str, ...]
+    returned: Returned
 
 
 class Planned(NamedTuple):
@@ -37,7 +64,9 @@ class Planned(NamedTuple):
     only one fact may have, and that do not name it. `sent` is what the ledger remembers, as texts by name.
     `people` are keys of the provider's ids that stand for a person, narrow to wide. What `awaits_link` may be
     the fact of another report, and only a third one says so. `shared` are keys that the report of another
-    source may have of the same payment.
+    source may have of the same payment. `worth` is the amount that `event_data` tells as it was paid, in the
+    fields `told_as`. What counts as a `payment` need not be `announced` as an event, too. `returned` changes
+    what Linkrunner holds of another payment.
     """
 
     source: Source
@@ -54,6 +83,11 @@ class Planned(NamedTuple):
     people: tuple[str, ...] = ()
     awaits_link: bool = False
     shared: tuple[str, ...] = ()
+    worth: Money | None = None
+    told_as: tuple[str, ...] = ()
+    payment: PlannedPayment | None = None
+    announced: bool = True
+    returned: PlannedReturn | None = None
 
     def settled(self, user_of: UserOf) -> Planned:
         """The event, which is a conversion when a trial was reported here and nothing was paid since."""
@@ -61,8 +95,12 @@ class Planned(NamedTuple):
             return self
         return self if user_of(self.conversion.marks) else self.conversion
 
-    def event(self, user_of: UserOf) -> LinkrunnerEvent:
-        """The request body, for the user in the webhook or else in the claims. Raises MissingUser."""
+    def event(self, user_of: UserOf, rate_of: RateOf) -> LinkrunnerEvent:
+        """The event for the user in the webhook or else in the ledger. Raises MissingUser or NoRate."""
+        event = self._for_its_user(user_of)
+        return self._in_one_currency(event, rate_of) if self.worth else event
+
+    def _for_its_user(self, user_of: UserOf) -> LinkrunnerEvent:
         if self.user_id:
             return self._of(self.user_id, "body")
         # The user the fact was captured for before, or who paid.
@@ -74,12 +112,48 @@ class Planned(NamedTuple):
         raise MissingUser(f"no user id for {self.event_name}: {self._tried()}")
 
     def _of(self, user_id: str, user_from: Literal["body", "payment", "link"]) -> LinkrunnerEvent:
-        id = event_id(self.keys[0], self.event_name) if self.source.event_ids else None
-        return LinkrunnerEvent(self.event_name, self.event_data, user_id, user_from, id)
+        id = event_id(self.keys[0], self.event_name) if self.source.linkrunner.event_id else None
+        event = LinkrunnerEvent(self.event_name, self.event_data, user_id, user_from, id)
+        return replace(event, announced=self.announced) if self.payment else event
+
+    def _in_one_currency(self, event: LinkrunnerEvent, rate_of: RateOf) -> LinkrunnerEvent:
+        """The event with its payment, both told in the operator's currency."""
+        settings, worth = self.source.linkrunner, self.worth
+        if worth is None or (settings.currency is None and self.payment is None):
+            return event
+        rate = None
+        if settings.currency not in (None, worth.currency):
+            rate = self._recorded(rate_of) or settings.rate_of(worth.currency)
+            if rate is None and settings.no_rate == "park":
+                raise NoRate(f"[linkrunner.rates] has no {worth.currency} in {settings.currency}")
+            if rate is None:
+                bare = unpriced(event.event_data, self.source)
+                return replace(event, event_data=bare, announced=True)
+        data = event.event_data
+        if rate and self.told_as:
+            data = priced(data, self.source, self.told_as, worth, rate)
+        return replace(event, event_data=data, rate=rate, payment=self._paid(event.user_id, rate))
+
+    def _recorded(self, rate_of: RateOf) -> Rate | None:
+        """What goes back is worth what it was when it came."""
+        if self.worth is None or not self.follows:
+            return None
+        rate = rate_of(self.follows)
+        known = (self.worth.currency, self.source.linkrunner.currency)
+        return rate if rate and (rate.of, rate.into) == known else None
+
+    def _paid(self, user_id: str, rate: Rate | None) -> CapturePayment | None:
+        if self.payment is None:
+            return None
+        terms = self.payment.at(rate)
+        whole = Version(terms.payment_id, terms.paid)
+        data, status = self.payment.event_data, self.payment.status
+        return request_of(terms, whole, user_id, data, self.source, status)
 
     def told_by(self, event: LinkrunnerEvent) -> dict[str, str]:
         """What the ledger remembers of it as it was sent."""
-        return {**self.sent, "user_from": event.user_from}
+        rate = {"rate": event.rate.text()} if event.rate else {}
+        return {**self.sent, **rate, "user_from": event.user_from}
 
     @property
     def follows_payment(self) -> bool:
@@ -117,6 +191,30 @@ class Decision(NamedTuple):
     def money(self) -> tuple[tuple[str, Money], ...]:
         """The name of each event that reports money moved, with how much."""
         return tuple((each.event_name, each.money) for each in self.planned if each.money)
+
+
+# How the amount of a payment is told beside it; Linkrunner takes its currency from here, too.
+_PAID_AS = ("value",)
+
+
+def request_of(
+    terms: Terms,
+    version: Version,
+    user_id: str,
+    event_data: Mapping[str, Any],
+    source: Source,
+    status: str = Status.COMPLETED,
+) -> CapturePayment:
+    """The request that captures this version of a payment. `event_data` is as it was paid."""
+    money, rate = Money(version.left, terms.currency), terms.conversion
+    return CapturePayment(
+        payment_id=version.payment_id,
+        user_id=user_id,
+        amount=number(rate.convert(money.amount) if rate else money.amount),
+        event_data=priced(event_data, source, _PAID_AS, money, rate),
+        type=terms.type,
+        status=status,
+    )
 
 
 def parked(error: Parked) -> Decision:
@@ -164,7 +262,11 @@ class Plan(NamedTuple):
             raise TooOld(f"received more than {days} ago: whether it was captured is forgotten")
 
 
-def decide(plan: Plan, user_of: UserOf) -> Decision:
+def _no_rate(_keys: Sequence[str]) -> None:
+    """Nothing is remembered."""
+
+
+def decide(plan: Plan, user_of: UserOf, rate_of: RateOf = _no_rate) -> Decision:
     """Decide on a webhook, for deliver and for every forecast."""
     planned = tuple(each.settled(user_of) for each in plan.planned)
     if not planned:
@@ -172,7 +274,9 @@ def decide(plan: Plan, user_of: UserOf) -> Decision:
         return Decision(outcome=Outcome.IGNORED, reason=reason)
     try:
         # All bodies before the first capture: a message is parked whole or not at all.
-        events = tuple(each.event(user_of) for each in planned)
+        events = tuple(each.event(user_of, rate_of) for each in planned)
+    except NoRate as error:
+        return parked(error)
     except MissingUser as error:
         drop = plan.source.missing_user == "drop"
         return Decision(
@@ -349,12 +453,24 @@ def _planned(
     event: CommerceEvent, naming: Naming, user_id: str | None, path: str | None, opened: Opened
 ) -> Planned:
     source, kind = opened.source, naming.kind
+    own = keys(event, kind, opened)
+    payment = _payment(event, kind, own[0], opened)
+    announced = payment is None or source.linkrunner.revenue == "both"
+    # One sale must not be revenue twice: an event beside its payment has no amount.
+    bare = announced and payment is not None and kind.flow is not None
+    told_as = () if bare else kind.told_as
+    shown = replace(event, money=None) if bare else event
     planned = Planned(
         source=source,
         event_name=naming.name,
-        event_data=event_data(event, kind, opened),
+        event_data=event_data(shown, told_as, opened),
         user_id=user_id,
-        keys=(own := keys(event, kind, opened)),
+        keys=own,
+        worth=event.money,
+        told_as=told_as,
+        payment=payment,
+        announced=announced,
+        returned=_returned(event, kind, own, source),
         shared=_shared(event, kind.flow, source),
         follows=tuple(
             key
@@ -369,6 +485,49 @@ def _planned(
         awaits_link=event.also_as is not None and source.wants(event.also_as),
     )
     return _convertible(planned, event, opened) if kind in _PERIODS else planned
+
+
+# What nobody paid, and what was to be paid.
+_FAILED = frozenset(kind for kind in Kind if kind.told_as == ("attempted_amount",))
+
+
+def _payment(event: CommerceEvent, kind: Kind, key: str, opened: Opened) -> PlannedPayment | None:
+    """The payment that an event is at Linkrunner, where the operator wants payments."""
+    source, money = opened.source, event.money
+    settings = source.linkrunner
+    failed = kind in _FAILED and settings.failed_payments
+    if settings.revenue == "event" or money is None or not (failed or kind.flow is Flow.PAYMENT):
+        return None
+    phones = opened.webhook.phones
+    own = (
+        find_user((source.payment_id,), opened.webhook.payload, phones)
+        if source.payment_id
+        else None
+    )
+    # A state never changes at Linkrunner: what failed must not have the id of what is paid after it.
+    id = own if own and not failed else unnamed(key.replace("|", ":"), phones)
+    terms = Terms(
+        payment_id=id, type=settings.type_of(kind), paid=money.amount, currency=money.currency
+    )
+    status = Status.FAILED if failed else Status.COMPLETED
+    return PlannedPayment(terms, event_data(event, _PAID_AS, opened), status)
+
+
+# What went back, and what came again. What is disputed is gone when the dispute is lost.
+_RETURNS = {Flow.REFUND: 1, Flow.REFUND_REVERSAL: -1}
+
+
+def _returned(
+    event: CommerceEvent, kind: Kind, own: tuple[str, ...], source: Source
+) -> PlannedReturn | None:
+    """What an event takes from a payment at Linkrunner, where the operator wants payments."""
+    sign = 1 if kind is Kind.DISPUTE_LOST else _RETURNS.get(kind.flow) if kind.flow else None
+    if source.linkrunner.revenue == "event" or event.money is None or sign is None:
+        return None
+    ids = event.follows if event.returns is None else event.returns
+    paid = tuple(_key(source, Flow.PAYMENT, id) for id in ids)
+    returned = Returned(marked(own), sign * event.money.amount, event.money.currency)
+    return PlannedReturn(paid, returned) if paid else None
 
 
 def _sent(event: CommerceEvent, naming: Naming, path: str | None, opened: Opened) -> dict[str, str]:
@@ -404,6 +563,7 @@ def _convertible(planned: Planned, event: CommerceEvent, opened: Opened) -> Plan
     conversion = planned._replace(
         event_name=converted.name,
         sent={**planned.sent, "event_name": converted.name, "kind": converted.kind.value},
+        payment=planned.payment and planned.payment.of(source.linkrunner.type_of(converted.kind)),
         # One payment converts a trial.
         marks=(_key(source, Kind.TRIAL_CONVERTED, about),),
     )

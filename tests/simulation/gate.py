@@ -16,7 +16,7 @@ from botocore.exceptions import ReadTimeoutError as AwsTimeout
 from tests.simulation.clock import SimClock
 from tests.simulation.linkrunner import CLIENT_TIMEOUT, Answer, SimLinkrunner, refused, timed_out
 
-from linkrunner_webhooks.capture_once import SLOWEST_CALL
+from linkrunner_webhooks.time_left import SLOWEST_CALL
 
 Result = TypeVar("Result")
 

@@ -58,9 +58,9 @@ def _changes(expression: str) -> Iterator[tuple[str, str, str]]:
     for part in re.split(r"\s*\b(?=(?:SET|ADD|DELETE|REMOVE)\b)", expression.strip()):
         if part:
             action, _, rest = part.partition(" ")
-            for change in rest.split(","):
+            for change in re.split(r",(?![^(]*\))", rest):
                 name, *value = change.replace("=", " ").split()
-                yield action, name, "".join(value)
+                yield action, name, " ".join(value)
 
 
 def _apply(
@@ -71,6 +71,10 @@ def _apply(
     if action == "REMOVE":
         item.pop(name, None)
         return
+    if value.startswith("if_not_exists("):
+        if name in item:
+            return
+        value = value.rpartition(" ")[2].removesuffix(")")
     given = arguments["ExpressionAttributeValues"][value]
     if action == "SET":
         item[name] = given

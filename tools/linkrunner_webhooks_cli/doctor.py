@@ -13,10 +13,11 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from linkrunner_webhooks import __version__
-from linkrunner_webhooks.capture import endpoint
+from linkrunner_webhooks.capture import api
 from linkrunner_webhooks.config import Config, Source
 from linkrunner_webhooks.dead_letters import depth
 from linkrunner_webhooks.errors import ConfigError, Unavailable
+from linkrunner_webhooks.event_body import LinkrunnerEvent
 from linkrunner_webhooks.secrets import Secret, ServerKey, SigningSecrets
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.findings import (
@@ -134,7 +135,7 @@ def _asked(base_url: str, key: str) -> Verdict:
     headers = {"linkrunner-key": key, "content-type": "application/json"}
     try:
         with urllib3.PoolManager(retries=False, timeout=10) as pool:
-            url = endpoint(base_url)
+            url = api(base_url) + LinkrunnerEvent.path
             status = pool.request("POST", url, body=b"{}", headers=headers, redirect=False).status
     except HTTPError:
         return Verdict(f"nothing answers at {base_url or '(no URL)'}", _WRONG_URL)

@@ -14,7 +14,7 @@ from rich.console import Console as Terminal
 from rich.text import Text
 
 from linkrunner_webhooks import providers
-from linkrunner_webhooks.capture import Capture
+from linkrunner_webhooks.capture import ApiRequest, Capture
 from linkrunner_webhooks.config import Config, suggest
 from linkrunner_webhooks.errors import Reason
 from linkrunner_webhooks.event_body import AMOUNTS, LinkrunnerEvent
@@ -70,11 +70,12 @@ class Console:
     def watched(self, capture: Capture) -> Capture:
         """The same, and what Linkrunner took is remembered, whichever Linkrunner it is."""
 
-        def watched(event: LinkrunnerEvent) -> None:
-            capture(event)
-            with self._lock:
-                self._sent.append(event)
-                del self._sent[:-_MAX_UNMATCHED]
+        def watched(request: ApiRequest) -> None:
+            capture(request)
+            if isinstance(request, LinkrunnerEvent):
+                with self._lock:
+                    self._sent.append(request)
+                    del self._sent[:-_MAX_UNMATCHED]
 
         return watched
 

@@ -266,6 +266,7 @@ class Transaction(_Apple):
             money=self.refunded,
             # The first charge of a subscription has the same user as the refunded charge.
             follows=known(self.transaction_id, self.original_transaction_id),
+            returns=(self.transaction_id,),
         )
 
     def _order(self, kind: Kind, transactions: tuple[str, ...]) -> CommerceEvent:

@@ -453,6 +453,8 @@ class Dispute(Payload):
             money=self.dispute_amount.money if self.dispute_amount else None,
             transactions=(self.dispute_id,),
             follows=paid_by,
+            # How much of each was disputed is not said.
+            returns=paid_by if len(paid_by) == 1 else (),
             order_id=first(*paid_by),
         )
 
