@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from functools import partial
 from random import Random
 from typing import Any
@@ -73,6 +74,7 @@ class Case:
     """A message and what must become of it. `before` was delivered earlier, without any trouble.
 
     `after` are other reports of the same payment, which come when everything is over and change nothing.
+    `settings` are how Linkrunner is told, and `held` the payments that it holds in the end, by currency.
     """
 
     message: Makes
@@ -86,6 +88,8 @@ class Case:
     receives: int = 0
     polls: int = 1
     waits: float = 0.0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    held: Mapping[str, Decimal] = field(default_factory=dict)
 
 
 def _two_in_one() -> Message:
@@ -109,6 +113,11 @@ def _intent() -> Message:
 def _invoice() -> Message:
     return stripe("invoice.paid", NEW_INVOICE | {"amount_paid": 2599, "currency": "usd"})
 
+
+# Linkrunner is told payments, and holds this one in the end.
+PAYMENT: Mapping[str, Any] = {"revenue": "payment"}
+SOLD: Mapping[str, Decimal] = {"USD": Decimal("25.99")}
+BESIDE: Fact = ("purchase_completed", "pi_1")
 
 CASES: Mapping[str, Case] = {
     "one-key": Case(message=checkout, after=[_intent], facts=frozenset({PAID})),
@@ -148,6 +157,47 @@ CASES: Mapping[str, Case] = {
     "exhausted": Case(
         message=_invoiced, parked="exhausted", mood=DOWN, lasts=HOUR * 999, failing=61 * HOUR
     ),
+    "payment": Case(message=_invoiced, after=[_intent], settings=PAYMENT, held=SOLD),
+    "payment-beside-an-event": Case(
+        message=checkout, facts=frozenset({BESIDE}), settings={"revenue": "both"}, held=SOLD
+    ),
+    "payment-down-at-first": Case(
+        message=checkout, settings=PAYMENT, held=SOLD, mood=DOWN, lasts=3, polls=2
+    ),
+    "payment-failed": Case(
+        message=lambda: stripe("payment_intent.payment_failed", INTENT | USER),
+        after=[_intent],
+        settings=PAYMENT | {"failed_payments": True},
+        held=SOLD,
+    ),
+    "payment-refunded": Case(
+        message=lambda: refund(2599),
+        before=[checkout],
+        after=[_intent],
+        facts=frozenset({REFUNDED}),
+        settings=PAYMENT,
+    ),
+    "payment-replaced": Case(
+        message=lambda: refund(1000),
+        before=[checkout],
+        facts=frozenset({REFUNDED}),
+        settings=PAYMENT | {"partial_refund": "replace"},
+        held={"USD": Decimal("15.99")},
+    ),
+    "payment-after-its-refund": Case(
+        message=checkout,
+        before=[lambda: refund(2599, **USER)],
+        after=[_intent],
+        facts=frozenset({REFUNDED}),
+        settings=PAYMENT,
+    ),
+    "payment-after-a-part-went-back": Case(
+        message=checkout,
+        before=[lambda: refund(1000, **USER)],
+        facts=frozenset({REFUNDED}),
+        settings=PAYMENT | {"partial_refund": "replace"},
+        held={"USD": Decimal("15.99")},
+    ),
     "suspicious": Case(message=checkout, facts=frozenset({PAID}), receives=SUSPICIOUS),
     "signed-in-part": Case(
         message=adyen,
@@ -182,7 +232,7 @@ CASES: Mapping[str, Case] = {
 @contextmanager
 def begun(case: Case) -> Iterator[Cloud]:
     """A cloud in which the message waits and everything before it is done."""
-    with simulated(_TABLES) as cloud:
+    with simulated(_TABLES | {"linkrunner": dict(case.settings)}) as cloud:
         for each in case.before:
             cloud.store(each())
             cloud.run(Worker(cloud))
@@ -267,6 +317,7 @@ def test_any_call_of_a_delivery_may_meet_trouble(case: Case, trouble: Trouble) -
         cloud.assert_nothing_left()
         _report_again(cloud, case.after)
         assert set(cloud.captured) == case.facts, what
+        assert cloud.linkrunner.book.totals() == case.held, what
         extra = sum(cloud.captured.values()) - len(case.facts)
         assert extra <= unavoidable(call, trouble), what
         assert set(cloud.dead.reasons) == ({case.parked} if case.parked else set()), what
@@ -280,6 +331,7 @@ def test_every_kind_of_call_was_disturbed() -> None:
     assert made == {
         "receive", "secret", "claim", "user_of", "post", "note", "release", "park", "delay", "delete",
         "count", "forget", "bind", "learn", "trouble", "tally",
+        "fix", "return", "take", "let go", "intend", "held",
     }  # fmt: skip
 
 
@@ -400,7 +452,10 @@ def meeting(
         return cloud, first.gate.calls
 
 
-MEETINGS = ["one-key", "two-keys", "captured-before", "last-key-known", "down-at-first", "refund"]
+MEETINGS = [
+    "one-key", "two-keys", "captured-before", "last-key-known", "down-at-first", "refund",
+    "payment", "payment-beside-an-event", "payment-replaced", "payment-after-its-refund",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("arrives", [_again, _twin, _both])
@@ -411,6 +466,7 @@ def test_two_workers_that_meet_capture_once(case: Case, arrives: Callable[[Cloud
         cloud, calls = meeting(case, at, arrives, away=40.0)
         cloud.assert_nothing_left()
         assert dict(cloud.captured) == dict.fromkeys(case.facts, 1), (at, calls)
+        assert cloud.linkrunner.book.totals() == case.held, (at, calls)
         assert cloud.dead.reasons == []
 
 
@@ -424,6 +480,7 @@ def test_a_frozen_worker_doubles_only_what_it_left_unnoted(
         cloud, calls = meeting(case, at, arrives, away=2 * VISIBILITY)
         cloud.assert_nothing_left()
         assert set(cloud.captured) == case.facts
+        assert cloud.linkrunner.book.totals() == case.held, (at, calls)
         extra = sum(cloud.captured.values()) - len(case.facts)
         between = at % 2 == 1 if calls[at // 2] == "post" else calls[at // 2] == "note"
         assert extra <= between, (at, calls)
@@ -549,6 +606,7 @@ def test_a_table_that_goes_away_at_any_call(case: Case) -> None:
             cloud.assert_nothing_left()
             _report_again(cloud, case.after)
             assert dict(cloud.captured) == dict.fromkeys(case.facts, 1), f"from call {at}: {call}"
+            assert cloud.linkrunner.book.totals() == case.held, f"from call {at}: {call}"
             assert set(cloud.dead.reasons) == ({case.parked} if case.parked else set())
 
 

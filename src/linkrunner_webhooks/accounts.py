@@ -88,7 +88,7 @@ class Accounts:
     def let_go(self, key: str, owner: str) -> None:
         """Nobody has it in hand any more, unless another worker took it over."""
         try:
-            self._rows.update(key, "SET #turn_until = :zero", "#turn = :owner", zero=0, owner=owner)
+            self._rows.update(key, "SET #turn_until = :over", "#turn = :owner", over=0, owner=owner)
         except InTheWay:
             return
 

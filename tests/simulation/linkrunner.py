@@ -14,6 +14,7 @@ from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.exceptions import NewConnectionError, ReadTimeoutError
 
 from linkrunner_webhooks.connections import ANSWER
+from linkrunner_webhooks_local.payment_book import PaymentBook
 
 # Seconds until our client stops waiting for an answer.
 CLIENT_TIMEOUT = ANSWER
@@ -86,7 +87,7 @@ class Captured:
 
 
 class SimLinkrunner:
-    """The far end of capture-event, as the urllib3 pool that leads there.
+    """The far end of the API, as the urllib3 pool that leads there. `book` holds the payments.
 
     `moods` holds from when on it is how. A request takes `uplink` seconds to arrive and its answer
     `downlink` more. More than `per_second` arrivals within a second are answered 429. `honours_event_id` says
@@ -109,9 +110,12 @@ class SimLinkrunner:
         self._clock = clock
         self._lately: deque[float] = deque()
         self._known: set[str] = set()
+        self.book = PaymentBook()
+        self.removed: list[str] = []
 
     def request(self, method: str, url: str, **arguments: Any) -> Answer:
-        assert (method, url) == ("POST", "https://linkrunner.test/api/v1/capture-event")
+        root, _, what = url.rpartition("/")
+        assert (method, root) == ("POST", "https://linkrunner.test/api/v1")
         self.requests.append(self._clock.now)
         if self.mood.refuses:
             raise refused()
@@ -119,8 +123,9 @@ class SimLinkrunner:
         self.arrivals.append(self._clock.now)
         mood = self._mood_for(arguments["headers"]["linkrunner-key"])
         body = json.loads(arguments["body"])
+        found = True
         if body and ((mood.status < 300 and not mood.hangs) or mood.takes_it):
-            self._take(body)
+            found = self._take(what, body)
         if mood.hangs:
             self._clock.sleep(CLIENT_TIMEOUT)
             raise timed_out(url)
@@ -128,7 +133,7 @@ class SimLinkrunner:
             self._clock.sleep(CLIENT_TIMEOUT)
             raise timed_out(url)
         self._clock.sleep(wait)
-        if not body and mood.status < 300:
+        if mood.status < 300 and not (body and found):
             return Answer(400)
         return Answer(mood.status, {"retry-after": mood.retry_after} if mood.retry_after else {})
 
@@ -150,7 +155,20 @@ class SimLinkrunner:
         self._lately.append(now)
         return self.per_second is not None and len(self._lately) > self.per_second
 
-    def _take(self, body: Mapping[str, Any]) -> None:
+    def _take(self, what: str, body: Mapping[str, Any]) -> bool:
+        """Whether there was anything to take."""
+        if what == "capture-event":
+            self._capture(body)
+            return True
+        if what == "capture-payment":
+            self.book.capture(body)
+            return True
+        # What names no payment would take away all that its user paid.
+        assert (what, set(body)) == ("remove-payment", {"payment_id"})
+        self.removed.append(body["payment_id"])
+        return self.book.remove(body) > 0
+
+    def _capture(self, body: Mapping[str, Any]) -> None:
         if self.honours_event_id and body["event_id"] in self._known:
             return
         self._known.add(body["event_id"])
