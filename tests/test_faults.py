@@ -59,7 +59,8 @@ Makes = Callable[[], Message]
 SLACK = 2 * FIRST_DELAY + 80.0
 
 PAID: Fact = ("paid", "pi_1")
-REFUNDED: Fact = ("purchase_refunded", "pi_1")
+REFUNDED: Fact = ("purchase_refunded", "pi_1:10")
+ALL_REFUNDED: Fact = ("purchase_refunded", "pi_1:25.99")
 _UPDATED = {"subscription_cancel_scheduled": True, "subscription_paused": True}
 _TABLES = {
     **TABLES,
@@ -174,7 +175,7 @@ CASES: Mapping[str, Case] = {
         message=lambda: refund(2599),
         before=[checkout],
         after=[_intent],
-        facts=frozenset({REFUNDED}),
+        facts=frozenset({ALL_REFUNDED}),
         settings=PAYMENT,
     ),
     "payment-replaced": Case(
@@ -188,7 +189,7 @@ CASES: Mapping[str, Case] = {
         message=checkout,
         before=[lambda: refund(2599, **USER)],
         after=[_intent],
-        facts=frozenset({REFUNDED}),
+        facts=frozenset({ALL_REFUNDED}),
         settings=PAYMENT,
     ),
     "payment-after-a-part-went-back": Case(

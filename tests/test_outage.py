@@ -84,7 +84,7 @@ def _renewal(traffic: Traffic, number: int) -> None:
 def _refund(traffic: Traffic, number: int) -> None:
     intent = f"pi_{number}"
     refunded = refund(1000, id=f"ch_{number}", payment_intent=intent, **USER)
-    traffic.add(refunded, ("purchase_refunded", intent))
+    traffic.add(refunded, ("purchase_refunded", f"{intent}:10"))
 
 
 def _order(traffic: Traffic, number: int) -> None:
@@ -97,7 +97,7 @@ def _refunded_order(traffic: Traffic, number: int) -> None:
     _order(traffic, number)
     body = SHOPIFY_REFUND | {"id": number, "order_id": number}
     traffic.late.append(shopify("refunds/create", body))
-    traffic.facts.add(("purchase_refunded", str(number)))
+    traffic.facts.add(("purchase_refunded", f"{number}:9.9"))
 
 
 def _two_facts(traffic: Traffic, number: int) -> None:

@@ -83,7 +83,10 @@ class Captured:
         data = self.body["event_data"]
         about = data.get("order_id") or data.get("subscription_id") or data["provider_event_id"]
         name = str(self.body["event_name"])
-        return (name if name == "purchase_refunded" or "amount" not in data else "paid", str(about))
+        if "refund_amount" in data:
+            # A payment can be refunded in parts.
+            return (name, f"{about}:{data['refund_amount']}")
+        return ("paid" if "amount" in data else name, str(about))
 
 
 class SimLinkrunner:
