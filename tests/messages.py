@@ -30,6 +30,7 @@ TABLES: dict[str, dict[str, Any]] = {
     "guests": {"provider": "stripe", "missing_user": "drop"},
     "adyen": {},
     "woocommerce": {},
+    "other": {"provider": "woocommerce"},
 }
 
 # ------------------------------------------------------------------------- what the bodies are about
@@ -177,7 +178,7 @@ def adyen(event_code: str = "AUTHORISATION", **changes: Any) -> Message:
     return message("adyen", {"live": "true", "notificationItems": [held]})
 
 
-def two_events(number: int = 727) -> Message:
+def two_events(number: int = 727, *, source: str = "woocommerce", **changes: Any) -> Message:
     """WooCommerce's order that is paid and fulfilled: one webhook, two events."""
     moment = "2026-11-18T11:00:00"
     order = {
@@ -191,7 +192,7 @@ def two_events(number: int = 727) -> Message:
         "meta_data": [{"key": "linkrunner_user_id", "value": "user_42"}],
     }
     headers = {"x-wc-webhook-topic": "order.updated", "x-wc-webhook-delivery-id": str(number)}
-    return message("woocommerce", order, headers)
+    return message(source, order | changes, headers)
 
 
 def refund(total: int, before: int = 0, **changes: Any) -> Message:

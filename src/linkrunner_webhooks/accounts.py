@@ -36,19 +36,20 @@ class Accounts:
         self._lease = lease
         self._kept = kept
 
-    def fix(self, key: str, terms: Terms) -> None:
-        """Remember what no later request about the payment may say otherwise."""
-        self._rows.update(key, "SET #payment = :payment", payment=terms.text())
-
-    def note_returned(self, keys: Iterable[str], returned: Returned) -> str | None:
+    def note_returned(
+        self, keys: Iterable[str], returned: Returned, *, expected: bool = True
+    ) -> str | None:
         """Note what went back of the payment with these keys. Returns the first key of a captured one.
 
         None: it is not captured here, or not yet, or the keys are those of several; then nothing is known of
-        what to take away. Raises Unavailable while a worker has the payment in hand.
+        what to take away. Where no payment is `expected`, only one that is captured as such counts. Raises
+        Unavailable while a worker has the payment in hand.
         """
         rows = [self._rows.get(key) for key in keys]
         facts = {_fact(row) for row in rows if _is_done(row)}
         if len(facts) > 1:
+            return None
+        if not expected and not any("payment" in self._rows.get(fact) for fact in facts):
             return None
         now = int(self._clock())
         for key in facts or keys:
@@ -92,14 +93,18 @@ class Accounts:
         except InTheWay:
             return
 
-    def intend(self, key: str, leaving: Iterable[str], version: Version) -> None:
+    def intend(self, key: str, terms: Terms, leaving: Iterable[str], version: Version) -> None:
         """Remember what is about to be taken away and captured, before the first request of it."""
         new = set() if version == NOTHING else {version.payment_id}
         sets: dict[str, Any] = {"leaving": set(leaving), "versions": new}
         present = {name: ids for name, ids in sets.items() if ids}
-        if present:
-            added = ", ".join(f"#{name} :{name}" for name in present)
-            self._rows.update(key, f"ADD {added}", **present)
+        added = ", ".join(f"#{name} :{name}" for name in present)
+        self._rows.update(
+            key,
+            f"SET #payment = :payment{f' ADD {added}' if added else ''}",
+            payment=terms.text(),
+            **present,
+        )
 
     def note_held(self, key: str, gone: Iterable[str], version: Version) -> None:
         """Remember that this is what Linkrunner holds now, and what it does not hold any more."""

@@ -171,8 +171,8 @@ NOTHING = Version("", Decimal(0))
 class Account:
     """What the ledger knows of one payment.
 
-    `returned` is all that went back of it. `versions` are the ids, besides its own, under which it may have
-    been captured; `leaving` those that were to be taken away again, and `gone` those that were. `current` is
+    `returned` is all that went back of it. `versions` are the ids under which it may have been captured;
+    `leaving` those that were to be taken away again, and `gone` those that were. `current` is
     what Linkrunner holds, as far as that was noted; None is the payment as it was paid, once it is captured.
     """
 
@@ -202,8 +202,7 @@ class Account:
     @property
     def held(self) -> frozenset[str]:
         """The ids under which Linkrunner may hold it now."""
-        own = {self.terms.payment_id} if self.terms else set()
-        return (self.versions | own) - self.gone
+        return self.versions - self.gone
 
     def left(self) -> Decimal:
         """What is left of the payment, in the currency that was paid. Other currencies say nothing of it."""

@@ -32,11 +32,12 @@ from linkrunner_webhooks.translation import Planned, request_of
 class Accounts(Protocol):
     """What is remembered of payments; see accounts.Accounts."""
 
-    def fix(self, key: str, terms: Terms) -> None: ...
-    def note_returned(self, keys: Iterable[str], returned: Returned) -> str | None: ...
+    def note_returned(
+        self, keys: Iterable[str], returned: Returned, *, expected: bool = True
+    ) -> str | None: ...
     def take(self, key: str, owner: str) -> Payment: ...
     def let_go(self, key: str, owner: str) -> None: ...
-    def intend(self, key: str, leaving: Iterable[str], version: Version) -> None: ...
+    def intend(self, key: str, terms: Terms, leaving: Iterable[str], version: Version) -> None: ...
     def note_held(self, key: str, gone: Iterable[str], version: Version) -> None: ...
 
 
@@ -56,14 +57,11 @@ class Settle:
         payment = planned.payment
         assert payment is not None
         key, account = claim.keys[0], claim.account
-        held = account.held
         terms = account.terms or payment.at(event.rate)
         account = replace(account, terms=terms)
-        self.accounts.fix(key, terms)
         version = account.wanted(planned.source.linkrunner.partial_refund)
-        leaving = held - {version.payment_id}
-        if leaving or version != account.own:
-            self.accounts.intend(key, leaving, version)
+        leaving = account.held - {version.payment_id}
+        self.accounts.intend(key, terms, leaving, version)
         self._remove(leaving)
         if version != NOTHING:
             data, source = payment.event_data, planned.source
@@ -75,7 +73,8 @@ class Settle:
     def returned(self, planned: Planned, owner: str) -> None:
         """Take away, or replace, the payment that money went back of, as far as it is known here."""
         assert planned.returned is not None
-        key = self.accounts.note_returned(*planned.returned)
+        expected = planned.source.linkrunner.revenue != "event"
+        key = self.accounts.note_returned(*planned.returned, expected=expected)
         if key is None:
             return
         payment = self.accounts.take(key, owner)
@@ -95,7 +94,7 @@ class Settle:
         leaving = account.held - {version.payment_id}
         if version == (account.current or account.own) and not leaving:
             return
-        self.accounts.intend(payment.key, leaving, version)
+        self.accounts.intend(payment.key, account.terms, leaving, version)
         self._remove(leaving)
         if version != NOTHING:
             record = {name: told for name in payment.row if (told := text(payment.row, name))}

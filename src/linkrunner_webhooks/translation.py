@@ -520,9 +520,9 @@ _RETURNS = {Flow.REFUND: 1, Flow.REFUND_REVERSAL: -1}
 def _returned(
     event: CommerceEvent, kind: Kind, own: tuple[str, ...], source: Source
 ) -> PlannedReturn | None:
-    """What an event takes from a payment at Linkrunner, where the operator wants payments."""
+    """What an event takes from a payment at Linkrunner."""
     sign = 1 if kind is Kind.DISPUTE_LOST else _RETURNS.get(kind.flow) if kind.flow else None
-    if source.linkrunner.revenue == "event" or event.money is None or sign is None:
+    if event.money is None or sign is None:
         return None
     ids = event.follows if event.returns is None else event.returns
     paid = tuple(_key(source, Flow.PAYMENT, id) for id in ids)

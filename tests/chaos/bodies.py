@@ -63,6 +63,19 @@ def charge_refunded(number: int, minor: int, before: int, amount: int, user: str
     return sample
 
 
+def refund_failed(number: int, amount: int) -> Sample:
+    """The bank did not take a refund."""
+    return stripe(
+        "refund.failed",
+        id=f"re_{number}_{amount}",
+        payment_intent=f"pi_{number}",
+        charge=f"ch_{number}",
+        amount=amount,
+        currency="usd",
+        metadata={},
+    )
+
+
 def subscribed(number: int, user: str) -> Sample:
     """The checkout of a subscription, which alone says whose it is."""
     return stripe(

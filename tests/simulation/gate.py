@@ -154,12 +154,10 @@ _CALLS = {
 
 # What an update is for, by a value that only it has.
 _UPDATES = {
-    ":payment": "fix",
+    ":payment": "intend",
     ":returned": "return",
     ":turn_until": "take",
     ":over": "let go",
-    ":leaving": "intend",
-    ":versions": "intend",
     ":current": "held",
     ":claimed": "claim",
     ":free": "release",

@@ -1,0 +1,375 @@
+"""Payments at Linkrunner: what is asked, what is never asked, and what Linkrunner holds in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests import samples
+from tests.messages import (
+    INTENT,
+    NEW_INVOICE,
+    TABLES,
+    USER,
+    checkout,
+    refund,
+    shopify,
+    stripe,
+    two_events,
+)
+from tests.simulation.clock import HOUR
+from tests.simulation.cloud import Cloud, simulated
+from tests.simulation.gate import Trouble
+from tests.simulation.linkrunner import LOSES_ANSWERS, UP
+from tests.simulation.worker import Worker
+from tests.stories import Pipeline, stories, told, users
+from tests.test_faults import polls
+from tests.test_stories import orders
+
+from linkrunner_webhooks import payments, providers
+from linkrunner_webhooks.config import Config
+from linkrunner_webhooks.payments import (
+    NOTHING,
+    Account,
+    CapturePayment,
+    RemovePayment,
+    Returned,
+    Terms,
+    Version,
+)
+from linkrunner_webhooks.queues import Message
+from linkrunner_webhooks_cli.stories import read
+from linkrunner_webhooks_local.payment_book import PaymentBook
+
+TERMS = Terms(payment_id="p", type="DEFAULT", paid=Decimal(100), currency="EUR")
+SOLD = {"USD": Decimal("25.99")}
+
+# ------------------------------------------------------------------------- what can be asked
+
+
+@pytest.mark.parametrize("nothing", ["", " ", None, 0])
+def test_a_removal_names_a_payment(nothing: Any) -> None:
+    """Without a payment's id Linkrunner would remove all that a user ever paid."""
+    with pytest.raises(ValueError, match="id"):
+        RemovePayment(nothing)
+    with pytest.raises(ValueError, match="id"):
+        CapturePayment(nothing, "user_42", 1, {})
+    with pytest.raises(TypeError):
+        RemovePayment()  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        RemovePayment(user_id="user_42")  # type: ignore[call-arg]
+
+
+def test_a_removal_says_nothing_else() -> None:
+    """With a user beside the payment it could be read as all of that user's."""
+    assert RemovePayment("p").body() == {"payment_id": "p"}
+
+
+def test_types_are_the_documented_ones() -> None:
+    """https://docs.linkrunner.io/api-reference/revenue-tracking"""
+    assert " ".join(payments.Type) == (
+        "DEFAULT FIRST_PAYMENT SECOND_PAYMENT WALLET_TOPUP FUNDS_WITHDRAWAL SUBSCRIPTION_CREATED"
+        " SUBSCRIPTION_RENEWED ONE_TIME RECURRING"
+    )
+
+
+# ------------------------------------------------------------------------- what should be held
+
+
+def returned(*amounts: int, currency: str = "EUR") -> frozenset[Returned]:
+    """Refunds of so much each."""
+    return frozenset(
+        Returned(f"r{number}", Decimal(amount), currency) for number, amount in enumerate(amounts)
+    )
+
+
+@pytest.mark.parametrize(
+    ("amounts", "kept", "left"),
+    [
+        ((), 100, 100),
+        ((40,), 100, 60),
+        ((40, 60), 0, 0),
+        ((40, 70), 0, 0),
+        ((40, -40), 100, 100),
+        ((-40,), 100, 100),
+    ],
+)
+def test_what_is_left(amounts: tuple[int, ...], kept: int, left: int) -> None:
+    """A payment stays until all of it went back, or what is left takes its place."""
+    account = Account(TERMS, returned(*amounts))
+    assert account.wanted("keep").left == kept
+    assert account.wanted("replace").left == left
+    assert (account.wanted("replace") == NOTHING) is (left == 0)
+
+
+def test_another_currency_says_nothing_of_what_is_left() -> None:
+    """A refund in the currency of the shop is no part of a payment in the buyer's."""
+    assert Account(TERMS, returned(100, currency="USD")).wanted("replace") == Version(
+        "p", TERMS.paid
+    )
+
+
+@given(st.lists(st.integers(-100, 100), max_size=6), st.permutations(range(6)))
+def test_the_id_of_what_is_left_does_not_depend_on_the_order(
+    amounts: list[int], order: list[int]
+) -> None:
+    """Whoever comes to it, by whichever way, asks for the same."""
+    all_of_it = list(returned(*amounts))
+    shuffled = frozenset(all_of_it[place] for place in order if place < len(all_of_it))
+    assert Account(TERMS, shuffled).wanted("replace") == Account(
+        TERMS, frozenset(all_of_it)
+    ).wanted("replace")
+
+
+@given(st.lists(st.integers(-100, 100), min_size=1, max_size=8))
+def test_what_was_taken_away_does_not_come_again_under_its_id(amounts: list[int]) -> None:
+    """Linkrunner may remember for ever that an id was there."""
+    book, account = PaymentBook(), Account(TERMS)
+    for number in range(len(amounts) + 1):
+        known = Account(
+            TERMS,
+            returned(*amounts[:number]),
+            account.versions,
+            account.leaving,
+            account.gone,
+            account.current,
+        )
+        version = known.wanted("replace")
+        leaving = known.held - {version.payment_id}
+        for payment_id in leaving:
+            book.remove({"payment_id": payment_id})
+        body = {"payment_id": version.payment_id, "amount": version.left, "user_id": "u"}
+        new = version in (NOTHING, known.current) or book.capture(body)
+        assert new, "captured again under an id that was known"
+        account = Account(
+            TERMS,
+            known.returned,
+            known.versions | ({version.payment_id} - {""}),
+            known.leaving | leaving,
+            known.gone | leaving,
+            version,
+        )
+        assert sum(each["amount"] for each in book.payments.values()) == known.left()
+
+
+@pytest.mark.parametrize("text", ["", "x", "{}", '{"payment_id": 1}', "r1|NaNs|EUR", "||", "|"])
+def test_what_nobody_wrote_is_read_as_nothing(text: str) -> None:
+    """A row of the ledger cannot stop a payment."""
+    assert Terms.of(text) is None
+    assert Returned.of(text).amount == 0
+
+
+# ------------------------------------------------------------------------- every provider's stories
+
+
+def left_of(story: Any) -> dict[str, Decimal]:
+    """What is left of a story's payments in the end, by currency."""
+    found: dict[str, Decimal] = {}
+    signs = {"payment": 1, "refund": -1, "refund_reversal": 1}
+    # What is disputed is gone when the dispute is lost.
+    if "dispute_lost" in story["besides"]:
+        signs |= {"dispute": -1}
+    for flow, amounts in story["money"].items():
+        for amount, currency in map(str.split, amounts):
+            found[currency] = found.get(currency, Decimal(0)) + signs.get(flow, 0) * Decimal(amount)
+    return {currency: max(total, Decimal(0)) for currency, total in found.items() if total > 0}
+
+
+@pytest.mark.parametrize("revenue", ["payment", "both"])
+@pytest.mark.parametrize(("name", "title"), list(stories()))
+def test_payments_end_as_what_is_left(name: str, title: str, revenue: str) -> None:
+    """In every order, each report twice: what was not refunded or lost, once, and no revenue besides."""
+    (story,) = (each for each in read(name) if each["story"] == title)
+    provider = providers.load(name)
+    reports = [told(name, entry) for entry in story["cases"]]
+    settings = {"linkrunner": {"revenue": revenue, "partial_refund": "replace"}}
+    config = Config(samples.tables(provider, **users(provider, story)) | settings)
+    for order in orders(reports):
+        pipeline = Pipeline(provider, config)
+        pipeline.deliver(order)
+        assert pipeline.parked == []
+        book = PaymentBook()
+        for request in pipeline.requests:
+            if isinstance(request, CapturePayment):
+                assert book.capture(request.body())
+            elif isinstance(request, RemovePayment):
+                assert book.remove(request.body()) == 1
+        assert book.totals() == left_of(story)
+        assert not [each for each in pipeline.captured if "amount" in each.event_data]
+
+
+# ------------------------------------------------------------------------- what one payment meets
+
+
+def told_to(**settings: Any) -> dict[str, Any]:
+    """The tables of a merchant who wants payments."""
+    return TABLES | {"linkrunner": {"revenue": "payment"} | settings}
+
+
+def in_turn(cloud: Cloud, *messages: Callable[[], Message]) -> None:
+    """Deliver one after the other."""
+    for make in messages:
+        cloud.store(make())
+        cloud.run(Worker(cloud))
+        cloud.clock.now += HOUR
+
+
+def dies_before(call: str) -> Callable[[int, str], Trouble | None]:
+    """The worker's end."""
+    return lambda _, name: Trouble.DIES_BEFORE if name == call else None
+
+
+def held(cloud: Cloud) -> Sequence[tuple[str, str, Any]]:
+    """The type, id and amount of each payment that Linkrunner holds."""
+    return [(*key, body["amount"]) for key, body in cloud.linkrunner.book.payments.items()]
+
+
+def test_the_request_is_the_documented_one() -> None:
+    """What names it comes from the fact, and what ad networks read from the event."""
+    with simulated(told_to(types={"purchase_completed": "ONE_TIME"})) as cloud:
+        in_turn(cloud, checkout)
+        (body,) = cloud.linkrunner.book.payments.values()
+    assert body == {
+        "user_id": "user_42",
+        "payment_id": "stripe:payment:pi_1",
+        "amount": 25.99,
+        "type": "ONE_TIME",
+        "status": "PAYMENT_COMPLETED",
+        "event_data": body["event_data"],
+    }
+    data = body["event_data"]
+    assert (data["value"], data["currency"], data["order_id"]) == (25.99, "USD", "pi_1")
+    assert "amount" not in data
+
+
+def test_a_lost_answer_counts_nothing_twice() -> None:
+    """Linkrunner takes it and says nothing, again and again: one payment, and no doubt."""
+    with simulated(told_to()) as cloud:
+        cloud.linkrunner.moods = [(0, LOSES_ANSWERS), (cloud.clock.now + 9 * HOUR, UP)]
+        in_turn(cloud, checkout)
+        assert held(cloud) == [("DEFAULT", "stripe:payment:pi_1", 25.99)]
+        assert cloud.linkrunner.book.repeated
+        assert cloud.dead.reasons == []
+
+
+def test_another_report_repeats_what_the_first_said() -> None:
+    """Nobody knows if the first try was taken, so what names the payment must not depend on the report."""
+    paid = NEW_INVOICE | {"amount_paid": 2599, "currency": "usd"}
+    invoice = partial(stripe, "invoice.paid", paid)
+    intent = partial(stripe, "payment_intent.succeeded", INTENT | USER | {"invoice": "in_1"})
+    types = {"subscription_renewed": "SUBSCRIPTION_RENEWED", "purchase_completed": "ONE_TIME"}
+    for first, second in ((invoice, intent), (intent, invoice)):
+        with simulated(told_to(types=types)) as cloud:
+            cloud.linkrunner.moods = [(0, LOSES_ANSWERS), (cloud.clock.now + HOUR, UP)]
+            cloud.store(first())
+            polls(cloud, Worker(cloud), 1)
+            cloud.store(second())
+            cloud.store(stripe("invoice.paid", NEW_INVOICE | {"payment_intent": "pi_1"}))
+            cloud.clock.now += 2 * HOUR
+            cloud.run(Worker(cloud))
+            assert len(held(cloud)) == 1, held(cloud)
+
+
+def test_a_part_that_goes_back_between_two_tries() -> None:
+    """What an unanswered try may have left there goes away, and what is left is there once."""
+    with simulated(told_to(partial_refund="replace")) as cloud:
+        cloud.linkrunner.moods = [(0, LOSES_ANSWERS), (cloud.clock.now + 60, UP)]
+        cloud.store(checkout())
+        polls(cloud, Worker(cloud), 1)
+        assert held(cloud) == [("DEFAULT", "stripe:payment:pi_1", 25.99)]
+        cloud.store(refund(1000, **USER))
+        cloud.clock.now += HOUR
+        cloud.run(Worker(cloud))
+        assert [each[2] for each in held(cloud)] == [15.99]
+        in_turn(cloud, partial(refund, 1500, 1000))
+        assert [each[2] for each in held(cloud)] == [10.99]
+        in_turn(cloud, partial(refund, 2599, 1500))
+        assert held(cloud) == []
+
+
+def test_a_version_that_nobody_noted_goes_away_too() -> None:
+    """A worker dies over what is left; then more goes back, and only the newest rest is there."""
+    with simulated(told_to(partial_refund="replace")) as cloud:
+        in_turn(cloud, checkout)
+        worker = Worker(cloud, trouble=dies_before("held"))
+        cloud.store(refund(1000))
+        cloud.clock.spawn(lambda: polls(cloud, worker, 1))
+        cloud.clock.run()
+        assert [each[2] for each in held(cloud)] == [15.99]
+        # This one is quicker than what its worker left behind.
+        for stored in cloud.queue.messages.values():
+            cloud.queue.show(stored, cloud.clock.now + 9 * HOUR)
+        cloud.clock.now += 2 * HOUR
+        in_turn(cloud, partial(refund, 1500, 1000))
+        assert [each[2] for each in held(cloud)] == [10.99]
+
+
+@pytest.mark.parametrize("revenue", ["event", "payment"])
+def test_what_was_sent_as_an_event_is_not_a_payment_later(revenue: str) -> None:
+    """A merchant who changes the setting counts nothing twice, and a refund takes nothing away."""
+    other = "payment" if revenue == "event" else "event"
+    with simulated(told_to(revenue=revenue)) as cloud:
+        in_turn(cloud, checkout)
+        cloud.config = Config(told_to(revenue=other))
+        in_turn(cloud, checkout, lambda: stripe("payment_intent.succeeded", INTENT | USER))
+        sold = [
+            each.body for each in cloud.linkrunner.captures if "amount" in each.body["event_data"]
+        ]
+        assert len(sold) + len(held(cloud)) == 1
+        in_turn(cloud, lambda: refund(2599))
+        assert len(held(cloud)) == 0
+
+
+def test_failed_payments_are_another_payment() -> None:
+    """A state never changes at Linkrunner: what failed first must not be in the way of what is paid."""
+    failed = partial(stripe, "payment_intent.payment_failed", INTENT | USER)
+    with simulated(told_to(failed_payments=True)) as cloud:
+        in_turn(cloud, failed, failed, checkout)
+        bodies = cloud.linkrunner.book.payments
+        assert cloud.linkrunner.book.totals() == SOLD
+        assert sorted(each["status"] for each in bodies.values()) == [
+            "PAYMENT_COMPLETED",
+            "PAYMENT_FAILED",
+            "PAYMENT_FAILED",
+        ]
+        assert not any("amount" in each["event_data"] for each in bodies.values())
+
+
+def test_an_app_names_the_payment() -> None:
+    """Appbrew reports an order under its name, and the webhook must not be a second one."""
+    order = {
+        "id": 1001,
+        "name": "#1001",
+        "total_price": "59.90",
+        "currency": "EUR",
+        "note_attributes": [{"name": "linkrunner_user_id", "value": "42"}],
+    }
+    tables = told_to() | {"shopify": {"payment_id": "name"}}
+    with simulated(tables) as cloud:
+        app = {"payment_id": "#1001", "amount": 59.9, "user_id": "42", "event_data": {}}
+        cloud.linkrunner.book.capture(app)
+        in_turn(cloud, lambda: shopify("orders/paid", order))
+        assert held(cloud) == [("DEFAULT", "#1001", 59.9)]
+        assert cloud.linkrunner.book.repeated
+        in_turn(
+            cloud, lambda: shopify("orders/paid", {**order, "id": 1002, "name": "jane@example.com"})
+        )
+        assert held(cloud)[1][1] == "shopify:payment:1002"
+
+
+def test_one_shops_order_is_not_the_others() -> None:
+    """Two shops number their orders alike, and one's refund leaves the other's payment alone."""
+    with simulated(told_to()) as cloud:
+        for source in ("woocommerce", "other"):
+            in_turn(cloud, partial(two_events, source=source))
+        assert [each[1] for each in held(cloud)] == [
+            "woocommerce:payment:727",
+            "other:payment:727",
+        ]
+        in_turn(cloud, lambda: two_events(refunds=[{"id": 5, "total": "-25.00"}]))
+        assert [each[1] for each in held(cloud)] == ["other:payment:727"]
