@@ -116,7 +116,7 @@ def _invoice() -> Message:
 
 
 # Linkrunner is told payments, and holds this one in the end.
-PAYMENT: Mapping[str, Any] = {"revenue": "payment"}
+PAYMENT: dict[str, Any] = {"revenue": "payment"}
 SOLD: Mapping[str, Decimal] = {"USD": Decimal("25.99")}
 BESIDE: Fact = ("purchase_completed", "pi_1")
 
@@ -468,6 +468,20 @@ def test_two_workers_that_meet_capture_once(case: Case, arrives: Callable[[Cloud
         cloud.assert_nothing_left()
         assert dict(cloud.captured) == dict.fromkeys(case.facts, 1), (at, calls)
         assert cloud.linkrunner.book.totals() == case.held, (at, calls)
+        assert cloud.dead.reasons == []
+
+
+@pytest.mark.parametrize("away", [40.0, 2 * VISIBILITY])
+@pytest.mark.parametrize("total", [1000, 2599])
+def test_a_refund_that_meets_its_payment(total: int, away: float) -> None:
+    """Wherever A pauses over the payment while B has its refund, what is left is held in the end."""
+    settings = PAYMENT | {"partial_refund": "replace"}
+    case = Case(message=checkout, settings=settings)
+    left = {} if total == 2599 else {"USD": Decimal("15.99")}
+    for at in points_of(case):
+        cloud, calls = meeting(case, at, lambda cloud: cloud.store(refund(total, **USER)), away)
+        cloud.assert_nothing_left()
+        assert cloud.linkrunner.book.totals() == left, (at, calls)
         assert cloud.dead.reasons == []
 
 

@@ -275,6 +275,18 @@ def test_another_report_repeats_what_the_first_said() -> None:
             assert len(held(cloud)) == 1, held(cloud)
 
 
+def test_a_type_that_is_changed_between_two_tries() -> None:
+    """A type is part of what names a payment: under another one it would count once more."""
+    with simulated(told_to()) as cloud:
+        cloud.linkrunner.moods = [(0, LOSES_ANSWERS), (cloud.clock.now + HOUR, UP)]
+        cloud.store(checkout())
+        polls(cloud, Worker(cloud), 1)
+        cloud.config = Config(told_to(types={"purchase_completed": "ONE_TIME"}))
+        cloud.clock.now += 2 * HOUR
+        cloud.run(Worker(cloud))
+        assert held(cloud) == [("DEFAULT", "stripe:payment:pi_1", 25.99)]
+
+
 def test_a_part_that_goes_back_between_two_tries() -> None:
     """What an unanswered try may have left there goes away, and what is left is there once."""
     with simulated(told_to(partial_refund="replace")) as cloud:

@@ -1,10 +1,11 @@
-"""The embedded Linkrunner: capture-event as documented, and every way it can go wrong on request.
+"""The embedded Linkrunner: events and payments as documented, and every way it can go wrong on request.
 
 with EmbeddedLinkrunner(key="...") as linkrunner:
     linkrunner.play([busy(retry_after=1), answer_lost()])  # one answer for each next request
     linkrunner.play(itertools.repeat(failing()))           # down until further notice
     linkrunner.play([])                                    # well again
-    linkrunner.events                                      # what it captured, in order
+    linkrunner.events                                      # the events it captured, in order
+    linkrunner.book.totals()                               # the revenue of its payments, by currency
 """
 
 from __future__ import annotations
@@ -18,21 +19,29 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self
 from urllib.parse import parse_qs
 
+from linkrunner_webhooks.payments import Type
 from linkrunner_webhooks_local.development import LINKRUNNER_KEY
 from linkrunner_webhooks_local.loopback import Request, Response, listen, serving, url_of
+from linkrunner_webhooks_local.payment_book import COMPLETED, PaymentBook
 
 CAPTURE_PATH: Final = "/api/v1/capture-event"
+PAYMENT_PATH: Final = "/api/v1/capture-payment"
+REMOVAL_PATH: Final = "/api/v1/remove-payment"
 _CAPTURED: Final = {"msg": "Event capture request received!", "status": 200, "data": None}
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One request to capture-event and what became of it. No `status`: the connection was reset."""
+    """One request and what became of it. No `status`: the connection was reset.
+
+    `captured` says that it changed something: a payment that was known, and one that is not there, do not.
+    """
 
     at: float
     body: Mapping[str, Any]
     status: int | None
     captured: bool
+    path: str = CAPTURE_PATH
 
     @property
     def event_name(self) -> str:
@@ -100,16 +109,48 @@ def redirect(location: str, status: int = 302) -> Answer:
 
 
 def documented(request: Request, key: str) -> tuple[int, str]:
-    """The status and message that the documentation gives for this request to capture-event."""
+    """The status and message that the documentation gives for this request."""
     if request.header("linkrunner-key") != key:
         return 401, "Invalid linkrunner-key"
-    body = _body(request)
+    wrong = _WRONG[request.path](_body(request))
+    return (400, wrong) if wrong else (201, str(_CAPTURED["msg"]))
+
+
+def _wrong_event(body: Mapping[str, Any]) -> str:
     for name in ("event_name", "user_id"):
-        if not (isinstance(body.get(name), str) and body[name].strip()):
-            return 400, f"{name} is required"
-    if not isinstance(body.get("event_id", ""), str):
-        return 400, "event_id must be a string"
-    return 201, str(_CAPTURED["msg"])
+        if not _is_text(body.get(name)):
+            return f"{name} is required"
+    return "" if isinstance(body.get("event_id", ""), str) else "event_id must be a string"
+
+
+def _wrong_payment(body: Mapping[str, Any]) -> str:
+    for name in ("user_id", "payment_id"):
+        if not _is_text(body.get(name)):
+            return f"{name} is required"
+    amount = body.get("amount")
+    if isinstance(amount, bool) or not isinstance(amount, int | float) or amount < 0:
+        return "amount must be a number"
+    if body.get("type", "DEFAULT") not in set(Type):
+        return "type is not known"
+    known = body.get("status", COMPLETED) in _STATES
+    return "" if known else "status is not known"
+
+
+def _wrong_removal(body: Mapping[str, Any]) -> str:
+    named = any(_is_text(body.get(name)) for name in ("payment_id", "user_id"))
+    return "" if named else "payment_id or user_id is required"
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+_STATES: Final = {COMPLETED, "PAYMENT_INITIATED", "PAYMENT_FAILED", "PAYMENT_CANCELLED"}
+_WRONG: Final = {
+    CAPTURE_PATH: _wrong_event,
+    PAYMENT_PATH: _wrong_payment,
+    REMOVAL_PATH: _wrong_removal,
+}
 
 
 def documented_lookup(request: Request, key: str) -> int:
@@ -137,6 +178,7 @@ class EmbeddedLinkrunner:
         self._honours_event_id = honours_event_id
         self.url = ""
         self._port = port
+        self.book = PaymentBook()
         self._arrivals: list[Arrival] = []
         self._lookups: list[str] = []
         self._script: Iterator[Answer] = iter(())
@@ -158,11 +200,11 @@ class EmbeddedLinkrunner:
     @property
     def events(self) -> tuple[Arrival, ...]:
         """The captured events, in order of arrival."""
-        return tuple(arrival for arrival in self.arrivals if arrival.captured)
+        return tuple(each for each in self.arrivals if each.captured and each.path == CAPTURE_PATH)
 
     @property
     def arrivals(self) -> tuple[Arrival, ...]:
-        """Every request to capture-event, captured or not, in order of answering."""
+        """Every request about an event or a payment, whatever became of it, in order of answering."""
         return tuple(self._arrivals)
 
     @property
@@ -179,15 +221,18 @@ class EmbeddedLinkrunner:
         """Forget every arrival and the rest of the script."""
         self.play([])
         self._arrivals.clear()
+        self.book = PaymentBook()
 
     def answer(self, request: Request) -> Response | None:
         match request.method, request.path:
-            case "POST", path if path == CAPTURE_PATH:
+            case "POST", path if path in _WRONG:
                 return self._capture(request)
             case "GET", "/api/v1/get-attribution-result":
                 return self._looked_up(request)
             case "GET", "/events":
                 return Response.of(200, [_as_json(arrival) for arrival in self.events])
+            case "GET", "/payments":
+                return Response.of(200, self._payments())
         return Response.of(404, {"msg": "Not found", "status": 404})
 
     def _looked_up(self, request: Request) -> Response:
@@ -202,12 +247,24 @@ class EmbeddedLinkrunner:
         answer = self._next()
         self._stopping.wait(answer.delay)
         status, message = documented(request, self.key)
-        captured = answer.records and status == 201 and not self._is_known(_body(request))
+        captured = answer.records and status == 201 and self._takes(request.path, _body(request))
+        if request.path == REMOVAL_PATH and status == 201:
+            status, message = (200, "Payment removed") if captured else (400, "No payment found")
         if answer.status is not None:
             status, message = answer.status, answer.message
         given = None if answer.resets else status
-        self._record(Arrival(at, _body(request), given, captured))
+        self._record(Arrival(at, _body(request), given, captured, request.path))
         return None if answer.resets else _response(status, message, answer.headers)
+
+    def _takes(self, path: str, body: Mapping[str, Any]) -> bool:
+        """Whether the request changes what is held."""
+        if path == PAYMENT_PATH:
+            return self.book.capture(body)
+        return self.book.remove(body) > 0 if path == REMOVAL_PATH else not self._is_known(body)
+
+    def _payments(self) -> dict[str, Any]:
+        totals = {currency: float(total) for currency, total in self.book.totals().items()}
+        return {"totals": totals, "payments": list(self.book.payments.values())}
 
     def _is_known(self, body: Mapping[str, Any]) -> bool:
         id = body.get("event_id")

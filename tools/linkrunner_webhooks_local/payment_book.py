@@ -51,5 +51,5 @@ class PaymentBook:
 
 def _is_meant(key: tuple[str, str], held: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
     if "payment_id" in body:
-        return key[1] == body["payment_id"]
-    return held.get("user_id") == body["user_id"]
+        return key[1] == str(body["payment_id"])
+    return str(held.get("user_id")) == str(body["user_id"])
