@@ -7,6 +7,7 @@ import itertools
 import json
 import time
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,6 +15,8 @@ import pytest
 
 from linkrunner_webhooks_local.embedded_linkrunner import (
     CAPTURE_PATH,
+    PAYMENT_PATH,
+    REMOVAL_PATH,
     Answer,
     EmbeddedLinkrunner,
     answer_lost,
@@ -99,6 +102,72 @@ def test_refused_requests_are_arrivals_but_not_events(linkrunner: EmbeddedLinkru
     call(linkrunner.url, key="wrong")
     assert linkrunner.events == ()
     assert [arrival.status for arrival in linkrunner.arrivals] == [400, 401]
+
+
+PAYMENT = {
+    "user_id": "user_42",
+    "payment_id": "pi_1",
+    "amount": 25.99,
+    "event_data": {"currency": "USD"},
+}
+
+
+def pay(linkrunner: EmbeddedLinkrunner, **changes: Any) -> int:
+    """The status of a payment."""
+    return call(linkrunner.url, PAYMENT | changes, path=PAYMENT_PATH)[0]
+
+
+def remove(linkrunner: EmbeddedLinkrunner, **named: str) -> int:
+    """The status of a removal."""
+    return call(linkrunner.url, named, path=REMOVAL_PATH)[0]
+
+
+def test_a_payment_counts_once_by_its_type_and_id(linkrunner: EmbeddedLinkrunner) -> None:
+    """The first record wins, and a repetition is answered like it."""
+    assert [pay(linkrunner), pay(linkrunner, amount=99)] == [201, 201]
+    assert linkrunner.book.totals() == {"USD": Decimal("25.99")}
+    pay(linkrunner, type="ONE_TIME")
+    pay(linkrunner, payment_id="pi_2", status="PAYMENT_FAILED")
+    assert linkrunner.book.totals() == {"USD": Decimal("51.98")}
+    _, _, listed = call(linkrunner.url, method="GET", path="/payments")
+    assert listed["totals"] == {"USD": 51.98}
+    assert len(listed["payments"]) == 3
+
+
+def test_a_removal_takes_what_it_names(linkrunner: EmbeddedLinkrunner) -> None:
+    """One payment, or with a user alone all of that user's; what is not there is refused."""
+    for number in range(3):
+        pay(linkrunner, payment_id=f"pi_{number}")
+    pay(linkrunner, payment_id="pi_9", user_id="user_9")
+    assert remove(linkrunner, payment_id="pi_0") == 200
+    assert remove(linkrunner, payment_id="pi_0") == 400
+    assert [key[1] for key in linkrunner.book.payments] == ["pi_1", "pi_2", "pi_9"]
+    assert remove(linkrunner, user_id="user_42") == 200
+    assert [key[1] for key in linkrunner.book.payments] == ["pi_9"]
+    assert remove(linkrunner) == 400
+    # Nothing says that an id may be used again.
+    assert pay(linkrunner, payment_id="pi_0") == 201
+    assert len(linkrunner.book.payments) == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"payment_id": ""},
+        {"user_id": None},
+        {"amount": "25.99"},
+        {"amount": -1},
+        {"amount": True},
+        {"type": "ONCE"},
+        {"status": "PAID"},
+    ],
+)
+def test_a_payment_that_is_none_is_refused(
+    linkrunner: EmbeddedLinkrunner, changes: dict[str, Any]
+) -> None:
+    """Where the documentation is silent it is strict, so that our mistakes are seen."""
+    assert pay(linkrunner, **changes) == 400
+    assert linkrunner.book.payments == {}
 
 
 def test_lists_its_events(linkrunner: EmbeddedLinkrunner) -> None:

@@ -25,7 +25,7 @@ from tests.messages import (
 from tests.simulation.clock import HOUR
 from tests.simulation.cloud import Cloud, simulated
 from tests.simulation.gate import Trouble
-from tests.simulation.linkrunner import LOSES_ANSWERS, UP
+from tests.simulation.linkrunner import LOSES_ANSWERS, UP, Mood
 from tests.simulation.worker import Worker
 from tests.stories import Pipeline, stories, told, users
 from tests.test_faults import polls
@@ -33,6 +33,7 @@ from tests.test_stories import orders
 
 from linkrunner_webhooks import payments, providers
 from linkrunner_webhooks.config import Config
+from linkrunner_webhooks.event_body import LinkrunnerEvent
 from linkrunner_webhooks.payments import (
     NOTHING,
     Account,
@@ -247,10 +248,12 @@ def test_the_request_is_the_documented_one() -> None:
     assert "amount" not in data
 
 
-def test_a_lost_answer_counts_nothing_twice() -> None:
+@pytest.mark.parametrize("mood", [LOSES_ANSWERS, Mood(status=502, takes_it=True)])
+@pytest.mark.parametrize("revenue", ["payment", "both"])
+def test_a_lost_answer_counts_nothing_twice(revenue: str, mood: Mood) -> None:
     """Linkrunner takes it and says nothing, again and again: one payment, and no doubt."""
-    with simulated(told_to()) as cloud:
-        cloud.linkrunner.moods = [(0, LOSES_ANSWERS), (cloud.clock.now + 9 * HOUR, UP)]
+    with simulated(told_to(revenue=revenue)) as cloud:
+        cloud.linkrunner.moods = [(0, mood), (cloud.clock.now + 9 * HOUR, UP)]
         in_turn(cloud, checkout)
         assert held(cloud) == [("DEFAULT", "stripe:payment:pi_1", 25.99)]
         assert cloud.linkrunner.book.repeated
@@ -372,6 +375,17 @@ def test_an_app_names_the_payment() -> None:
             cloud, lambda: shopify("orders/paid", {**order, "id": 1002, "name": "jane@example.com"})
         )
         assert held(cloud)[1][1] == "shopify:payment:1002"
+
+
+def test_a_refund_of_a_renewal_leaves_the_first_payment() -> None:
+    """Apple's first charge says whose a refunded renewal is, and stays when the renewal is not known here."""
+    provider = providers.load("apple")
+    config = Config({"apple": provider.options.example(), "linkrunner": {"revenue": "payment"}})
+    pipeline = Pipeline(provider, config)
+    first = told("apple", "subscribed")
+    refunded = told("apple", "refund_of_a_renewal_without_a_user")
+    pipeline.deliver([first, refunded])
+    assert [type(each) for each in pipeline.requests] == [CapturePayment, LinkrunnerEvent]
 
 
 def test_one_shops_order_is_not_the_others() -> None:

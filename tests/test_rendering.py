@@ -40,7 +40,8 @@ def render(
     """The event data of an event, which is JSON."""
     webhook = Webhook("stripe", {}, b"")
     vars(webhook)["payload"] = payload
-    data = event_data(event, kind or event.kind, Opened(webhook, source(**table), identity))
+    told_as = (kind or event.kind).told_as
+    data = event_data(event, told_as, Opened(webhook, source(**table), identity))
     assert json.loads(json.dumps(data, allow_nan=False)) is not None
     return data
 

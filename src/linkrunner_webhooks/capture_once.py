@@ -124,7 +124,7 @@ class CaptureOnce:
             event.user_id,
             owner,
             claim.marks,
-            planned.told_by(event),
+            planned.told_by(event, told=told),
             planned.shared,
         )
         if not self._insist(note, remaining):

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal, InvalidOperation
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -174,16 +175,21 @@ class Config:
     def names(self) -> tuple[str, ...]:
         return tuple(self._tables)
 
+    @cached_property
+    def linkrunner(self) -> Linkrunner:
+        """How Linkrunner is told. Raises ConfigError when the table is wrong."""
+        return self._reader(_SETTINGS).settings(self._settings)
+
     def source(self, name: str) -> Source | None:
         """The source of that name, or None. Raises ConfigError when its table is wrong."""
         if name not in self._tables:
             return None
         if name not in self._sources:
-            self._sources[name] = self._reader(name).source(self._tables[name])
+            self._sources[name] = self._reader(name).source(self._tables[name], self.linkrunner)
         return self._sources[name]
 
     def _reader(self, name: str) -> _Reader:
-        return _Reader(self._path, name, self._test_events, self._settings, self._providers)
+        return _Reader(self._path, name, self._test_events, self._providers)
 
     def sources(self) -> tuple[Source, ...]:
         """Every source, validated."""
@@ -209,13 +215,12 @@ class _Reader:
     path: str
     name: str
     test_events: bool
-    linkrunner: object
     providers: frozenset[object]
 
     def error(self, where: str, problem: str) -> ConfigError:
         return ConfigError(f"{self.path} [{self.name}{where}]: {problem}")
 
-    def source(self, written: object) -> Source:
+    def source(self, written: object, linkrunner: Linkrunner) -> Source:
         if not isinstance(written, dict):
             raise ConfigError(f"{self.path}: `{self.name}` must be a table: [{self.name}]")
         if not self.name.replace("_", "").replace("-", "").isalnum() or not self.name.isascii():
@@ -240,7 +245,7 @@ class _Reader:
             uncertain=table.uncertain,
             test_events=self.test_events if table.test_events is None else table.test_events,
             links=table.links,
-            linkrunner=self.settings(),
+            linkrunner=linkrunner,
             payment_id=table.payment_id,
             beside=self.beside(provider),
             taught=frozenset(
@@ -254,13 +259,12 @@ class _Reader:
             options=options,
         )
 
-    def settings(self) -> Linkrunner:
+    def settings(self, written: object) -> Linkrunner:
         """The table that all sources share."""
-        reader = replace(self, name=_SETTINGS)
-        if not isinstance(self.linkrunner, Mapping):
+        if not isinstance(written, Mapping):
             raise ConfigError(f"{self.path}: `{_SETTINGS}` must be a table: [{_SETTINGS}]")
-        settings: Linkrunner = reader.validate(Linkrunner, self.linkrunner)
-        reader.check_settings(settings)
+        settings: Linkrunner = self.validate(Linkrunner, written)
+        self.check_settings(settings)
         return settings
 
     def check_settings(self, settings: Linkrunner) -> None:

@@ -94,11 +94,15 @@ class Settle:
         leaving = account.held - {version.payment_id}
         if version == (account.current or account.own) and not leaving:
             return
+        record = {name: told for name in payment.row if (told := text(payment.row, name))}
+        user_id = record.get("user_id", "")
+        if version != NOTHING and not user_id:
+            # Whose it was is erased, and what is taken away could not be captured again.
+            return
         self.accounts.intend(payment.key, account.terms, leaving, version)
         self._remove(leaving)
         if version != NOTHING:
-            record = {name: told for name in payment.row if (told := text(payment.row, name))}
-            user_id, data = record.get("user_id", ""), rest_of(record, source)
+            data = rest_of(record, source)
             self._send(request_of(account.terms, version, user_id, data, source))
         self.accounts.note_held(payment.key, leaving, version)
 

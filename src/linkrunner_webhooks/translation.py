@@ -32,6 +32,9 @@ UserOf = Callable[[Sequence[str]], str | None]
 RateOf = Callable[[Sequence[str]], Rate | None]
 
 
+_MONEY = frozenset({"amount", "currency"})
+
+
 class PlannedPayment(NamedTuple):
     """What counts as a payment at Linkrunner, and what is told about it, as it was paid."""
 
@@ -150,10 +153,11 @@ class Planned(NamedTuple):
         data, status = self.payment.event_data, self.payment.status
         return request_of(terms, whole, user_id, data, self.source, status)
 
-    def told_by(self, event: LinkrunnerEvent) -> dict[str, str]:
-        """What the ledger remembers of it as it was sent."""
+    def told_by(self, event: LinkrunnerEvent, *, told: bool = True) -> dict[str, str]:
+        """What the ledger remembers of it as it was sent; of what was not `told` no amount."""
         rate = {"rate": event.rate.text()} if event.rate else {}
-        return {**self.sent, **rate, "user_from": event.user_from}
+        kept = {name: text for name, text in self.sent.items() if told or name not in _MONEY}
+        return {**kept, **rate, "user_from": event.user_from}
 
     @property
     def follows_payment(self) -> bool:
@@ -186,6 +190,11 @@ class Decision(NamedTuple):
     @property
     def would_park(self) -> bool:
         return self.outcome is Outcome.PARKED
+
+    @property
+    def bodies(self) -> list[dict[str, Any]]:
+        """What Linkrunner would be asked, one request after the other."""
+        return [request.body() for event in self.events for request in event.requests]
 
     @property
     def money(self) -> tuple[tuple[str, Money], ...]:
@@ -267,7 +276,7 @@ def _no_rate(_keys: Sequence[str]) -> None:
 
 
 def decide(plan: Plan, user_of: UserOf, rate_of: RateOf = _no_rate) -> Decision:
-    """Decide on a webhook, for deliver and for every forecast."""
+    """Decide on a webhook, for deliver and for every forecast. Raises NoRate."""
     planned = tuple(each.settled(user_of) for each in plan.planned)
     if not planned:
         reason = Reason.LEARNED if plan.lesson else Reason.NOTHING_TO_REPORT
@@ -275,8 +284,6 @@ def decide(plan: Plan, user_of: UserOf, rate_of: RateOf = _no_rate) -> Decision:
     try:
         # All bodies before the first capture: a message is parked whole or not at all.
         events = tuple(each.event(user_of, rate_of) for each in planned)
-    except NoRate as error:
-        return parked(error)
     except MissingUser as error:
         drop = plan.source.missing_user == "drop"
         return Decision(

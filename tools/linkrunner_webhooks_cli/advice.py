@@ -10,6 +10,7 @@ from linkrunner_webhooks.errors import Reason
 ADVICE: Final[Mapping[str, str]] = {
     Reason.MISSING_USER: "`dlq show <id>` says what each path found: hand the id over at the checkout "
     '(docs/providers), or add its path to user_id, or missing_user = "drop"; deploy, redrive',
+    Reason.NO_RATE: 'give the rate in [linkrunner.rates], or set no_rate = "without_amount"; deploy, redrive',
     Reason.UNTRANSLATABLE: "no mapper understands it: `dlq show`, fix or report it, deploy, redrive",
     Reason.UNROUTABLE: "put the source's table back into webhooks.toml, deploy, redrive",
     Reason.UNREADABLE: "not put there by this system: `dlq show`, discard",

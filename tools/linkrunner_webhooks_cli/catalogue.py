@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from itertools import product
 from pathlib import Path
@@ -12,14 +13,16 @@ from typing import Any
 import click
 
 from linkrunner_webhooks import providers as registry
-from linkrunner_webhooks.config import Source
+from linkrunner_webhooks.config import Config, Source
 from linkrunner_webhooks.model import Flow, Kind
 from linkrunner_webhooks.provider import EventType, Provider
 from linkrunner_webhooks.reading import GATEWAYS
 from linkrunner_webhooks_cli.completions import provider_names
+from linkrunner_webhooks_cli.currencies import WITHOUT, in_one_currency
 from linkrunner_webhooks_cli.output import say, write_json, write_table, write_text
 from linkrunner_webhooks_cli.paths import doubts
 from linkrunner_webhooks_cli.provider_page import page_of
+from linkrunner_webhooks_cli.records import days_since
 from linkrunner_webhooks_cli.sources import (
     config_option,
     json_option,
@@ -27,6 +30,7 @@ from linkrunner_webhooks_cli.sources import (
     read_config,
     some_sources,
 )
+from linkrunner_webhooks_cli.stacks import Stack, find
 
 # How alike a name and a kind are when a letter or two differ, from 0 to 1.
 _ALMOST = 0.9
@@ -99,17 +103,23 @@ def becomes(event_type: EventType) -> str:
 
 @click.command()
 @config_option
+@click.option(
+    "--stack", metavar="NAME", help="Also ask a deployed stack which currencies were paid lately."
+)
 @json_option
-def check(config_path: Path | None, as_json: bool) -> None:
-    """Validate webhooks.toml: names, switches, expressions. Changes and sends nothing.
+def check(config_path: Path | None, stack: str | None, as_json: bool) -> None:
+    """Validate webhooks.toml: names, switches, expressions, rates. Changes and sends nothing.
 
     \b
     Examples:
       linkrunner-webhooks check
       linkrunner-webhooks check --config my-webhooks.toml
+      linkrunner-webhooks check --stack linkrunner-webhooks
     """
-    sources = some_sources(read_config(config_path))
-    warnings = every_warning(sources)
+    config = read_config(config_path)
+    sources = some_sources(config)
+    seen = _currencies(find(stack), config) if stack else ()
+    warnings = [*every_warning(sources), *in_one_currency(config.linkrunner, seen)]
     if as_json:
         summaries = [
             {"source": each.name, "provider": each.provider.name, "events": _names(each)}
@@ -123,6 +133,15 @@ def check(config_path: Path | None, as_json: bool) -> None:
     )
     for warning in warnings:
         say(f"Warning: {warning}")
+    if config.linkrunner.currency is None:
+        say(f"Amounts are sent as they are paid. Of several currencies: {WITHOUT}.")
+
+
+def _currencies(stack: Stack, config: Config) -> set[str]:
+    """What was paid in the last month."""
+    days = days_since(datetime.now(UTC) - timedelta(days=30))
+    facts = stack.records().on(config.names, days)
+    return {fact.currency for fact in facts if fact.currency}
 
 
 def _names(source: Source) -> dict[str, list[str]]:

@@ -197,7 +197,7 @@ def _foretold(forecast: Decision) -> dict[str, Any]:
         "outcome": forecast.outcome.value,
         "reason": forecast.reason.value,
         "detail": forecast.detail,
-        "events": [event.body() for event in forecast.events],
+        "events": forecast.bodies,
     }
 
 

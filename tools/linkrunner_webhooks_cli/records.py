@@ -15,10 +15,12 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+from linkrunner_webhooks.accounts import account_of
 from linkrunner_webhooks.config import Source
 from linkrunner_webhooks.model import Flow, Kind
-from linkrunner_webhooks.money import Money
+from linkrunner_webhooks.money import Money, Rate
 from linkrunner_webhooks.notes import SOURCES, TALLY
+from linkrunner_webhooks.payments import NO_ACCOUNT, Account
 
 # DynamoDB reads so many records by their keys in one request.
 _MOST_KEYS = 100
@@ -54,13 +56,16 @@ class Fact:
     event_type: str = ""
     occurred_at: str = ""
     version: str = ""
+    rate: str = ""
+    account: Account = NO_ACCOUNT
 
     @classmethod
     def of(cls, row: Row) -> Fact:
         """From a record that has a day."""
         texts = {name: row[name]["S"] for name in cls.__slots__ if "S" in row.get(name, {})}
         amount = texts.pop("amount", None)
-        return cls(**texts, amount=Decimal(amount) if amount else None)
+        money = Decimal(amount) if amount else None
+        return cls(**texts, amount=money, account=account_of((row,)))
 
     @property
     def flow(self) -> Flow | None:
@@ -75,6 +80,14 @@ class Fact:
     @property
     def money(self) -> Money | None:
         return None if self.amount is None else Money(self.amount, self.currency)
+
+    @property
+    def told(self) -> Money | None:
+        """The amount that Linkrunner was told."""
+        rate = Rate.read(self.rate)
+        if self.money is None or rate is None:
+            return self.money
+        return Money(rate.convert(self.money.amount), rate.into)
 
     @property
     def day(self) -> str:

@@ -21,6 +21,7 @@ from linkrunner_webhooks.letters import Letter
 from linkrunner_webhooks.model import Flow
 from linkrunner_webhooks.once import Claims
 from linkrunner_webhooks.translation import plan_of
+from linkrunner_webhooks_cli.currencies import in_one_currency
 from linkrunner_webhooks_cli.output import progress, say, write_json, write_table, write_text
 from linkrunner_webhooks_cli.periods import since_option, until_option
 from linkrunner_webhooks_cli.records import Fact, Records, days_since
@@ -94,13 +95,17 @@ def report(
     rest = _rest(found, config, found.records(), names, days)
     if as_json:
         period = {"since": days[-1].isoformat(), "until": days[0].isoformat()}
-        write_json({**period, "by": list(by), "captured": summary.rows(), **rest.told()})
+        told = {currency: f"{amount:f}" for currency, amount in sorted(summary.told.items())}
+        captured = {"captured": summary.rows(), "told": told}
+        write_json({**period, "by": list(by), **captured, **rest.told()})
     elif as_csv:
         _write_csv(by, summary)
     else:
         say(f"{days[-1]} to {days[0]}, whole days in UTC")
         summary.write()
         rest.write()
+        for warning in in_one_currency(config.linkrunner, summary.currencies):
+            say(f"Warning: {warning}")
 
 
 # ------------------------------------------------------------------------- what was captured
@@ -120,6 +125,8 @@ class Summary:
 
     by: tuple[str, ...]
     lines: dict[tuple[str, ...], Line] = field(default_factory=lambda: defaultdict(Line))
+    told: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
+    currencies: set[str] = field(default_factory=set)
 
     def add(self, fact: Fact) -> None:
         """Count one fact in its group."""
@@ -133,6 +140,9 @@ class Summary:
         line.events += 1
         if fact.amount is not None and fact.flow:
             line.money[fact.flow] += fact.amount
+            self.currencies.add(fact.currency)
+        if fact.flow is Flow.PAYMENT and fact.told:
+            self.told[fact.told.currency] += fact.told.amount
 
     def rows(self) -> list[dict[str, Any]]:
         """For programs; amounts are texts, because a float is not exact."""
@@ -160,6 +170,9 @@ class Summary:
                 for group, line in sorted(self.lines.items())
             ],
         )
+        if self.told.keys() != self.currencies:
+            for currency, amount in sorted(self.told.items()):
+                write_text(f"\nLinkrunner was told {amount:f} {currency} of revenue")
 
 
 def _text(line: Line, flow: Flow) -> str | None:

@@ -105,7 +105,8 @@ class Stack:
         """
         facts = self.ledger().facts
         try:
-            decision = decide(plan_of(open_message(letter.text, config)), facts.user_of)
+            plan = plan_of(open_message(letter.text, config))
+            decision = decide(plan, facts.user_of, facts.rate_of)
         except Parked as error:
             return parked(error)
         unnoted = Past.of(letter.attributes).captured

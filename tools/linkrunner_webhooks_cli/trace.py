@@ -17,6 +17,7 @@ from linkrunner_webhooks.envelope import open_message
 from linkrunner_webhooks.errors import Parked, Unroutable
 from linkrunner_webhooks.letters import Letter
 from linkrunner_webhooks.moments import utc
+from linkrunner_webhooks.payments import NOTHING, Account
 from linkrunner_webhooks.rows import number
 from linkrunner_webhooks.translation import plan_of
 from linkrunner_webhooks_cli.advice import ADVICE
@@ -145,9 +146,26 @@ def _captured(fact: Fact) -> Step:
             "subscription": fact.subscription_id,
             "user named by": fact.named_by if fact.user_id else "",
             "happened": fact.occurred_at,
+            "told": f"{fact.told.amount:f} {fact.told.currency}" if fact.rate and fact.told else "",
+            **_payment(fact.account),
             "key": fact.key,
         },
     )
+
+
+def _payment(account: Account) -> dict[str, str]:
+    """What Linkrunner holds of a payment, and what went back of it."""
+    if account.terms is None:
+        return {}
+    now, currency = account.current or account.own, account.terms.currency
+    back = account.own.left - account.left()
+    return {
+        "payment": f"{account.own.payment_id} ({account.terms.type})",
+        "went back": f"{back:f} {currency}" if account.returned else "",
+        "at Linkrunner": "nothing any more"
+        if now == NOTHING
+        else f"{now.left:f} {currency} as {now.payment_id}",
+    }
 
 
 def _linked(key: str, row: Row) -> Step:

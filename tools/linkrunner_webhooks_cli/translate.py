@@ -12,6 +12,7 @@ from linkrunner_webhooks.config import Source
 from linkrunner_webhooks.envelope import Opened
 from linkrunner_webhooks.errors import Malformed, Reason
 from linkrunner_webhooks.model import Outcome, Webhook
+from linkrunner_webhooks.payments import Returned
 from linkrunner_webhooks.translation import Decision, decide, plan_of
 from linkrunner_webhooks_cli.completions import provider_names, source_option
 from linkrunner_webhooks_cli.explanation import (
@@ -77,7 +78,10 @@ def translate(
                 write_explanation(each)
         return
     decisions = [_decided(each, user_id) for each in opened]
-    write_json([event.body() for each in decisions for event in each.events])
+    write_json([body for each in decisions for body in each.bodies])
+    for planned in (each for decision in decisions for each in decision.planned):
+        if planned.returned and planned.source.linkrunner.revenue != "event":
+            say(_taken(planned.returned.returned))
     if not any(each.events for each in decisions):
         say("Nothing would be sent; --explain says more.")
     missing = [each.detail for each in decisions if each.reason is Reason.MISSING_USER]
@@ -98,6 +102,17 @@ def _decided(opened: Opened, user_id: str | None) -> Decision:
     if why := nothing_of(decision, opened):
         say(f"Nothing to report: {why}")
     return decision
+
+
+def _taken(returned: Returned) -> str:
+    """What a refund does besides."""
+    money = f"{abs(returned.amount)} {returned.currency}"
+    if returned.amount < 0:
+        return f"Note: {money} came back, so its payment counts again as far as it was taken away"
+    return (
+        f"Note: {money} went back: a payment that all of it came from is removed (/remove-payment), and "
+        "of another part as [linkrunner] partial_refund says"
+    )
 
 
 def _dropped(drop: Drop, opened: Opened) -> str:

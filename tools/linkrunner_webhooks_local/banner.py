@@ -54,7 +54,7 @@ def _secrets(settings: Settings) -> str:
 def _linkrunner(local: LocalStack, settings: Settings) -> str:
     if settings.linkrunner_base_url is not None:
         return f"{local.linkrunner_url} (LINKRUNNER_BASE_URL): events are really sent there"
-    return f"embedded; {local.linkrunner_url}/events lists what it captured"
+    return f"embedded; {local.linkrunner_url}/events and /payments list what it captured"
 
 
 def _test_traffic(settings: Settings) -> str:

@@ -18,6 +18,7 @@ from linkrunner_webhooks.capture import ApiRequest, Capture
 from linkrunner_webhooks.config import Config, suggest
 from linkrunner_webhooks.errors import Reason
 from linkrunner_webhooks.event_body import AMOUNTS, LinkrunnerEvent
+from linkrunner_webhooks.payments import CapturePayment
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks_local.loopback import Request
 from linkrunner_webhooks_local.switches import remedy, resign
@@ -53,7 +54,7 @@ class Console:
             file=out, color_system=None if plain else "auto", highlight=False, soft_wrap=True
         )
         self.config = config or Config({})
-        self._sent: list[LinkrunnerEvent] = []
+        self._sent: list[LinkrunnerEvent | CapturePayment] = []
         self._lock = threading.Lock()
         # Printed by a thread of its own: a pipe that nobody empties must not hold up a webhook.
         self._lines: SimpleQueue[Text | None] = SimpleQueue()
@@ -72,7 +73,7 @@ class Console:
 
         def watched(request: ApiRequest) -> None:
             capture(request)
-            if isinstance(request, LinkrunnerEvent):
+            if isinstance(request, LinkrunnerEvent | CapturePayment):
                 with self._lock:
                     self._sent.append(request)
                     del self._sent[:-_MAX_UNMATCHED]
@@ -144,9 +145,9 @@ class Console:
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """An event as it was sent, read under the names that webhooks.toml gives its fields."""
+    """An event or a payment as it was sent, read under the names that webhooks.toml gives its fields."""
 
-    event: LinkrunnerEvent
+    event: LinkrunnerEvent | CapturePayment
     targets: Mapping[str, str | None]
 
     def value(self, field: str) -> Any:
@@ -163,15 +164,19 @@ class _Sent:
             "provider_event_type": report.event_type,
         }
         found = {field: self.value(field) for field in known}
-        return self.event.event_name in report.event_names and all(
-            found[field] in (None, known[field]) for field in known
+        named = (
+            isinstance(self.event, CapturePayment) or self.event.event_name in report.event_names
         )
+        return named and all(found[field] in (None, known[field]) for field in known)
 
     def __str__(self) -> str:
-        amounts = map(self.value, AMOUNTS)
-        amount = next((each for each in amounts if each is not None), None)
+        if isinstance(self.event, CapturePayment):
+            name, amounts = f"payment {self.event.payment_id}", [self.event.amount]
+        else:
+            name, amounts = self.event.event_name, list(map(self.value, AMOUNTS))
+        amount = next(filter(_is_told, amounts), None)
         shown = f"{amount:.2f}" if _is_fractional(amount) else amount
-        words = (self.event.event_name, shown, self.value("currency"), self.event.user_id)
+        words = (name, shown, self.value("currency"), self.event.user_id)
         return " ".join(str(word) for word in words if word not in (None, ""))
 
 
@@ -193,6 +198,10 @@ def _deliver_lines(report: Report, detail: str, sent: list[_Sent]) -> Iterator[T
         return
     for event in map(str, sent) if sent else report.event_names:
         yield _ARROW + _joined(event, outcome, _test(report))
+
+
+def _is_told(value: object) -> bool:
+    return value is not None
 
 
 def _is_fractional(amount: object) -> bool:

@@ -183,6 +183,7 @@ class EmbeddedLinkrunner:
         self._lookups: list[str] = []
         self._script: Iterator[Answer] = iter(())
         self._script_lock = threading.Lock()
+        self._book_lock = threading.Lock()
         self._stopping = threading.Event()
         self._running = ExitStack()
 
@@ -247,7 +248,9 @@ class EmbeddedLinkrunner:
         answer = self._next()
         self._stopping.wait(answer.delay)
         status, message = documented(request, self.key)
-        captured = answer.records and status == 201 and self._takes(request.path, _body(request))
+        with self._book_lock:
+            takes = answer.records and status == 201
+            captured = takes and self._takes(request.path, _body(request))
         if request.path == REMOVAL_PATH and status == 201:
             status, message = (200, "Payment removed") if captured else (400, "No payment found")
         if answer.status is not None:
