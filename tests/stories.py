@@ -71,6 +71,9 @@ class Pipeline:
     def again(self, message: Message) -> None:
         raise AssertionError(f"nothing fails in a story: {message.attributes}")
 
+    def send(self, text: str, attributes: Mapping[str, str], *, delay: int = 0) -> None:
+        raise AssertionError(f"nobody waits in a story: {text}, {attributes}, {delay}")
+
     def delay(self, message: Message, seconds: float) -> None:
         pass
 
@@ -89,6 +92,7 @@ class Pipeline:
         deliverer = Deliverer(
             config=self.config,
             capture=self.capture,
+            knows=lambda _: True,
             ledger=Ledger(FakeTable(), "ledger", clock=lambda: NOW),
             queue=self,
             now=lambda: NOW,

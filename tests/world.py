@@ -22,6 +22,7 @@ from linkrunner_webhooks.once import KEPT, LEASE, Claim, Sent, Standing
 from linkrunner_webhooks.queues import Message
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks.rows import Rows
+from linkrunner_webhooks.waiting import Waiting
 
 
 @dataclass
@@ -56,6 +57,10 @@ class FakeLedger:
     @property
     def accounts(self) -> Accounts:
         return self.payments
+
+    @property
+    def waiting(self) -> Waiting:
+        raise NotImplementedError
 
     def claim(
         self,
@@ -191,6 +196,9 @@ class FakeQueue:
         self.parked.append((message.id, reason, error))
         self.letters.append((message, reason, error))
 
+    def send(self, text: str, attributes: Mapping[str, str], *, delay: int = 0) -> None:
+        raise NotImplementedError
+
     def again(self, message: Message) -> None:
         if "again" in self.failing:
             raise self.failing["again"]
@@ -248,6 +256,7 @@ class World:
         return Deliverer(
             config=self.config,
             capture=self.linkrunner,
+            knows=lambda _: True,
             ledger=self.ledger,
             queue=self.queue,
             now=lambda: self.now,

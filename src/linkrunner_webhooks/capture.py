@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, Protocol
+from urllib.parse import urlencode
 
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, ProtocolError
 from urllib3.exceptions import TimeoutError as RequestTimeout
@@ -25,6 +26,7 @@ from linkrunner_webhooks.secrets import ServerKey
 from linkrunner_webhooks.words import words_of
 
 _API = "/api/v1"
+_LOOKUP = "/get-attribution-result"
 # Only these statuses say that the event itself is wrong. All others can pass with time: a wrong key, a wrong
 # URL, an outage.
 _REFUSALS = frozenset({400, 413, 422})
@@ -55,6 +57,12 @@ class ApiRequest(Protocol):
     @property
     def user_id(self) -> str: ...
     def body(self) -> dict[str, Any]: ...
+
+
+class Knows(Protocol):
+    """Whether Linkrunner says that it knows a user. Raises Unavailable."""
+
+    def __call__(self, user_id: str, /) -> bool: ...
 
 
 class Capture(Protocol):
@@ -114,6 +122,29 @@ class LinkrunnerClient:
                 self._retry_at = max(self._retry_at, asked)
             raise
 
+    def knows(self, user_id: str) -> bool:
+        """Whether there is an attribution of this user. Raises Unavailable.
+
+        200 is a known user, also one that came from nowhere. 204 is "no attribution data": of somebody
+        unknown, or perhaps of somebody who is known and not attributed; the documentation does not say.
+        https://docs.linkrunner.io/api-reference/data-apis
+        """
+        began = time.monotonic()
+        self._silence.respect(self._answers)
+        key = self._key.current()
+        if not _soon(began):
+            message = "what comes before the request took its time"
+            raise Unavailable(message, reason=Reason.OUT_OF_TIME)
+        try:
+            answer = self._post(f"{_LOOKUP}?{urlencode({'user_id': user_id})}", None, key)
+            if answer.status != 204:
+                judge(answer.status, answer.headers.get("retry-after"))
+        except Refused:
+            return False
+        except Unavailable as error:
+            raise error.without_doubt() from None
+        return answer.status != 204
+
     def _answers(self) -> bool:
         """Whether Linkrunner answers a request without an event. Only that is known then."""
         # A key that cannot be read is another trouble, and is told as that.
@@ -159,14 +190,14 @@ class LinkrunnerClient:
         pause = _LIMIT_WINDOW if asked is None else asked
         return pause if 0 < pause <= 2 * _LIMIT_WINDOW else None
 
-    def _post(self, path: str, body: bytes, key: str) -> _Answer:
+    def _post(self, path: str, body: bytes | None, key: str) -> _Answer:
         self._pace.wait()
         headers = {**self._pool.headers, "linkrunner-key": key}
         sent_at = time.monotonic()
         try:
             # No redirects: the key goes to the configured host and nowhere else.
             response = self._pool.request(
-                "POST",
+                "GET" if body is None else "POST",
                 self._api + path,
                 body=body,
                 headers=headers,

@@ -55,6 +55,7 @@ class Facts(Protocol):
     ) -> None: ...
     def happened_at(self, keys: Iterable[str]) -> float | None: ...
     def link(self, keys: Iterable[str]) -> Standing: ...
+    def is_done(self, keys: Sequence[str], shared: Iterable[str] = ()) -> bool: ...
     def release(self, claim: Claim) -> None: ...
     def keep(self, claim: Claim, seconds: float) -> None: ...
     def user_of(self, keys: Iterable[str]) -> str | None: ...
@@ -66,7 +67,8 @@ class Facts(Protocol):
 class Captured(Enum):
     """The result of one capture. TWICE is BEFORE, and shows that two captures were one fact.
 
-    VOID is a payment that is not captured any more, because all of it went back.
+    HELD is what waits for its user. VOID is a payment that is not captured any more, because all of it went
+    back.
     """
 
     NOW = "now"
@@ -74,6 +76,7 @@ class Captured(Enum):
     TWICE = "twice"
     UNRECORDED = "unrecorded"
     VOID = "void"
+    HELD = "held"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from linkrunner_webhooks import providers
+from linkrunner_webhooks import providers, signups
 from linkrunner_webhooks.errors import ConfigError
 from linkrunner_webhooks.event_body import FIELDS
 from linkrunner_webhooks.model import Kind
@@ -63,7 +63,8 @@ class Linkrunner(BaseModel):
     """The table [linkrunner]: what is said to Linkrunner, and how, whatever the source.
 
     `revenue` says whether money received is told as an event, a payment, or a payment with an event that has
-    no amount. `types` are the types of payments by kind. `currency` is that of all amounts.
+    no amount. `types` are the types of payments by kind. `currency` is that of all amounts. With `signups`
+    Linkrunner's own webhooks are a source, and events of users whom it does not know can wait for them.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -76,6 +77,10 @@ class Linkrunner(BaseModel):
     currency: str | None = None
     rates: Rates | None = None
     no_rate: Literal["park", "without_amount"] = "park"
+    signups: bool = False
+    unknown_users: Literal["send", "hold"] = "send"
+    hold_days: int = Field(default=14, ge=1, le=90)
+    after_hold: Literal["send", "drop"] = "send"
 
     def type_of(self, kind: Kind) -> str:
         """The type of payments of that kind: always the same, because it is part of what names a payment."""
@@ -92,7 +97,7 @@ class Linkrunner(BaseModel):
 
 
 # Not a source's name: it says how Linkrunner is told.
-_SETTINGS = "linkrunner"
+_SETTINGS = signups.NAME
 
 
 class Naming(NamedTuple):
@@ -165,6 +170,9 @@ class Config:
         self._test_events = test_events
         self._settings = tables.get(_SETTINGS, {})
         self._tables = tables = {name: table for name, table in tables.items() if name != _SETTINGS}
+        if isinstance(self._settings, Mapping) and self._settings.get("signups") is True:
+            # Its table is that of the settings, and says nothing of it as a source.
+            self._tables = tables = {**tables, signups.NAME: {}}
         self._sources: dict[str, Source] = {}
         self._providers = frozenset(
             table.get("provider", name) if isinstance(table, dict) else name
@@ -269,6 +277,13 @@ class _Reader:
 
     def check_settings(self, settings: Linkrunner) -> None:
         """What the types alone do not say."""
+        if settings.unknown_users == "hold" and not settings.signups:
+            problem = "events wait for a signup, which has to be told: set signups = true"
+            raise self.error("", f"`unknown_users`: {problem}")
+        self.check_types(settings)
+        self.check_currency(settings)
+
+    def check_types(self, settings: Linkrunner) -> None:
         for kind, name in settings.types.items():
             if kind not in _KINDS:
                 raise self.error(".types", f"there is no event `{kind}`{suggest(kind, _KINDS)}")
@@ -276,6 +291,8 @@ class _Reader:
                 raise self.error(
                     ".types", f"`{kind}`: no type of payment{suggest(name, set(Type))}"
                 )
+
+    def check_currency(self, settings: Linkrunner) -> None:
         if settings.currency is not None and not _is_code(settings.currency):
             raise self.error("", f"`currency`: {_CODE}")
         if settings.rates is None:
@@ -296,6 +313,8 @@ class _Reader:
         return SHOPS & self.providers if provider.name in GATEWAYS else frozenset()
 
     def provider(self, name: object) -> Provider:
+        if name == signups.NAME and self.name == signups.NAME:
+            return signups.provider
         if isinstance(name, str) and name in providers.names():
             return providers.load(name)
         hint = suggest(str(name), providers.names())

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from linkrunner_webhooks.capture import Capture
+from linkrunner_webhooks.capture import Capture, Knows
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.deliver_one import DeliverOne, Ledger
 from linkrunner_webhooks.errors import (
@@ -29,6 +29,7 @@ from linkrunner_webhooks.errors import (
     Unavailable,
     Uncertain,
 )
+from linkrunner_webhooks.held import Held
 from linkrunner_webhooks.intake import Intake, Queue, Read, internal, unread
 from linkrunner_webhooks.model import Outcome
 from linkrunner_webhooks.past import Past
@@ -83,6 +84,7 @@ class Deliverer:
 
     config: Config
     capture: Capture
+    knows: Knows
     ledger: Ledger
     queue: Queue
     now: Callable[[], float]
@@ -105,7 +107,38 @@ class Deliverer:
                 if settled.kept is not None:
                     kept.append(message.id)
         self._tally(run)
+        with suppress(Exception):
+            # What is due can wait, and a batch that is done is not delivered again for it.
+            self.sweep(remaining)
         return kept
+
+    def sweep(self, remaining: Callable[[], float]) -> None:
+        """Send or drop what has waited for its user for long enough. Raises Unavailable."""
+        settings = self.config.linkrunner
+        if not settings.signups:
+            return
+        for each in self.ledger.waiting.due():
+            if remaining() < SLOWEST:
+                return
+            held = Held.read(each.message)
+            if held and settings.after_hold == "send":
+                self.queue.send(held.after().text(), held.attributes)
+            elif held:
+                self._drop(held)
+            self.ledger.waiting.let_go(each)
+
+    def _drop(self, held: Held) -> None:
+        report = Report(
+            stage="deliver",
+            outcome=Outcome.IGNORED,
+            reason=Reason.UNKNOWN_USER,
+            source=held.source,
+            event_type=held.attributes["event_type"],
+            event_id=held.attributes["event_id"],
+            event_names=(held.event_name,),
+        )
+        self.observe(report)
+        self.ledger.notes.tally(held.source, {ending(report): 1})
 
     def _tally(self, run: Run) -> None:
         """Count how the webhooks of this run ended. It is worth no trouble: an end without a count is one."""
@@ -153,6 +186,8 @@ class Deliverer:
         deliver = DeliverOne(
             ledger=self.ledger,
             capture=self.capture,
+            knows=self.knows,
+            send=self.queue.send,
             now=self.now,
             observe=self.observe,
             sleep=self.sleep,

@@ -58,6 +58,7 @@ def build(
     deliverer = Deliverer(
         config=config or wiring.webhooks(environment),
         capture=watched(client),
+        knows=client.knows,
         ledger=ledger,
         queue=DeliveryQueue(
             queue,
@@ -70,6 +71,10 @@ def build(
     )
 
     def deliver(event: dict[str, Any], remaining: Callable[[], float]) -> dict[str, Any]:
+        if "Records" not in event:
+            # The schedule, for a shop of which no webhook comes for a while.
+            deliverer.sweep(remaining)
+            return {}
         kept = deliverer.deliver([message_of(record) for record in event["Records"]], remaining)
         return {"batchItemFailures": [{"itemIdentifier": id} for id in kept]}
 
@@ -95,5 +100,5 @@ def _deliver() -> Deliver:
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Lambda's entry point: a batch of SQS messages, answered with those that stay in the queue."""
+    """Lambda's entry point: a batch of SQS messages, answered with those that stay; or the schedule."""
     return _deliver()(event, lambda: context.get_remaining_time_in_millis() / 1000)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import NamedTuple, Protocol
 from uuid import uuid4
 
 from linkrunner_webhooks import past
-from linkrunner_webhooks.capture import Capture
+from linkrunner_webhooks.capture import Capture, Knows
 from linkrunner_webhooks.capture_once import Captured, CaptureOnce, Facts
 from linkrunner_webhooks.errors import (
     MissingUser,
@@ -22,6 +22,7 @@ from linkrunner_webhooks.errors import (
     WebhookError,
 )
 from linkrunner_webhooks.event_body import LinkrunnerEvent, fingerprint
+from linkrunner_webhooks.held import Held
 from linkrunner_webhooks.intake import Notes, Read, internal
 from linkrunner_webhooks.model import Outcome
 from linkrunner_webhooks.once import Standing
@@ -32,8 +33,11 @@ from linkrunner_webhooks.schedule import LINK_TRIES, PATIENCE, PAYER_TRIES
 from linkrunner_webhooks.settle import Accounts
 from linkrunner_webhooks.time_left import require_time
 from linkrunner_webhooks.translation import Decision, Plan, Planned, decide
+from linkrunner_webhooks.waiting import Waits
 
 Remaining = Callable[[], float]
+# Puts a message with these attributes into the queue.
+Send = Callable[[str, Mapping[str, str]], None]
 
 
 class Links(Protocol):
@@ -41,6 +45,18 @@ class Links(Protocol):
 
     def learn(self, key: str, user_id: str, at: float) -> bool: ...
     def merge(self, people: Iterable[str]) -> None: ...
+
+
+class Waiting(Protocol):
+    """Whom Linkrunner knows, and what waits for the others; see waiting.Waiting."""
+
+    def is_known(self, user_id: str) -> bool: ...
+    def know(self, user_id: str) -> tuple[Waits, ...]: ...
+    def hold(
+        self, mark: str, user_id: str, message: str, keys: Iterable[str], days: int
+    ) -> bool: ...
+    def let_go(self, event: Waits) -> None: ...
+    def due(self) -> Iterator[Waits]: ...
 
 
 class Ledger(Protocol):
@@ -52,6 +68,8 @@ class Ledger(Protocol):
     def accounts(self) -> Accounts: ...
     @property
     def links(self) -> Links: ...
+    @property
+    def waiting(self) -> Waiting: ...
     @property
     def notes(self) -> Notes: ...
 
@@ -74,6 +92,8 @@ class DeliverOne:
 
     ledger: Ledger
     capture: Capture
+    knows: Knows
+    send: Send
     now: Callable[[], float]
     observe: Callable[[Report], None]
     sleep: Callable[[float], None] = time.sleep
@@ -111,7 +131,7 @@ class DeliverOne:
             raise MissingUser(decision.detail)
         self._await_link(message, decision)
         if decision.events:
-            report = self._capture_each(decision, known, read, remaining)
+            report = self._capture_each(plan, decision, known, read, remaining)
         else:
             report = replace(
                 report, outcome=decision.outcome, reason=decision.reason, detail=decision.detail
@@ -125,6 +145,8 @@ class DeliverOne:
     def _learn(self, plan: Plan, report: Report) -> int:
         """Note what the webhook teaches, after its events. Returns how many ids changed hands."""
         facts, links = self.ledger.facts, self.ledger.links
+        if plan.known_user:
+            self._welcome(plan.known_user)
         if plan.merged:
             links.merge(plan.merged)
         user_id = plan.user_id
@@ -141,8 +163,37 @@ class DeliverOne:
             newest = facts.happened_at(keys) or inf
         return sum(links.learn(each.key, user_id, min(each.at, newest)) for each in plan.lessons)
 
+    def _welcome(self, user_id: str) -> None:
+        """Linkrunner knows somebody: what has waited for that is a message again."""
+        for each in self.ledger.waiting.know(user_id):
+            held = Held.read(each.message)
+            if held is not None:
+                self.send(each.message, held.attributes)
+            self.ledger.waiting.let_go(each)
+
+    def _is_held(
+        self, planned: Planned, event: LinkrunnerEvent, plan: Plan, remaining: Remaining
+    ) -> bool:
+        """Keep an event for a user whom Linkrunner does not know, where the operator wants that."""
+        settings = planned.source.linkrunner
+        if settings.unknown_users == "send" or plan.waited:
+            return False
+        require_time(remaining)
+        waiting = self.ledger.waiting
+        if waiting.is_known(event.user_id):
+            return False
+        if self.ledger.facts.is_done(planned.keys, planned.shared):
+            # A duplicate waits for nobody.
+            return False
+        if self.knows(event.user_id):
+            self._welcome(event.user_id)
+            return False
+        message = Held.of(planned, event, plan.received_at).text()
+        keys = (*planned.keys, *planned.marks)
+        return waiting.hold(marked(planned.keys), event.user_id, message, keys, settings.hold_days)
+
     def _capture_each(
-        self, decision: Decision, known: Past, read: Read, remaining: Remaining
+        self, plan: Plan, decision: Decision, known: Past, read: Read, remaining: Remaining
     ) -> Report:
         once = CaptureOnce(
             capture=self.capture,
@@ -155,6 +206,9 @@ class DeliverOne:
         try:
             for each, event in zip(decision.planned, decision.events, strict=True):
                 mark, owner = marked(each.keys), uuid4().hex
+                if self._is_held(each, event, plan, remaining):
+                    results.append(Result(each, event, Captured.HELD, owner))
+                    continue
                 how = once(
                     each,
                     event,
@@ -242,14 +296,17 @@ _TOLD = {
     Captured.TWICE: Reason.LINKED_LATE,
     Captured.VOID: Reason.RETURNED,
 }
-_NOT_NOW = (Captured.BEFORE, Captured.TWICE, Captured.VOID)
+_NOT_NOW = (Captured.BEFORE, Captured.TWICE, Captured.VOID, Captured.HELD)
+# What a webhook ends as of which nothing is captured now.
+_OTHERWISE = {Captured.HELD: Outcome.HELD, Captured.VOID: Outcome.IGNORED}
 
 
 def _captured(report: Report, results: Sequence[Result]) -> Report:
     """Captured, if one event was captured now. The report names those events, or else the duplicates."""
     fresh = [each.planned.event_name for each in results if each.how not in _NOT_NOW]
     found = {each.how for each in results}
-    other = Outcome.IGNORED if Captured.VOID in found else Outcome.DUPLICATE
+    ends = (outcome for how, outcome in _OTHERWISE.items() if how in found)
+    other = next(ends, Outcome.DUPLICATE)
     return replace(
         report,
         outcome=Outcome.CAPTURED if fresh else other,

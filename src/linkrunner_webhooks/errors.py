@@ -86,6 +86,8 @@ class Reason(StrEnum):
     NOTHING_TO_REPORT = "nothing_to_report"
     THIN = "thin", Nature(setup=True)
     LEARNED = "learned"
+    # Linkrunner did not know its user in time
+    UNKNOWN_USER = "unknown_user"
     # All of a payment went back before it was captured
     RETURNED = "returned"
 
@@ -277,6 +279,14 @@ class Unavailable(WebhookError):
         self.reason = reason
         self.retry_after = retry_after
         self.tries = tries
+
+    def without_doubt(self) -> Self:
+        """The same about a request that can be made again, whatever became of it."""
+        nature = self.reason.nature
+        if not nature.doubtful:
+            return self
+        reason = Reason.SILENT if nature.shared else Reason.UNAVAILABLE
+        return type(self)(str(self), reason=reason, retry_after=self.retry_after)
 
 
 class ConfigError(Exception):

@@ -23,6 +23,10 @@ class Content(TypedDict):
     item_price: NotRequired[Number]
 
 
+# Who named the user of an event.
+UserFrom = Literal["body", "payment", "link"]
+
+
 # Not frozen: a frozen one takes twice as long to make, and nobody keeps it.
 @dataclass(slots=True, kw_only=True)
 class EventData:
@@ -85,7 +89,7 @@ class LinkrunnerEvent:
     event_name: str
     event_data: Mapping[str, Any]
     user_id: str
-    user_from: Literal["body", "payment", "link"] = "body"
+    user_from: UserFrom = "body"
     event_id: str | None = None
     payment: CapturePayment | None = None
     announced: bool = True

@@ -21,6 +21,7 @@ from linkrunner_webhooks.errors import (
     Unroutable,
     WebhookError,
 )
+from linkrunner_webhooks.held import Held
 from linkrunner_webhooks.model import UNKNOWN, Outcome
 from linkrunner_webhooks.queues import Message
 from linkrunner_webhooks.reports import Report
@@ -34,6 +35,7 @@ class Queue(Protocol):
     def park(self, message: Message, reason: Reason, error: str) -> None: ...
     def delay(self, message: Message, seconds: float) -> None: ...
     def again(self, message: Message) -> None: ...
+    def send(self, text: str, attributes: Mapping[str, str], *, delay: int = 0) -> None: ...
 
 
 class Notes(Protocol):
@@ -74,9 +76,14 @@ class Intake:
         read = unread(message, Unavailable("not read", reason=Reason.INTERNAL))
         try:
             with self._care(message):
-                opened = self._opened(message)
-                read = read._replace(report=_identified(read.report, opened))
-                plan = plan_of(opened)
+                if held := Held.read(message.text):
+                    plan = held.plan(self.config)
+                    provider = plan.source.provider.name
+                    read = read._replace(report=replace(read.report, provider=provider))
+                else:
+                    opened = self._opened(message)
+                    read = read._replace(report=_identified(read.report, opened))
+                    plan = plan_of(opened)
             return read._replace(plan=plan, contradicted=not self._is_first(plan))
         except WebhookError as error:
             return read._replace(plan=error)

@@ -15,10 +15,11 @@ from linkrunner_webhooks.links import Links
 from linkrunner_webhooks.notes import Notes
 from linkrunner_webhooks.once import KEPT, LEASE, Claims
 from linkrunner_webhooks.rows import Rows
+from linkrunner_webhooks.waiting import Waiting
 
 
 class Ledger:
-    """Facts, accounts, links and notes of one table, which are remembered for `kept` seconds."""
+    """Facts, accounts, links, users and notes of one table, which are remembered for `kept` seconds."""
 
     def __init__(
         self,
@@ -33,4 +34,5 @@ class Ledger:
         self.facts = Claims(self.rows, clock, lease, kept)
         self.accounts = Accounts(self.rows, clock, lease, kept)
         self.links = Links(self.rows, clock, kept)
+        self.waiting = Waiting(self.rows, clock, kept)
         self.notes = Notes(self.rows, clock, kept)

@@ -9,13 +9,13 @@ from typing import Protocol
 
 from linkrunner_webhooks.capture_once import is_uncertain
 from linkrunner_webhooks.config import Config
-from linkrunner_webhooks.envelope import open_message
 from linkrunner_webhooks.errors import Contradicted, Parked, Reason, Refused, Uncertain
 from linkrunner_webhooks.event_body import fingerprint
+from linkrunner_webhooks.held import plan_in
 from linkrunner_webhooks.model import Outcome
 from linkrunner_webhooks.money import Rate
 from linkrunner_webhooks.past import Past, marked
-from linkrunner_webhooks.translation import Decision, Plan, Planned, decide, parked, plan_of
+from linkrunner_webhooks.translation import Decision, Plan, Planned, decide, parked
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def foresee(letter: Letter, config: Config, known: Known, *, now: float) -> Deci
     """
     past = Past.of(letter.attributes)
     try:
-        plan = plan_of(open_message(letter.text, config))
+        plan = plan_in(letter.text, config)
         if not past.forced:
             plan.require_memory(now, known.facts.kept)
         decision = decide(plan, known.facts.user_of, known.facts.rate_of)

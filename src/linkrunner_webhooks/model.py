@@ -271,7 +271,14 @@ class SamePerson:
     ids: tuple[str, ...]
 
 
-Lesson = SamePayment | SamePerson
+@dataclass(frozen=True, slots=True)
+class KnownUser:
+    """Not an event, but the news that Linkrunner knows this user."""
+
+    id: str
+
+
+Lesson = SamePayment | SamePerson | KnownUser
 
 
 class Outcome(StrEnum):
@@ -281,6 +288,7 @@ class Outcome(StrEnum):
     IGNORED = "ignored"
     REJECTED = "rejected"
     CAPTURED = "captured"
+    HELD = "held"
     DUPLICATE = "duplicate"
     RETRYING = "retrying"
     PARKED = "parked"

@@ -20,6 +20,7 @@ from linkrunner_webhooks.model import (
     CommerceEvent,
     Identity,
     Kind,
+    KnownUser,
     Lesson,
     SamePayment,
     SamePerson,
@@ -116,11 +117,15 @@ class EventType:
 
 
 class Told(NamedTuple):
-    """The meaning of a webhook: its events, and which ids it says are of one payment, or of one person."""
+    """The meaning of a webhook: its events, and what it teaches.
+
+    That is which ids are of one payment, or of one person, and who is known to Linkrunner.
+    """
 
     events: tuple[CommerceEvent, ...]
     payment: SamePayment | None = None
     people: tuple[str, ...] = ()
+    user: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,4 +267,5 @@ class Provider:
                 raise Untranslatable(f"the mapper made an undeclared {event.kind.value}")
         payments = (each for each in told if isinstance(each, SamePayment))
         people = (each.ids for each in told if isinstance(each, SamePerson))
-        return Told(events, next(payments, None), next(people, ()))
+        users = (each.id for each in told if isinstance(each, KnownUser))
+        return Told(events, next(payments, None), next(people, ()), next(users, None))

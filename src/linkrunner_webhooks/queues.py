@@ -78,12 +78,16 @@ class DeliveryQueue:
 
     def again(self, message: Message) -> None:
         """Send a copy with these attributes, to be had in a while. The caller then deletes the original."""
+        self.send(message.text, message.attributes, delay=_WHILE)
+
+    def send(self, text: str, attributes: Mapping[str, str], *, delay: int = 0) -> None:
+        """Send another message, to be had in so many seconds."""
         with _unavailable():
             self._client.send_message(
                 QueueUrl=self._url,
-                MessageBody=message.text,
-                MessageAttributes=typed(message.attributes),
-                DelaySeconds=_WHILE,
+                MessageBody=text,
+                MessageAttributes=typed(attributes),
+                DelaySeconds=delay,
             )
 
     def park(self, message: Message, reason: Reason, error: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -12,6 +12,8 @@ from linkrunner_webhooks.errors import Reason, Unavailable
 Item = Mapping[str, Mapping[str, Any]]
 
 DAY = 24 * 3600
+# What was captured, by source and day.
+INDEX = "by_day"
 
 _OWN_FAULT = ("ValidationException", "SerializationException")
 
@@ -43,6 +45,21 @@ class Rows:
         answer = self._call("get_item", Key={"key": {"S": key}}, ConsistentRead=consistent)
         item: Item = answer.get("Item", {})
         return item
+
+    def of_day(self, day: str, *, until: str) -> Iterator[Item]:
+        """The records of a day in the index, as they were a moment ago, in the order of `who`."""
+        asked: dict[str, Any] = {
+            "IndexName": INDEX,
+            "KeyConditionExpression": "#day = :day AND #who <= :until",
+            "ExpressionAttributeNames": {"#day": "day", "#who": "who"},
+            "ExpressionAttributeValues": {":day": {"S": day}, ":until": {"S": until}},
+        }
+        while True:
+            answer = self._call("query", **asked)
+            yield from answer["Items"]
+            if not (more := answer.get("LastEvaluatedKey")):
+                return
+            asked["ExclusiveStartKey"] = more
 
     def update(
         self,

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from linkrunner_webhooks.accounts import Payment
 from linkrunner_webhooks.capture import ApiRequest, Capture
-from linkrunner_webhooks.errors import Reason, Refused, Unavailable
+from linkrunner_webhooks.errors import Refused, Unavailable
 from linkrunner_webhooks.event_body import LinkrunnerEvent
 from linkrunner_webhooks.once import Claim
 from linkrunner_webhooks.payments import (
@@ -117,8 +117,5 @@ class Settle:
         try:
             self.capture(request)
         except Unavailable as error:
-            if not error.reason.nature.doubtful:
-                raise
-            # Nothing is in doubt: the same payment again is no second one.
-            reason = Reason.SILENT if error.reason.nature.shared else Reason.UNAVAILABLE
-            raise Unavailable(str(error), reason=reason, retry_after=error.retry_after) from None
+            # The same payment again is no second one.
+            raise error.without_doubt() from None

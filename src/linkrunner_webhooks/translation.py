@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from linkrunner_webhooks.config import Naming, Source
 from linkrunner_webhooks.envelope import Opened
 from linkrunner_webhooks.errors import MissingUser, NoRate, Parked, Reason, TooOld
-from linkrunner_webhooks.event_body import LinkrunnerEvent, event_id
+from linkrunner_webhooks.event_body import LinkrunnerEvent, UserFrom, event_id
 from linkrunner_webhooks.model import WORTH, CommerceEvent, Flow, Kind, Outcome, SamePayment
 from linkrunner_webhooks.money import Money, Rate, number
 from linkrunner_webhooks.past import marked
@@ -91,6 +91,7 @@ class Planned(NamedTuple):
     payment: PlannedPayment | None = None
     announced: bool = True
     returned: PlannedReturn | None = None
+    user_from: UserFrom = "body"
 
     def settled(self, user_of: UserOf) -> Planned:
         """The event, which is a conversion when a trial was reported here and nothing was paid since."""
@@ -105,7 +106,7 @@ class Planned(NamedTuple):
 
     def _for_its_user(self, user_of: UserOf) -> LinkrunnerEvent:
         if self.user_id:
-            return self._of(self.user_id, "body")
+            return self._of(self.user_id, self.user_from)
         # The user the fact was captured for before, or who paid.
         if paid := user_of((*self.keys, *self.follows)):
             return self._of(paid, "payment")
@@ -114,7 +115,7 @@ class Planned(NamedTuple):
             return self._of(linked, "link")
         raise MissingUser(f"no user id for {self.event_name}: {self._tried()}")
 
-    def _of(self, user_id: str, user_from: Literal["body", "payment", "link"]) -> LinkrunnerEvent:
+    def _of(self, user_id: str, user_from: UserFrom) -> LinkrunnerEvent:
         id = event_id(self.keys[0], self.event_name) if self.source.linkrunner.event_id else None
         event = LinkrunnerEvent(self.event_name, self.event_data, user_id, user_from, id)
         return replace(event, announced=self.announced) if self.payment else event
@@ -245,7 +246,8 @@ class Plan(NamedTuple):
     than the body, under the source's name, and `digest` stands for what the body says.
 
     What it teaches: the ids in `lessons` are those of `user_id`, or of who paid what it follows where the
-    type `teaches`; the keys in `same` name one payment, and those in `merged` one person.
+    type `teaches`; the keys in `same` name one payment, and those in `merged` one person. `known_user` is
+    somebody whom Linkrunner knows. What has `waited` for that does not wait again.
     """
 
     source: Source
@@ -258,11 +260,14 @@ class Plan(NamedTuple):
     same: tuple[str, ...] = ()
     merged: tuple[str, ...] = ()
     teaches: bool = False
+    known_user: str | None = None
+    waited: bool = False
 
     @property
     def lesson(self) -> bool:
         """Whether it teaches something by itself."""
-        return bool(self.same or self.merged or (self.lessons and self.user_id))
+        told = self.same or self.merged or self.known_user
+        return bool(told or (self.lessons and self.user_id))
 
     def require_memory(self, now: float, kept: float) -> None:
         """Raises TooOld for a webhook whose capture would be forgotten after `kept` seconds."""
@@ -332,6 +337,7 @@ def plan_of(opened: Opened) -> Plan:
         if source.links
         else (),
         teaches=identity.event_type in source.taught,
+        known_user=told.user,
     )
     if not (read.planned or read.teaches):
         return read

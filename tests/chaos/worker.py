@@ -146,6 +146,7 @@ def build(orders: Orders, journal: Journal, dice: Dice) -> Deliver:
     deliverer = Deliverer(
         config=config.load(Path(orders.webhooks_toml)),
         capture=linkrunner,
+        knows=linkrunner.knows,
         ledger=WatchedLedger(
             Faulty(aws.client("dynamodb"), dice), environment["LEDGER_TABLE"], journal, attempts
         ),

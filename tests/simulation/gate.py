@@ -145,6 +145,7 @@ def _performed(perform: Callable[[], Result]) -> Future[Result]:
 _CALLS = {
     "get_secret_value": "secret",
     "get_item": "user_of",
+    "query": "due",
     "send_message": "park",
     "receive_message": "receive",
     "change_message_visibility": "delay",
@@ -154,6 +155,11 @@ _CALLS = {
 
 # What an update is for, by a value that only it has.
 _UPDATES = {
+    ":known": "know",
+    ":message": "hold",
+    ":waiting": "hold",
+    ":waits": "hold",
+    ":gone": "let go",
     ":payment": "intend",
     ":returned": "return",
     ":turn_until": "take",
@@ -201,7 +207,9 @@ def _name(method: str, arguments: Mapping[str, Any]) -> str:
         # What else is counted is how webhooks ended, in other words.
         return next(known, "tally")
     # A copy of the message that says what is captured, as against the one in the dead-letter queue.
-    return "again" if "DelaySeconds" in arguments else _CALLS[method]
+    if "DelaySeconds" in arguments:
+        return "again" if arguments["DelaySeconds"] else "send"
+    return _CALLS[method]
 
 
 class GatedPool:
@@ -214,4 +222,4 @@ class GatedPool:
 
     def request(self, method: str, url: str, **arguments: Any) -> Answer:
         perform = partial(self._linkrunner.request, method, url, **arguments)
-        return self._gate.passes("post", perform, LINKRUNNER)
+        return self._gate.passes("look up" if method == "GET" else "post", perform, LINKRUNNER)

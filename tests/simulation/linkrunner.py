@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qs
 
 from tests.simulation.clock import SimClock
 from urllib3.connection import HTTPConnection
@@ -115,10 +116,17 @@ class SimLinkrunner:
         self._known: set[str] = set()
         self.book = PaymentBook()
         self.removed: list[str] = []
+        # Whom it knows; None is everybody. What belongs to others it forgets.
+        self.users: set[str] | None = None
+        self.lookups: list[str] = []
+        self.forgotten = 0
 
     def request(self, method: str, url: str, **arguments: Any) -> Answer:
         root, _, what = url.rpartition("/")
-        assert (method, root) == ("POST", "https://linkrunner.test/api/v1")
+        assert root == "https://linkrunner.test/api/v1"
+        if method == "GET":
+            return self._look_up(what, url, arguments["headers"]["linkrunner-key"])
+        assert method == "POST"
         self.requests.append(self._clock.now)
         if self.mood.refuses:
             raise refused()
@@ -140,6 +148,25 @@ class SimLinkrunner:
             return Answer(400)
         return Answer(mood.status, {"retry-after": mood.retry_after} if mood.retry_after else {})
 
+    def _look_up(self, what: str, url: str, key: str) -> Answer:
+        path, _, query = what.partition("?")
+        assert path == "get-attribution-result"
+        ((user_id,),) = parse_qs(query).values()
+        self.lookups.append(user_id)
+        if self.mood.refuses:
+            raise refused()
+        mood = self._mood_for(key)
+        if mood.hangs:
+            self._clock.sleep(CLIENT_TIMEOUT)
+            raise timed_out(url)
+        self._clock.sleep(self.downlink())
+        if mood.status >= 300:
+            return Answer(mood.status)
+        return Answer(200 if self._is_user(user_id) else 204)
+
+    def _is_user(self, user_id: str) -> bool:
+        return self.users is None or user_id in self.users
+
     @property
     def mood(self) -> Mood:
         begun = [mood for since, mood in self.moods if since <= self._clock.now]
@@ -160,6 +187,9 @@ class SimLinkrunner:
 
     def _take(self, what: str, body: Mapping[str, Any]) -> bool:
         """Whether there was anything to take."""
+        if what != "remove-payment" and not self._is_user(body["user_id"]):
+            self.forgotten += 1
+            return True
         if what == "capture-event":
             self._capture(body)
             return True

@@ -36,8 +36,11 @@ class FakeTable:
     def query(self, **arguments: Any) -> dict[str, Any]:
         """One day of the index."""
         assert arguments["IndexName"] == "by_day"
-        day = arguments["ExpressionAttributeValues"][":day"]
-        return {"Items": [dict(each) for each in self.items.values() if each.get("day") == day]}
+        values = arguments["ExpressionAttributeValues"]
+        found = [each for each in self.items.values() if each.get("day") == values[":day"]]
+        last = values.get(":until", {"S": "~"})["S"]
+        until = [each for each in found if each["who"]["S"] <= last]
+        return {"Items": [dict(each) for each in sorted(until, key=lambda each: each["who"]["S"])]}
 
     def update_item(self, **arguments: Any) -> dict[str, Any]:
         key = arguments["Key"]["key"]["S"]

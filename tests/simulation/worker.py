@@ -67,6 +67,7 @@ class Worker:
         self._deliverer = Deliverer(
             config=cloud.config,
             capture=linkrunner,
+            knows=linkrunner.knows,
             ledger=ledger,
             queue=DeliveryQueue(self._sqs, WEBHOOKS, DEAD_LETTERS, clock=clock),
             now=clock,

@@ -21,12 +21,12 @@ from linkrunner_webhooks.model import Flow, Kind
 from linkrunner_webhooks.money import Money, Rate
 from linkrunner_webhooks.notes import SOURCES, TALLY
 from linkrunner_webhooks.payments import NO_ACCOUNT, Account
+from linkrunner_webhooks.rows import INDEX
 
 # DynamoDB reads so many records by their keys in one request.
 _MOST_KEYS = 100
 # Queries at once: each waits for an answer most of the time. The SDK keeps ten connections.
 _READERS = 10
-INDEX = "by_day"
 # Every name that the first part of a fact's key can have besides its source's.
 _CATEGORIES = (*Flow, *(kind for kind in Kind if kind.flow is None), Kind.SUBSCRIPTION_STARTED)
 _PEOPLE = ("subscription", "customer")

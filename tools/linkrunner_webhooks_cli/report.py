@@ -15,12 +15,11 @@ from typing import Any
 import click
 
 from linkrunner_webhooks.config import Config
-from linkrunner_webhooks.envelope import open_message
 from linkrunner_webhooks.errors import Parked
+from linkrunner_webhooks.held import plan_in
 from linkrunner_webhooks.letters import Letter
 from linkrunner_webhooks.model import Flow
 from linkrunner_webhooks.once import Claims
-from linkrunner_webhooks.translation import plan_of
 from linkrunner_webhooks_cli.currencies import in_one_currency
 from linkrunner_webhooks_cli.output import progress, say, write_json, write_table, write_text
 from linkrunner_webhooks_cli.periods import since_option, until_option
@@ -266,7 +265,7 @@ def _payments(
 ) -> Iterable[tuple[str, Decimal]]:
     """The payments that a letter reports and nobody has captured; two reports of one payment are one."""
     try:
-        planned = plan_of(open_message(letter.text, config)).planned
+        planned = plan_in(letter.text, config).planned
     except Parked:
         return
     for each in planned:

@@ -14,14 +14,14 @@ import click
 
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.dead_letters import DeadLetters, depth
-from linkrunner_webhooks.envelope import open_message
 from linkrunner_webhooks.errors import Parked
+from linkrunner_webhooks.held import plan_in
 from linkrunner_webhooks.ledger import Ledger
 from linkrunner_webhooks.letters import Letter, foresee
 from linkrunner_webhooks.once import KEPT
 from linkrunner_webhooks.past import Past, marked
 from linkrunner_webhooks.rows import DAY
-from linkrunner_webhooks.translation import Decision, decide, parked, plan_of
+from linkrunner_webhooks.translation import Decision, decide, parked
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.records import Records
 from linkrunner_webhooks_cli.running import running
@@ -105,7 +105,7 @@ class Stack:
         """
         facts = self.ledger().facts
         try:
-            plan = plan_of(open_message(letter.text, config))
+            plan = plan_in(letter.text, config)
             decision = decide(plan, facts.user_of, facts.rate_of)
         except Parked as error:
             return parked(error)

@@ -13,13 +13,12 @@ import click
 
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.dead_letters import DeadLetters
-from linkrunner_webhooks.envelope import open_message
 from linkrunner_webhooks.errors import Parked, Unroutable
+from linkrunner_webhooks.held import plan_in
 from linkrunner_webhooks.letters import Letter
 from linkrunner_webhooks.moments import utc
 from linkrunner_webhooks.payments import NOTHING, Account
 from linkrunner_webhooks.rows import number
-from linkrunner_webhooks.translation import plan_of
 from linkrunner_webhooks_cli.advice import ADVICE
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.output import counted, say, write_json, write_text
@@ -226,7 +225,7 @@ def _is_about(letter: Letter, id: str, config: Config) -> bool:
     if letter.is_called(id):
         return True
     try:
-        plan = plan_of(open_message(letter.text, config))
+        plan = plan_in(letter.text, config)
     except Unroutable:
         return False
     except Parked:
