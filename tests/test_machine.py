@@ -30,7 +30,7 @@ from tests.chaos.bodies import (
     refund_failed,
     subscribed,
 )
-from tests.samples import SEED, Sample, Secrets, load, request, scheme_of
+from tests.samples import SEED, Desk, Sample, Secrets, load, request, scheme_of
 from tests.simulation import worker
 from tests.simulation.clock import HOUR, NOW, Task
 from tests.simulation.cloud import WEBHOOKS, Cloud
@@ -485,10 +485,45 @@ def _adyen(number: int, user: str) -> Sample:
 
 
 class EverybodyPaying(Everybody):
-    """The same, where Linkrunner is told payments and holds what is left of them."""
+    """The same, where Linkrunner is told payments and holds what is left of them.
 
-    settings: ClassVar[Mapping[str, Any]] = {"revenue": "payment", "partial_refund": "replace"}
+    It knows nobody who has not signed up, and what belongs to others it forgets; so that waits.
+    """
+
+    settings: ClassVar[Mapping[str, Any]] = {
+        "revenue": "payment",
+        "partial_refund": "replace",
+        "signups": True,
+        "unknown_users": "hold",
+        "hold_days": 90,
+    }
     silent: ClassVar[frozenset[str]] = frozenset({"paid"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cloud.linkrunner.users = set()
+
+    @precondition(lambda self: self.number)
+    @rule(number=st.integers(0, 999))
+    def sign_up(self, number: int) -> None:
+        """Somebody opens the app for the first time, whether or not they bought."""
+        self._sign_up(f"user_{1 + number % self.number}")
+
+    def _sign_up(self, user: str) -> None:
+        edge = Desk(Config(self.told_to({})), Secrets({"linkrunner": ("key",)}))
+        body = json.dumps({"event_type": "signup", "user_id": user}).encode()
+        webhook = Webhook("linkrunner", {"linkrunner-key": "key"}, body)
+        assert edge.respond(request(webhook))[0] == 200
+        ((text, attributes),) = edge.stored
+        WebhookQueue(self.cloud.sqs, WEBHOOKS).store(text, attributes)
+        assert self.cloud.linkrunner.users is not None
+        self.cloud.linkrunner.users.add(user)
+
+    def teardown(self) -> None:
+        for number in range(self.number + 1):
+            self._sign_up(f"user_{number}")
+        super().teardown()
+        assert self.cloud.linkrunner.forgotten == 0
 
     def _owed(self) -> Counter[tuple[str, Decimal]]:
         left = {

@@ -191,7 +191,7 @@ def test_the_api_has_one_route() -> None:
         (function, name): event
         for function in FUNCTIONS
         for name, event in properties(function)["Events"].items()
-        if event["Type"] != "SQS"
+        if event["Type"] not in ("SQS", "Schedule")
     }
     assert events == {
         ("ReceiveFunction", "Webhook"): {
@@ -352,6 +352,7 @@ def test_deliver_may_consume_park_claim_and_read_the_key_only() -> None:
         ("sqs:SendMessage", "WebhookQueue.Arn"),
         ("dynamodb:GetItem", "LedgerTable.Arn"),
         ("dynamodb:UpdateItem", "LedgerTable.Arn"),
+        ("dynamodb:Query", "${LedgerTable.Arn}/index/by_day"),
         ("secretsmanager:GetSecretValue", "LinkrunnerKeySecret"),
         ("logs:CreateLogStream", "DeliverLogs.Arn"),
         ("logs:PutLogEvents", "DeliverLogs.Arn"),
@@ -440,7 +441,8 @@ def test_redrive_is_a_backstop_that_outages_do_not_reach() -> None:
 
 def test_delivery_is_partial_bounded_and_unfiltered() -> None:
     """One bad message does not repeat nine good ones, and no filter deletes what it does not match."""
-    (event,) = properties("DeliverFunction")["Events"].values()
+    event, schedule = properties("DeliverFunction")["Events"].values()
+    assert schedule["Properties"]["Schedule"] == "rate(1 hour)"
     assert event == {
         "Type": "SQS",
         "Properties": {
@@ -545,6 +547,7 @@ ALARMS: dict[str, tuple[set[str], str, float]] = {
     ),
     "SignatureFailures": ({f"rejected/{BadSignature.reason}"}, ">=", 10),
     "UnknownSources": ({f"rejected/{UnknownSource.reason}"}, ">=", 10),
+    "SignupsMissing": ({"held/none", f"ignored/{Reason.SIGNUP}"}, ">", 0),
     "WebhooksThin": ({f"ignored/{Reason.THIN}"}, ">", 0),
     "WebhooksMalformed": ({f"rejected/{Reason.MALFORMED}"}, ">", 0),
     "WebhooksTooLarge": ({f"rejected/{TooLarge.reason}"}, ">", 0),

@@ -1,4 +1,4 @@
-"""Events for users whom Linkrunner does not know yet: held, sent at the signup, and nothing personal of it."""
+"""Events for users whom Linkrunner does not know yet: held, sent at the signup, nothing personal in it."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def outcomes(cloud: Cloud) -> list[str]:
 
 
 def test_nothing_of_the_person_is_stored() -> None:
-    """The user's id, the type and the time are all that enters the queue, an attribute, a log or an answer."""
+    """The user's id, the type and the time are all that enters the queue, a log or an answer."""
     edge = desk(told_to())
     status, answer = asked(edge, SIGNUP)
     assert (status, answer["status"]) == (200, "queued")

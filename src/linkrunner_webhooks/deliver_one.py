@@ -189,8 +189,10 @@ class DeliverOne:
             self._welcome(event.user_id)
             return False
         message = Held.of(planned, event, plan.received_at).text()
+        # Another report of the fact may name somebody else.
+        mark = marked((*planned.keys, event.user_id))
         keys = (*planned.keys, *planned.marks)
-        return waiting.hold(marked(planned.keys), event.user_id, message, keys, settings.hold_days)
+        return waiting.hold(mark, event.user_id, message, keys, settings.hold_days)
 
     def _capture_each(
         self, plan: Plan, decision: Decision, known: Past, read: Read, remaining: Remaining
@@ -206,7 +208,9 @@ class DeliverOne:
         try:
             for each, event in zip(decision.planned, decision.events, strict=True):
                 mark, owner = marked(each.keys), uuid4().hex
-                if self._is_held(each, event, plan, remaining):
+                contradicted = read.contradicted and not known.forced
+                # What is a duplicate or nothing waits for nobody.
+                if not contradicted and self._is_held(each, event, plan, remaining):
                     results.append(Result(each, event, Captured.HELD, owner))
                     continue
                 how = once(
@@ -215,7 +219,7 @@ class DeliverOne:
                     owner=owner,
                     remaining=remaining,
                     forgiven=known.doubts.get(mark, 0),
-                    contradicted=read.contradicted and not known.forced,
+                    contradicted=contradicted,
                 )
                 results.append(Result(each, event, how, owner))
         except Exception as error:  # noqa: BLE001 - what is captured and not noted has to be known all the same

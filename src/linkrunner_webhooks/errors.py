@@ -86,6 +86,7 @@ class Reason(StrEnum):
     NOTHING_TO_REPORT = "nothing_to_report"
     THIN = "thin", Nature(setup=True)
     LEARNED = "learned"
+    SIGNUP = "signup"
     # Linkrunner did not know its user in time
     UNKNOWN_USER = "unknown_user"
     # All of a payment went back before it was captured

@@ -285,6 +285,7 @@ def decide(plan: Plan, user_of: UserOf, rate_of: RateOf = _no_rate) -> Decision:
     planned = tuple(each.settled(user_of) for each in plan.planned)
     if not planned:
         reason = Reason.LEARNED if plan.lesson else Reason.NOTHING_TO_REPORT
+        reason = Reason.SIGNUP if plan.known_user else reason
         return Decision(outcome=Outcome.IGNORED, reason=reason)
     try:
         # All bodies before the first capture: a message is parked whole or not at all.

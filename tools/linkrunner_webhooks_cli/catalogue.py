@@ -171,7 +171,7 @@ def every_warning(sources: Sequence[Source]) -> list[str]:
 
 def warnings_of(source: Source) -> Iterator[str]:
     """Settings that are valid and probably a mistake."""
-    if not source.user_id:
+    if not source.user_id and _names(source):
         yield f"[{source.name}] user_id is empty: every event is parked as missing_user"
     for name in sorted({name for names in _names(source).values() for name in names}):
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name):

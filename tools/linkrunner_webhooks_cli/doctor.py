@@ -51,19 +51,29 @@ _BEHIND = (
     type=click.IntRange(min=1, max=500),
     help="Ask Linkrunner about so many users of the last 30 days, five a second.",
 )
+@click.option(
+    "--probe",
+    is_flag=True,
+    help="Only ask Linkrunner whether the server key is right; counts nothing.",
+)
 @stack_option
 @json_option
-def doctor(users: int | None, stack: str | None, as_json: bool) -> None:
+def doctor(users: int | None, probe: bool, stack: str | None, as_json: bool) -> None:
     """Look for what is missing: configuration, secrets, queues, the server key. Changes nothing.
 
-    Linkrunner is asked whether it knows the server key, with a request that captures nothing.
+    Linkrunner is asked whether it knows the server key, with an event that has no name and no user: it has
+    to refuse that (400) and counts nothing, and answers 401 if the key is wrong.
 
     \b
     Examples:
       linkrunner-webhooks doctor
+      linkrunner-webhooks doctor --probe --stack linkrunner-webhooks
       linkrunner-webhooks doctor --stack linkrunner-webhooks --users 20
     """
-    findings = [*_findings(stack), *(_users(stack, users) if users else ())]
+    if probe:
+        findings = [_probed(find(stack))]
+    else:
+        findings = [*_findings(stack), *(_users(stack, users) if users else ())]
     if as_json:
         write_json([asdict(finding) for finding in findings])
     else:
@@ -122,8 +132,13 @@ def _secrets(stack: Stack, config: Config, place: Place) -> Iterator[Finding]:
         yield from homeless(stored.names(), config.names, place)
         live = {name: stored.of(name) for name in config.names}
         yield from shared(config.sources(), live)
+    yield _probed(stack)
+
+
+def _probed(stack: Stack) -> Finding:
+    client = stack.client("secretsmanager")
     key = ServerKey(Secret(client, stack.output("LinkrunnerKeySecretArn")))
-    yield _looked_at("server key", lambda: _asked(stack.linkrunner_url, key.current()))
+    return _looked_at("server key", lambda: _asked(stack.linkrunner_url, key.current()))
 
 
 def _stored_signing(source: Source, stored: SigningSecrets, place: Place) -> Verdict:

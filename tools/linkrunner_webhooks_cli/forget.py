@@ -82,17 +82,21 @@ def forget(
         raise Failure(f"{counted(counts['hidden'], 'webhook')} {are}; run it again in an hour")
 
 
+# What is deleted as a whole, by how its key begins.
+_ROWS = {"@person|": "links", "@user|": "signups", "@waiting|": "waiting events"}
+
+
 def _of_ledger(stack: Stack, user: str, *, dry_run: bool) -> Iterator[str]:
     records = stack.records()
     for row in progress("Ledger", records.of_user(user), None):
         key = row["key"]["S"]
-        is_link = key.startswith("@person|")
+        what = next((what for begins, what in _ROWS.items() if key.startswith(begins)), "facts")
         if not dry_run:
-            if is_link:
-                records.delete(key)
-            else:
+            if what == "facts":
                 records.erase(row)
-        yield "links" if is_link else "facts"
+            else:
+                records.delete(key)
+        yield what
 
 
 def _of_queue(stack: Stack, output: str, user: str, config: Config, *, dry_run: bool) -> int:

@@ -21,7 +21,8 @@ from linkrunner_webhooks.model import Flow, Kind
 from linkrunner_webhooks.money import Money, Rate
 from linkrunner_webhooks.notes import SOURCES, TALLY
 from linkrunner_webhooks.payments import NO_ACCOUNT, Account
-from linkrunner_webhooks.rows import INDEX
+from linkrunner_webhooks.rows import INDEX, text
+from linkrunner_webhooks.waiting import DUE
 
 # DynamoDB reads so many records by their keys in one request.
 _MOST_KEYS = 100
@@ -142,6 +143,22 @@ class Records:
                 return
             asked["ExclusiveStartKey"] = more
 
+    def waiting(self, user: str | None = None) -> Iterator[Row]:
+        """What waits for its user to sign up, in the order in which it is due."""
+        asked: dict[str, Any] = {
+            "TableName": self._table,
+            "IndexName": INDEX,
+            "KeyConditionExpression": "#day = :day",
+            "ExpressionAttributeNames": {"#day": "day"},
+            "ExpressionAttributeValues": {":day": {"S": DUE}},
+        }
+        while True:
+            answer = self._client.query(**asked)
+            yield from (each for each in answer["Items"] if user in (None, text(each, "user_id")))
+            if not (more := answer.get("LastEvaluatedKey")):
+                return
+            asked["ExclusiveStartKey"] = more
+
     def delete(self, key: str) -> None:
         """Delete one record."""
         self._client.delete_item(TableName=self._table, Key={"key": {"S": key}})
@@ -221,7 +238,7 @@ class Records:
 def _names(row: Row, user: str) -> bool:
     """Whether a record is a user's, or a link of an id that is the user's own."""
     key, who = row["key"]["S"], row.get("who", {}).get("S", "").rpartition("|")[0]
-    own = key.startswith("@person|") and key.rpartition("|")[2] == user
+    own = key.startswith(("@person|", "@user|")) and key.rpartition("|")[2] == user
     return own or user in (who, row.get("user_id", {}).get("S"))
 
 

@@ -21,7 +21,14 @@ from linkrunner_webhooks.letters import Letter
 from linkrunner_webhooks.model import Flow
 from linkrunner_webhooks.once import Claims
 from linkrunner_webhooks_cli.currencies import in_one_currency
-from linkrunner_webhooks_cli.output import progress, say, write_json, write_table, write_text
+from linkrunner_webhooks_cli.output import (
+    counted,
+    progress,
+    say,
+    write_json,
+    write_table,
+    write_text,
+)
 from linkrunner_webhooks_cli.periods import since_option, until_option
 from linkrunner_webhooks_cli.records import Fact, Records, days_since
 from linkrunner_webhooks_cli.sources import config_of, config_option, json_option
@@ -199,6 +206,7 @@ class Rest:
     parked: Counter[str]
     parked_money: dict[tuple[str, str], Decimal]
     waiting: int
+    held: int
 
     @property
     def received(self) -> int:
@@ -227,7 +235,9 @@ class Rest:
                 "discarded": self.ends["discarded"],
                 "parked": dict(self.parked),
                 "waiting": self.waiting,
+                "held": self.ends["held"],
             },
+            "held_now": self.held,
             "parked_money": [
                 {"reason": reason, "currency": currency, "amount": f"{amount:f}"}
                 for (reason, currency), amount in sorted(self.parked_money.items())
@@ -240,10 +250,13 @@ class Rest:
         parts += [f"{count} ignored ({name})" for name, count in sorted(self.ignored.items())]
         parts += [f"{self.ends['discarded']} discarded"] if self.ends["discarded"] else []
         parts += [f"{count} parked ({name})" for name, count in sorted(self.parked.items())]
+        parts += [f"{self.ends['held']} held"] if self.ends["held"] else []
         parts.append(f"{self.waiting} waiting")
         write_text(f"\n{self.received} webhooks = {' + '.join(parts)}")
         for (reason, currency), amount in sorted(self.parked_money.items()):
             write_text(f"{amount:f} {currency} of payments is parked ({reason})")
+        if self.held:
+            write_text(f"{counted(self.held, 'event')} held now, until the user signs up")
 
 
 def _rest(
@@ -257,7 +270,8 @@ def _rest(
             for currency, amount in _payments(letter, config, facts, seen):
                 at = letter.reason, currency
                 money[at] = money.get(at, Decimal(0)) + amount
-    return Rest(records.tally(names, days), parked, money, stack.backlog())
+    held = sum(1 for _ in records.waiting())
+    return Rest(records.tally(names, days), parked, money, stack.backlog(), held)
 
 
 def _payments(

@@ -14,11 +14,11 @@ import click
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.dead_letters import DeadLetters
 from linkrunner_webhooks.errors import Parked, Unroutable
-from linkrunner_webhooks.held import plan_in
+from linkrunner_webhooks.held import Held, plan_in
 from linkrunner_webhooks.letters import Letter
 from linkrunner_webhooks.moments import utc
 from linkrunner_webhooks.payments import NOTHING, Account
-from linkrunner_webhooks.rows import number
+from linkrunner_webhooks.rows import number, text
 from linkrunner_webhooks_cli.advice import ADVICE
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.output import counted, say, write_json, write_text
@@ -109,9 +109,9 @@ def trace(
 def _write(steps: Iterable[Step]) -> None:
     for step in steps:
         write_text(f"{step.at:<20}  {step.outcome:<9} {step.what}")
-        for name, text in step.more.items():
-            if text:
-                write_text(f"{'':<22}{name} {text}")
+        for name, told in step.more.items():
+            if told:
+                write_text(f"{'':<22}{name} {told}")
 
 
 # ------------------------------------------------------------------------- the ledger
@@ -122,6 +122,10 @@ def _of_ledger(id: str, records: Records, config: Config, since: datetime) -> It
     rows = records.at([id, *fact_keys(id, sources), *person_keys(id, sources)])
     led = records.at(row["fact"]["S"] for row in rows.values() if "fact" in row)
     facts = {key: Fact.of(row) for key, row in {**rows, **led}.items() if "day" in row}
+    for row in records.waiting():
+        held = Held.read(text(row, "message") or "")
+        if held and id in (held.user_id, *_ids(held)):
+            yield _held(held, row)
     names = [source.name for source in sources]
     for fact in records.on(names, days_since(since), about=id):
         facts[fact.key] = fact
@@ -129,8 +133,27 @@ def _of_ledger(id: str, records: Records, config: Config, since: datetime) -> It
     for key, row in rows.items():
         if key.startswith("@person|"):
             yield _linked(key, row)
-        elif row.get("state", {}).get("S") in ("claimed", "free"):
+        elif row.get("state", {}).get("S") in ("claimed", "free") and "waits" not in row:
             yield _tried(key, row)
+
+
+def _ids(held: Held) -> Iterator[str]:
+    """Everything by which somebody may look for it."""
+    yield from (key.rpartition("|")[2] for key in (*held.keys, *held.follows))
+    yield from held.sent.values()
+
+
+def _held(held: Held, row: Row) -> Step:
+    return Step(
+        (text(row, "at") or "")[:19] + "Z",
+        "held",
+        f"{held.event_name} until {held.user_id} signs up, at most until {_moment(number(row, 'until'))}",
+        {
+            "from": f"{held.source}, {held.attributes['event_type']} {held.attributes['event_id']}",
+            "order": held.sent.get("order_id", ""),
+            "key": held.keys[0],
+        },
+    )
 
 
 def _captured(fact: Fact) -> Step:

@@ -26,6 +26,7 @@ from linkrunner_webhooks_local.switches import remedy, resign
 _STYLES: Final = {
     "queued": "cyan",
     "captured": "green",
+    "held": "yellow",
     "duplicate": "yellow",
     "retrying": "yellow",
     "parked": "red",
