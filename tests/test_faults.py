@@ -332,7 +332,7 @@ def test_every_kind_of_call_was_disturbed() -> None:
     assert made == {
         "receive", "secret", "claim", "user_of", "post", "note", "release", "park", "delay", "delete",
         "count", "forget", "bind", "learn", "trouble", "tally",
-        "return", "take", "let go", "intend", "held",
+        "return", "mark", "take", "let go", "intend", "held",
     }  # fmt: skip
 
 

@@ -165,9 +165,9 @@ def period(kind: Kind, **values: Any) -> CommerceEvent:
 def test_the_first_payment_after_a_trial_converts_it(kind: Kind) -> None:
     """Once, under a key that the next payment finds, and with the same data as the payment."""
     SAID[:] = [period(kind)]
-    (converted,) = decide(plan_of(opened()), known(TRIAL)).planned
-    (paid,) = decide(plan_of(opened()), known()).planned
-    (later,) = decide(plan_of(opened()), known(TRIAL, CONVERTED)).planned
+    (converted,) = decide(plan_of(opened()), known(TRIAL), lambda _: None).planned
+    (paid,) = decide(plan_of(opened()), known(), lambda _: None).planned
+    (later,) = decide(plan_of(opened()), known(TRIAL, CONVERTED), lambda _: None).planned
     assert (converted.event_name, paid.event_name, later.event_name) == (
         "trial_converted",
         kind.value,
@@ -193,7 +193,7 @@ def test_the_first_payment_after_a_trial_converts_it(kind: Kind) -> None:
 def test_nothing_else_converts_a_trial(event: CommerceEvent) -> None:
     """Whoever has not paid for a period has not converted."""
     SAID[:] = [event]
-    (found,) = decide(plan_of(opened()), known(TRIAL)).planned
+    (found,) = decide(plan_of(opened()), known(TRIAL), lambda _: None).planned
     assert found.event_name == event.kind.value
 
 

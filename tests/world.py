@@ -121,7 +121,8 @@ class FakeLedger:
         self.people[key] = user_id, at
         return theirs != user_id
 
-    def release(self, claim: Claim) -> None:
+    def release(self, claim: Claim, *, lasting: bool = False) -> None:
+        del lasting
         self._fail("release")
         with self._lock:
             for key in claim.keys:
@@ -129,11 +130,11 @@ class FakeLedger:
                 if self.leases.get(key, ("", 0.0))[0] == claim.owner:
                     del self.leases[key]
 
-    def keep(self, claim: Claim, seconds: float) -> None:
+    def keep(self, claim: Claim, seconds: float, *, doubtful: bool = True) -> None:
         self._fail("keep")
         with self._lock:
             for key in claim.keys:
-                self.open[key] += 1
+                self.open[key] += doubtful
                 self.leases[key] = (claim.owner, self.clock() + seconds)
 
     def count(self, what: str) -> int:

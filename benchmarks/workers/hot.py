@@ -45,7 +45,7 @@ def contestants(case: dict[str, Any]) -> dict[str, Callable[[], object]]:
         webhook = Webhook(name, case["headers"], body)
         verify(source.signature, webhook, (secret,), now)
         opened = Opened(webhook, source, source.provider.identify(webhook))
-        decision = decide(plan_of(opened), lambda _: "user_42")
+        decision = decide(plan_of(opened), lambda _: "user_42", lambda _: None)
         assert decision.events
         return [json.dumps(event.body()) for event in decision.events]
 

@@ -1,26 +1,31 @@
 """What the ledger remembers of payments at Linkrunner: how much went back, and what Linkrunner holds of each.
 
-It stands on the rows of the payment's fact. What goes back is noted on every key that the refund names, so
-that a payment which comes later finds it; everything else stands on the fact's first key.
+It stands on the rows of the payment's fact: what goes back on every key that the refund names, so that a
+payment which comes later finds it, and everything else on the first key. To a payment that a shop's gateway
+knows, too, a row of its own leads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 from typing import Any, NamedTuple
 
 from linkrunner_webhooks.errors import Reason, Unavailable
 from linkrunner_webhooks.payments import NO_ACCOUNT, NOTHING, Account, Returned, Terms, Version
-from linkrunner_webhooks.rows import InTheWay, Item, Rows, number, text, texts
+from linkrunner_webhooks.rows import InTheWay, Item, Rows, fact_of, is_done, number, text, texts
+
+# A fact can have turned out to be another one, which had turned out to be a third.
+_MOST_HOPS = 3
 
 
 class Payment(NamedTuple):
-    """A captured payment: the key that remembers it, its row, and its account."""
+    """A captured payment: the key that remembers it, its row and account, and other keys that did so, too."""
 
     key: str
     row: Item
     account: Account
+    twins: tuple[str, ...] = ()
 
 
 class Accounts:
@@ -36,73 +41,56 @@ class Accounts:
         self._lease = lease
         self._kept = kept
 
-    def note_returned(
-        self, keys: Iterable[str], returned: Returned, *, expected: bool = True
-    ) -> str | None:
-        """Note what went back of the payment with these keys. Returns the first key of a captured one.
+    # ------------------------------------------------------------------------- a payment
 
-        None: it is not captured here, or not yet, or the keys are those of several; then nothing is known of
-        what to take away. Where no payment is `expected`, only one that is captured as such counts. Raises
-        Unavailable while a worker has the payment in hand.
+    def lead(self, through: Iterable[str], key: str) -> Account:
+        """Others may know the payment by these names. Returns what they have told of it."""
+        rows = [
+            self._rows.update(
+                name,
+                "SET #state = :paid, #expires_at = :expires_at ADD #facts :facts",
+                returns="ALL_NEW",
+                paid="paid",
+                expires_at=self._until,
+                facts={key},
+            )
+            for name in through
+        ]
+        # Of a payment for several orders nobody knows which of them went back.
+        return account_of(row for row in rows if texts(row, "facts") == {key})
+
+    def bind(self, payment_id: str, key: str) -> bool:
+        """Whether this payment is the only one that was ever given that id."""
+        try:
+            self._rows.update(
+                f"@payment|{payment_id}",
+                "SET #state = :bound, #fact = :fact, #expires_at = :expires_at",
+                "attribute_not_exists(#fact) OR #fact = :fact",
+                bound="bound",
+                fact=key,
+                expires_at=self._until,
+            )
+        except InTheWay:
+            return False
+        return True
+
+    def intend(
+        self, key: str, terms: Terms, leaving: Iterable[str], version: Version, data: str = ""
+    ) -> None:
+        """Remember what is about to be taken away and captured, before the first request of it.
+
+        `data` is what is told besides, for when a part of it has to be told again.
         """
-        rows = [self._rows.get(key) for key in keys]
-        facts = {_fact(row) for row in rows if _is_done(row)}
-        if len(facts) > 1:
-            return None
-        if not expected and not any("payment" in self._rows.get(fact) for fact in facts):
-            return None
-        now = int(self._clock())
-        for key in facts or keys:
-            row = self._rows.update(
-                key,
-                "SET #state = if_not_exists(#state, :free), #until = if_not_exists(#until, :now),"
-                " #expires_at = :expires_at ADD #returned :returned",
-                returns="ALL_NEW",
-                free="free",
-                now=now,
-                expires_at=now + self._kept,
-                returned={returned.text()},
-            )
-            # What was captured meanwhile may not have seen it.
-            if not facts and (_is_done(row) or (number(row, "until") or 0) > now):
-                raise _busy()
-        return next(iter(facts), None)
-
-    def take(self, key: str, owner: str) -> Payment:
-        """Take a captured payment in hand. Raises Unavailable while another worker has it."""
-        now = int(self._clock())
-        try:
-            row = self._rows.update(
-                key,
-                "SET #turn = :owner, #turn_until = :turn_until",
-                "attribute_not_exists(#turn_until) OR #turn_until <= :now OR #turn = :owner",
-                returns="ALL_NEW",
-                owner=owner,
-                turn_until=now + self._lease,
-                now=now,
-            )
-        except InTheWay:
-            raise _busy() from None
-        others = (self._rows.get(each) for each in texts(row, "others"))
-        return Payment(key, row, account_of((row, *others)))
-
-    def let_go(self, key: str, owner: str) -> None:
-        """Nobody has it in hand any more, unless another worker took it over."""
-        try:
-            self._rows.update(key, "SET #turn_until = :over", "#turn = :owner", over=0, owner=owner)
-        except InTheWay:
-            return
-
-    def intend(self, key: str, terms: Terms, leaving: Iterable[str], version: Version) -> None:
-        """Remember what is about to be taken away and captured, before the first request of it."""
         new = set() if version == NOTHING else {version.payment_id}
         sets: dict[str, Any] = {"leaving": set(leaving), "versions": new}
         present = {name: ids for name, ids in sets.items() if ids}
         added = ", ".join(f"#{name} :{name}" for name in present)
+        told: dict[str, Any] = {"payment": terms.text()} | ({"data": data} if data else {})
         self._rows.update(
             key,
-            f"SET #payment = :payment{f' ADD {added}' if added else ''}",
-            payment=terms.text(),
+            f"SET {', '.join(f'#{name} = :{name}' for name in told)}"
+            f"{f' ADD {added}' if added else ''}",
+            **told,
             **present,
         )
 
@@ -117,6 +105,149 @@ class Accounts:
             **added,
         )
 
+    # ------------------------------------------------------------------------- what went back
+
+    def mark(self, keys: Sequence[str], mark: str) -> str:
+        """The one name of what went back, whichever report of it tells."""
+        known = filter(None, (text(self._rows.get(key), "mark") for key in keys))
+        if found := next(known, None):
+            return found
+        row = self._rows.update(
+            min(keys),
+            "SET #mark = if_not_exists(#mark, :mark), #state = if_not_exists(#state, :free),"
+            " #until = if_not_exists(#until, :now), #expires_at = :expires_at",
+            returns="ALL_NEW",
+            mark=mark,
+            free="free",
+            now=int(self._clock()),
+            expires_at=self._until,
+        )
+        return text(row, "mark") or mark
+
+    def note_returned(
+        self, keys: Iterable[str], returned: Returned, *, expected: bool = True
+    ) -> tuple[str, ...]:
+        """Note what went back of the payment with these keys. Returns the first key of it, if it is captured.
+
+        Otherwise it is not captured here, or not yet, or the keys are those of several payments; then nothing
+        is known of what to take away. Where no payment is `expected`, one that was captured as an event is left
+        alone. Raises Unavailable while a worker has the payment in hand.
+        """
+        wanted = self._led(keys)
+        facts = self._facts(wanted)
+        if len(facts) > 1:
+            return ()
+        if facts and not expected and not self._is_payment(*facts):
+            return ()
+        now = int(self._clock())
+        for key in facts or wanted:
+            row = self._rows.update(
+                key,
+                "SET #state = if_not_exists(#state, :free), #until = if_not_exists(#until, :now),"
+                " #expires_at = :expires_at ADD #returned :returned",
+                returns="ALL_NEW",
+                free="free",
+                now=now,
+                expires_at=self._until,
+                returned={returned.text()},
+            )
+            # What was captured meanwhile may not have seen it.
+            meanwhile = is_done(row) or (number(row, "until") or 0) > now or "facts" in row
+            if not facts and meanwhile and not self._is_alone(key, row, wanted):
+                raise _busy()
+        return tuple(facts)
+
+    def _led(self, keys: Iterable[str]) -> list[str]:
+        """These keys, with those of payments that they lead to."""
+        rows = {key: self._rows.get(key) for key in keys}
+        led = [fact for row in rows.values() if not is_done(row) for fact in texts(row, "facts")]
+        return list(dict.fromkeys((*rows, *led)))
+
+    def _is_alone(self, key: str, row: Item, wanted: Sequence[str]) -> bool:
+        """Whether a name leads to nothing that was not looked at."""
+        return key.startswith("@paid|") and texts(row, "facts") <= set(wanted)
+
+    def _facts(self, keys: Iterable[str]) -> list[str]:
+        """The first keys of what is captured of these."""
+        found = (self._first(self._rows.get(key)) for key in keys)
+        return sorted({fact for fact in found if fact})
+
+    def _first(self, row: Item) -> str | None:
+        if not is_done(row):
+            return None
+        for _ in range(_MOST_HOPS):
+            first = fact_of(row)
+            if first == row["key"]["S"]:
+                break
+            row = self._rows.get(first)
+            if not row:
+                break
+        return first
+
+    def _is_payment(self, fact: str) -> bool:
+        row = self._rows.get(fact)
+        rows = (row, *(self._rows.get(each) for each in texts(row, "others")))
+        return account_of(rows).terms is not None
+
+    # ------------------------------------------------------------------------- in hand
+
+    def look(self, keys: Iterable[str]) -> Payment | None:
+        """The captured payment with any of these keys; None where it was captured as an event, or not yet."""
+        rows = [self._rows.get(key) for key in keys]
+        facts = sorted({fact for row in rows if (fact := self._first(row))})
+        if not facts:
+            return None
+        known = {row["key"]["S"]: row for row in rows if row}
+        firsts = [known.get(fact) or self._rows.get(fact) for fact in facts]
+        linked = {key for row in firsts for key in texts(row, "others")} - known.keys()
+        rows = [*firsts, *rows, *(self._rows.get(key) for key in sorted(linked))]
+        account = account_of(row for row in rows if row)
+        if account.terms is None:
+            return None
+        return Payment(facts[0], firsts[0], account, tuple(facts[1:]))
+
+    def take(self, keys: Iterable[str], owner: str) -> Payment | None:
+        """The same, taken in hand. Raises Unavailable while another worker has it."""
+        payment = self.look(keys)
+        if payment is None:
+            return None
+        now = int(self._clock())
+        try:
+            self._rows.update(
+                payment.key,
+                "SET #turn = :owner, #turn_until = :turn_until",
+                "attribute_not_exists(#turn_until) OR #turn_until <= :now OR #turn = :owner",
+                owner=owner,
+                turn_until=now + self._lease,
+                now=now,
+            )
+        except InTheWay:
+            raise _busy() from None
+        # It may have been another worker's until now.
+        return self.look((*keys, payment.key))
+
+    def gather(self, payment: Payment) -> None:
+        """What other keys of it know is noted where everybody looks."""
+        noted = _account(payment.row)
+        more = payment.account.returned - noted.returned
+        if more:
+            told = {each.text() for each in more}
+            self._rows.update(payment.key, "ADD #returned :returned", returned=told)
+        for twin in payment.twins:
+            # Reported as captured once more, which it is not any longer.
+            self._rows.update(twin, "SET #fact = :fact REMOVE #day, #who", fact=payment.key)
+
+    def let_go(self, key: str, owner: str) -> None:
+        """Nobody has it in hand any more, unless another worker took it over."""
+        try:
+            self._rows.update(key, "SET #turn_until = :over", "#turn = :owner", over=0, owner=owner)
+        except InTheWay:
+            return
+
+    @property
+    def _until(self) -> int:
+        return int(self._clock()) + self._kept
+
 
 def account_of(rows: Iterable[Item]) -> Account:
     """What the rows of one payment's keys know of it together."""
@@ -130,16 +261,8 @@ def _account(row: Item) -> Account:
         frozenset(texts(row, "versions")),
         frozenset(texts(row, "leaving")),
         frozenset(texts(row, "gone")),
-        Version.of(current) if (current := text(row, "current")) else None,
+        Version.of(text(row, "current")),
     )
-
-
-def _is_done(row: Item) -> bool:
-    return text(row, "state") == "done"
-
-
-def _fact(row: Item) -> str:
-    return text(row, "fact") or row["key"]["S"]
 
 
 def _busy() -> Unavailable:

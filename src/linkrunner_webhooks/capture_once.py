@@ -8,7 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import Protocol
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
 
 from linkrunner_webhooks.capture import Capture
 from linkrunner_webhooks.errors import (
@@ -23,6 +24,7 @@ from linkrunner_webhooks.event_body import LinkrunnerEvent
 from linkrunner_webhooks.money import Rate
 from linkrunner_webhooks.once import Claim, Sent, Standing
 from linkrunner_webhooks.past import marked
+from linkrunner_webhooks.payments import NOTHING
 from linkrunner_webhooks.schedule import DOUBTS, PATIENCE, wait
 from linkrunner_webhooks.settle import Accounts, Settle
 from linkrunner_webhooks.time_left import SLOWEST_CALL, require_time
@@ -56,12 +58,21 @@ class Facts(Protocol):
     def happened_at(self, keys: Iterable[str]) -> float | None: ...
     def link(self, keys: Iterable[str]) -> Standing: ...
     def is_done(self, keys: Sequence[str], shared: Iterable[str] = ()) -> bool: ...
-    def release(self, claim: Claim) -> None: ...
-    def keep(self, claim: Claim, seconds: float) -> None: ...
+    def release(self, claim: Claim, *, lasting: bool = False) -> None: ...
+    def keep(self, claim: Claim, seconds: float, *, doubtful: bool = True) -> None: ...
     def user_of(self, keys: Iterable[str]) -> str | None: ...
     def rate_of(self, keys: Iterable[str]) -> Rate | None: ...
     def named_user_of(self, keys: Iterable[str]) -> str | None: ...
     def is_linked(self, keys: Iterable[str]) -> bool: ...
+
+
+class Ended(NamedTuple):
+    """How it ended, with what a note of it needs where that failed."""
+
+    how: Captured
+    keys: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
+    sent: Sent = MappingProxyType({})
 
 
 class Captured(Enum):
@@ -98,7 +109,7 @@ class CaptureOnce:
         remaining: Callable[[], float],
         forgiven: int = 0,
         contradicted: bool = False,
-    ) -> Captured:
+    ) -> Ended:
         """Capture within `remaining()` seconds, in the name of `owner`. Raises Parked or Unavailable.
 
         `forgiven` is the number of doubts after which a person decided to try again. What is `contradicted`
@@ -109,15 +120,19 @@ class CaptureOnce:
         if claim.standing is Standing.BUSY:
             raise Unavailable("another worker has this fact in hand", reason=Reason.BUSY)
         if claim.standing is not Standing.OURS:
-            return Captured.TWICE if claim.standing is Standing.TWICE else Captured.BEFORE
+            if not contradicted:
+                self._settle_again(planned, owner, remaining)
+            twice = claim.standing is Standing.TWICE
+            return Ended(Captured.TWICE if twice else Captured.BEFORE)
+        planned, event = planned.as_before(event, claim)
         try:
             _require_first(contradicted=contradicted)
             _require_certainty(claim, planned, forgiven)
             # The claim may have been slow, and a capture that is cut off is captured again.
             require_time(remaining)
-            told = self._tell(claim, planned, event, owner, remaining)
+            told, sent = self._tell(claim, planned, event, owner, remaining)
         except BaseException as error:
-            self._failed(claim, error, remaining)
+            self._failed(claim, planned, error, remaining)
             self._require_patience(claim, error)
             raise
         # The message is done in any case: another try would capture the event twice for certain.
@@ -127,12 +142,12 @@ class CaptureOnce:
             event.user_id,
             owner,
             claim.marks,
-            planned.told_by(event, told=told),
+            sent,
             planned.shared,
         )
-        if not self._insist(note, remaining):
-            return Captured.UNRECORDED
-        return Captured.NOW if told else Captured.VOID
+        how = Captured.NOW if told else Captured.VOID
+        noted = self._insist(note, remaining)
+        return Ended(how if noted else Captured.UNRECORDED, claim.keys, claim.marks, sent)
 
     def _tell(
         self,
@@ -141,15 +156,28 @@ class CaptureOnce:
         event: LinkrunnerEvent,
         owner: str,
         remaining: Callable[[], float],
-    ) -> bool:
-        """Make the requests of an event, first what can be made again. Returns whether it is told."""
+    ) -> tuple[bool, Sent]:
+        """Make the requests of an event, first what can be made again.
+
+        Returns whether there was anything to tell, and what the ledger is to remember of it.
+        """
         settle = Settle(capture=self.capture, accounts=self.accounts, remaining=remaining)
-        held = event.payment is not None and settle.paid(claim, planned, event)
+        account = settle.paid(claim, planned, event) if event.payment else None
         if planned.returned:
-            settle.returned(planned, owner)
+            settle.returned(planned, owner, claim.keys, event.user_id)
         if event.announced:
             self.capture(event)
-        return held or event.announced
+        held = account is None or account.current != NOTHING
+        rate = account.terms.rate if account and account.terms else ""
+        return held or event.announced, planned.told_by(event, rate=rate, told=held)
+
+    def _settle_again(self, planned: Planned, owner: str, remaining: Callable[[], float]) -> None:
+        """What is known already may be another payment's, or more of it may have gone back meanwhile."""
+        settle = Settle(capture=self.capture, accounts=self.accounts, remaining=remaining)
+        if planned.payment:
+            settle.again(planned.keys, planned.source, owner)
+        if planned.returned and planned.shared:
+            settle.returned(planned, owner)
 
     def _insist(self, note: Callable[[], None], remaining: Callable[[], float]) -> bool:
         """Whether the table took the note, of several tries: without it the fact is captured again."""
@@ -163,16 +191,27 @@ class CaptureOnce:
                 return True
         return False
 
-    def _failed(self, claim: Claim, error: BaseException, remaining: Callable[[], float]) -> None:
+    def _failed(
+        self,
+        claim: Claim,
+        planned: Planned,
+        error: BaseException,
+        remaining: Callable[[], float],
+    ) -> None:
         """Free the fact if nothing was captured for certain. Otherwise nobody tries again for a while."""
         # If this fails the lease runs out by itself, and the error of the capture is the one to report.
         if isinstance(error, Unavailable) and error.reason.nature.doubtful:
             error.tries = claim.unanswered + 1
             seconds = wait(error.tries, error.reason)
             self._insist(partial(self.facts.keep, claim, seconds), remaining)
+        elif isinstance(error, Unavailable) and error.settling:
+            # It may arrive late, and a removal that came before it would find nothing.
+            keep = partial(self.facts.keep, claim, error.settling, doubtful=False)
+            self._insist(keep, remaining)
         elif isinstance(error, WebhookError):
             with suppress(Exception):
-                self.facts.release(claim)
+                lasting = planned.payment is not None or planned.returned is not None
+                self.facts.release(claim, lasting=lasting)
 
     def _require_patience(self, claim: Claim, error: BaseException) -> None:
         """Raises Exhausted when tries have been failing for long enough."""

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from linkrunner_webhooks import past
 from linkrunner_webhooks.capture import Capture, Knows
-from linkrunner_webhooks.capture_once import Captured, CaptureOnce, Facts
+from linkrunner_webhooks.capture_once import Captured, CaptureOnce, Ended, Facts
 from linkrunner_webhooks.errors import (
     MissingUser,
     Parked,
@@ -30,7 +30,7 @@ from linkrunner_webhooks.past import Past, marked
 from linkrunner_webhooks.queues import Message
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks.schedule import LINK_TRIES, PATIENCE, PAYER_TRIES
-from linkrunner_webhooks.settle import Accounts
+from linkrunner_webhooks.settle import Accounts, Settle
 from linkrunner_webhooks.time_left import require_time
 from linkrunner_webhooks.translation import Decision, Plan, Planned, decide
 from linkrunner_webhooks.waiting import Waits
@@ -79,8 +79,12 @@ class Result(NamedTuple):
 
     planned: Planned
     event: LinkrunnerEvent
-    how: Captured
+    ended: Ended
     owner: str
+
+    @property
+    def how(self) -> Captured:
+        return self.ended.how
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,10 +128,15 @@ class DeliverOne:
             plan.require_memory(self.now(), self.ledger.facts.kept)
         # What says which ids are one payment needs no user, and others wait for it.
         twice = bool(plan.same) and self.ledger.facts.link(plan.same) is Standing.TWICE
+        settle = Settle(capture=self.capture, accounts=self.ledger.accounts, remaining=remaining)
+        if plan.same and plan.source.linkrunner.revenue != "event":
+            settle.again(plan.same, plan.source, uuid4().hex)
         decision = decide(plan, self.ledger.facts.user_of, self.ledger.facts.rate_of)
         if decision.may_change:
             self._await_payer(message, decision)
         if decision.would_park:
+            if not read.contradicted or known.forced:
+                self._take_back(plan, settle)
             raise MissingUser(decision.detail)
         self._await_link(message, decision)
         if decision.events:
@@ -141,6 +150,12 @@ class DeliverOne:
         if read.contradicted and not known.forced:
             return report
         return replace(report, relinked=self._learn(plan, report))
+
+    def _take_back(self, plan: Plan, settle: Settle) -> None:
+        """Money is back, whoever it is: a removal names no user."""
+        for each in plan.planned:
+            if each.returned:
+                settle.returned(each, uuid4().hex)
 
     def _learn(self, plan: Plan, report: Report) -> int:
         """Note what the webhook teaches, after its events. Returns how many ids changed hands."""
@@ -211,9 +226,9 @@ class DeliverOne:
                 contradicted = read.contradicted and not known.forced
                 # What is a duplicate or nothing waits for nobody.
                 if not contradicted and self._is_held(each, event, plan, remaining):
-                    results.append(Result(each, event, Captured.HELD, owner))
+                    results.append(Result(each, event, Ended(Captured.HELD), owner))
                     continue
-                how = once(
+                ended = once(
                     each,
                     event,
                     owner=owner,
@@ -221,7 +236,7 @@ class DeliverOne:
                     forgiven=known.doubts.get(mark, 0),
                     contradicted=contradicted,
                 )
-                results.append(Result(each, event, how, owner))
+                results.append(Result(each, event, ended, owner))
         except Exception as error:  # noqa: BLE001 - what is captured and not noted has to be known all the same
             told = error if isinstance(error, WebhookError) else internal(error)
             if isinstance(told, Refused):
@@ -284,10 +299,10 @@ def _unnoted(results: Sequence[Result]) -> dict[str, past.Capture]:
         marked(each.planned.keys): past.Capture(
             owner=each.owner,
             user_id=each.event.user_id,
-            keys=each.planned.keys,
-            marks=each.planned.marks,
+            keys=each.ended.keys,
+            marks=each.ended.marks,
             shared=each.planned.shared,
-            sent=each.planned.told_by(each.event),
+            sent=each.ended.sent,
         )
         for each in results
         if each.how is Captured.UNRECORDED

@@ -280,14 +280,20 @@ class Unavailable(WebhookError):
         self.reason = reason
         self.retry_after = retry_after
         self.tries = tries
+        self.settling = 0.0
 
     def without_doubt(self) -> Self:
-        """The same about a request that can be made again, whatever became of it."""
+        """The same about a request that can be made again, whatever became of it.
+
+        It may still arrive, and nothing that contradicts it should be asked meanwhile: `settling` seconds.
+        """
         nature = self.reason.nature
         if not nature.doubtful:
             return self
         reason = Reason.SILENT if nature.shared else Reason.UNAVAILABLE
-        return type(self)(str(self), reason=reason, retry_after=self.retry_after)
+        error = type(self)(str(self), reason=reason, retry_after=self.retry_after)
+        error.settling = nature.shortest_wait
+        return error
 
 
 class ConfigError(Exception):

@@ -80,8 +80,8 @@ class LinkrunnerEvent:
     """An event as Linkrunner is told it: the body of a capture-event request, unless it is not `announced`.
 
     `payment` is the capture-payment request of what counts as a payment. `rate` is what its amounts were
-    converted at. `user_from` says who named the user: the "body", the "payment" that it follows, or a "link"
-    of its ids.
+    converted at; what is not `priced` has none, and no amount. `user_from` says who named the user: the
+    "body", the "payment" that it follows, or a "link" of its ids.
     `event_id` is the same in every request of one event, and another for each event: Linkrunner takes it "for
     deduplication", and says neither among what nor for how long.
     """
@@ -94,6 +94,7 @@ class LinkrunnerEvent:
     payment: CapturePayment | None = None
     announced: bool = True
     rate: Rate | None = None
+    priced: bool = True
 
     path: ClassVar[str] = "/capture-event"
 

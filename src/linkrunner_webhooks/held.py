@@ -39,6 +39,8 @@ class _Payment(BaseModel):
     terms: Terms
     event_data: Mapping[str, Any]
     status: str
+    own_id: str
+    told_as: tuple[str, ...]
 
 
 class _Return(BaseModel):
@@ -67,6 +69,7 @@ class Held(BaseModel):
     payment: _Payment | None
     announced: bool
     returned: _Return | None
+    through: tuple[str, ...]
     received_at: float
     waited: bool = False
 
@@ -88,10 +91,10 @@ class Held(BaseModel):
             money=_Amount.of(planned.money),
             worth=_Amount.of(planned.worth),
             told_as=planned.told_as,
-            payment=payment
-            and _Payment(terms=payment.terms, event_data=payment.event_data, status=payment.status),
+            payment=payment and _Payment(**payment._asdict()),
             announced=planned.announced,
             returned=returned and _Return(keys=returned.keys, returned=returned.returned.text()),
+            through=planned.through,
             received_at=received_at,
         )
 
@@ -139,9 +142,8 @@ class Held(BaseModel):
             money=_Amount.money(self.money),
             worth=_Amount.money(self.worth),
             told_as=self.told_as,
-            payment=PlannedPayment(payment.terms, payment.event_data, payment.status)
-            if payment
-            else None,
+            payment=PlannedPayment(**dict(payment)) if payment else None,
+            through=self.through,
             announced=self.announced,
             returned=PlannedReturn(returned.keys, Returned.of(returned.returned))
             if returned

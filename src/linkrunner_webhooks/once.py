@@ -30,7 +30,17 @@ from linkrunner_webhooks.moments import utc
 from linkrunner_webhooks.money import Rate
 from linkrunner_webhooks.notes import QUEUED, TROUBLE
 from linkrunner_webhooks.payments import NO_ACCOUNT, Account
-from linkrunner_webhooks.rows import DAY, InTheWay, Item, Rows, number, text, texts
+from linkrunner_webhooks.rows import (
+    DAY,
+    InTheWay,
+    Item,
+    Rows,
+    fact_of,
+    is_done,
+    number,
+    text,
+    texts,
+)
 
 # Seconds: longer than the slowest capture, the notes of it that fail, and the message that notes it then. It
 # delays another report of a fact whose worker was killed; that worker's message comes later still.
@@ -125,7 +135,7 @@ class Claims:
                 try:
                     taken[key] = self._take(key, beside, owner)
                 except InTheWay as error:
-                    if not _is_done(error.item) or key in marked:
+                    if not is_done(error.item) or key in marked:
                         self._give_back(taken, owner)
                         return Claim(Standing.BUSY)
                     if key in both and not _is_told(error.item, scope):
@@ -168,7 +178,8 @@ class Claims:
         key remembers what was `sent`, and the others lead to it. The `marks` come last: a mark without its
         fact would have the fact captured again, under the name that it has without the mark.
         """
-        first, known = keys[0], set(keys)
+        # The same for whoever notes it: the account of a payment stands there, too.
+        first, known = min(keys), set(keys)
         waiting = [*keys]
         while waiting:
             key = waiting.pop(0)
@@ -184,7 +195,7 @@ class Claims:
 
     def is_done(self, keys: Sequence[str], shared: Iterable[str] = ()) -> bool:
         """Whether a fact with these keys is captured, as a claim would find it."""
-        if any(_is_done(self._rows.get(key)) for key in keys):
+        if any(is_done(self._rows.get(key)) for key in keys):
             return True
         return any(_is_told(self._rows.get(key), _scope(min(keys))) for key in shared)
 
@@ -237,22 +248,30 @@ class Claims:
             **told,
         )
 
-    def release(self, claim: Claim) -> None:
-        """The try failed for certain. The keys are free, except those that another worker has taken over."""
+    def release(self, claim: Claim, *, lasting: bool = False) -> None:
+        """The try failed for certain. The keys are free, except those that another worker has taken over.
+
+        `lasting` says that more is remembered of them than the try.
+        """
         for key in claim.held:
             since = int(claim.failing_since or self._clock())
-            self._free(key, claim.owner, doubtful=claim.doubts > 0, since=since)
+            doubtful = lasting or claim.doubts > 0
+            self._free(key, claim.owner, doubtful=doubtful, since=since)
 
-    def keep(self, claim: Claim, seconds: float) -> None:
-        """The request may have captured the fact: nobody tries again for so long, and it is remembered."""
+    def keep(self, claim: Claim, seconds: float, *, doubtful: bool = True) -> None:
+        """The request may have captured the fact: nobody tries again for so long, and it is remembered.
+
+        What is not `doubtful` may be made again all the same: Linkrunner counts it once.
+        """
         now = int(self._clock())
+        doubt = "ADD #unanswered :owners " if doubtful else ""
         for key in claim.held:
             with suppress(InTheWay):
                 self._rows.update(
                     key,
                     "SET #until = :until, #expires_at = :expires_at,"
                     " #failing_since = :since, #failed_at = :now"
-                    " ADD #unanswered :owners DELETE #open :owners",
+                    f" {doubt}DELETE #open :owners",
                     "#owner = :owner",
                     owner=claim.owner,
                     owners={claim.owner},
@@ -265,11 +284,11 @@ class Claims:
     def is_linked(self, keys: Iterable[str]) -> bool:
         """Whether another report has named one of these keys together with others, or captured it."""
         items = [self._rows.get(key) for key in keys]
-        return any("others" in each or _is_done(each) for each in items)
+        return any("others" in each or is_done(each) for each in items)
 
     def happened_at(self, keys: Iterable[str]) -> float | None:
         """Unix seconds of a captured fact with any of these keys, as its report said."""
-        rows = (row for row in map(self._rows.get, keys) if _is_done(row))
+        rows = (row for row in map(self._rows.get, keys) if is_done(row))
         times = (row.get("occurred_at", {}).get("S") for row in rows)
         return next((datetime.fromisoformat(text).timestamp() for text in times if text), None)
 
@@ -367,13 +386,13 @@ class Claims:
             try:
                 taken[key] = self._take(key, set(), owner)
             except InTheWay as error:
-                busy = busy or not _is_done(error.item)
+                busy = busy or not is_done(error.item)
                 # Another fact may well have the mark.
-                if key in named and _is_done(error.item) and _capture(error.item) != _capture(done):
+                if key in named and is_done(error.item) and _capture(error.item) != _capture(done):
                     twice.add(key)
         # Stored under the same capture: from now on both are one fact.
         user_id = done.get("user_id", {}).get("S", "")
-        led = {"fact": _fact(done), **{name: done[name]["S"] for name in _LED if name in done}}
+        led = {"fact": fact_of(done), **{name: done[name]["S"] for name in _LED if name in done}}
         for key in (*sorted(named.intersection(taken)), *sorted(marked.intersection(taken))):
             self._done(key, user_id, _capture(done), led)
         for key in sorted(twice):
@@ -390,15 +409,6 @@ class Claims:
 _UNKNOWN: Item = {"open": {}}
 
 
-def _is_done(item: Item) -> bool:
-    return item.get("state", {}).get("S") == "done"
-
-
-def _fact(item: Item) -> str:
-    """The key that remembers what was sent."""
-    return str(item.get("fact", item["key"])["S"])
-
-
 def _scope(key: str) -> str:
     """Whose ids a key has."""
     return key.partition("|")[0]
@@ -408,7 +418,7 @@ def _is_told(item: Item, scope: str) -> bool:
     """Whether another scope has told more facts with a shared key than this one."""
     told = Counter(_scope(fact) for fact in texts(item, "facts"))
     own = told.pop(scope, 0)
-    return _is_done(item) and max(told.values(), default=0) > own
+    return is_done(item) and max(told.values(), default=0) > own
 
 
 def _sort(key: str) -> str:

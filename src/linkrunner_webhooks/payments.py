@@ -9,7 +9,8 @@ one that names a user instead takes away all that this user ever paid: such a re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
@@ -130,22 +131,64 @@ class Terms(BaseModel):
 
 
 class Returned(NamedTuple):
-    """Money that went back: `mark` names the fact. What came again has a negative `amount`."""
+    """Money that went back: `mark` names the fact. What came again has a negative `amount`.
+
+    What is in one `group` is told of by several sides: a shop and its gateway of one refund, or the steps of
+    one dispute. It can have several names, separated by commas. `side` is who tells, or when a step happened.
+    """
 
     mark: str
     amount: Decimal
     currency: str
+    group: str = ""
+    side: str = ""
+
+    @property
+    def groups(self) -> list[str]:
+        """The names by which others tell of it; its own where nobody else does."""
+        return self.group.split(",") if self.group else [self.mark]
 
     def text(self) -> str:
-        return f"{self.mark}|{self.amount:f}|{self.currency}"
+        return "|".join((self.mark, f"{self.amount:f}", self.currency, self.group, self.side))
 
     @classmethod
     def of(cls, text: str) -> Self:
-        mark, amount, currency = (*text.split("|"), "", "")[:3]
+        """Read it back. What nobody wrote here is nothing that went back."""
+        mark, amount, currency, group, side = (*text.split("|"), "", "", "", "")[:5]
         try:
-            return cls(mark, Decimal(amount), currency)
+            return cls(mark, Decimal(amount), currency, group, side)
         except InvalidOperation:
             return cls(mark, Decimal(0), "")
+
+
+# A group whose last step decides.
+DISPUTE = "dispute:"
+
+
+def went_back(returned: Iterable[Returned], currency: str) -> Decimal:
+    """How much went back in that currency, whoever told of it and in whatever order."""
+    groups: list[tuple[set[str], list[Returned]]] = []
+    for each in returned:
+        if each.currency != currency:
+            continue
+        names, members = set(each.groups), [each]
+        for group in [known for known in groups if not names.isdisjoint(known[0])]:
+            groups.remove(group)
+            names |= group[0]
+            members += group[1]
+        groups.append((names, members))
+    return sum((_told(members) for _, members in groups), Decimal(0))
+
+
+def _told(group: Sequence[Returned]) -> Decimal:
+    if group[0].group.startswith(DISPUTE):
+        last = max(group, key=lambda each: (each.side, each.amount))
+        return max(last.amount, Decimal(0))
+    # Equal refunds of one side are several; those of two sides are the same.
+    sides: dict[str, Decimal] = defaultdict(Decimal)
+    for each in group:
+        sides[each.side] += each.amount
+    return max(sides.values(), key=abs)
 
 
 class Version(NamedTuple):
@@ -158,9 +201,13 @@ class Version(NamedTuple):
         return f"{self.left:f}|{self.payment_id}"
 
     @classmethod
-    def of(cls, text: str) -> Self:
-        left, _, payment_id = text.partition("|")
-        return cls(payment_id, Decimal(left))
+    def of(cls, text: str | None) -> Self | None:
+        """Read it back. What nobody wrote here says nothing."""
+        left, _, payment_id = (text or "").partition("|")
+        try:
+            return cls(payment_id, Decimal(left))
+        except InvalidOperation:
+            return None
 
 
 # What Linkrunner holds of a payment that is gone.
@@ -172,8 +219,8 @@ class Account:
     """What the ledger knows of one payment.
 
     `returned` is all that went back of it. `versions` are the ids under which it may have been captured;
-    `leaving` those that were to be taken away again, and `gone` those that were. `current` is
-    what Linkrunner holds, as far as that was noted; None is the payment as it was paid, once it is captured.
+    `leaving` those that were to be taken away again, and `gone` those that were. `current` is what Linkrunner
+    holds, as far as that was noted; None is the payment as it was paid, once it is captured.
     """
 
     terms: Terms | None = None
@@ -208,14 +255,14 @@ class Account:
         """What is left of the payment, in the currency that was paid. Other currencies say nothing of it."""
         if self.terms is None:
             return Decimal(0)
-        gone = sum(each.amount for each in self.returned if each.currency == self.terms.currency)
-        return min(max(self.terms.paid - gone, Decimal(0)), self.terms.paid)
+        left = self.terms.paid - went_back(self.returned, self.terms.currency)
+        return min(max(left, Decimal(0)), self.terms.paid)
 
     def wanted(self, partial_refund: PartialRefund) -> Version:
         """What Linkrunner should hold.
 
-        The id of a changed payment is a digest of all that went back of it: the same in every try, and never
-        one that was there before.
+        The id of a changed payment is a digest of all that went back of it and of what is left: the same in
+        every try, and never one that was there before.
         """
         left = self.left()
         if not left:
@@ -226,7 +273,7 @@ class Account:
             if known.left == left and known.payment_id not in self.leaving:
                 return known
         told = sorted(each.text() for each in self.returned)
-        digest = sha256("\n".join(told).encode()).hexdigest()[:12]
+        digest = sha256("\n".join([f"{left:f}", *told]).encode()).hexdigest()[:12]
         return Version(f"{self.own.payment_id}~{digest}", left)
 
 

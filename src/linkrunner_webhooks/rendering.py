@@ -8,7 +8,7 @@ anybody paid. Money that was returned, disputed or not paid has fields of its ow
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from decimal import Decimal
 from math import isfinite
 from typing import Any
@@ -65,23 +65,35 @@ def priced(
     if rate:
         fields |= {"paid_amount": number(money.amount), "paid_currency": money.currency}
     named = {source.fields.get(name, name): value for name, value in fields.items()}
+    known = {name: value for name, value in named.items() if name is not None}
+    return {**(repriced(data, source, rate) if rate else data), **known}
+
+
+def repriced(data: Mapping[str, Any], source: Source, rate: Rate | None) -> dict[str, Any]:
+    """The same with its prices of lines at that rate, or without them."""
     contents = source.fields.get("contents", "contents")
-    if rate and contents and contents in data:
-        named[contents] = tuple(_converted(each, rate) for each in data[contents])
-    return {**data, **{name: value for name, value in named.items() if name is not None}}
+    if not contents or contents not in data or contents in source.extra:
+        return dict(data)
+    return {**data, contents: tuple(_repriced(each, rate) for each in data[contents])}
+
+
+def _repriced(content: Content, rate: Rate | None) -> Content:
+    if "item_price" not in content:
+        return content
+    if rate is None:
+        return {"id": content["id"], "quantity": content["quantity"]}
+    return {**content, "item_price": number(rate.convert(Decimal(str(content["item_price"]))))}
 
 
 def unpriced(data: Mapping[str, Any], source: Source) -> dict[str, Any]:
     """The same without any amount."""
-    names = {source.fields.get(name, name) for name in (*AMOUNTS, "value", "currency")}
+    names = (source.fields.get(name, name) for name in (*AMOUNTS, "value", "currency"))
+    return without(repriced(data, source, None), [name for name in names if name])
+
+
+def without(data: Mapping[str, Any], names: Container[str]) -> dict[str, Any]:
+    """The same without fields of these names."""
     return {name: value for name, value in data.items() if name not in names}
-
-
-def _converted(content: Content, rate: Rate) -> Content:
-    if "item_price" not in content:
-        return content
-    price = rate.convert(Decimal(str(content["item_price"])))
-    return {**content, "item_price": number(price)}
 
 
 def _allowed(event: CommerceEvent, told_as: Iterable[str], opened: Opened) -> EventData:

@@ -123,6 +123,16 @@ def _typed(value: str | int | set[str]) -> dict[str, Any]:
     return {"N": str(value)} if isinstance(value, int) else {"S": value}
 
 
+def is_done(item: Item) -> bool:
+    """Whether the record is of something captured."""
+    return text(item, "state") == "done"
+
+
+def fact_of(item: Item) -> str:
+    """The key that remembers what was sent."""
+    return text(item, "fact") or str(item["key"]["S"])
+
+
 def number(item: Item, name: str) -> float | None:
     """The number of that name, where the record has it."""
     found = item.get(name, {}).get("N")

@@ -6,38 +6,52 @@ finds it half done does it once more, from the beginning.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from linkrunner_webhooks.accounts import Payment
 from linkrunner_webhooks.capture import ApiRequest, Capture
+from linkrunner_webhooks.config import Source
 from linkrunner_webhooks.errors import Refused, Unavailable
 from linkrunner_webhooks.event_body import LinkrunnerEvent
 from linkrunner_webhooks.once import Claim
 from linkrunner_webhooks.payments import (
     NOTHING,
+    Account,
     RemovePayment,
     Returned,
+    Status,
     Terms,
     Version,
 )
 from linkrunner_webhooks.rendering import rest_of
 from linkrunner_webhooks.rows import text
 from linkrunner_webhooks.time_left import require_time
-from linkrunner_webhooks.translation import Planned, request_of
+from linkrunner_webhooks.translation import Planned, PlannedPayment, request_of
+
+# What is told of a payment besides is remembered up to this length; of more, its ids alone are told again.
+_LONGEST = 50_000
 
 
 class Accounts(Protocol):
     """What is remembered of payments; see accounts.Accounts."""
 
+    def lead(self, through: Iterable[str], key: str) -> Account: ...
+    def bind(self, payment_id: str, key: str) -> bool: ...
+    def mark(self, keys: Sequence[str], mark: str) -> str: ...
     def note_returned(
         self, keys: Iterable[str], returned: Returned, *, expected: bool = True
-    ) -> str | None: ...
-    def take(self, key: str, owner: str) -> Payment: ...
+    ) -> tuple[str, ...]: ...
+    def look(self, keys: Iterable[str]) -> Payment | None: ...
+    def take(self, keys: Iterable[str], owner: str) -> Payment | None: ...
+    def gather(self, payment: Payment) -> None: ...
     def let_go(self, key: str, owner: str) -> None: ...
-    def intend(self, key: str, terms: Terms, leaving: Iterable[str], version: Version) -> None: ...
+    def intend(
+        self, key: str, terms: Terms, leaving: Iterable[str], version: Version, data: str = ""
+    ) -> None: ...
     def note_held(self, key: str, gone: Iterable[str], version: Version) -> None: ...
 
 
@@ -49,61 +63,88 @@ class Settle:
     accounts: Accounts
     remaining: Callable[[], float]
 
-    def paid(self, claim: Claim, planned: Planned, event: LinkrunnerEvent) -> bool:
-        """Capture a payment that is claimed. Returns whether anything of it is left to be captured.
+    def paid(self, claim: Claim, planned: Planned, event: LinkrunnerEvent) -> Account:
+        """Capture a payment that is claimed. Returns what Linkrunner was told of it.
 
         What an earlier try said of it is said again, because Linkrunner may have taken it.
         """
-        payment = planned.payment
+        payment, source, key = planned.payment, planned.source, claim.keys[0]
         assert payment is not None
-        key, account = claim.keys[0], claim.account
-        terms = account.terms or payment.at(event.rate)
+        account = claim.account.among(self.accounts.lead(planned.through, key))
+        terms = account.terms or self._terms(payment.at(event.rate), payment, key)
         account = replace(account, terms=terms)
-        version = account.wanted(planned.source.linkrunner.partial_refund)
-        leaving = account.held - {version.payment_id}
-        self.accounts.intend(key, terms, leaving, version)
-        self._remove(leaving)
-        if version != NOTHING:
-            data, source = payment.event_data, planned.source
-            self._send(request_of(terms, version, event.user_id, data, source, payment.status))
-        if leaving or version != account.own:
-            self.accounts.note_held(key, leaving, version)
-        return version != NOTHING
-
-    def returned(self, planned: Planned, owner: str) -> None:
-        """Take away, or replace, the payment that money went back of, as far as it is known here."""
-        assert planned.returned is not None
-        expected = planned.source.linkrunner.revenue != "event"
-        key = self.accounts.note_returned(*planned.returned, expected=expected)
-        if key is None:
-            return
-        payment = self.accounts.take(key, owner)
-        try:
-            self._settle(payment, planned)
-        finally:
-            # If this fails, the turn runs out by itself.
-            with suppress(Exception):
-                self.accounts.let_go(key, owner)
-
-    def _settle(self, payment: Payment, planned: Planned) -> None:
-        account, source = payment.account, planned.source
-        if account.terms is None:
-            # It was captured as an event, and of those nothing can be taken back.
-            return
         version = account.wanted(source.linkrunner.partial_refund)
         leaving = account.held - {version.payment_id}
-        if version == (account.current or account.own) and not leaving:
+        self.accounts.intend(key, terms, leaving, version, _kept(payment, source))
+        self._remove(leaving)
+        if version != NOTHING:
+            self._send(request_of(terms, version, event.user_id, payment, source))
+        if leaving or version != account.own:
+            self.accounts.note_held(key, leaving, version)
+        return replace(account, current=version)
+
+    def _terms(self, terms: Terms, payment: PlannedPayment, key: str) -> Terms:
+        """The terms with an id that no other payment has, whatever the operator's expression finds."""
+        if terms.payment_id == payment.own_id or self.accounts.bind(terms.payment_id, key):
+            return terms
+        return terms.model_copy(update={"payment_id": payment.own_id})
+
+    def returned(
+        self, planned: Planned, owner: str, own: Sequence[str] = (), user_id: str = ""
+    ) -> None:
+        """Take away, or replace, the payment that money went back of, as far as it is known here.
+
+        `own` are all keys of the refund, where they are known.
+        """
+        assert planned.returned is not None
+        keys, returned = planned.returned
+        mark = self.accounts.mark(own or planned.keys, returned.mark)
+        expected = planned.source.linkrunner.revenue != "event"
+        told = returned._replace(mark=mark)
+        if found := self.accounts.note_returned(keys, told, expected=expected):
+            self.again(found, planned.source, owner, user_id)
+
+    def again(self, keys: Sequence[str], source: Source, owner: str, user_id: str = "") -> None:
+        """Look at a payment once more: what went back of it, or that it is another one, may have come late.
+
+        `user_id` is whose it is where the ledger does not know.
+        """
+        payment = self.accounts.look(keys)
+        if payment is None or _is_settled(payment, source):
+            return
+        payment = self.accounts.take(keys, owner)
+        if payment is None:
+            return
+        settling = False
+        try:
+            self.accounts.gather(payment)
+            self._settle(payment, source, user_id)
+        except Unavailable as error:
+            settling = error.settling > 0
+            raise
+        finally:
+            # What may still arrive at Linkrunner keeps its turn; otherwise this one runs out by itself.
+            if not settling:
+                with suppress(Exception):
+                    self.accounts.let_go(payment.key, owner)
+
+    def _settle(self, payment: Payment, source: Source, user_id: str) -> None:
+        account, terms = payment.account, payment.account.terms
+        assert terms is not None
+        version, leaving = _wanted(account, source)
+        if not leaving and version == (account.current or account.own):
             return
         record = {name: told for name in payment.row if (told := text(payment.row, name))}
-        user_id = record.get("user_id", "")
+        user_id = record.get("user_id") or user_id
         if version != NOTHING and not user_id:
             # Whose it was is erased, and what is taken away could not be captured again.
             return
-        self.accounts.intend(payment.key, account.terms, leaving, version)
+        self.accounts.intend(payment.key, terms, leaving, version)
         self._remove(leaving)
-        if version != NOTHING:
-            data = rest_of(record, source)
-            self._send(request_of(account.terms, version, user_id, data, source))
+        if version not in (NOTHING, account.current or account.own):
+            data = _data(record) or rest_of(record, source)
+            rest = PlannedPayment(terms, data, Status.COMPLETED, terms.payment_id)
+            self._send(request_of(terms, version, user_id, rest, source))
         self.accounts.note_held(payment.key, leaving, version)
 
     def _remove(self, ids: Iterable[str]) -> None:
@@ -119,3 +160,28 @@ class Settle:
         except Unavailable as error:
             # The same payment again is no second one.
             raise error.without_doubt() from None
+
+
+def _wanted(account: Account, source: Source) -> tuple[Version, frozenset[str]]:
+    """What Linkrunner should hold, and what has to go for that."""
+    version = account.wanted(source.linkrunner.partial_refund)
+    return version, account.held - {version.payment_id}
+
+
+def _is_settled(payment: Payment, source: Source) -> bool:
+    account = payment.account
+    version, leaving = _wanted(account, source)
+    return not (leaving or payment.twins) and version == (account.current or account.own)
+
+
+def _kept(payment: PlannedPayment, source: Source) -> str:
+    """What is told besides, where a part of it may have to be told again."""
+    if source.linkrunner.partial_refund == "keep":
+        return ""
+    told = json.dumps(payment.event_data, separators=(",", ":"))
+    return told if len(told) <= _LONGEST else ""
+
+
+def _data(record: dict[str, str]) -> dict[str, Any]:
+    kept = json.loads(record.get("data", "{}"))
+    return kept if isinstance(kept, dict) else {}

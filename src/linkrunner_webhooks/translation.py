@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from linkrunner_webhooks.config import Naming, Source
 from linkrunner_webhooks.envelope import Opened
@@ -16,10 +16,25 @@ from linkrunner_webhooks.event_body import LinkrunnerEvent, UserFrom, event_id
 from linkrunner_webhooks.model import WORTH, CommerceEvent, Flow, Kind, Outcome, SamePayment
 from linkrunner_webhooks.money import Money, Rate, number
 from linkrunner_webhooks.past import marked
-from linkrunner_webhooks.payments import CapturePayment, Returned, Status, Terms, Version
+from linkrunner_webhooks.payments import (
+    DISPUTE,
+    Account,
+    CapturePayment,
+    Returned,
+    Status,
+    Terms,
+    Version,
+)
 from linkrunner_webhooks.provider import Told
 from linkrunner_webhooks.reading import gateway
-from linkrunner_webhooks.rendering import event_data, occurred_at, priced, unpriced
+from linkrunner_webhooks.rendering import (
+    event_data,
+    occurred_at,
+    priced,
+    repriced,
+    unpriced,
+    without,
+)
 from linkrunner_webhooks.screening import screened, unnamed
 from linkrunner_webhooks.users import find_named, find_user, person_id, values
 
@@ -35,12 +50,31 @@ RateOf = Callable[[Sequence[str]], Rate | None]
 _MONEY = frozenset({"amount", "currency"})
 
 
+# The fields of money received in an event.
+_EARNED = ("amount", "value")
+
+
+class Tried(Protocol):
+    """What is known of earlier tries; see once.Claim."""
+
+    @property
+    def account(self) -> Account: ...
+    @property
+    def unanswered(self) -> int: ...
+
+
 class PlannedPayment(NamedTuple):
-    """What counts as a payment at Linkrunner, and what is told about it, as it was paid."""
+    """What counts as a payment at Linkrunner, and what is told about it, as it was paid.
+
+    `own_id` is the payment's id where the operator's expression finds none of its own; `told_as` are the
+    fields of `event_data` that repeat the amount.
+    """
 
     terms: Terms
     event_data: Mapping[str, Any]
     status: str
+    own_id: str
+    told_as: tuple[str, ...] = ("value",)
 
     def at(self, rate: Rate | None) -> Terms:
         """The terms at that rate."""
@@ -69,7 +103,8 @@ class Planned(NamedTuple):
     the fact of another report, and only a third one says so. `shared` are keys that the report of another
     source may have of the same payment. `worth` is the amount that `event_data` tells as it was paid, in the
     fields `told_as`. What counts as a `payment` need not be `announced` as an event, too. `returned` changes
-    what Linkrunner holds of another payment.
+    what Linkrunner holds of another payment. `through` are names by which a shop's gateway, or a
+    gateway's shop, may know the payment.
     """
 
     source: Source
@@ -92,6 +127,7 @@ class Planned(NamedTuple):
     announced: bool = True
     returned: PlannedReturn | None = None
     user_from: UserFrom = "body"
+    through: tuple[str, ...] = ()
 
     def settled(self, user_of: UserOf) -> Planned:
         """The event, which is a conversion when a trial was reported here and nothing was paid since."""
@@ -101,10 +137,11 @@ class Planned(NamedTuple):
 
     def event(self, user_of: UserOf, rate_of: RateOf) -> LinkrunnerEvent:
         """The event for the user in the webhook or else in the ledger. Raises MissingUser or NoRate."""
-        event = self._for_its_user(user_of)
+        event = self.for_its_user(user_of)
         return self._in_one_currency(event, rate_of) if self.worth else event
 
-    def _for_its_user(self, user_of: UserOf) -> LinkrunnerEvent:
+    def for_its_user(self, user_of: UserOf) -> LinkrunnerEvent:
+        """The event as it was paid. Raises MissingUser."""
         if self.user_id:
             return self._of(self.user_id, self.user_from)
         # The user the fact was captured for before, or who paid.
@@ -132,10 +169,12 @@ class Planned(NamedTuple):
                 raise NoRate(f"[linkrunner.rates] has no {worth.currency} in {settings.currency}")
             if rate is None:
                 bare = unpriced(event.event_data, self.source)
-                return replace(event, event_data=bare, announced=True)
+                return replace(event, event_data=bare, announced=True, priced=False)
         data = event.event_data
         if rate and self.told_as:
             data = priced(data, self.source, self.told_as, worth, rate)
+        elif rate:
+            data = repriced(data, self.source, rate)
         return replace(event, event_data=data, rate=rate, payment=self._paid(event.user_id, rate))
 
     def _recorded(self, rate_of: RateOf) -> Rate | None:
@@ -151,14 +190,35 @@ class Planned(NamedTuple):
             return None
         terms = self.payment.at(rate)
         whole = Version(terms.payment_id, terms.paid)
-        data, status = self.payment.event_data, self.payment.status
-        return request_of(terms, whole, user_id, data, self.source, status)
+        return request_of(terms, whole, user_id, self.payment, self.source)
 
-    def told_by(self, event: LinkrunnerEvent, *, told: bool = True) -> dict[str, str]:
-        """What the ledger remembers of it as it was sent; of what was not `told` no amount."""
-        rate = {"rate": event.rate.text()} if event.rate else {}
-        kept = {name: text for name, text in self.sent.items() if told or name not in _MONEY}
-        return {**kept, **rate, "user_from": event.user_from}
+    def told_by(
+        self, event: LinkrunnerEvent, *, rate: str = "", told: bool = True
+    ) -> dict[str, str]:
+        """What the ledger remembers of it as it was sent, at that rate; of what was not `told` no amount."""
+        rate = rate or (event.rate.text() if event.rate else "")
+        known = told and event.priced
+        kept = {name: text for name, text in self.sent.items() if known or name not in _MONEY}
+        return {**kept, **({"rate": rate} if rate else {}), "user_from": event.user_from}
+
+    def as_before(self, event: LinkrunnerEvent, claim: Tried) -> tuple[Planned, LinkrunnerEvent]:
+        """It and its event as an earlier try may have told it, whatever the setting is today."""
+        terms = claim.account.terms
+        if self.payment is None and terms and claim.account.versions:
+            data = without(self.event_data, ("amount",))
+            payment = PlannedPayment(terms, data, Status.COMPLETED, terms.payment_id)
+            told = request_of(
+                terms, Version(terms.payment_id, terms.paid), event.user_id, payment, self.source
+            )
+            planned = self._replace(payment=payment, announced=False)
+            return planned, replace(event, payment=told, announced=False)
+        completed = self.payment is not None and self.payment.status == Status.COMPLETED
+        if completed and terms is None and claim.unanswered and self.worth:
+            assert self.payment is not None
+            data = priced(self.payment.event_data, self.source, _EARNED, self.worth, event.rate)
+            event = replace(event, event_data=data, payment=None, announced=True)
+            return self._replace(payment=None, announced=True, told_as=_EARNED), event
+        return self, event
 
     @property
     def follows_payment(self) -> bool:
@@ -208,22 +268,20 @@ _PAID_AS = ("value",)
 
 
 def request_of(
-    terms: Terms,
-    version: Version,
-    user_id: str,
-    event_data: Mapping[str, Any],
-    source: Source,
-    status: str = Status.COMPLETED,
+    terms: Terms, version: Version, user_id: str, payment: PlannedPayment, source: Source
 ) -> CapturePayment:
-    """The request that captures this version of a payment. `event_data` is as it was paid."""
+    """The request that captures this version of a payment. Its `event_data` is as it was paid."""
     money, rate = Money(version.left, terms.currency), terms.conversion
+    data = priced(payment.event_data, source, payment.told_as, money, rate)
+    currency = rate.into if rate else money.currency
     return CapturePayment(
         payment_id=version.payment_id,
         user_id=user_id,
         amount=number(rate.convert(money.amount) if rate else money.amount),
-        event_data=priced(event_data, source, _PAID_AS, money, rate),
+        # Whatever the operator calls it in events: Linkrunner reads a payment's currency here.
+        event_data={**data, "currency": currency},
         type=terms.type,
-        status=status,
+        status=payment.status,
     )
 
 
@@ -276,11 +334,7 @@ class Plan(NamedTuple):
             raise TooOld(f"received more than {days} ago: whether it was captured is forgotten")
 
 
-def _no_rate(_keys: Sequence[str]) -> None:
-    """Nothing is remembered."""
-
-
-def decide(plan: Plan, user_of: UserOf, rate_of: RateOf = _no_rate) -> Decision:
+def decide(plan: Plan, user_of: UserOf, rate_of: RateOf) -> Decision:
     """Decide on a webhook, for deliver and for every forecast. Raises NoRate."""
     planned = tuple(each.settled(user_of) for each in plan.planned)
     if not planned:
@@ -473,18 +527,20 @@ def _planned(
     # One sale must not be revenue twice: an event beside its payment has no amount.
     bare = announced and payment is not None and kind.flow is not None
     told_as = () if bare else kind.told_as
-    shown = replace(event, money=None) if bare else event
+    data = event_data(replace(event, money=None) if bare else event, told_as, opened)
     planned = Planned(
         source=source,
         event_name=naming.name,
-        event_data=event_data(shown, told_as, opened),
+        # Not even under a name of the operator's.
+        event_data=without(data, ("amount", "value")) if bare else data,
         user_id=user_id,
         keys=own,
         worth=event.money,
         told_as=told_as,
         payment=payment,
         announced=announced,
-        returned=_returned(event, kind, own, source),
+        returned=_returned(event, kind, own, opened),
+        through=_through(event, event.transactions, source) if payment else (),
         shared=_shared(event, kind.flow, source),
         follows=tuple(
             key
@@ -512,36 +568,73 @@ def _payment(event: CommerceEvent, kind: Kind, key: str, opened: Opened) -> Plan
     failed = kind in _FAILED and settings.failed_payments
     if settings.revenue == "event" or money is None or not (failed or kind.flow is Flow.PAYMENT):
         return None
-    phones = opened.webhook.phones
-    own = (
-        find_user((source.payment_id,), opened.webhook.payload, phones)
-        if source.payment_id
-        else None
-    )
+    own = unnamed(key.replace("|", ":"), opened.webhook.phones)
     # A state never changes at Linkrunner: what failed must not have the id of what is paid after it.
-    id = own if own and not failed else unnamed(key.replace("|", ":"), phones)
+    told = None if failed else _told_id(source, opened)
     terms = Terms(
-        payment_id=id, type=settings.type_of(kind), paid=money.amount, currency=money.currency
+        payment_id=told or own,
+        type=settings.type_of(kind),
+        paid=money.amount,
+        currency=money.currency,
     )
     status = Status.FAILED if failed else Status.COMPLETED
-    return PlannedPayment(terms, event_data(event, _PAID_AS, opened), status)
+    fields = kind.told_as if failed else _PAID_AS
+    data = without(event_data(event, fields, opened), {"amount"})
+    return PlannedPayment(terms, data, status, own, fields)
 
 
-# What went back, and what came again. What is disputed is gone when the dispute is lost.
-_RETURNS = {Flow.REFUND: 1, Flow.REFUND_REVERSAL: -1}
+def _told_id(source: Source, opened: Opened) -> str | None:
+    """The id that the operator's expression finds for a payment."""
+    if source.payment_id is None:
+        return None
+    for value in values(source.payment_id, opened.webhook.payload):
+        told = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        if isinstance(told, str) and told.strip():
+            return screened(told.strip(), opened.webhook.phones)
+    return None
+
+
+# What went back, and what came again. What is disputed is gone when the dispute is lost, until it is won.
+_RETURNS = {
+    Kind.PURCHASE_REFUNDED: 1,
+    Kind.PURCHASE_REVERSED: 1,
+    Kind.REFUND_FAILED: -1,
+    Kind.REFUND_REVERSED: -1,
+    Kind.DISPUTE_LOST: 1,
+    Kind.DISPUTE_WON: 0,
+}
 
 
 def _returned(
-    event: CommerceEvent, kind: Kind, own: tuple[str, ...], source: Source
+    event: CommerceEvent, kind: Kind, own: tuple[str, ...], opened: Opened
 ) -> PlannedReturn | None:
     """What an event takes from a payment at Linkrunner."""
-    sign = 1 if kind is Kind.DISPUTE_LOST else _RETURNS.get(kind.flow) if kind.flow else None
-    if event.money is None or sign is None:
+    source = opened.source
+    if event.money is None or kind not in _RETURNS:
         return None
     ids = event.follows if event.returns is None else event.returns
-    paid = tuple(_key(source, Flow.PAYMENT, id) for id in ids)
-    returned = Returned(marked(own), sign * event.money.amount, event.money.currency)
+    paid = tuple(_key(source, Flow.PAYMENT, id) for id in ids) + _through(event, ids, source)
+    if kind in _STEPS:
+        # The same under every name of a step: what a dispute is about.
+        about = marked(tuple(_key(source, "dispute", id) for id in event.transactions))
+        group, side = f"{DISPUTE}{about}", occurred_at(event, opened.identity) or ""
+    else:
+        told = _shared(event, Flow.REFUND, source) if kind.flow is Flow.REFUND else ()
+        group, side = ",".join(marked((each,)) for each in told), source.scope if told else ""
+    amount = _RETURNS[kind] * event.money.amount
+    returned = Returned(marked(own), amount, event.money.currency, group, side)
     return PlannedReturn(paid, returned) if paid else None
+
+
+_STEPS = (Kind.DISPUTE_LOST, Kind.DISPUTE_WON)
+
+
+def _through(event: CommerceEvent, ids: Iterable[str], source: Source) -> tuple[str, ...]:
+    """Names by which a shop and its gateway know one payment, whatever each of them says was paid."""
+    names = {source.provider.name, *source.beside}
+    known = (event.gateway,) if event.gateway else (gateway(id) for id in ids)
+    found = (f"@paid|{each[0]}|{each[1]}" for each in known if each and each[0] in names)
+    return tuple(dict.fromkeys(found)) if source.beside else ()
 
 
 def _sent(event: CommerceEvent, naming: Naming, path: str | None, opened: Opened) -> dict[str, str]:

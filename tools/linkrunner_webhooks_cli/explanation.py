@@ -8,17 +8,17 @@ from linkrunner_webhooks.config import Config, Source
 from linkrunner_webhooks.envelope import Opened, open_message
 from linkrunner_webhooks.errors import Parked, Reason
 from linkrunner_webhooks.model import CommerceEvent, Identity, Outcome
-from linkrunner_webhooks.translation import Decision, UserOf, decide, keys, parked, plan_of
+from linkrunner_webhooks.translation import Decision, RateOf, UserOf, decide, keys, parked, plan_of
 from linkrunner_webhooks_cli.output import write_table, write_text
 from linkrunner_webhooks_cli.user_paths import candidates, user_paths
 from linkrunner_webhooks_local.switches import kind_off, tests_off, thin, type_off
 
 
-def explanation(opened: Opened, user_of: UserOf) -> dict[str, Any]:
+def explanation(opened: Opened, user_of: UserOf, rate_of: RateOf) -> dict[str, Any]:
     """As JSON values. It names nobody: ids of users are masked, and nothing else of the body is in it."""
     webhook, source, identity = opened.webhook, opened.source, opened.identity
     try:
-        decision = decide(plan_of(opened), user_of)
+        decision = decide(plan_of(opened), user_of, rate_of)
         events = source.provider.translate(webhook, identity, source.options)
     except Parked as error:
         decision, events = parked(error), ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,10 +14,11 @@ from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.dead_letters import DeadLetters
 from linkrunner_webhooks.envelope import open_message
 from linkrunner_webhooks.errors import Parked
+from linkrunner_webhooks.held import plan_in
 from linkrunner_webhooks.letters import Letter
 from linkrunner_webhooks.moments import utc
 from linkrunner_webhooks.past import Past
-from linkrunner_webhooks.translation import UserOf, decide, plan_of
+from linkrunner_webhooks.translation import UserOf
 from linkrunner_webhooks.users import usable, values
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.output import counted, progress, say, write_json
@@ -115,12 +117,18 @@ def _is_of(letter: Letter, user: str, config: Config, user_of: UserOf) -> bool:
     """Whether a stored webhook is that user's: named by any path, known, or captured for them before."""
     if any(each.user_id == user for each in Past.of(letter.attributes).captured.values()):
         return True
-    try:
+    return user in {*_named(letter, config), *_known(letter, config, user_of)}
+
+
+def _named(letter: Letter, config: Config) -> Iterator[str | None]:
+    with suppress(Parked):
         opened = open_message(letter.text, config)
-        paths, payload = opened.source.user_id, opened.webhook.payload
-        found = {usable(value) for path in paths for value in values(path, payload)}
-        return user in found or user in {
-            each.user_id for each in decide(plan_of(opened), user_of).events
-        }
-    except Parked:
-        return False
+        for path in opened.source.user_id:
+            yield from map(usable, values(path, opened.webhook.payload))
+
+
+def _known(letter: Letter, config: Config, user_of: UserOf) -> Iterator[str]:
+    with suppress(Parked):
+        for each in plan_in(letter.text, config).planned:
+            with suppress(Parked):
+                yield each.for_its_user(user_of).user_id

@@ -70,7 +70,7 @@ def translate(
     request = webhook_of(picked, file.read(), headers)
     opened = [_opened(picked, each) for each in picked.provider.unpack(request)]
     if explain:
-        explained = [explanation(each, lambda _: user_id) for each in opened]
+        explained = [explanation(each, lambda _: user_id, lambda _: None) for each in opened]
         if as_json:
             write_json({"webhooks": explained})
         else:
@@ -98,7 +98,7 @@ def _decided(opened: Opened, user_id: str | None) -> Decision:
         say(_dropped(drop, opened))
     if any(drop.reason is not Reason.TEST for drop in drops):
         return Decision(Outcome.IGNORED, drops[0].reason)
-    decision = decide(plan_of(opened), lambda _: user_id)
+    decision = decide(plan_of(opened), lambda _: user_id, lambda _: None)
     if why := nothing_of(decision, opened):
         say(f"Nothing to report: {why}")
     return decision
