@@ -130,8 +130,8 @@ class Accounts:
         """Note what went back of the payment with these keys. Returns the first key of it, if it is captured.
 
         Otherwise it is not captured here, or not yet, or the keys are those of several payments; then nothing
-        is known of what to take away. Where no payment is `expected`, one that was captured as an event is left
-        alone. Raises Unavailable while a worker has the payment in hand.
+        is known of what to take away. Where no payment is `expected`, one that was captured as an event is
+        left alone. Raises Unavailable while a worker has the payment in hand.
         """
         wanted = self._led(keys)
         facts = self._facts(wanted)

@@ -176,7 +176,8 @@ class CaptureOnce:
         settle = Settle(capture=self.capture, accounts=self.accounts, remaining=remaining)
         if planned.payment:
             settle.again(planned.keys, planned.source, owner)
-        if planned.returned and planned.shared:
+        # Another side of one refund, or another step of one dispute.
+        if planned.returned and planned.returned.returned.group:
             settle.returned(planned, owner)
 
     def _insist(self, note: Callable[[], None], remaining: Callable[[], float]) -> bool:

@@ -25,7 +25,7 @@ from linkrunner_webhooks.payments import PartialRefund, Type
 from linkrunner_webhooks.provider import EventType, Options, Provider
 from linkrunner_webhooks.reading import GATEWAYS, SHOPS
 from linkrunner_webhooks.signatures.scheme import Scheme
-from linkrunner_webhooks.users import compile_path
+from linkrunner_webhooks.users import VISITOR, compile_path
 
 # An entry of [source.events]: a switch, a name, or a table of them by default event name.
 Choice = bool | str
@@ -243,7 +243,9 @@ class _Reader:
         self.check_expressions(".user_id", table.user_id or ())
         self.check_visitors(table.user_id or ())
         self.check_expressions(".extra", table.extra.values())
-        self.check_expressions("", (table.payment_id,) if table.payment_id else ())
+        self.check_expressions(
+            ".payment_id", () if table.payment_id is None else (table.payment_id,)
+        )
         return Source(
             name=self.name,
             provider=provider,
@@ -303,7 +305,9 @@ class _Reader:
             if not _is_code(code):
                 raise self.error(".rates", f"`{code}`: {_CODE}")
             if not _is_rate(factor):
-                problem = f"`{code}`: how many {settings.currency} one {code} is, say 84.10"
+                problem = (
+                    f"`{code}`: how many {settings.currency} one {code} is, in 12 digits, say 84.10"
+                )
                 raise self.error(".rates", problem)
 
     def beside(self, provider: Provider) -> frozenset[str]:
@@ -346,7 +350,7 @@ class _Reader:
 
     def check_visitors(self, expressions: Iterable[str]) -> None:
         """Linkrunner's web SDK writes `lr_vid` into a Shopify cart. https://docs.linkrunner.io/sdk/shopify"""
-        if any("lr_vid" in expression for expression in expressions):
+        if any(VISITOR in expression for expression in expressions):
             problem = "`lr_vid` is a visitor of the web SDK, and no user that an app registers"
             raise self.error(
                 ".user_id", f"{problem}; take it out, or keep it in [{self.name}.extra]"

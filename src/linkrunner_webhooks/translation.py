@@ -36,8 +36,16 @@ from linkrunner_webhooks.rendering import (
     without,
 )
 from linkrunner_webhooks.screening import screened, unnamed
-from linkrunner_webhooks.users import find_named, find_user, person_id, values
+from linkrunner_webhooks.users import (
+    VISITOR,
+    find_named,
+    find_user,
+    person_id,
+    values,
+    visitors_in,
+)
 
+_VISITOR = VISITOR.encode()
 # DynamoDB takes keys of 2,048 bytes.
 _LONGEST_KEY = 1024
 
@@ -104,7 +112,7 @@ class Planned(NamedTuple):
     source may have of the same payment. `worth` is the amount that `event_data` tells as it was paid, in the
     fields `told_as`. What counts as a `payment` need not be `announced` as an event, too. `returned` changes
     what Linkrunner holds of another payment. `through` are names by which a shop's gateway, or a
-    gateway's shop, may know the payment.
+    gateway's shop, may know the payment. `known_as` is the name that its `event_id` is made of, if another.
     """
 
     source: Source
@@ -128,6 +136,7 @@ class Planned(NamedTuple):
     returned: PlannedReturn | None = None
     user_from: UserFrom = "body"
     through: tuple[str, ...] = ()
+    known_as: str = ""
 
     def settled(self, user_of: UserOf) -> Planned:
         """The event, which is a conversion when a trial was reported here and nothing was paid since."""
@@ -153,7 +162,8 @@ class Planned(NamedTuple):
         raise MissingUser(f"no user id for {self.event_name}: {self._tried()}")
 
     def _of(self, user_id: str, user_from: UserFrom) -> LinkrunnerEvent:
-        id = event_id(self.keys[0], self.event_name) if self.source.linkrunner.event_id else None
+        name = self.known_as or self.event_name
+        id = event_id(self.keys[0], name) if self.source.linkrunner.event_id else None
         event = LinkrunnerEvent(self.event_name, self.event_data, user_id, user_from, id)
         return replace(event, announced=self.announced) if self.payment else event
 
@@ -377,7 +387,10 @@ def plan_of(opened: Opened) -> Plan:
         for each in told.events
         if each.kind in names and (event := _moved(each, names[each.kind].kind))
     ]
-    user_id, path = find_named(source.user_id, webhook.payload, webhook.phones) or (None, None)
+    # Few bodies have one, and a walk over a large order takes its time.
+    visitors = [*visitors_in(webhook.payload)] if _VISITOR in webhook.body else ()
+    named = find_named(source.user_id, webhook.payload, webhook.phones, visitors)
+    user_id, path = named or (None, None)
     planned = (_planned(event, naming, user_id, path, opened) for event, naming in reported)
     read = Plan(
         source,
@@ -602,6 +615,8 @@ _RETURNS = {
     Kind.REFUND_REVERSED: -1,
     Kind.DISPUTE_LOST: 1,
     Kind.DISPUTE_WON: 0,
+    # Nothing was to be captured any more of what counted when it was authorised.
+    Kind.PURCHASE_CANCELLED: 1,
 }
 
 
@@ -669,6 +684,8 @@ def _convertible(planned: Planned, event: CommerceEvent, opened: Opened) -> Plan
     source, about = opened.source, event.subscription_id
     conversion = planned._replace(
         event_name=converted.name,
+        # It is the same event, whether or not its trial is known by now.
+        known_as=planned.event_name,
         sent={**planned.sent, "event_name": converted.name, "kind": converted.kind.value},
         payment=planned.payment and planned.payment.of(source.linkrunner.type_of(converted.kind)),
         # One payment converts a trial.

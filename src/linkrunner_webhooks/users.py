@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
 from functools import cache, partial
 from typing import Any
 
@@ -102,15 +102,36 @@ def find_user(
 
 
 def find_named(
-    expressions: Iterable[str], payload: object, phones: Phones = none_known
+    expressions: Iterable[str],
+    payload: object,
+    phones: Phones = none_known,
+    visitors: Container[object] = (),
 ) -> tuple[str, str] | None:
-    """The same, with the expression that found it."""
+    """The same, with the expression that found it; none of the `visitors` is a user, wherever they stand."""
     for expression in expressions:
         for value in values(expression, payload):
             user = usable(value)
-            if user and not is_phone(user, phones):
+            if user and value not in visitors and not is_phone(user, phones):
                 return user, expression
     return None
+
+
+# Linkrunner's web SDK writes it into a Shopify cart. https://docs.linkrunner.io/sdk/shopify
+VISITOR = "lr_vid"
+
+
+def visitors_in(payload: object) -> Iterator[object]:
+    """The visitors of the web SDK that a body names: as a key, or as a pair of a name and a value."""
+    if isinstance(payload, list):
+        for each in payload:
+            yield from visitors_in(each)
+    elif isinstance(payload, dict):
+        if VISITOR in payload:
+            yield payload[VISITOR]
+        if "value" in payload and VISITOR in (payload.get("name"), payload.get("key")):
+            yield payload["value"]
+        for each in payload.values():
+            yield from visitors_in(each)
 
 
 def values(expression: str, payload: object) -> Iterable[object]:

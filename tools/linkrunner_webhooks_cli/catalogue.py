@@ -18,7 +18,7 @@ from linkrunner_webhooks.model import Flow, Kind
 from linkrunner_webhooks.provider import EventType, Provider
 from linkrunner_webhooks.reading import GATEWAYS
 from linkrunner_webhooks_cli.completions import provider_names
-from linkrunner_webhooks_cli.currencies import WITHOUT, in_one_currency
+from linkrunner_webhooks_cli.currencies import WITHOUT, in_one_currency, looks_like_revenue
 from linkrunner_webhooks_cli.output import say, write_json, write_table, write_text
 from linkrunner_webhooks_cli.paths import doubts
 from linkrunner_webhooks_cli.provider_page import page_of
@@ -131,10 +131,20 @@ def check(config_path: Path | None, stack: str | None, as_json: bool) -> None:
         ("source", "provider", "forwarded types", "user id paths", "missing user", "test events"),
         [_summary(source) for source in sources],
     )
+    settings = config.linkrunner
+    told = f"{_TOLD_AS[settings.revenue]}, in {settings.currency or 'the currencies paid'}"
+    write_text(f"\nRevenue is told as {told}.")
     for warning in warnings:
         say(f"Warning: {warning}")
     if config.linkrunner.currency is None:
         say(f"Amounts are sent as they are paid. Of several currencies: {WITHOUT}.")
+
+
+_TOLD_AS = {
+    "event": "events with an amount",
+    "payment": "payments",
+    "both": "payments, with events without an amount beside them",
+}
 
 
 def _currencies(stack: Stack, config: Config) -> set[str]:
@@ -177,6 +187,7 @@ def warnings_of(source: Source) -> Iterator[str]:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
             yield f'[{source.name}.events] "{name}" is not snake_case, which Linkrunner recommends'
     yield from _almost_kinds(source)
+    yield from looks_like_revenue(source)
     yield from doubts(source)
     if source.provider.caution:
         yield f"[{source.name}] {source.provider.caution}"

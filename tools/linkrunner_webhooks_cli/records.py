@@ -84,11 +84,12 @@ class Fact:
 
     @property
     def told(self) -> Money | None:
-        """The amount that Linkrunner was told."""
-        rate = Rate.read(self.rate)
-        if self.money is None or rate is None:
-            return self.money
-        return Money(rate.convert(self.money.amount), rate.into)
+        """The amount that Linkrunner was told; of a payment what it holds of it now."""
+        rate, now, terms = Rate.read(self.rate), self.account.current, self.account.terms
+        money = Money(now.left, terms.currency) if terms and now else self.money
+        if money is None or rate is None:
+            return money
+        return Money(rate.convert(money.amount), rate.into)
 
     @property
     def day(self) -> str:

@@ -133,6 +133,7 @@ class Summary:
     lines: dict[tuple[str, ...], Line] = field(default_factory=lambda: defaultdict(Line))
     told: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     currencies: set[str] = field(default_factory=set)
+    revenue: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
 
     def add(self, fact: Fact) -> None:
         """Count one fact in its group."""
@@ -147,6 +148,8 @@ class Summary:
         if fact.amount is not None and fact.flow:
             line.money[fact.flow] += fact.amount
             self.currencies.add(fact.currency)
+        if fact.amount is not None and fact.flow is Flow.PAYMENT:
+            self.revenue[fact.currency] += fact.amount
         if fact.flow is Flow.PAYMENT and fact.told:
             self.told[fact.told.currency] += fact.told.amount
 
@@ -176,13 +179,20 @@ class Summary:
                 for group, line in sorted(self.lines.items())
             ],
         )
-        if self.told.keys() != self.currencies:
+        revenue = {name: amount for name, amount in self.revenue.items() if amount}
+        if revenue != {name: amount for name, amount in self.told.items() if amount}:
             for currency, amount in sorted(self.told.items()):
-                write_text(f"\nLinkrunner was told {amount:f} {currency} of revenue")
+                write_text(f"Linkrunner was told {amount:f} {currency} of revenue")
+
+
+def _plain(amount: Decimal) -> Decimal:
+    """Without the zeros that some providers write behind an amount, as far as two decimals."""
+    cents = amount.quantize(Decimal("0.01"))
+    return cents if cents == amount else amount.normalize()
 
 
 def _text(line: Line, flow: Flow) -> str | None:
-    return f"{line.money[flow]:f}" if flow in line.money else None
+    return f"{_plain(line.money[flow]):f}" if flow in line.money else None
 
 
 def _write_csv(by: Sequence[str], summary: Summary) -> None:

@@ -16,6 +16,7 @@ from linkrunner_webhooks.dead_letters import DeadLetters
 from linkrunner_webhooks.errors import Parked, Unroutable
 from linkrunner_webhooks.held import Held, plan_in
 from linkrunner_webhooks.letters import Letter
+from linkrunner_webhooks.model import Flow
 from linkrunner_webhooks.moments import utc
 from linkrunner_webhooks.payments import NOTHING, Account
 from linkrunner_webhooks.rows import number, text
@@ -119,7 +120,10 @@ def _write(steps: Iterable[Step]) -> None:
 
 def _of_ledger(id: str, records: Records, config: Config, since: datetime) -> Iterator[Step]:
     sources = config.sources()
-    rows = records.at([id, *fact_keys(id, sources), *person_keys(id, sources)])
+    # As Linkrunner shows a payment: our own ids are keys with other signs, and the rest of one has a suffix.
+    paid = id.partition("~")[0]
+    keys = [id, paid.replace(":", "|"), f"@payment|{paid}"]
+    rows = records.at([*keys, *fact_keys(id, sources), *person_keys(id, sources)])
     led = records.at(row["fact"]["S"] for row in rows.values() if "fact" in row)
     facts = {key: Fact.of(row) for key, row in {**rows, **led}.items() if "day" in row}
     for row in records.waiting():
@@ -168,25 +172,35 @@ def _captured(fact: Fact) -> Step:
             "subscription": fact.subscription_id,
             "user named by": fact.named_by if fact.user_id else "",
             "happened": fact.occurred_at,
-            "told": f"{fact.told.amount:f} {fact.told.currency}" if fact.rate and fact.told else "",
-            **_payment(fact.account),
+            "told": _told(fact),
+            **_payment(fact.account, failed=fact.flow is None),
             "key": fact.key,
         },
     )
 
 
-def _payment(account: Account) -> dict[str, str]:
+def _told(fact: Fact) -> str:
+    """What Linkrunner was told, where that is not what was paid."""
+    if fact.amount is None and fact.flow is Flow.PAYMENT:
+        return "without its amount"
+    return f"{fact.told.amount:f} {fact.told.currency}" if fact.rate and fact.told else ""
+
+
+def _payment(account: Account, *, failed: bool) -> dict[str, str]:
     """What Linkrunner holds of a payment, and what went back of it."""
     if account.terms is None:
         return {}
-    now, currency = account.current or account.own, account.terms.currency
+    now, currency, rate = (
+        account.current or account.own,
+        account.terms.currency,
+        account.terms.conversion,
+    )
     back = account.own.left - account.left()
+    held = f"{rate.convert(now.left):f} {rate.into}" if rate else f"{now.left:f} {currency}"
     return {
-        "payment": f"{account.own.payment_id} ({account.terms.type})",
+        "payment": f"{account.own.payment_id} ({account.terms.type}{', failed' if failed else ''})",
         "went back": f"{back:f} {currency}" if account.returned else "",
-        "at Linkrunner": "nothing any more"
-        if now == NOTHING
-        else f"{now.left:f} {currency} as {now.payment_id}",
+        "at Linkrunner": "nothing any more" if now == NOTHING else f"{held} as {now.payment_id}",
     }
 
 

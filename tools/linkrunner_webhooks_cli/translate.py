@@ -80,6 +80,9 @@ def translate(
     decisions = [_decided(each, user_id) for each in opened]
     write_json([body for each in decisions for body in each.bodies])
     for planned in (each for decision in decisions for each in decision.planned):
+        payment, expression = planned.payment, planned.source.payment_id
+        if expression and payment and payment.terms.payment_id == payment.own_id:
+            say(f"Note: payment_id ({expression}) finds no id here, so the payment has its own")
         if planned.returned and planned.source.linkrunner.revenue != "event":
             say(_taken(planned.returned.returned))
     if not any(each.events for each in decisions):

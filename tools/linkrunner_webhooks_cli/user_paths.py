@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from linkrunner_webhooks.config import Source
 from linkrunner_webhooks.screening import is_contact, phones_in
-from linkrunner_webhooks.users import find_user, search, usable
+from linkrunner_webhooks.users import VISITOR, find_named, search, usable, visitors_in
 
 # Where merchants put what is theirs: below such a key, or under such a key.
 _PLACES: Final = re.compile(
@@ -66,10 +66,13 @@ def user_paths(source: Source, payload: object) -> list[Tried]:
     """Every user path of the source, in order, over this body."""
     tried, taken = [], False
     for path in source.user_id:
-        is_usable = (
-            find_user((path,), payload, lambda: phones_in(json.dumps(payload).encode())) is not None
-        )
-        why = _why(search(path, payload)) if not is_usable else _TAKEN if not taken else _LATE
+        phones = lambda: phones_in(json.dumps(payload).encode())  # noqa: E731
+        visitors = [*visitors_in(payload)]
+        is_usable = find_named((path,), payload, phones, visitors) is not None
+        found = search(path, payload)
+        why = _TAKEN if not taken else _LATE
+        if not is_usable:
+            why = _VISITOR if found in visitors else _why(found)
         tried.append(Tried(path, masked(search(path, payload)), why))
         taken = taken or is_usable
     return tried
@@ -115,6 +118,7 @@ def masked(value: object) -> str:
 
 _TAKEN: Final = "taken"
 _LATE: Final = "usable; an earlier path was taken"
+_VISITOR: Final = "a visitor of the web SDK, no user"
 _NO_TEXT: Final = {
     type(None): "absent",
     bool: "true or false",
@@ -152,6 +156,8 @@ class _Leaf(NamedTuple):
 
     def may_be_an_id(self) -> bool:
         if not isinstance(self.value, str | int) or usable(self.value) is None:
+            return False
+        if self.key == VISITOR:
             return False
         is_own = _KEYS.fullmatch(self.key) is not None
         # Adyen writes `metadata.user` as one key.

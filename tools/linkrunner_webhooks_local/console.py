@@ -18,7 +18,7 @@ from linkrunner_webhooks.capture import ApiRequest, Capture
 from linkrunner_webhooks.config import Config, suggest
 from linkrunner_webhooks.errors import Reason
 from linkrunner_webhooks.event_body import AMOUNTS, LinkrunnerEvent
-from linkrunner_webhooks.payments import CapturePayment
+from linkrunner_webhooks.payments import CapturePayment, RemovePayment, Status
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks_local.loopback import Request
 from linkrunner_webhooks_local.switches import remedy, resign
@@ -74,6 +74,9 @@ class Console:
 
         def watched(request: ApiRequest) -> None:
             capture(request)
+            if isinstance(request, RemovePayment):
+                gone = f"payment {request.payment_id} removed"
+                self._lines.put(_line("linkrunner", "", _ARROW + Text(gone)))
             if isinstance(request, LinkrunnerEvent | CapturePayment):
                 with self._lock:
                     self._sent.append(request)
@@ -172,7 +175,8 @@ class _Sent:
 
     def __str__(self) -> str:
         if isinstance(self.event, CapturePayment):
-            name, amounts = f"payment {self.event.payment_id}", [self.event.amount]
+            failed = "failed " if self.event.status == Status.FAILED else ""
+            name, amounts = f"{failed}payment {self.event.payment_id}", [self.event.amount]
         else:
             name, amounts = self.event.event_name, list(map(self.value, AMOUNTS))
         amount = next(filter(_is_told, amounts), None)

@@ -267,7 +267,12 @@ class EmbeddedLinkrunner:
 
     def _payments(self) -> dict[str, Any]:
         totals = {currency: float(total) for currency, total in self.book.totals().items()}
-        return {"totals": totals, "payments": list(self.book.payments.values())}
+        repeated = [
+            {"type": key[0], "payment_id": key[1], "ignored": times}
+            for key, times in self.book.repeated.items()
+        ]
+        held = list(self.book.payments.values())
+        return {"totals": totals, "payments": held, "repeated": repeated}
 
     def _is_known(self, body: Mapping[str, Any]) -> bool:
         id = body.get("event_id")
