@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import partial
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from tests import samples
 from tests.messages import (
     INTENT,
     NEW_INVOICE,
+    ORDER,
+    SHOPIFY_REFUND,
     TABLES,
     USER,
     checkout,
@@ -25,7 +28,7 @@ from tests.messages import (
 from tests.simulation.clock import HOUR
 from tests.simulation.cloud import Cloud, simulated
 from tests.simulation.gate import Trouble
-from tests.simulation.linkrunner import LOSES_ANSWERS, UP, Mood
+from tests.simulation.linkrunner import DOWN, HANGS, LOSES_ANSWERS, UP, Mood
 from tests.simulation.worker import Worker
 from tests.stories import Pipeline, stories, told, users
 from tests.test_faults import polls
@@ -175,6 +178,9 @@ def left_of(story: Any) -> dict[str, Decimal]:
     # What is disputed is gone when the dispute is lost.
     if "dispute_lost" in story["besides"]:
         signs |= {"dispute": -1}
+    if "purchase_cancelled" in story["besides"]:
+        # It counted when it was authorised, and nothing is paid after all.
+        return {}
     for flow, amounts in story["money"].items():
         for amount, currency in map(str.split, amounts):
             found[currency] = found.get(currency, Decimal(0)) + signs.get(flow, 0) * Decimal(amount)
@@ -386,6 +392,260 @@ def test_a_refund_of_a_renewal_leaves_the_first_payment() -> None:
     refunded = told("apple", "refund_of_a_renewal_without_a_user")
     pipeline.deliver([first, refunded])
     assert [type(each) for each in pipeline.requests] == [CapturePayment, LinkrunnerEvent]
+
+
+# ------------------------------------------------------------------------- what others found
+
+SHOP_ORDER: dict[str, Any] = {
+    "transaction_id": "pi_1234567890abcdefABCDEF12",
+    "payment_method": "stripe",
+    "payment_method_title": "Card",
+}
+GATEWAYS_REFUND: dict[str, Any] = {
+    "payment_intent": SHOP_ORDER["transaction_id"],
+    "amount": 2500,
+    "amount_captured": 2500,
+    "currency": "eur",
+}
+
+
+def apart(cloud: Cloud, *messages: Callable[[], Message], down: float) -> None:
+    """The first is tried once while Linkrunner is down, and again after all others."""
+    first, *others = messages
+    cloud.linkrunner.moods = [(0, DOWN), (cloud.clock.now + down, UP)]
+    cloud.store(first())
+    polls(cloud, Worker(cloud), 1)
+    for stored in cloud.queue.messages.values():
+        cloud.queue.show(stored, cloud.clock.now + 9 * HOUR)
+    cloud.clock.now += down + 60
+    for make in others:
+        cloud.store(make())
+        polls(cloud, Worker(cloud), 1)
+    cloud.clock.now += 10 * HOUR
+    cloud.run(Worker(cloud))
+
+
+@pytest.mark.parametrize("partial_refund", ["keep", "replace"])
+@pytest.mark.parametrize("first", ["refunds/create", "order_transactions/create"])
+def test_two_reports_of_one_refund_take_it_away_once(first: str, partial_refund: str) -> None:
+    """The first fails after it is noted, and the second is of the same refund under other ids."""
+    changes = {"amount": "30.00", "created_at": "2027-01-14T10:00:00Z"}
+    (part,) = ({**each, **changes} for each in SHOPIFY_REFUND["transactions"])
+    told = {
+        "refunds/create": SHOPIFY_REFUND | {"transactions": [part]},
+        "order_transactions/create": part | {"order_id": 1001, "status": "success"},
+    }
+    reports = [partial(shopify, topic, told[topic]) for topic in sorted(told, key=first.__ne__)]
+    tables = told_to(partial_refund=partial_refund)
+    tables["shopify"] = {"events": {"order_transactions/create": True}}
+    with simulated(tables) as cloud:
+        in_turn(cloud, partial(shopify, "orders/paid", ORDER))
+        apart(cloud, *reports, down=600)
+        left = 59.9 if partial_refund == "keep" else 29.9
+        assert [each[2] for each in held(cloud)] == [left]
+
+
+@pytest.mark.parametrize("order", list(permutations(range(4))))
+def test_ids_that_turn_out_to_be_one_payment(order: Sequence[int]) -> None:
+    """An invoice, an intent, what says that they are one, and a refund: all of it is gone in the end."""
+    paid = NEW_INVOICE | {"amount_paid": 2599, "currency": "usd"}
+    one = {"payment": {"type": "payment_intent", "payment_intent": "pi_1"}, "invoice": "in_1"}
+    reports = [
+        partial(stripe, "invoice.paid", paid),
+        partial(stripe, "payment_intent.succeeded", INTENT | USER),
+        partial(stripe, "invoice_payment.paid", {"id": "inpay_1", "status": "paid"} | one),
+        partial(refund, 2599, **USER),
+    ]
+    with simulated(told_to()) as cloud:
+        in_turn(cloud, *(reports[place] for place in order))
+        assert held(cloud) == []
+        assert cloud.dead.reasons == []
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (1, 0, 2)])
+def test_a_gateway_takes_back_what_a_shop_sold(order: Sequence[int]) -> None:
+    """Stripe tells of the refund under the payment's id at Stripe, and the shop of the same under its own."""
+    back = [{"id": 9, "total": "-25.00"}]
+    reports = [
+        partial(two_events, **SHOP_ORDER),
+        partial(refund, 2500, **GATEWAYS_REFUND, **USER),
+        partial(two_events, status="refunded", refunds=back, **SHOP_ORDER),
+    ]
+    with simulated(told_to()) as cloud:
+        in_turn(cloud, *(reports[place] for place in order))
+        assert held(cloud) == []
+    with simulated(told_to()) as cloud:
+        # The shop tells of no refund at all.
+        in_turn(cloud, *(reports[place] for place in order if place < 2))
+        assert held(cloud) == []
+
+
+@pytest.mark.parametrize("partial_refund", ["keep", "replace"])
+def test_a_part_that_shop_and_gateway_tell_went_back_once(partial_refund: str) -> None:
+    """Also when the first report fails in between."""
+    back = [{"id": 9, "total": "-12.50"}]
+    with simulated(told_to(partial_refund=partial_refund)) as cloud:
+        in_turn(cloud, partial(two_events, **SHOP_ORDER))
+        apart(
+            cloud,
+            partial(refund, 1250, **GATEWAYS_REFUND, **USER),
+            partial(two_events, refunds=back, **SHOP_ORDER),
+            down=600,
+        )
+        assert [each[2] for each in held(cloud)] == [25 if partial_refund == "keep" else 12.5]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("payment", "event"), ("both", "event"), ("event", "payment"), ("payment", "both")],
+)
+def test_a_setting_that_is_changed_between_two_tries(before: str, after: str) -> None:
+    """Linkrunner may have taken the first try, so the second is of the same kind."""
+    with simulated(told_to(revenue=before)) as cloud:
+        cloud.linkrunner.moods = [(0, LOSES_ANSWERS), (cloud.clock.now + HOUR, UP)]
+        cloud.store(checkout())
+        polls(cloud, Worker(cloud), 1)
+        cloud.config = Config(told_to(revenue=after))
+        cloud.clock.now += 2 * HOUR
+        cloud.run(Worker(cloud))
+        events = [each for each in cloud.linkrunner.captures if "amount" in each.body["event_data"]]
+        # A lost answer of an event may count twice; it is an event all the same.
+        assert bool(events) is (before == "event")
+        assert bool(held(cloud)) is (before != "event")
+
+
+def test_a_note_that_came_late_finds_what_went_back() -> None:
+    """The payment is captured and cannot be noted; its refund comes before the note."""
+    with simulated(told_to()) as cloud:
+        worker = Worker(cloud, trouble=lambda _, call: Trouble.REFUSED if call == "note" else None)
+        cloud.store(checkout())
+        cloud.clock.spawn(lambda: polls(cloud, worker, 1))
+        cloud.clock.run()
+        assert held(cloud)
+        for stored in cloud.queue.messages.values():
+            cloud.queue.show(stored, cloud.clock.now + 9 * HOUR)
+        cloud.clock.now += HOUR
+        cloud.store(refund(2599, **USER))
+        polls(cloud, Worker(cloud), 2)
+        cloud.clock.now += 10 * HOUR
+        cloud.run(Worker(cloud))
+        assert held(cloud) == []
+
+
+def test_an_id_belongs_to_one_payment() -> None:
+    """Two shops number their orders alike, and the operator gives both the order's name."""
+    tables = told_to() | {
+        name: {"provider": "shopify", "payment_id": "name"} for name in ("shopify", "shopify_eu")
+    }
+    first, second = (
+        ORDER | {"name": "#1001"},
+        ORDER | {"id": 2001, "name": "#1001", "total_price": "99"},
+    )
+    del second["admin_graphql_api_id"]
+    with simulated(tables) as cloud:
+        in_turn(
+            cloud,
+            partial(shopify, "orders/paid", first),
+            partial(shopify, "orders/paid", second, "shopify_eu"),
+        )
+        assert [each[1:] for each in held(cloud)] == [
+            ("#1001", 59.9),
+            ("shopify:payment:2001", 99),
+        ]
+        (part,) = ({**each, "amount": "99.00"} for each in SHOPIFY_REFUND["transactions"])
+        back = {"id": 6, "order_id": 2001, "transactions": [part]}
+        in_turn(cloud, partial(shopify, "refunds/create", back, "shopify_eu"))
+        assert [each[1:] for each in held(cloud)] == [("#1001", 59.9)]
+
+
+@pytest.mark.parametrize("total", [1000, 2599])
+def test_a_slow_capture_is_not_overtaken_by_its_removal(total: int) -> None:
+    """It arrives a minute after we stopped waiting for it, and the refund has come meanwhile."""
+    with simulated(told_to(partial_refund="replace")) as cloud:
+        cloud.linkrunner.moods = [(0, HANGS), (cloud.clock.now + 1, UP)]
+        cloud.store(checkout())
+        polls(cloud, Worker(cloud), 1)
+        cloud.store(refund(total, **USER))
+        # Both are tried for half a minute.
+        polls(cloud, Worker(cloud), 4, patience=25.0)
+        body = {"type": "DEFAULT", "payment_id": "stripe:payment:pi_1", "amount": 25.99}
+        cloud.linkrunner.book.capture(
+            body | {"user_id": "user_42", "event_data": {"currency": "USD"}}
+        )
+        cloud.run(Worker(cloud))
+        assert [each[2] for each in held(cloud)] == ([] if total == 2599 else [15.99])
+
+
+def test_another_amount_has_another_id() -> None:
+    """What becomes of partial refunds may be changed, and what is left with it."""
+    account = Account(TERMS, returned(40), leaving=frozenset({"p"}))
+    assert account.wanted("keep").payment_id != account.wanted("replace").payment_id
+
+
+def test_what_comes_back_of_a_lost_dispute() -> None:
+    """The last step decides, in whatever order they are told; each step may be told again."""
+
+    def step(amount: int, at: str) -> Returned:
+        return Returned(f"m{at}", Decimal(amount), "EUR", f"{payments.DISPUTE}d1", at)
+
+    lost, won, lost_again = step(100, "2026-01-02"), step(0, "2026-01-03"), step(100, "2026-01-04")
+    for steps, left in (
+        ((lost,), 0),
+        ((won, lost), 100),
+        ((lost_again, won, lost), 0),
+        ((won,), 100),
+    ):
+        assert Account(TERMS, frozenset(steps)).left() == left
+
+
+def test_what_is_erased_is_taken_away_all_the_same() -> None:
+    """A removal names no user: a refund of somebody who was forgotten is parked, and the payment is gone."""
+    with simulated(told_to()) as cloud:
+        in_turn(cloud, checkout)
+        row = dict(cloud.table.items["stripe|payment|pi_1"])
+        cloud.table.items["stripe|payment|pi_1"] = {
+            name: value for name, value in row.items() if name != "user_id"
+        }
+        in_turn(cloud, partial(refund, 2599))
+        assert cloud.dead.reasons == ["missing_user"]
+        assert held(cloud) == []
+
+
+def test_what_is_left_is_told_as_the_payment_was() -> None:
+    """With its lines, and marked as a test if it was one."""
+    lines = [
+        {
+            "id": 1,
+            "product_id": 6,
+            "variation_id": 7,
+            "quantity": 2,
+            "price": 12.5,
+            "total": "25.00",
+        }
+    ]
+    with simulated(told_to(partial_refund="replace")) as cloud:
+        in_turn(cloud, partial(two_events, line_items=lines))
+        (before,) = (dict(body["event_data"]) for body in cloud.linkrunner.book.payments.values())
+        assert before["contents"]
+        in_turn(cloud, partial(two_events, refunds=[{"id": 5, "total": "-5.00"}]))
+        (after,) = cloud.linkrunner.book.payments.values()
+    assert after["amount"] == 20
+    assert after["event_data"] == before | {"value": 20}
+
+
+def test_an_event_beside_its_payment_has_no_amount_of_the_operators_either() -> None:
+    """Not by a field that is renamed, nor by one of their own."""
+    tables = told_to(revenue="both")
+    tables["stripe"] = {
+        "fields": {"amount": "total", "currency": "cur"},
+        "extra": {"amount": "data.object.amount_total"},
+    }
+    with simulated(tables) as cloud:
+        in_turn(cloud, checkout)
+        (event,) = cloud.linkrunner.captures
+        assert "amount" not in event.body["event_data"]
+        # Linkrunner reads a payment's currency here, whatever the operator calls it in events.
+        assert cloud.linkrunner.book.totals() == SOLD
 
 
 def test_one_shops_order_is_not_the_others() -> None:

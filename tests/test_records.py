@@ -310,6 +310,7 @@ def test_a_report_knows_the_rest(stack: EmbeddedStack) -> None:
         "discarded": 0,
         "parked": {"refused": 2},
         "waiting": 1,
+        "held": 0,
     }
     # Two reports of one payment are one.
     assert told["parked_money"] == [{"reason": "refused", "currency": "USD", "amount": "25.99"}]
@@ -418,7 +419,7 @@ def test_a_summary_has_no_rounding() -> None:
     fact = Fact("k", "stripe", "purchase_completed", "sold", "2026-11-30T00:00:00.000Z")
     for text in ("0.1", "0.2", "1e3"):
         summary.add(replace(fact, amount=Decimal(text), currency="KWD"))
-    assert summary.rows()[0]["revenue"] == "1000.3"
+    assert summary.rows()[0]["revenue"] == "1000.30"
 
 
 # ------------------------------------------------------------------------- forget

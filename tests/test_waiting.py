@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from tests.messages import TABLES, USER, checkout, refund, stripe, two_events
+from tests.messages import TABLES, USER, adyen, checkout, refund, stripe, two_events
 from tests.samples import Desk, Secrets, request
 from tests.simulation.clock import HOUR
 from tests.simulation.cloud import WEBHOOKS, Cloud, simulated
@@ -383,6 +383,32 @@ def test_what_is_parked_after_waiting_can_be_redriven() -> None:
             cloud.letters.redrive(letter, forced=True)
         work(cloud)
         assert names(cloud) == ["purchase_completed"]
+
+
+def test_a_copy_under_the_same_signature_does_not_wait() -> None:
+    """Whoever saw the genuine webhook cannot put another user's name on what waits."""
+    with simulated(told_to()) as cloud:
+        strange(cloud)
+        thief = {"shopperReference": "thief", "hmacSignature": "signature of psp_1"}
+        in_turn(cloud, adyen, partial(adyen, additionalData=thief))
+        assert cloud.dead.reasons == ["contradicted"]
+        sign_up(cloud, "thief")
+        sign_up(cloud)
+        work(cloud)
+        assert [each.body["user_id"] for each in cloud.linkrunner.captures] == ["user_42"]
+
+
+def test_another_report_may_name_somebody_else() -> None:
+    """Each of the two waits for its own signup, and the first that comes counts."""
+    with simulated(told_to()) as cloud:
+        strange(cloud)
+        intent = {"id": "pi_1", "amount_received": 2599, "currency": "usd", "invoice": None}
+        other = {"metadata": {"user_id": "user_7"}}
+        in_turn(cloud, checkout, partial(stripe, "payment_intent.succeeded", intent | other))
+        sign_up(cloud)
+        sign_up(cloud, "user_7")
+        work(cloud)
+        assert [each.body["user_id"] for each in cloud.linkrunner.captures] == ["user_42"]
 
 
 def test_many_at_once() -> None:
