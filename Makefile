@@ -51,7 +51,7 @@ run: .venv/.ready .venvs/ministack/.ready ## Start the local stack on http://127
 test: setup ## Run every test
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
-chaos: .venv/.ready .venvs/ministack/.ready ## Faults, kills and outages on real components, with a report (CHAOS="--events 2000 --seed 7")
+chaos: .venv/.ready .venvs/ministack/.ready ## Faults, kills and outages on real components, with a report (CHAOS="--revenue payment --seed 7")
 	@$(BIN)/python -m tests.chaos $(CHAOS)
 	@GAMES=$${GAMES:-400} $(BIN)/python -m pytest --quiet tests/test_machine.py
 

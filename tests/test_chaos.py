@@ -59,6 +59,15 @@ def test_a_short_run_loses_and_doubles_nothing() -> None:
     require_report(result)
 
 
+def test_payments_count_once_whatever_is_lost() -> None:
+    """Linkrunner holds exactly what is left of every payment, and none of them was captured twice."""
+    options = Options(events=40, seconds=5, seed=11, workers=3, patience=40, revenue="payment")
+    result = chaos(options)
+    assert result.verdict.guilty == []
+    assert result.troubles == []
+    assert result.passed
+
+
 def require_bad_weather(result: Result) -> None:
     """A run in which nothing goes wrong proves nothing; how much does depends on the machine."""
     assert result.deaths + sum(result.faults.values()) > 0
@@ -261,6 +270,17 @@ def test_an_excuse_is_heard(evidence: dict[str, Any], excuse: str) -> None:
     """Nobody could know that it had been captured."""
     verdict = twice(**evidence)
     assert (verdict.doubled, verdict.guilty) == ({excuse: 1}, [])
+
+
+def test_no_excuse_is_heard_for_a_payment() -> None:
+    """Where a repetition is no second payment, a lost answer explains nothing."""
+    body = {"payment_id": "p", "amount": 25.99, "user_id": "user_1"}
+    data = {"event_data": {"currency": "USD", "provider_event_id": "evt_1"}}
+    fact = Fact("f", ("evt_1",), amount=Decimal("25.99"), currency="USD", user="user_1")
+    twice = [Capture(at, f"w1:{at}", body | data, None) for at in (1.0, 2.0)]
+    verdict = judge(History(facts=[fact], captures=twice, payments=True))
+    assert (len(verdict.unexplained), verdict.wrong) == (1, [])
+    assert judge(History(facts=[fact], captures=twice)).unexplained == []
 
 
 def test_a_lie_of_linkrunner_is_an_excuse() -> None:

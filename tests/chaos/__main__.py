@@ -23,6 +23,7 @@ examples:
   python -m tests.chaos                                  400 facts, a minute of faults, any seed
   python -m tests.chaos --events 60 --seconds 8          a short one
   python -m tests.chaos --seed 7 --workers 5             the plan and the dice of seed 7 once more
+  python -m tests.chaos --revenue payment                lost answers count nothing twice then
   python -m tests.chaos --json | jq .passed              for scripts
 
 The seed fixes what happens and the order of every dice; which call meets which throw also depends on how
@@ -39,6 +40,7 @@ def main() -> int:
         seconds=arguments.seconds,
         seed=random.randrange(10**6) if arguments.seed is None else arguments.seed,
         workers=arguments.workers,
+        revenue=arguments.revenue,
         # What waits is delivered at Linkrunner's pace.
         patience=60 + arguments.events / 10,
     )
@@ -71,6 +73,8 @@ def _arguments() -> argparse.Namespace:
     number("--seconds", type=_positive, default=60, help="seconds of faults (60)")
     number("--seed", type=int, help="which run (a random one, named in the report)")
     number("--workers", type=_positive, default=3, help="worker processes (3)")
+    told = "how money received is told to Linkrunner (event)"
+    parser.add_argument("--revenue", choices=("event", "payment"), default="event", help=told)
     parser.add_argument("--json", action="store_true", help="the report as JSON")
     return parser.parse_args()
 

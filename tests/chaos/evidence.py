@@ -13,6 +13,7 @@ from tests.chaos.unreliable import Treated
 
 from linkrunner_webhooks.queues import untyped
 from linkrunner_webhooks_local.cloudformation import EmbeddedStack
+from linkrunner_webhooks_local.embedded_linkrunner import REMOVAL_PATH
 
 
 def history(
@@ -21,6 +22,8 @@ def history(
     written: Sequence[Entry],
     dead: Iterable[str],
     parked: Sequence[tuple[str, str]],
+    *,
+    payments: bool = False,
 ) -> History:
     """From Linkrunner's memory, the workers' journal and the dead-letter queue."""
     said = [each for each in of(written, "settled") if each["outcome"] == "captured"]
@@ -28,7 +31,7 @@ def history(
     unrecorded = [each for each in said if each["reason"] == "unrecorded"]
     return History(
         facts=facts,
-        captures=[_capture(each, sent) for each in treated if each.arrival.captured],
+        captures=[_capture(each, sent) for each in treated if _is_capture(each)],
         answered=_attempts(written, "answered"),
         unanswered=_attempts(written, "unanswered"),
         noted=_attempts(written, "noted"),
@@ -36,7 +39,12 @@ def history(
         unrecorded=frozenset(each["event_id"] for each in unrecorded),
         dead=frozenset(dead),
         parked=parked,
+        payments=payments,
     )
+
+
+def _is_capture(treated: Treated) -> bool:
+    return treated.arrival.captured and treated.arrival.path != REMOVAL_PATH
 
 
 def of(written: Sequence[Entry], what: str) -> Iterator[Entry]:

@@ -53,6 +53,7 @@ class Fact:
     """One thing that happened. `expected` is "captured", or the reason for which it has to be parked.
 
     `reports` are the keys of its webhooks: their event ids, or the text of what went into the queue as it is.
+    Of what is `returned` nothing is left in the end.
     """
 
     name: str
@@ -62,6 +63,12 @@ class Fact:
     currency: str = ""
     user: str = ""
     event_names: frozenset[str] = frozenset({"purchase_completed"})
+    returned: bool = False
+
+    @property
+    def is_payment(self) -> bool:
+        """Whether it is money received."""
+        return self.amount is not None and "purchase_refunded" not in self.event_names
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,15 @@ class Capture:
     status: int | None = 201
 
     @property
+    def is_payment(self) -> bool:
+        """Whether it is a payment, which has no name."""
+        return "payment_id" in self.body
+
+    @property
+    def amount(self) -> Any:
+        return self.body["amount"] if self.is_payment else moved(self.data)
+
+    @property
     def data(self) -> Mapping[str, Any]:
         data: Mapping[str, Any] = self.body.get("event_data", {})
         return data
@@ -56,7 +65,8 @@ class History:
     `answered` and `unanswered` hold the attempts whose answer reached the worker or did not, `noted` those
     that the claims table was told about, `said` which worker reported which event id as captured,
     `unrecorded` the event ids reported as captured without a note, `dead` the workers that died, `parked`
-    the key and the reason of every message in the dead-letter queue.
+    the key and the reason of every message in the dead-letter queue. `payments` says that money received is
+    told as payments.
     """
 
     facts: Sequence[Fact]
@@ -68,6 +78,7 @@ class History:
     unrecorded: frozenset[str] = frozenset()
     dead: frozenset[str] = frozenset()
     parked: Sequence[tuple[str, str]] = ()
+    payments: bool = False
 
 
 @dataclass(slots=True)
@@ -117,13 +128,19 @@ def _by_fact(
     for capture in captures:
         facts = owner.get(capture.event_id, ())
         # One webhook can report several facts, each under its own name.
-        named = [each for each in facts if capture.body.get("event_name") in each.event_names]
+        named = [each for each in facts if _is_named(capture, each)]
         fact = next(iter((*named, *facts)), None)
         if fact is None:
             verdict.wrong.append(f"captured what never happened: {capture.body}")
         else:
             found[fact.name].append(capture)
     return found
+
+
+def _is_named(capture: Capture, fact: Fact) -> bool:
+    if capture.is_payment:
+        return fact.is_payment
+    return capture.body.get("event_name") in fact.event_names
 
 
 def _reasons(
@@ -145,13 +162,13 @@ def _problems(capture: Capture, fact: Fact) -> Iterator[str]:
         yield f"captured, and should have been parked as {fact.expected}"
         return
     told = capture.data
-    if _decimal(moved(told)) != fact.amount:
-        yield f"amount {moved(told)!r} instead of {fact.amount}"
+    if _decimal(capture.amount) != fact.amount:
+        yield f"amount {capture.amount!r} instead of {fact.amount}"
     if told.get("currency") != fact.currency:
         yield f"currency {told.get('currency')!r} instead of {fact.currency!r}"
     if capture.body.get("user_id") != fact.user:
         yield f"user {capture.body.get('user_id')!r} instead of {fact.user!r}"
-    if capture.body.get("event_name") not in fact.event_names:
+    if not _is_named(capture, fact):
         yield f"event {capture.body.get('event_name')!r} instead of {sorted(fact.event_names)}"
 
 
@@ -169,12 +186,17 @@ def _judge_captured(
     parked = sorted({reason for key in fact.reports for reason in reasons.get(key, ())})
     if parked:
         verdict.misplaced.append(f"{fact.name}: parked as {', '.join(parked)}")
-    if not found and not parked:
+    # Where payments are told, one that went back before it was captured is not told any more.
+    gone = fact.returned and history.payments
+    if not found and not parked and not gone:
         verdict.lost.append(f"{fact.name}: neither captured nor parked")
     if len(found) == 1:
         verdict.once += 1
     if len(found) > 1:
         excuse = min((_excuse(each, fact, history) for each in found[:-1]), key=EXCUSES.index)
+        if history.payments and fact.is_payment:
+            # The same payment again is no second one, whatever was lost.
+            excuse = UNEXPLAINED
         verdict.doubled[excuse] += 1
         if excuse == UNEXPLAINED:
             attempts = ", ".join(f"{each.attempt} at {each.at:.3f}" for each in found)

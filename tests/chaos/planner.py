@@ -172,8 +172,10 @@ def _ordered(planner: _Planner) -> None:
     id, code, user = 5_000_000_000 + number, currency.upper(), f"user_{number}"
     samples = [order(each, id, amount, code, user) for each in ("orders/create", "orders/paid")]
     reports = planner.send(planner.some(samples))
-    planner.facts.append(Fact(f"order {id}", reports, "captured", amount, code, user))
-    if planner.dice.random() < 0.3:
+    returned = planner.dice.random() < 0.3
+    paid = Fact(f"order {id}", reports, "captured", amount, code, user, returned=returned)
+    planner.facts.append(paid)
+    if returned:
         reports = planner.send([order_paid_back(id, amount, code)], SOURCES["shopify"][1:])
         names = frozenset({"purchase_refunded"})
         planner.facts.append(

@@ -55,7 +55,8 @@ def as_json(result: Result) -> dict[str, Any]:
 
 def show(result: Result, console: Console) -> None:
     """A table on a terminal, plain lines elsewhere, and what went wrong by name."""
-    title = f"chaos, seed {result.options.seed}: {'passed' if result.passed else 'FAILED'}"
+    told = ", revenue as payments" if result.options.payments else ""
+    title = f"chaos, seed {result.options.seed}{told}: {'passed' if result.passed else 'FAILED'}"
     if console.is_terminal:
         table = Table(title=title, show_header=False)
         for name, value in rows(result):

@@ -6,11 +6,14 @@ import json
 import random
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from tests.chaos.crew import Crew
 from tests.chaos.evidence import busiest, counted, history, of, parked, status
@@ -50,6 +53,11 @@ class Options:
     seed: int = 1
     workers: int = 3
     patience: float = 60.0
+    revenue: Literal["event", "payment"] = "event"
+
+    @property
+    def payments(self) -> bool:
+        return self.revenue == "payment"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +158,9 @@ class _Run:
     @property
     def _captured(self) -> int:
         taken = self.linkrunner.events
-        return len({each.event_data.get("provider_event_id") for each in taken})
+        told = [each.event_data for each in taken]
+        told += [each["event_data"] for each in self.linkrunner.book.payments.values()]
+        return len({each.get("provider_event_id") for each in told})
 
     @property
     def _expected(self) -> int:
@@ -186,7 +196,7 @@ def chaos(options: Options, show: Show = quietly) -> Result:
 def _started(options: Options, show: Show, running: ExitStack) -> _Run:
     folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="chaos-")))
     toml = folder / "webhooks.toml"
-    toml.write_text(CONFIGURATION)
+    toml.write_text(f'[linkrunner]\nrevenue = "{options.revenue}"\n{CONFIGURATION}')
     planned = plan(options.seed, options.events)
     linkrunner = running.enter_context(Unreliable())
     stack = running.enter_context(embedded_stack(linkrunner.url))
@@ -252,7 +262,8 @@ def _orders(options: Options, stack: EmbeddedStack, folder: Path, until: float) 
 def _result(run: _Run, drained: float | None, duration: float) -> Result:
     written = list(entries(run.folder / "journal"))
     treated = list(run.linkrunner.history)
-    evidence = history(run.plan.facts, treated, written, run.crew.dead, list(parked(run.stack)))
+    found, paid = list(parked(run.stack)), run.options.payments
+    evidence = history(run.plan.facts, treated, written, run.crew.dead, found, payments=paid)
     return Result(
         options=run.options,
         plan=run.plan,
@@ -273,6 +284,16 @@ def _result(run: _Run, drained: float | None, duration: float) -> Result:
     )
 
 
+def _owed(plan: Plan) -> dict[str, Decimal]:
+    """What is left of all payments in the end, by currency."""
+    totals: dict[str, Decimal] = defaultdict(Decimal)
+    for fact in plan.facts:
+        if fact.expected == "captured" and fact.is_payment and not fact.returned:
+            assert fact.amount is not None
+            totals[fact.currency] += fact.amount
+    return dict(totals)
+
+
 def _troubles(run: _Run, written: Sequence[Entry], drained: float | None) -> Iterator[str]:
     """What else must not happen."""
     if drained is None:
@@ -280,6 +301,8 @@ def _troubles(run: _Run, written: Sequence[Entry], drained: float | None) -> Ite
     for name, code in run.crew.crashes.items():
         last = (run.folder / "log").read_text().strip().splitlines()[-1:]
         yield f"worker {name} ended with {code}: {''.join(last)}"
+    if run.options.payments and run.linkrunner.book.totals() != (owed := _owed(run.plan)):
+        yield f"Linkrunner holds {run.linkrunner.book.totals()} instead of {owed}"
     yield from run.senders.rejected
     yield from (f"the function raised {each['error']}" for each in of(written, "raised"))
     for each in of(written, "settled"):
