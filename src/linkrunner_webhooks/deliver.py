@@ -144,7 +144,7 @@ class Deliverer:
         """Count how the webhooks of this run ended. It is worth no trouble: an end without a count is one."""
         ends: dict[str, Counter[str]] = defaultdict(Counter)
         for report in run.reports:
-            if report.outcome is not Outcome.RETRYING:
+            if report.outcome not in (Outcome.RETRYING, Outcome.HELD):
                 ends[report.source][ending(report)] += 1
         for source, counts in ends.items():
             if run.trouble is None and run.remaining() > SLOWEST_CALL:

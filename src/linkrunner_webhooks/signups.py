@@ -56,7 +56,7 @@ provider = Provider(
     signature=StaticToken("linkrunner-key"),
     identify=identify,
     unpack=without_the_person,
-    user_id=(),
+    user_id=("user_id",),
     never={"install": "nobody has signed up yet"},
 )
 

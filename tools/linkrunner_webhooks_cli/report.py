@@ -22,7 +22,6 @@ from linkrunner_webhooks.model import Flow
 from linkrunner_webhooks.once import Claims
 from linkrunner_webhooks_cli.currencies import in_one_currency
 from linkrunner_webhooks_cli.output import (
-    counted,
     progress,
     say,
     write_json,
@@ -210,7 +209,7 @@ def _write_csv(by: Sequence[str], summary: Summary) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """How webhooks ended in the period, and what is parked and waiting now."""
+    """How webhooks ended in the period, and what is parked, waiting and held now."""
 
     ends: Counter[str]
     parked: Counter[str]
@@ -222,7 +221,7 @@ class Rest:
     def received(self) -> int:
         """All that are known of."""
         ended = sum(count for name, count in self.ends.items() if not name.startswith("parked"))
-        return ended + self.parked.total() + self.waiting
+        return ended + self.parked.total() + self.waiting + self.held
 
     @property
     def ignored(self) -> Counter[str]:
@@ -245,9 +244,8 @@ class Rest:
                 "discarded": self.ends["discarded"],
                 "parked": dict(self.parked),
                 "waiting": self.waiting,
-                "held": self.ends["held"],
+                "held": self.held,
             },
-            "held_now": self.held,
             "parked_money": [
                 {"reason": reason, "currency": currency, "amount": f"{amount:f}"}
                 for (reason, currency), amount in sorted(self.parked_money.items())
@@ -260,13 +258,11 @@ class Rest:
         parts += [f"{count} ignored ({name})" for name, count in sorted(self.ignored.items())]
         parts += [f"{self.ends['discarded']} discarded"] if self.ends["discarded"] else []
         parts += [f"{count} parked ({name})" for name, count in sorted(self.parked.items())]
-        parts += [f"{self.ends['held']} held"] if self.ends["held"] else []
+        parts += [f"{self.held} held until a signup"] if self.held else []
         parts.append(f"{self.waiting} waiting")
         write_text(f"\n{self.received} webhooks = {' + '.join(parts)}")
         for (reason, currency), amount in sorted(self.parked_money.items()):
             write_text(f"{amount:f} {currency} of payments is parked ({reason})")
-        if self.held:
-            write_text(f"{counted(self.held, 'event')} held now, until the user signs up")
 
 
 def _rest(

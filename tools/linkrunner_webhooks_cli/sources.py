@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from linkrunner_webhooks import config, providers
+from linkrunner_webhooks import config, providers, signups
 from linkrunner_webhooks.config import Config, Source
 from linkrunner_webhooks.errors import ConfigError
 from linkrunner_webhooks.provider import Provider
@@ -64,6 +64,8 @@ def some_sources(configured: Config) -> tuple[Source, ...]:
 
 def load_provider(name: str) -> Provider:
     """A provider by name; an unknown one is a usage error that suggests the nearest."""
+    if name == signups.NAME:
+        return signups.provider
     try:
         return providers.load(name)
     except KeyError:
@@ -82,6 +84,8 @@ def pick_source(configured: Config, provider: Provider, name: str | None) -> Sou
     if of_provider:
         choices = ", ".join(each.name for each in of_provider)
         raise click.UsageError(f"{provider.title} has several sources; give --source: {choices}")
+    if provider is signups.provider:
+        raise Failure("Linkrunner's webhooks are no source: set signups = true in [linkrunner]")
     defaults = Config({provider.name: provider.options.example()}).source(provider.name)
     assert defaults is not None
     return defaults

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
@@ -168,13 +168,20 @@ class EmbeddedLinkrunner:
     """Linkrunner on loopback while the block runs.
 
     `honours_event_id` says whether an event under a known `event_id` is the same event. The documentation
-    says "for deduplication" and no more, so by default it is not.
+    says "for deduplication" and no more, so by default it is not. `users` are those whom it knows, None
+    everybody.
     """
 
     def __init__(
-        self, key: str = LINKRUNNER_KEY, port: int = 0, *, honours_event_id: bool = False
+        self,
+        key: str = LINKRUNNER_KEY,
+        port: int = 0,
+        *,
+        honours_event_id: bool = False,
+        users: Collection[str] | None = None,
     ) -> None:
         self.key = key
+        self._users = users
         self._honours_event_id = honours_event_id
         self.url = ""
         self._port = port
@@ -237,10 +244,12 @@ class EmbeddedLinkrunner:
         return Response.of(404, {"msg": "Not found", "status": 404})
 
     def _looked_up(self, request: Request) -> Response:
-        """Every user is known, unless the script says otherwise with a status."""
-        answer = self._next()
+        """What the script says with a status, or else whether the user is known."""
+        answer, user = self._next(), _user(request)
         status = documented_lookup(request, self.key) if answer.status is None else answer.status
-        self._lookups.append(_user(request))
+        if status == 200 and not (self._users is None or user in self._users):
+            status = 204
+        self._lookups.append(user)
         return Response.of(status, {"msg": "", "status": status, "data": None})
 
     def _capture(self, request: Request) -> Response | None:

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from linkrunner_webhooks import config
-from linkrunner_webhooks.config import Config, Source
+from linkrunner_webhooks.config import Config, Linkrunner, Source
 from linkrunner_webhooks.errors import ConfigError
 
 
@@ -38,6 +38,10 @@ class LiveConfig(Config):
     @property
     def names(self) -> tuple[str, ...]:
         return self._now().names
+
+    @property
+    def linkrunner(self) -> Linkrunner:
+        return self._now().linkrunner
 
     def source(self, name: str) -> Source | None:
         return self._now().source(name)

@@ -89,7 +89,9 @@ def _listen(port: int) -> socket.socket:
 def _linkrunner_url(settings: Settings, running: ExitStack) -> str:
     if settings.linkrunner_base_url is not None:
         return settings.linkrunner_base_url
-    embedded = EmbeddedLinkrunner(key=settings.linkrunner_key)
+    # Where events wait for signups, it knows nobody before.
+    users = () if settings.holds else None
+    embedded = EmbeddedLinkrunner(key=settings.linkrunner_key, users=users)
     return running.enter_context(embedded).url
 
 

@@ -21,7 +21,10 @@ Secrets = Mapping[str, tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """A start of the local stack. No `linkrunner_base_url`: the embedded Linkrunner."""
+    """A start of the local stack. No `linkrunner_base_url`: the embedded Linkrunner.
+
+    `holds` says that events wait for users who have not signed up.
+    """
 
     port: int
     linkrunner_base_url: str | None
@@ -30,6 +33,7 @@ class Settings:
     sources: tuple[str, ...]
     secrets: Secrets
     for_development: bool
+    holds: bool = False
 
     @property
     def test_events(self) -> bool:
@@ -49,7 +53,8 @@ class Settings:
         given = {name: value.strip() for name, value in environment.items() if value.strip()}
         webhooks_toml = Path(given.get("WEBHOOKS_TOML", WEBHOOKS_TOML)).expanduser()
         # Every table is validated here, so that a mistake shows now and not at its first webhook.
-        sources = config.load(webhooks_toml).sources()
+        read = config.load(webhooks_toml)
+        sources = read.sources()
         return cls(
             port=_port(given.get("PORT")),
             linkrunner_base_url=_base_url(given.get("LINKRUNNER_BASE_URL")),
@@ -58,6 +63,7 @@ class Settings:
             sources=tuple(source.name for source in sources),
             secrets=_secrets(given.get("WEBHOOK_SECRETS"), sources),
             for_development="WEBHOOK_SECRETS" not in given,
+            holds=read.linkrunner.unknown_users == "hold",
         )
 
 
