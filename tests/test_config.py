@@ -383,7 +383,7 @@ def test_linkrunner_is_no_source() -> None:
     ("written", "message"),
     [
         ({"event_ids": False}, r"\[linkrunner\]: unknown key `event_ids`; did you mean"),
-        ({"event_id": "no"}, r"\[linkrunner\]: `event_id`: input should be a valid boolean"),
+        ({"event_id": "no"}, r"\[linkrunner\]: `event_id`: write true or false"),
         (False, r"`linkrunner` must be a table: \[linkrunner\]"),
     ],
 )

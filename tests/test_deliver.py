@@ -1698,10 +1698,10 @@ def test_a_doubt_is_noted_with_patience(world: World) -> None:
     """A request without an answer weighs more than a lease that ran out, so the note is tried again."""
     kept, failures = world.claims.keep, [down(Reason.LEDGER)] * 2
 
-    def keep(claim: Claim, seconds: float, *, doubtful: bool = True) -> None:
+    def keep(claim: Claim, seconds: float, *, doubtful: bool = True, told: str = "event") -> None:
         if failures:
             raise failures.pop()
-        kept(claim, seconds, doubtful=doubtful)
+        kept(claim, seconds, doubtful=doubtful, told=told)
 
     world.claims.keep = keep  # type: ignore[method-assign]
     world.linkrunner.script = [down(Reason.UNANSWERED)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import date
 from decimal import Decimal
 from functools import partial
 from itertools import permutations
@@ -574,6 +575,136 @@ def test_a_slow_capture_is_not_overtaken_by_its_removal(total: int) -> None:
         )
         cloud.run(Worker(cloud))
         assert [each[2] for each in held(cloud)] == ([] if total == 2599 else [15.99])
+
+
+@pytest.mark.parametrize("partial_refund", ["keep", "replace"])
+def test_what_a_gateway_told_before_the_order_is_not_forgotten(partial_refund: str) -> None:
+    """The first refund comes before the shop's order, and the second settles the payment once more."""
+    gone = partial(refund, **GATEWAYS_REFUND, **USER)
+    with simulated(told_to(partial_refund=partial_refund)) as cloud:
+        in_turn(
+            cloud, partial(gone, 500), partial(two_events, **SHOP_ORDER), partial(gone, 1250, 500)
+        )
+        assert [each[2] for each in held(cloud)] == [25 if partial_refund == "keep" else 12.5]
+    with simulated(told_to(partial_refund=partial_refund)) as cloud:
+        in_turn(cloud, partial(gone, 2500), partial(two_events, **SHOP_ORDER), partial(gone, 2500))
+        assert held(cloud) == []
+
+
+def test_a_lost_event_of_the_shop_makes_no_second_payment() -> None:
+    """Its payment is there and the answer to its event is lost; then the gateway reports the same."""
+    paid = INTENT | {"id": SHOP_ORDER["transaction_id"], "amount": 2500, "amount_received": 2500}
+    intent = partial(stripe, "payment_intent.succeeded", paid | {"currency": "eur"} | USER)
+    with simulated(told_to(revenue="both")) as cloud:
+        worker = Worker(cloud, trouble=nth("post", 1, Trouble.LOST))
+        cloud.store(two_events(**SHOP_ORDER))
+        cloud.clock.spawn(lambda: polls(cloud, worker, 1))
+        cloud.clock.run()
+        for stored in cloud.queue.messages.values():
+            cloud.queue.show(stored, cloud.clock.now + 9 * HOUR)
+        cloud.clock.now += HOUR
+        in_turn(cloud, intent)
+        work_off(cloud)
+        assert cloud.linkrunner.book.totals() == {"EUR": Decimal(25)}
+        assert not [
+            each for each in cloud.linkrunner.captures if "amount" in each.body["event_data"]
+        ]
+
+
+def nth(call: str, number: int, trouble: Trouble) -> Callable[[int, str], Trouble | None]:
+    """Trouble at one of the calls of that name, from 0."""
+    left = [number]
+
+    def met(_: int, name: str) -> Trouble | None:
+        if name != call:
+            return None
+        left[0] -= 1
+        return trouble if left[0] == -1 else None
+
+    return met
+
+
+def work_off(cloud: Cloud) -> None:
+    """All that is there, whenever it is due."""
+    cloud.clock.now += 10 * HOUR
+    cloud.run(Worker(cloud))
+
+
+@pytest.mark.parametrize("revenue", ["event", "payment"])
+@pytest.mark.parametrize("note", [0, 1, 2])
+def test_a_death_between_two_notes_doubles_nothing(note: int, revenue: str) -> None:
+    """The fact is noted and its worker dies before the key that the gateway has, too."""
+    paid = INTENT | {"id": SHOP_ORDER["transaction_id"], "amount": 2500, "amount_received": 2500}
+    intent = partial(stripe, "payment_intent.succeeded", paid | {"currency": "eur"} | USER)
+    with simulated(told_to(revenue=revenue)) as cloud:
+        worker = Worker(cloud, trouble=nth("note", note, Trouble.DIES_AFTER))
+        cloud.store(two_events(**SHOP_ORDER))
+        cloud.clock.spawn(lambda: polls(cloud, worker, 1))
+        cloud.clock.run()
+        work_off(cloud)
+        in_turn(cloud, intent)
+        sold = [each for each in cloud.linkrunner.captures if "amount" in each.body["event_data"]]
+        assert len(sold) + len(held(cloud)) == 1
+
+
+def test_its_own_id_says_more_than_a_gateways() -> None:
+    """Two orders were paid by one payment; each that is refunded at the shop goes, and the other stays."""
+    back = [{"id": 9, "total": "-25.00"}]
+    other = {**SHOP_ORDER, "number": 728}
+    with simulated(told_to()) as cloud:
+        in_turn(cloud, partial(two_events, **SHOP_ORDER), partial(two_events, **other))
+        assert len(held(cloud)) == 2
+        in_turn(cloud, partial(two_events, status="refunded", refunds=back, **SHOP_ORDER))
+        assert [each[1] for each in held(cloud)] == ["woocommerce:payment:728"]
+
+
+@pytest.mark.parametrize("missing_user", ["park", "drop"])
+def test_a_refund_of_nobody_takes_the_payment_away(missing_user: str) -> None:
+    """Whatever becomes of its event, the money is back."""
+    tables = told_to()
+    tables["stripe"] = {"missing_user": missing_user}
+    with simulated(tables) as cloud:
+        in_turn(cloud, partial(two_events, **SHOP_ORDER), partial(refund, 2500, **GATEWAYS_REFUND))
+        assert held(cloud) == []
+
+
+def test_what_may_change_back_and_forth_has_new_ids() -> None:
+    """An id that was taken away is not used again, whatever the setting was in between."""
+    with simulated(told_to(partial_refund="replace")) as cloud:
+        in_turn(cloud, checkout, partial(refund, 1000))
+        for partial_refund in ("keep", "replace", "keep", "replace"):
+            cloud.config = Config(told_to(partial_refund=partial_refund))
+            in_turn(cloud, checkout)
+        assert [each[2] for each in held(cloud)] == [15.99]
+        assert not cloud.linkrunner.book.repeated
+
+
+def test_a_gateways_refund_has_the_rate_of_the_shops_payment() -> None:
+    """It finds the payment by the name that both know."""
+    day = {"as_of": date(2026, 11, 30)}
+    with simulated(told_to(currency="INR", rates=day | {"EUR": 80})) as cloud:
+        in_turn(cloud, partial(two_events, **SHOP_ORDER))
+        cloud.config = Config(told_to(currency="INR", rates=day | {"EUR": 90}))
+        in_turn(cloud, partial(refund, 2500, **GATEWAYS_REFUND, **USER))
+        (told,) = [
+            amount
+            for each in cloud.linkrunner.captures
+            if (amount := each.body["event_data"].get("refund_amount"))
+        ]
+        assert told == 2000
+
+
+@pytest.mark.parametrize("revenue", ["payment", "both"])
+def test_what_was_told_without_an_amount_is_told_so_again(revenue: str) -> None:
+    """There is no rate, and the first answer is lost."""
+    tables = told_to(revenue=revenue, currency="INR", no_rate="without_amount")
+    with simulated(tables) as cloud:
+        cloud.linkrunner.moods = [(0, LOSES_ANSWERS), (cloud.clock.now + HOUR, UP)]
+        in_turn(cloud, checkout)
+        assert not [
+            each for each in cloud.linkrunner.captures if "amount" in each.body["event_data"]
+        ]
+        assert held(cloud) == []
 
 
 def test_another_amount_has_another_id() -> None:

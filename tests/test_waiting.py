@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 import pytest
-from tests.messages import TABLES, USER, adyen, checkout, refund, stripe, two_events
+from botocore.exceptions import ClientError
+from tests.messages import NEW_INVOICE, TABLES, USER, adyen, checkout, refund, stripe, two_events
 from tests.samples import Desk, Secrets, request
 from tests.simulation.clock import HOUR
 from tests.simulation.cloud import WEBHOOKS, Cloud, simulated
@@ -19,11 +20,13 @@ from tests.test_faults import polls
 from tests.test_payments import held, in_turn
 
 from linkrunner_webhooks.config import Config
-from linkrunner_webhooks.errors import ConfigError
+from linkrunner_webhooks.errors import ConfigError, Unavailable
+from linkrunner_webhooks.held import SETTLED, Held
 from linkrunner_webhooks.ledger import Ledger
 from linkrunner_webhooks.letters import foresee
 from linkrunner_webhooks.model import Webhook
 from linkrunner_webhooks.queues import WebhookQueue
+from linkrunner_webhooks.translation import Planned
 
 DAY = 24 * HOUR
 KEY = "key of the project"
@@ -114,7 +117,7 @@ def test_nothing_of_the_person_is_stored() -> None:
 
 
 @pytest.mark.parametrize(
-    "user_id", ["jane@example.com", "+15555550123", "5555550123", None, {}, "null"]
+    "user_id", ["jane@example.com", "+15555550123", "5555550123", None, "", "null"]
 )
 def test_a_user_id_that_is_a_contact_is_not_stored(user_id: Any) -> None:
     """Such an id could never be sent either."""
@@ -409,6 +412,107 @@ def test_another_report_may_name_somebody_else() -> None:
         sign_up(cloud, "user_7")
         work(cloud)
         assert [each.body["user_id"] for each in cloud.linkrunner.captures] == ["user_42"]
+
+
+def test_a_refund_of_what_linkrunner_has_takes_it_away_at_once() -> None:
+    """It names somebody who is not known, and a removal names nobody."""
+    with simulated(told_to(revenue="payment", after_hold="drop")) as cloud:
+        cloud.linkrunner.users = {"user_42"}
+        in_turn(cloud, checkout)
+        other: dict[str, Any] = {"metadata": {"user_id": "user_7"}}
+        in_turn(cloud, partial(refund, 2599, **other))
+        assert outcomes(cloud) == ["captured none", "held none"]
+        assert held(cloud) == []
+
+
+def test_a_held_conversion_stays_one() -> None:
+    """The same payment is reported again while it waits."""
+    trial = {"id": "sub_1", "status": "trialing", "trial_end": 1_800_000_000} | USER
+    paid = NEW_INVOICE | {"billing_reason": "subscription_cycle"}
+    tables = told_to()
+    tables["stripe"] = {"events": {"invoice.paid": True}}
+    with simulated(tables) as cloud:
+        strange(cloud)
+        in_turn(cloud, partial(stripe, "customer.subscription.created", trial))
+        in_turn(cloud, partial(stripe, "invoice.paid", paid), partial(stripe, "invoice.paid", paid))
+        sign_up(cloud)
+        work(cloud)
+        told = [each for each in cloud.linkrunner.captures if "amount" in each.body["event_data"]]
+        assert [each.body["event_name"] for each in told] == ["trial_converted"]
+
+
+def test_another_report_does_not_prolong_the_waiting() -> None:
+    """Shops tell of an order at each change of it."""
+    with simulated(told_to(hold_days=5)) as cloud:
+        strange(cloud)
+        for _ in range(3):
+            in_turn(cloud, checkout)
+            work(cloud, days=2)
+        in_turn(cloud, partial(checkout, id="cs_2", payment_intent="pi_2"))
+        assert cloud.linkrunner.forgotten == 1
+
+
+def test_what_cannot_be_read_any_more_is_parked() -> None:
+    """An event that another version held is somebody's sale."""
+    with simulated(told_to()) as cloud:
+        strange(cloud)
+        in_turn(cloud, checkout)
+        for key, row in cloud.table.items.items():
+            if key.startswith("@waiting|"):
+                text = row["message"]["S"].replace('"event_name"', '"name_of_it"')
+                cloud.table.items[key] = {**row, "message": {"S": text}}
+        sign_up(cloud)
+        work(cloud)
+        assert cloud.dead.reasons == ["unreadable"]
+
+
+def test_a_message_is_ascii() -> None:
+    """SQS does not take every character, and one event must not hold up the others."""
+    tables = told_to()
+    tables["stripe"] = {"extra": {"note": "data.object.metadata.note"}}
+    note = {"metadata": {"user_id": "user_42", "note": "odd \uffff \U0001f600"}}
+    with simulated(tables) as cloud:
+        strange(cloud)
+        in_turn(cloud, partial(checkout, **note))
+        (row,) = (row for key, row in cloud.table.items.items() if key.startswith("@waiting|"))
+        assert row["message"]["S"].isascii()
+
+
+def test_the_end_of_one_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the queue does not take stays, and the others go on."""
+    with simulated(told_to(hold_days=1)) as cloud:
+        strange(cloud)
+        for number in range(3):
+            in_turn(cloud, partial(checkout, id=f"cs_{number}", payment_intent=f"pi_{number}"))
+        cloud.clock.now += 2 * DAY
+        worker, sent = Worker(cloud), cloud.sqs.send_message
+
+        def send(**arguments: Any) -> Any:
+            if "pi_0" in arguments["MessageBody"]:
+                raise ClientError({"Error": {"Code": "InvalidMessageContents"}}, "SendMessage")
+            return sent(**arguments)
+
+        monkeypatch.setattr(cloud.sqs, "send_message", send)
+        with pytest.raises(Unavailable):
+            worker._deliverer.sweep(lambda: 100.0)
+        assert len(cloud.queue.messages) == 2
+
+
+def test_what_is_held_is_all_that_an_event_is() -> None:
+    """A field that is added to a planned event is held, or settled when it is held."""
+    assert set(Planned._fields) - SETTLED == set(Held.model_fields) - {"received_at", "waited"}
+
+
+@pytest.mark.parametrize("length", [255, 256])
+def test_a_long_user_id_is_known_by_its_signup(length: int) -> None:
+    """As long as one that is sent."""
+    user = "u" * length
+    with simulated(told_to()) as cloud:
+        strange(cloud)
+        in_turn(cloud, partial(checkout, client_reference_id=user))
+        sign_up(cloud, user)
+        work(cloud)
+        assert names(cloud) == ["purchase_completed"]
 
 
 def test_many_at_once() -> None:

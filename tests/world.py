@@ -130,7 +130,10 @@ class FakeLedger:
                 if self.leases.get(key, ("", 0.0))[0] == claim.owner:
                     del self.leases[key]
 
-    def keep(self, claim: Claim, seconds: float, *, doubtful: bool = True) -> None:
+    def keep(
+        self, claim: Claim, seconds: float, *, doubtful: bool = True, told: str = "event"
+    ) -> None:
+        del told
         self._fail("keep")
         with self._lock:
             for key in claim.keys:

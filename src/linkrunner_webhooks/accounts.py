@@ -7,7 +7,7 @@ knows, too, a row of its own leads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -15,6 +15,8 @@ from linkrunner_webhooks.errors import Reason, Unavailable
 from linkrunner_webhooks.payments import NO_ACCOUNT, NOTHING, Account, Returned, Terms, Version
 from linkrunner_webhooks.rows import InTheWay, Item, Rows, fact_of, is_done, number, text, texts
 
+# A name by which a shop and its gateway know one payment.
+PAID = "@paid|"
 # A fact can have turned out to be another one, which had turned out to be a third.
 _MOST_HOPS = 3
 
@@ -75,24 +77,34 @@ class Accounts:
         return True
 
     def intend(
-        self, key: str, terms: Terms, leaving: Iterable[str], version: Version, data: str = ""
+        self,
+        key: str,
+        account: Account,
+        leaving: Iterable[str],
+        version: Version,
+        data: str = "",
+        shared: Iterable[str] = (),
     ) -> None:
         """Remember what is about to be taken away and captured, before the first request of it.
 
-        `data` is what is told besides, for when a part of it has to be told again.
+        `data` is what is told besides, for when a part of it has to be told again. Whoever claims one of the
+        `shared` keys has to know of it, too: a shop's gateway must not tell the payment under another id.
         """
+        assert account.terms is not None
         new = set() if version == NOTHING else {version.payment_id}
-        sets: dict[str, Any] = {"leaving": set(leaving), "versions": new}
-        present = {name: ids for name, ids in sets.items() if ids}
+        returned = {each.text() for each in account.returned}
+        sets = {"leaving": set(leaving), "versions": new, "returned": returned}
+        told = {"payment": account.terms.text()} | ({"data": data} if data else {})
+        self._note(key, told, sets)
+        for each in shared:
+            by = {"payment": account.terms.text(), "payment_of": key}
+            self._note(each, by, {"versions": new})
+
+    def _note(self, key: str, told: Mapping[str, str], sets: Mapping[str, set[str]]) -> None:
+        present: dict[str, Any] = {name: texts for name, texts in sets.items() if texts}
         added = ", ".join(f"#{name} :{name}" for name in present)
-        told: dict[str, Any] = {"payment": terms.text()} | ({"data": data} if data else {})
-        self._rows.update(
-            key,
-            f"SET {', '.join(f'#{name} = :{name}' for name in told)}"
-            f"{f' ADD {added}' if added else ''}",
-            **told,
-            **present,
-        )
+        set_ = ", ".join(f"#{name} = :{name}" for name in told)
+        self._rows.update(key, f"SET {set_}{f' ADD {added}' if added else ''}", **told, **present)
 
     def note_held(self, key: str, gone: Iterable[str], version: Version) -> None:
         """Remember that this is what Linkrunner holds now, and what it does not hold any more."""
@@ -133,8 +145,10 @@ class Accounts:
         is known of what to take away. Where no payment is `expected`, one that was captured as an event is
         left alone. Raises Unavailable while a worker has the payment in hand.
         """
+        own = [key for key in keys if not key.startswith(PAID)]
         wanted = self._led(keys)
-        facts = self._facts(wanted)
+        # Its own id says more than a name by which others know it.
+        facts = self._facts(own) or self._facts(wanted)
         if len(facts) > 1:
             return ()
         if facts and not expected and not self._is_payment(*facts):
@@ -165,7 +179,7 @@ class Accounts:
 
     def _is_alone(self, key: str, row: Item, wanted: Sequence[str]) -> bool:
         """Whether a name leads to nothing that was not looked at."""
-        return key.startswith("@paid|") and texts(row, "facts") <= set(wanted)
+        return key.startswith(PAID) and texts(row, "facts") <= set(wanted)
 
     def _facts(self, keys: Iterable[str]) -> list[str]:
         """The first keys of what is captured of these."""

@@ -28,7 +28,7 @@ from linkrunner_webhooks.payments import NOTHING
 from linkrunner_webhooks.schedule import DOUBTS, PATIENCE, wait
 from linkrunner_webhooks.settle import Accounts, Settle
 from linkrunner_webhooks.time_left import SLOWEST_CALL, require_time
-from linkrunner_webhooks.translation import Planned
+from linkrunner_webhooks.translation import REVENUE, Planned
 
 # Seconds between the tries to record a capture.
 RECORD_PAUSES = (0.2, 1.0, 3.0)
@@ -59,7 +59,9 @@ class Facts(Protocol):
     def link(self, keys: Iterable[str]) -> Standing: ...
     def is_done(self, keys: Sequence[str], shared: Iterable[str] = ()) -> bool: ...
     def release(self, claim: Claim, *, lasting: bool = False) -> None: ...
-    def keep(self, claim: Claim, seconds: float, *, doubtful: bool = True) -> None: ...
+    def keep(
+        self, claim: Claim, seconds: float, *, doubtful: bool = True, told: str = ...
+    ) -> None: ...
     def user_of(self, keys: Iterable[str]) -> str | None: ...
     def rate_of(self, keys: Iterable[str]) -> Rate | None: ...
     def named_user_of(self, keys: Iterable[str]) -> str | None: ...
@@ -132,7 +134,7 @@ class CaptureOnce:
             require_time(remaining)
             told, sent = self._tell(claim, planned, event, owner, remaining)
         except BaseException as error:
-            self._failed(claim, planned, error, remaining)
+            self._failed(claim, planned, event, error, remaining)
             self._require_patience(claim, error)
             raise
         # The message is done in any case: another try would capture the event twice for certain.
@@ -196,6 +198,7 @@ class CaptureOnce:
         self,
         claim: Claim,
         planned: Planned,
+        event: LinkrunnerEvent,
         error: BaseException,
         remaining: Callable[[], float],
     ) -> None:
@@ -204,7 +207,8 @@ class CaptureOnce:
         if isinstance(error, Unavailable) and error.reason.nature.doubtful:
             error.tries = claim.unanswered + 1
             seconds = wait(error.tries, error.reason)
-            self._insist(partial(self.facts.keep, claim, seconds), remaining)
+            told = REVENUE if planned.is_revenue(event) else "event"
+            self._insist(partial(self.facts.keep, claim, seconds, told=told), remaining)
         elif isinstance(error, Unavailable) and error.settling:
             # It may arrive late, and a removal that came before it would find nothing.
             keep = partial(self.facts.keep, claim, error.settling, doubtful=False)

@@ -321,7 +321,7 @@ class _Reader:
             return signups.provider
         if isinstance(name, str) and name in providers.names():
             return providers.load(name)
-        hint = suggest(str(name), providers.names())
+        hint = suggest(str(name), (*providers.names(), signups.NAME))
         raise self.error("", f'there is no provider {name!r}{hint}; set provider = "..."')
 
     def validate(
@@ -339,6 +339,12 @@ class _Reader:
         where, key = (f".{key}", str(first["loc"][1])) if nested else ("", key)
         if first["type"] == "extra_forbidden":
             return self.error(where, f"unknown key `{key}`{suggest(key, valid)}")
+        if key == "as_of":
+            return self.error(
+                where, "`as_of`: the day of the rates, without quotes: as_of = 2026-11-30"
+            )
+        if first["type"] == "bool_type":
+            return self.error(where, f"`{key}`: write true or false, without quotes")
         return self.error(where, f"`{key}`: {first['msg'][0].lower()}{first['msg'][1:]}")
 
     def check_expressions(self, where: str, expressions: Iterable[str]) -> None:

@@ -37,6 +37,7 @@ from linkrunner_webhooks.queues import Message
 from linkrunner_webhooks.reports import Report, ending
 from linkrunner_webhooks.schedule import LAST_RESORT, delay
 from linkrunner_webhooks.time_left import SLOWEST, SLOWEST_CALL, no_time_left
+from linkrunner_webhooks.waiting import Waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,18 +115,30 @@ class Deliverer:
 
     def sweep(self, remaining: Callable[[], float]) -> None:
         """Send or drop what has waited for its user for long enough. Raises Unavailable."""
-        settings = self.config.linkrunner
-        if not settings.signups:
+        if not self.config.linkrunner.signups:
             return
+        trouble: Unavailable | None = None
         for each in self.ledger.waiting.due():
             if remaining() < SLOWEST:
                 return
-            held = Held.read(each.message)
-            if held and settings.after_hold == "send":
-                self.queue.send(held.after().text(), held.attributes)
-            elif held:
-                self._drop(held)
-            self.ledger.waiting.let_go(each)
+            try:
+                self._end(each)
+            except Unavailable as error:
+                # What the queue does not take must not hold up the others.
+                trouble = error
+        if trouble is not None:
+            raise trouble
+
+    def _end(self, waits: Waits) -> None:
+        held = Held.read(waits.message)
+        if held is None:
+            # What cannot be read any more is parked: somebody has to see it.
+            self.queue.send(waits.message, {})
+        elif self.config.linkrunner.after_hold == "send":
+            self.queue.send(held.after().text(), held.attributes)
+        else:
+            self._drop(held)
+        self.ledger.waiting.release(waits)
 
     def _drop(self, held: Held) -> None:
         report = Report(

@@ -55,7 +55,7 @@ class Waiting(Protocol):
     def hold(
         self, mark: str, user_id: str, message: str, keys: Iterable[str], days: int
     ) -> bool: ...
-    def let_go(self, event: Waits) -> None: ...
+    def release(self, event: Waits) -> None: ...
     def due(self) -> Iterator[Waits]: ...
 
 
@@ -134,9 +134,9 @@ class DeliverOne:
         decision = decide(plan, self.ledger.facts.user_of, self.ledger.facts.rate_of)
         if decision.may_change:
             self._await_payer(message, decision)
+        if decision.reason is Reason.MISSING_USER and (known.forced or not read.contradicted):
+            self._take_back(plan, settle)
         if decision.would_park:
-            if not read.contradicted or known.forced:
-                self._take_back(plan, settle)
             raise MissingUser(decision.detail)
         self._await_link(message, decision)
         if decision.events:
@@ -149,7 +149,7 @@ class DeliverOne:
             report = replace(report, reason=Reason.LINKED_LATE)
         if read.contradicted and not known.forced:
             return report
-        return replace(report, relinked=self._learn(plan, report))
+        return replace(report, relinked=self._learn(plan, report, remaining))
 
     def _take_back(self, plan: Plan, settle: Settle) -> None:
         """Money is back, whoever it is: a removal names no user."""
@@ -157,11 +157,11 @@ class DeliverOne:
             if each.returned:
                 settle.returned(each, uuid4().hex)
 
-    def _learn(self, plan: Plan, report: Report) -> int:
+    def _learn(self, plan: Plan, report: Report, remaining: Remaining) -> int:
         """Note what the webhook teaches, after its events. Returns how many ids changed hands."""
         facts, links = self.ledger.facts, self.ledger.links
         if plan.known_user:
-            self._welcome(plan.known_user)
+            self._welcome(plan.known_user, remaining)
         if plan.merged:
             links.merge(plan.merged)
         user_id = plan.user_id
@@ -178,13 +178,14 @@ class DeliverOne:
             newest = facts.happened_at(keys) or inf
         return sum(links.learn(each.key, user_id, min(each.at, newest)) for each in plan.lessons)
 
-    def _welcome(self, user_id: str) -> None:
+    def _welcome(self, user_id: str, remaining: Remaining) -> None:
         """Linkrunner knows somebody: what has waited for that is a message again."""
         for each in self.ledger.waiting.know(user_id):
+            require_time(remaining)
             held = Held.read(each.message)
-            if held is not None:
-                self.send(each.message, held.attributes)
-            self.ledger.waiting.let_go(each)
+            # What cannot be read any more is parked: somebody has to see it.
+            self.send(each.message, held.attributes if held else {})
+            self.ledger.waiting.release(each)
 
     def _is_held(
         self, planned: Planned, event: LinkrunnerEvent, plan: Plan, remaining: Remaining
@@ -201,13 +202,12 @@ class DeliverOne:
             # A duplicate waits for nobody.
             return False
         if self.knows(event.user_id):
-            self._welcome(event.user_id)
+            self._welcome(event.user_id, remaining)
             return False
         message = Held.of(planned, event, plan.received_at).text()
         # Another report of the fact may name somebody else.
         mark = marked((*planned.keys, event.user_id))
-        keys = (*planned.keys, *planned.marks)
-        return waiting.hold(mark, event.user_id, message, keys, settings.hold_days)
+        return waiting.hold(mark, event.user_id, message, planned.keys, settings.hold_days)
 
     def _capture_each(
         self, plan: Plan, decision: Decision, known: Past, read: Read, remaining: Remaining
@@ -219,6 +219,7 @@ class DeliverOne:
             now=self.now,
             sleep=self.sleep,
         )
+        settle = Settle(capture=self.capture, accounts=self.ledger.accounts, remaining=remaining)
         results: list[Result] = []
         try:
             for each, event in zip(decision.planned, decision.events, strict=True):
@@ -226,6 +227,9 @@ class DeliverOne:
                 contradicted = read.contradicted and not known.forced
                 # What is a duplicate or nothing waits for nobody.
                 if not contradicted and self._is_held(each, event, plan, remaining):
+                    if each.returned:
+                        # A payment that is there goes now: a removal names no user.
+                        settle.returned(each, owner, user_id=event.user_id)
                     results.append(Result(each, event, Ended(Captured.HELD), owner))
                     continue
                 ended = once(

@@ -5,6 +5,7 @@ It goes the way of every message then: it is claimed, captured once, retried, pa
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Self
@@ -19,6 +20,8 @@ from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.payments import Returned, Terms
 from linkrunner_webhooks.translation import Plan, Planned, PlannedPayment, PlannedReturn, plan_of
 
+# What of a Planned is settled when it is held: whose it is, and what it is called.
+SETTLED = frozenset({"trial", "conversion", "people", "awaits_link"})
 _BEGINS = '{"v":1,"held":'
 
 
@@ -70,6 +73,7 @@ class Held(BaseModel):
     announced: bool
     returned: _Return | None
     through: tuple[str, ...]
+    known_as: str
     received_at: float
     waited: bool = False
 
@@ -95,12 +99,15 @@ class Held(BaseModel):
             announced=planned.announced,
             returned=returned and _Return(keys=returned.keys, returned=returned.returned.text()),
             through=planned.through,
+            known_as=planned.known_as,
             received_at=received_at,
         )
 
     def text(self) -> str:
         """The message."""
-        return f"{_BEGINS}{self.model_dump_json()}}}"
+        # ASCII, because SQS does not take every character.
+        written = json.dumps(self.model_dump(mode="json"), separators=(",", ":"))
+        return f"{_BEGINS}{written}}}"
 
     @classmethod
     def read(cls, text: str) -> Self | None:
@@ -144,6 +151,7 @@ class Held(BaseModel):
             told_as=self.told_as,
             payment=PlannedPayment(**dict(payment)) if payment else None,
             through=self.through,
+            known_as=self.known_as,
             announced=self.announced,
             returned=PlannedReturn(returned.keys, Returned.of(returned.returned))
             if returned

@@ -75,7 +75,7 @@ class Claim:
     `keys` are all keys that are held for it; `marks` and `shared` are held beside them. `unanswered` is the
     number of earlier requests that may have captured it, `unended` that of tries whose end nobody could note.
     `failing_since` is unix seconds of the first try that failed. `account` is what is known of it as a
-    payment.
+    payment, and `told` how it was told in a request without an answer.
     """
 
     standing: Standing
@@ -87,6 +87,7 @@ class Claim:
     unended: int = 0
     failing_since: float | None = None
     account: Account = NO_ACCOUNT
+    told: str = ""
 
     @property
     def held(self) -> tuple[str, ...]:
@@ -141,6 +142,8 @@ class Claims:
                     if key in both and not _is_told(error.item, scope):
                         continue
                     return self._learn(error.item, named, marked, both, taken, owner)
+                if key in both and (other := self._told_elsewhere(taken[key], scope)):
+                    return self._learn(other, named, marked, both, taken, owner)
                 news = texts(taken[key], "others") - named - marked if key in named else set()
                 named |= news
                 waiting = sorted({*waiting, *news})
@@ -151,6 +154,13 @@ class Claims:
             raise
         # Other facts have the marks, and their doubts are not this one's.
         facts = [taken[key] for key in taken.keys() - marked]
+        # What is told of a shared key by one of this scope may be another of its payments.
+        told = [taken[key] for key in taken.keys() & named]
+        told += [
+            taken[key]
+            for key in taken.keys() & both
+            if _scope(text(taken[key], "payment_of") or scope) != scope
+        ]
         return Claim(
             Standing.OURS,
             owner,
@@ -160,7 +170,8 @@ class Claims:
             unanswered=max(len(texts(item, "unanswered")) for item in facts),
             unended=max(len(texts(item, "open") - {owner}) for item in facts),
             failing_since=min(self._failing(facts), default=None),
-            account=account_of(facts),
+            account=account_of(told),
+            told=next((found for row in told if (found := text(row, "told"))), ""),
         )
 
     def complete(
@@ -188,8 +199,9 @@ class Claims:
             known |= linked
             waiting += sorted(linked)
         for key in shared:
-            self._done(key, user_id, owner, self._led(first, sent))
+            # In this order: what is done and not told looks like a fact of nobody.
             self._told(key, first)
+            self._done(key, user_id, owner, self._led(first, sent))
         for mark in marks:
             self._done(mark, user_id, owner, self._led(first, sent))
 
@@ -217,6 +229,17 @@ class Claims:
             for key in claim.keys:
                 self._free(key, claim.owner, doubtful=True)
         return claim.standing
+
+    def _told_elsewhere(self, shared: Item, scope: str) -> Item | None:
+        """The captured payment of another scope that a shared key is known to belong to.
+
+        Its worker died before it noted the key as done.
+        """
+        other = text(shared, "payment_of")
+        if other is None or _scope(other) == scope:
+            return None
+        row = self._rows.get(other)
+        return row if is_done(row) else None
 
     def _told(self, key: str, fact: str) -> None:
         """Note that a fact has a shared key."""
@@ -258,10 +281,13 @@ class Claims:
             doubtful = lasting or claim.doubts > 0
             self._free(key, claim.owner, doubtful=doubtful, since=since)
 
-    def keep(self, claim: Claim, seconds: float, *, doubtful: bool = True) -> None:
+    def keep(
+        self, claim: Claim, seconds: float, *, doubtful: bool = True, told: str = "event"
+    ) -> None:
         """The request may have captured the fact: nobody tries again for so long, and it is remembered.
 
-        What is not `doubtful` may be made again all the same: Linkrunner counts it once.
+        `told` says how it was told. What is not `doubtful` may be made again all the same: Linkrunner counts
+        it once.
         """
         now = int(self._clock())
         doubt = "ADD #unanswered :owners " if doubtful else ""
@@ -269,7 +295,7 @@ class Claims:
             with suppress(InTheWay):
                 self._rows.update(
                     key,
-                    "SET #until = :until, #expires_at = :expires_at,"
+                    "SET #until = :until, #expires_at = :expires_at, #told = :told,"
                     " #failing_since = :since, #failed_at = :now"
                     f" {doubt}DELETE #open :owners",
                     "#owner = :owner",
@@ -279,6 +305,7 @@ class Claims:
                     now=now,
                     since=int(claim.failing_since or now),
                     expires_at=now + self.kept,
+                    told=told,
                 )
 
     def is_linked(self, keys: Iterable[str]) -> bool:
@@ -307,7 +334,11 @@ class Claims:
 
     def rate_of(self, keys: Iterable[str]) -> Rate | None:
         """What a captured fact with any of these keys was converted at, if it was."""
-        found = (Rate.read(text(self._rows.get(key), "rate")) for key in keys)
+        rows = [self._rows.get(key) for key in keys]
+        # A name leads to the fact; what was paid for several has no rate of its own.
+        led = [texts(row, "facts") for row in rows if not is_done(row)]
+        rows += [self._rows.get(fact) for facts in led if len(facts) == 1 for fact in facts]
+        found = (Rate.read(text(row, "rate")) for row in rows)
         return next((rate for rate in found if rate), None)
 
     def named_user_of(self, keys: Iterable[str]) -> str | None:
@@ -381,7 +412,6 @@ class Claims:
         BUSY while another worker holds one of them: then the message is tried again.
         """
         busy, twice = False, set[str]()
-        self._give_back({key: taken[key] for key in taken.keys() & both}, owner)
         for key in sorted((named | marked) - {done["key"]["S"], *taken}):
             try:
                 taken[key] = self._take(key, set(), owner)
@@ -397,9 +427,14 @@ class Claims:
             self._done(key, user_id, _capture(done), led)
         for key in sorted(twice):
             self._rows.update(key, "SET #capture = :capture", capture=_capture(done))
-        if not busy:
+        if busy:
+            self._give_back({key: taken[key] for key in taken.keys() & both}, owner)
+        else:
             for key in both:
                 self._told(key, min(named))
+            for key in sorted(taken.keys() & both):
+                # Its worker died before it noted this one, or its report did not name it.
+                self._done(key, user_id, _capture(done), led)
         if busy:
             return Claim(Standing.BUSY)
         return Claim(Standing.TWICE if twice else Standing.DONE)

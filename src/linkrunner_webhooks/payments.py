@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from hashlib import sha256
+from itertools import count
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -161,6 +162,8 @@ class Returned(NamedTuple):
             return cls(mark, Decimal(0), "")
 
 
+# Before the digest in the id of what is left of a payment.
+REST = "~"
 # A group whose last step decides.
 DISPUTE = "dispute:"
 
@@ -273,8 +276,12 @@ class Account:
             if known.left == left and known.payment_id not in self.leaving:
                 return known
         told = sorted(each.text() for each in self.returned)
-        digest = sha256("\n".join([f"{left:f}", *told]).encode()).hexdigest()[:12]
-        return Version(f"{self.own.payment_id}~{digest}", left)
+        ids = (self._id(f"{left:f}", f"{number}", *told) for number in count())
+        return Version(next(id for id in ids if id not in self.leaving), left)
+
+    def _id(self, *parts: str) -> str:
+        digest = sha256("\n".join(parts).encode()).hexdigest()[:12]
+        return f"{self.own.payment_id}{REST}{digest}"
 
 
 NO_ACCOUNT = Account()

@@ -12,7 +12,7 @@ from linkrunner_webhooks.errors import Reason, Unavailable
 Item = Mapping[str, Mapping[str, Any]]
 
 DAY = 24 * 3600
-# What was captured, by source and day.
+# What was captured, by source and day, and what waits, by when it is due.
 INDEX = "by_day"
 
 _OWN_FAULT = ("ValidationException", "SerializationException")

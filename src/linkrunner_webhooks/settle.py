@@ -50,7 +50,13 @@ class Accounts(Protocol):
     def gather(self, payment: Payment) -> None: ...
     def let_go(self, key: str, owner: str) -> None: ...
     def intend(
-        self, key: str, terms: Terms, leaving: Iterable[str], version: Version, data: str = ""
+        self,
+        key: str,
+        account: Account,
+        leaving: Iterable[str],
+        version: Version,
+        data: str = "",
+        shared: Iterable[str] = (),
     ) -> None: ...
     def note_held(self, key: str, gone: Iterable[str], version: Version) -> None: ...
 
@@ -73,9 +79,9 @@ class Settle:
         account = claim.account.among(self.accounts.lead(planned.through, key))
         terms = account.terms or self._terms(payment.at(event.rate), payment, key)
         account = replace(account, terms=terms)
-        version = account.wanted(source.linkrunner.partial_refund)
-        leaving = account.held - {version.payment_id}
-        self.accounts.intend(key, terms, leaving, version, _kept(payment, source))
+        version, leaving = _wanted(account, source)
+        data = _kept(payment, source)
+        self.accounts.intend(key, account, leaving, version, data, claim.shared)
         self._remove(leaving)
         if version != NOTHING:
             self._send(request_of(terms, version, event.user_id, payment, source))
@@ -139,7 +145,7 @@ class Settle:
         if version != NOTHING and not user_id:
             # Whose it was is erased, and what is taken away could not be captured again.
             return
-        self.accounts.intend(payment.key, terms, leaving, version)
+        self.accounts.intend(payment.key, account, leaving, version)
         self._remove(leaving)
         if version not in (NOTHING, account.current or account.own):
             data = _data(record) or rest_of(record, source)

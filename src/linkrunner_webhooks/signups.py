@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from linkrunner_webhooks.model import Identity, KnownUser, Webhook
 from linkrunner_webhooks.moments import utc
 from linkrunner_webhooks.provider import Context, Provider
-from linkrunner_webhooks.reading import OptionalId, Payload, iso_time, name, parse
+from linkrunner_webhooks.reading import Detail, Payload, iso_time, name, parse
 from linkrunner_webhooks.signatures.tokens import StaticToken
 from linkrunner_webhooks.users import find_user
 
@@ -24,7 +24,7 @@ NAME = "linkrunner"
 class Signup(Payload):
     event_type: str | None = None
     attributed_on: str | None = None
-    user_id: OptionalId = None
+    user_id: Detail[str | int] = None
 
 
 def identify(webhook: Webhook) -> Identity:
@@ -65,4 +65,4 @@ provider = Provider(
 def signup(payload: Signup, context: Context) -> Iterator[KnownUser]:
     del context
     if payload.user_id:
-        yield KnownUser(payload.user_id)
+        yield KnownUser(str(payload.user_id))

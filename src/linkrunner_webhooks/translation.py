@@ -9,6 +9,7 @@ from hashlib import sha256
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
+from linkrunner_webhooks.accounts import PAID
 from linkrunner_webhooks.config import Naming, Source
 from linkrunner_webhooks.envelope import Opened
 from linkrunner_webhooks.errors import MissingUser, NoRate, Parked, Reason, TooOld
@@ -58,8 +59,8 @@ RateOf = Callable[[Sequence[str]], Rate | None]
 _MONEY = frozenset({"amount", "currency"})
 
 
-# The fields of money received in an event.
-_EARNED = ("amount", "value")
+# How an event was told that is revenue to Linkrunner.
+REVENUE = "revenue"
 
 
 class Tried(Protocol):
@@ -68,7 +69,7 @@ class Tried(Protocol):
     @property
     def account(self) -> Account: ...
     @property
-    def unanswered(self) -> int: ...
+    def told(self) -> str: ...
 
 
 class PlannedPayment(NamedTuple):
@@ -176,7 +177,8 @@ class Planned(NamedTuple):
         if settings.currency not in (None, worth.currency):
             rate = self._recorded(rate_of) or settings.rate_of(worth.currency)
             if rate is None and settings.no_rate == "park":
-                raise NoRate(f"[linkrunner.rates] has no {worth.currency} in {settings.currency}")
+                what = f"{worth.currency} = how many {settings.currency} one is"
+                raise NoRate(f"no rate for {worth.currency}: add {what} to [linkrunner.rates]")
             if rate is None:
                 bare = unpriced(event.event_data, self.source)
                 return replace(event, event_data=bare, announced=True, priced=False)
@@ -189,9 +191,10 @@ class Planned(NamedTuple):
 
     def _recorded(self, rate_of: RateOf) -> Rate | None:
         """What goes back is worth what it was when it came."""
-        if self.worth is None or not self.follows:
+        followed = (*self.follows, *(self.returned.keys if self.returned else ()))
+        if self.worth is None or not followed:
             return None
-        rate = rate_of(self.follows)
+        rate = rate_of(tuple(dict.fromkeys(followed)))
         known = (self.worth.currency, self.source.linkrunner.currency)
         return rate if rate and (rate.of, rate.into) == known else None
 
@@ -211,6 +214,10 @@ class Planned(NamedTuple):
         kept = {name: text for name, text in self.sent.items() if known or name not in _MONEY}
         return {**kept, **({"rate": rate} if rate else {}), "user_from": event.user_from}
 
+    def is_revenue(self, event: LinkrunnerEvent) -> bool:
+        """Whether the event, as it is told, is revenue to Linkrunner."""
+        return event.announced and event.priced and "amount" in self.told_as
+
     def as_before(self, event: LinkrunnerEvent, claim: Tried) -> tuple[Planned, LinkrunnerEvent]:
         """It and its event as an earlier try may have told it, whatever the setting is today."""
         terms = claim.account.terms
@@ -223,7 +230,7 @@ class Planned(NamedTuple):
             planned = self._replace(payment=payment, announced=False)
             return planned, replace(event, payment=told, announced=False)
         completed = self.payment is not None and self.payment.status == Status.COMPLETED
-        if completed and terms is None and claim.unanswered and self.worth:
+        if completed and terms is None and claim.told == REVENUE and self.worth:
             assert self.payment is not None
             data = priced(self.payment.event_data, self.source, _EARNED, self.worth, event.rate)
             event = replace(event, event_data=data, payment=None, announced=True)
@@ -273,6 +280,8 @@ class Decision(NamedTuple):
         return tuple((each.event_name, each.money) for each in self.planned if each.money)
 
 
+# The fields of money received in an event.
+_EARNED = Kind.PURCHASE_COMPLETED.told_as
 # How the amount of a payment is told beside it; Linkrunner takes its currency from here, too.
 _PAID_AS = ("value",)
 
@@ -545,7 +554,7 @@ def _planned(
         source=source,
         event_name=naming.name,
         # Not even under a name of the operator's.
-        event_data=without(data, ("amount", "value")) if bare else data,
+        event_data=without(data, _EARNED) if bare else data,
         user_id=user_id,
         keys=own,
         worth=event.money,
@@ -648,7 +657,7 @@ def _through(event: CommerceEvent, ids: Iterable[str], source: Source) -> tuple[
     """Names by which a shop and its gateway know one payment, whatever each of them says was paid."""
     names = {source.provider.name, *source.beside}
     known = (event.gateway,) if event.gateway else (gateway(id) for id in ids)
-    found = (f"@paid|{each[0]}|{each[1]}" for each in known if each and each[0] in names)
+    found = (f"{PAID}{each[0]}|{each[1]}" for each in known if each and each[0] in names)
     return tuple(dict.fromkeys(found)) if source.beside else ()
 
 

@@ -13,12 +13,13 @@ from typing import NamedTuple
 from linkrunner_webhooks.moments import utc
 from linkrunner_webhooks.rows import DAY, Item, Rows, text, texts
 
-_USER, _EVENT = "@user|", "@waiting|"
+USER = "@user|"
+_EVENT = "@waiting|"
 # In the index by day, sorted by when it is due.
 DUE = "@waiting"
 # What waits for one user is bounded: nobody buys that often before a first login.
 MOST = 500
-# DynamoDB takes rows of 400 KB.
+# DynamoDB takes rows of 400 KB. Messages are ASCII.
 _LONGEST = 200_000
 # Rows stay for so many seconds after they were due.
 _LATE = 60 * DAY
@@ -42,12 +43,12 @@ class Waiting:
 
     def is_known(self, user_id: str) -> bool:
         """Whether Linkrunner is known to know this user."""
-        return text(self._rows.get(_USER + user_id), "state") == "known"
+        return text(self._rows.get(USER + user_id), "state") == "known"
 
     def know(self, user_id: str) -> tuple[Waits, ...]:
         """Linkrunner knows this user. Returns what has waited for that, in the order in which it came."""
         row = self._rows.update(
-            _USER + user_id,
+            USER + user_id,
             "SET #state = :known, #user_id = :user_id, #expires_at = :expires_at",
             returns="ALL_NEW",
             known="known",
@@ -67,13 +68,16 @@ class Waiting:
         """
         if len(message) > _LONGEST:
             return False
-        now = int(self._clock())
         moment = datetime.fromtimestamp(self._clock(), UTC)
+        now = int(moment.timestamp())
         due = moment + timedelta(days=days)
         self._rows.update(
             _EVENT + mark,
-            "SET #state = :waits, #message = :message, #user_id = :user_id, #at = :at, #until = :until,"
-            " #day = :day, #who = :who, #expires_at = :expires_at",
+            # Another report of it does not begin anew.
+            "SET #state = :waits, #user_id = :user_id, #day = :day,"
+            " #message = if_not_exists(#message, :message), #at = if_not_exists(#at, :at),"
+            " #until = if_not_exists(#until, :until), #who = if_not_exists(#who, :who),"
+            " #expires_at = if_not_exists(#expires_at, :expires_at)",
             waits="waits",
             message=message,
             user_id=user_id,
@@ -84,7 +88,7 @@ class Waiting:
             expires_at=int(due.timestamp()) + _LATE,
         )
         row = self._rows.update(
-            _USER + user_id,
+            USER + user_id,
             "SET #state = if_not_exists(#state, :unknown), #user_id = :user_id,"
             " #expires_at = :expires_at ADD #waiting :waiting",
             returns="ALL_NEW",
@@ -94,7 +98,7 @@ class Waiting:
             waiting={mark},
         )
         if text(row, "state") == "known" or len(texts(row, "waiting")) > MOST:
-            self.let_go(Waits(mark, user_id, message))
+            self.release(Waits(mark, user_id, message))
             return False
         for key in keys:
             self._rows.update(
@@ -110,15 +114,15 @@ class Waiting:
             )
         return True
 
-    def let_go(self, event: Waits) -> None:
+    def release(self, event: Waits) -> None:
         """It waits no more."""
         self._rows.update(
             _EVENT + event.mark,
-            "SET #state = :gone, #expires_at = :now REMOVE #message, #day, #who, #user_id",
+            "SET #state = :gone, #expires_at = :now REMOVE #message, #day, #who, #user_id, #at, #until",
             gone="gone",
             now=int(self._clock()),
         )
-        self._rows.update(_USER + event.user_id, "DELETE #waiting :waiting", waiting={event.mark})
+        self._rows.update(USER + event.user_id, "DELETE #waiting :waiting", waiting={event.mark})
 
     def due(self) -> Iterator[Waits]:
         """What has waited for long enough, the longest first."""

@@ -100,8 +100,10 @@ class WatchedClaims(Claims):
         self._attempts.claimed_at = time.time()
         return super().claim(keys, owner, marks, shared)
 
-    def keep(self, claim: Claim, seconds: float, *, doubtful: bool = True) -> None:
-        super().keep(claim, min(seconds / SPEED, _LONGEST), doubtful=doubtful)
+    def keep(
+        self, claim: Claim, seconds: float, *, doubtful: bool = True, told: str = "event"
+    ) -> None:
+        super().keep(claim, min(seconds / SPEED, _LONGEST), doubtful=doubtful, told=told)
 
     def complete(
         self,

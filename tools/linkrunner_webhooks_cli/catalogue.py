@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ from typing import Any
 import click
 
 from linkrunner_webhooks import providers as registry
-from linkrunner_webhooks.config import Config, Source
+from linkrunner_webhooks.config import DEFAULT_PATH, Config, Source
 from linkrunner_webhooks.model import Flow, Kind
 from linkrunner_webhooks.provider import EventType, Provider
 from linkrunner_webhooks.reading import GATEWAYS
@@ -23,6 +24,7 @@ from linkrunner_webhooks_cli.output import say, write_json, write_table, write_t
 from linkrunner_webhooks_cli.paths import doubts
 from linkrunner_webhooks_cli.provider_page import page_of
 from linkrunner_webhooks_cli.records import days_since
+from linkrunner_webhooks_cli.running import running
 from linkrunner_webhooks_cli.sources import (
     config_option,
     json_option,
@@ -117,6 +119,8 @@ def check(config_path: Path | None, stack: str | None, as_json: bool) -> None:
       linkrunner-webhooks check --stack linkrunner-webhooks
     """
     config = read_config(config_path)
+    if config_path is None:
+        _say_whose()
     sources = some_sources(config)
     seen = _currencies(find(stack), config) if stack else ()
     warnings = [*every_warning(sources), *in_one_currency(config.linkrunner, seen)]
@@ -145,6 +149,13 @@ _TOLD_AS = {
     "payment": "payments",
     "both": "payments, with events without an amount beside them",
 }
+
+
+def _say_whose() -> None:
+    """What is checked is what is packaged, whatever runs."""
+    local = running() if "WEBHOOKS_TOML" not in os.environ else None
+    if local is not None and Path(local.webhooks_toml) != DEFAULT_PATH.resolve():
+        say(f"This is the packaged file; the running stack has --config {local.webhooks_toml}")
 
 
 def _currencies(stack: Stack, config: Config) -> set[str]:

@@ -25,6 +25,8 @@ def in_one_currency(settings: Linkrunner, seen: Iterable[str] = ()) -> Iterator[
         if len(known) > 1:
             yield f"amounts in {', '.join(sorted(known))}: {WITHOUT}"
         return
+    if settings.rates is None:
+        yield f"[linkrunner] has no rates: what is paid in another currency than {settings.currency} waits"
     for currency in sorted(known - {settings.currency}):
         if settings.rate_of(currency) is None:
             yield f"[linkrunner.rates] has no {currency}, which was paid lately"
@@ -40,7 +42,7 @@ def in_one_currency(settings: Linkrunner, seen: Iterable[str] = ()) -> Iterator[
 def _without_effect(settings: Linkrunner) -> Iterator[str]:
     """Settings about payments where nothing is one."""
     if settings.revenue == "event":
-        for name in ("failed_payments", "partial_refund", "types"):
+        for name in ("failed_payments", "types"):
             if name in settings.model_fields_set and getattr(settings, name) not in (False, {}):
                 yield f'[linkrunner] {name} has no effect while revenue = "event"'
     for kind in settings.types:

@@ -105,6 +105,7 @@ def _findings(name: str | None) -> Iterator[Finding]:
     stack = find(name)
     yield Finding("stack", right=True, found=stack.name)
     yield from _secrets(stack, config, LOCAL if name is None else DEPLOYED)
+    yield from _held(stack, config)
     yield from _queues(stack)
 
 
@@ -171,6 +172,15 @@ def _verdict(status: int) -> Verdict:
             found, f"Linkrunner is in trouble: events wait meanwhile. If it lasts: {_WRONG_URL}"
         )
     return Verdict(found, _WRONG_URL)
+
+
+def _held(stack: Stack, config: Config) -> Iterator[Finding]:
+    held = sum(1 for _ in stack.records().waiting())
+    if held or config.linkrunner.signups:
+        stuck = held > 0 and not config.linkrunner.signups
+        found = f"{held} until their users sign up"
+        advice = "nobody is told of signups: set signups = true in [linkrunner]" if stuck else ""
+        yield Finding("held events", right=not stuck, found=found, advice=advice)
 
 
 def _queues(stack: Stack) -> Iterator[Finding]:

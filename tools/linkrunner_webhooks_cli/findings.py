@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import NamedTuple
 
-from linkrunner_webhooks.config import Source
+from linkrunner_webhooks import signups
+from linkrunner_webhooks.config import Linkrunner, Source
 from linkrunner_webhooks.signatures.scheme import complaint
 from linkrunner_webhooks_cli.catalogue import every_warning
+from linkrunner_webhooks_cli.currencies import in_one_currency
 from linkrunner_webhooks_cli.provider_page import page_of
 
 MORE = "`linkrunner-webhooks check` says more"
@@ -66,6 +68,11 @@ def signing(source: Source, live: Sequence[str], place: Place) -> Verdict:
 def homeless(names: Iterable[str], tables: Sequence[str], place: Place) -> Iterator[Finding]:
     """Secrets of sources that have no table."""
     for name in sorted(set(names) - set(tables)):
+        if name == signups.NAME:
+            advice = f"set signups = true there and {place.deploy}, or remove the secret"
+            found = "no signups in [linkrunner] of webhooks.toml"
+            yield Finding(f"secret of {name}", right=False, found=found, advice=advice)
+            continue
         near = get_close_matches(name, tables, n=1)
         meant = f"is it meant for {near[0]}? Else " if near else ""
         yield Finding(
@@ -102,5 +109,6 @@ def shared(sources: Sequence[Source], live: Mapping[str, Sequence[str]]) -> Iter
 
 def doubts(sources: Sequence[Source]) -> str:
     """One line about what `check` warns of; empty when it does not."""
-    count = len(every_warning(sources))
+    settings = sources[0].linkrunner if sources else Linkrunner()
+    count = len([*every_warning(sources), *in_one_currency(settings)])
     return f"{count} warning{'s' if count > 1 else ''}; {MORE}" if count else ""

@@ -69,14 +69,15 @@ def forget(
         "at": utc(datetime.now(UTC)),
         "stack": found.name,
         "dry_run": dry_run,
-        **{name: counts[name] for name in ("facts", "links", "parked", "waiting", "hidden")},
+        **{name.replace(" ", "_"): counts[name] for name in _COUNTED},
     }
     if as_json:
         write_json(record)
     done = "would be erased" if dry_run else "erased"
     say(
         f"{done}: the user in {counted(counts['facts'], 'row')} of facts, "
-        f"{counted(counts['links'], 'link')}, "
+        f"{counted(counts['links'], 'link')}, {counted(counts['signups'], 'signup')}, "
+        f"{counted(counts['held events'], 'held event')}, "
         f"{counts['parked']} parked and {counted(counts['waiting'], 'waiting webhook')}"
     )
     if counts["hidden"]:
@@ -85,7 +86,8 @@ def forget(
 
 
 # What is deleted as a whole, by how its key begins.
-_ROWS = {"@person|": "links", "@user|": "signups", "@waiting|": "waiting events"}
+_ROWS = {"@person|": "links", "@user|": "signups", "@waiting|": "held events"}
+_COUNTED = ("facts", "links", "signups", "held events", "parked", "waiting", "hidden")
 
 
 def _of_ledger(stack: Stack, user: str, *, dry_run: bool) -> Iterator[str]:

@@ -166,10 +166,13 @@ class Records:
 
     def erase(self, row: Row) -> None:
         """Take the user and what leads to them from a fact. That it was captured, and how much, stays."""
+        gone = "user_id, order_id, subscription_id, event_id, user_from, user_path, #data"
         asked: dict[str, Any] = {
             "TableName": self._table,
             "Key": {"key": row["key"]},
-            "UpdateExpression": "REMOVE user_id, order_id, subscription_id, event_id, user_from, user_path",
+            # A reserved word.
+            "ExpressionAttributeNames": {"#data": "data"},
+            "UpdateExpression": f"REMOVE {gone}",
         }
         if "who" in row:
             asked["UpdateExpression"] += " SET who = :who"

@@ -20,6 +20,7 @@ from linkrunner_webhooks.model import Flow
 from linkrunner_webhooks.moments import utc
 from linkrunner_webhooks.payments import NOTHING, Account
 from linkrunner_webhooks.rows import number, text
+from linkrunner_webhooks.waiting import USER
 from linkrunner_webhooks_cli.advice import ADVICE
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.output import counted, say, write_json, write_text
@@ -130,6 +131,7 @@ def _of_ledger(id: str, records: Records, config: Config, since: datetime) -> It
         held = Held.read(text(row, "message") or "")
         if held and id in (held.user_id, *_ids(held)):
             yield _held(held, row)
+    yield from _signed_up(id, records)
     names = [source.name for source in sources]
     for fact in records.on(names, days_since(since), about=id):
         facts[fact.key] = fact
@@ -139,6 +141,12 @@ def _of_ledger(id: str, records: Records, config: Config, since: datetime) -> It
             yield _linked(key, row)
         elif row.get("state", {}).get("S") in ("claimed", "free") and "waits" not in row:
             yield _tried(key, row)
+
+
+def _signed_up(id: str, records: Records) -> Iterator[Step]:
+    for row in records.at([f"{USER}{id}"]).values():
+        if text(row, "state") == "known":
+            yield Step("", "known", f"Linkrunner knows {id}", {})
 
 
 def _ids(held: Held) -> Iterator[str]:
@@ -183,6 +191,9 @@ def _told(fact: Fact) -> str:
     """What Linkrunner was told, where that is not what was paid."""
     if fact.amount is None and fact.flow is Flow.PAYMENT:
         return "without its amount"
+    if fact.account.terms:
+        # What is at Linkrunner is told below.
+        return ""
     return f"{fact.told.amount:f} {fact.told.currency}" if fact.rate and fact.told else ""
 
 

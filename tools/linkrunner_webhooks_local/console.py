@@ -13,12 +13,12 @@ from typing import Any, Final, Self, TextIO
 from rich.console import Console as Terminal
 from rich.text import Text
 
-from linkrunner_webhooks import providers
+from linkrunner_webhooks import providers, signups
 from linkrunner_webhooks.capture import ApiRequest, Capture
 from linkrunner_webhooks.config import Config, suggest
 from linkrunner_webhooks.errors import Reason
 from linkrunner_webhooks.event_body import AMOUNTS, LinkrunnerEvent
-from linkrunner_webhooks.payments import CapturePayment, RemovePayment, Status
+from linkrunner_webhooks.payments import REST, CapturePayment, RemovePayment, Status
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks_local.loopback import Request
 from linkrunner_webhooks_local.switches import remedy, resign
@@ -76,7 +76,11 @@ class Console:
             capture(request)
             if isinstance(request, RemovePayment):
                 gone = f"payment {request.payment_id} removed"
-                self._lines.put(_line("linkrunner", "", _ARROW + Text(gone)))
+                self._lines.put(_line("", "", _ARROW + Text(gone)))
+            elif isinstance(request, CapturePayment) and REST in request.payment_id:
+                rest = f"payment {request.payment_id} {request.amount} captured in its place"
+                self._lines.put(_line("", "", _ARROW + Text(rest)))
+                return
             if isinstance(request, LinkrunnerEvent | CapturePayment):
                 with self._lock:
                     self._sent.append(request)
@@ -103,7 +107,9 @@ class Console:
 
     def unknown_source(self, name: str) -> None:
         """A webhook came for a source that has no table."""
-        if name in providers.names():
+        if name == signups.NAME:
+            hint = ": set signups = true in [linkrunner], then start again"
+        elif name in providers.names():
             hint = f": `linkrunner-webhooks add {name}`, then start again"
         else:
             hint = suggest(name, self.config.names)
