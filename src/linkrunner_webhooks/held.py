@@ -17,8 +17,9 @@ from linkrunner_webhooks.envelope import open_message
 from linkrunner_webhooks.errors import Unroutable
 from linkrunner_webhooks.event_body import LinkrunnerEvent, UserFrom
 from linkrunner_webhooks.money import Money
+from linkrunner_webhooks.paying import PlannedPayment, PlannedReturn
 from linkrunner_webhooks.payments import Returned, Terms
-from linkrunner_webhooks.translation import Plan, Planned, PlannedPayment, PlannedReturn, plan_of
+from linkrunner_webhooks.translation import Plan, Planned, plan_of
 
 # What of a Planned is settled when it is held: whose it is, and what it is called.
 SETTLED = frozenset({"trial", "conversion", "people", "awaits_link"})

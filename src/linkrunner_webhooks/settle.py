@@ -18,6 +18,7 @@ from linkrunner_webhooks.config import Source
 from linkrunner_webhooks.errors import Refused, Unavailable
 from linkrunner_webhooks.event_body import LinkrunnerEvent
 from linkrunner_webhooks.once import Claim
+from linkrunner_webhooks.paying import PlannedPayment, request_of
 from linkrunner_webhooks.payments import (
     NOTHING,
     Account,
@@ -30,7 +31,7 @@ from linkrunner_webhooks.payments import (
 from linkrunner_webhooks.rendering import rest_of
 from linkrunner_webhooks.rows import text
 from linkrunner_webhooks.time_left import require_time
-from linkrunner_webhooks.translation import Planned, PlannedPayment, request_of
+from linkrunner_webhooks.translation import Planned
 
 # What is told of a payment besides is remembered up to this length; of more, its ids alone are told again.
 _LONGEST = 50_000

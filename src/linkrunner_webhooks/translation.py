@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
-from linkrunner_webhooks.accounts import PAID
 from linkrunner_webhooks.config import Naming, Source
 from linkrunner_webhooks.envelope import Opened
 from linkrunner_webhooks.errors import MissingUser, NoRate, Parked, Reason, TooOld
 from linkrunner_webhooks.event_body import LinkrunnerEvent, UserFrom, event_id
+from linkrunner_webhooks.fact_keys import key_of, keys, person, shared, through
 from linkrunner_webhooks.model import WORTH, CommerceEvent, Flow, Kind, Outcome, SamePayment
-from linkrunner_webhooks.money import Money, Rate, number
-from linkrunner_webhooks.past import marked
-from linkrunner_webhooks.payments import (
-    DISPUTE,
-    Account,
-    CapturePayment,
-    Returned,
-    Status,
-    Terms,
-    Version,
+from linkrunner_webhooks.money import Money, Rate
+from linkrunner_webhooks.paying import (
+    EARNED,
+    PlannedPayment,
+    PlannedReturn,
+    payment_of,
+    request_of,
+    return_of,
 )
+from linkrunner_webhooks.payments import Account, CapturePayment, Status, Version
 from linkrunner_webhooks.provider import Told
-from linkrunner_webhooks.reading import gateway
 from linkrunner_webhooks.rendering import (
     event_data,
     occurred_at,
@@ -47,17 +45,12 @@ from linkrunner_webhooks.users import (
 )
 
 _VISITOR = VISITOR.encode()
-# DynamoDB takes keys of 2,048 bytes.
-_LONGEST_KEY = 1024
+_MONEY = frozenset({"amount", "currency"})
 
 # The user of a captured fact that has any of these keys, as `once.Claims` knows it.
 UserOf = Callable[[Sequence[str]], str | None]
 # What the payment with any of these keys was converted at, as the ledger knows it.
 RateOf = Callable[[Sequence[str]], Rate | None]
-
-
-_MONEY = frozenset({"amount", "currency"})
-
 
 # How an event was told that is revenue to Linkrunner.
 REVENUE = "revenue"
@@ -70,35 +63,6 @@ class Tried(Protocol):
     def account(self) -> Account: ...
     @property
     def told(self) -> str: ...
-
-
-class PlannedPayment(NamedTuple):
-    """What counts as a payment at Linkrunner, and what is told about it, as it was paid.
-
-    `own_id` is the payment's id where the operator's expression finds none of its own; `told_as` are the
-    fields of `event_data` that repeat the amount.
-    """
-
-    terms: Terms
-    event_data: Mapping[str, Any]
-    status: str
-    own_id: str
-    told_as: tuple[str, ...] = ("value",)
-
-    def at(self, rate: Rate | None) -> Terms:
-        """The terms at that rate."""
-        return self.terms.model_copy(update={"rate": rate.text()}) if rate else self.terms
-
-    def of(self, type: str) -> PlannedPayment:
-        """The same as another type."""
-        return self._replace(terms=self.terms.model_copy(update={"type": type}))
-
-
-class PlannedReturn(NamedTuple):
-    """What went back of the payment with these keys."""
-
-    keys: tuple[str, ...]
-    returned: Returned
 
 
 class Planned(NamedTuple):
@@ -232,9 +196,9 @@ class Planned(NamedTuple):
         completed = self.payment is not None and self.payment.status == Status.COMPLETED
         if completed and terms is None and claim.told == REVENUE and self.worth:
             assert self.payment is not None
-            data = priced(self.payment.event_data, self.source, _EARNED, self.worth, event.rate)
+            data = priced(self.payment.event_data, self.source, EARNED, self.worth, event.rate)
             event = replace(event, event_data=data, payment=None, announced=True)
-            return self._replace(payment=None, announced=True, told_as=_EARNED), event
+            return self._replace(payment=None, announced=True, told_as=EARNED), event
         return self, event
 
     @property
@@ -278,30 +242,6 @@ class Decision(NamedTuple):
     def money(self) -> tuple[tuple[str, Money], ...]:
         """The name of each event that reports money moved, with how much."""
         return tuple((each.event_name, each.money) for each in self.planned if each.money)
-
-
-# The fields of money received in an event.
-_EARNED = Kind.PURCHASE_COMPLETED.told_as
-# How the amount of a payment is told beside it; Linkrunner takes its currency from here, too.
-_PAID_AS = ("value",)
-
-
-def request_of(
-    terms: Terms, version: Version, user_id: str, payment: PlannedPayment, source: Source
-) -> CapturePayment:
-    """The request that captures this version of a payment. Its `event_data` is as it was paid."""
-    money, rate = Money(version.left, terms.currency), terms.conversion
-    data = priced(payment.event_data, source, payment.told_as, money, rate)
-    currency = rate.into if rate else money.currency
-    return CapturePayment(
-        payment_id=version.payment_id,
-        user_id=user_id,
-        amount=number(rate.convert(money.amount) if rate else money.amount),
-        # Whatever the operator calls it in events: Linkrunner reads a payment's currency here.
-        event_data={**data, "currency": currency},
-        type=terms.type,
-        status=payment.status,
-    )
 
 
 def parked(error: Parked) -> Decision:
@@ -409,7 +349,7 @@ def plan_of(opened: Opened) -> Plan:
         *_proof(opened),
         same=_one_payment(told.payment, source),
         merged=tuple(
-            _person(source, "customer", id) for each in told.people if (id := person_id(each))
+            person(source, "customer", id) for each in told.people if (id := person_id(each))
         )
         if source.links
         else (),
@@ -461,28 +401,8 @@ def _happened(event: CommerceEvent | None, opened: Opened) -> float:
 
 def _one_payment(known: SamePayment | None, source: Source) -> tuple[str, ...]:
     """The keys that name one payment; fewer than two say nothing."""
-    keys = tuple(_key(source, Flow.PAYMENT, id) for id in known.ids) if known else ()
+    keys = tuple(key_of(source, Flow.PAYMENT, id) for id in known.ids) if known else ()
     return keys if len(keys) > 1 else ()
-
-
-# Money that a shop and its gateway both report.
-_TOLD_TWICE = (Flow.PAYMENT, Flow.REFUND)
-
-
-def _shared(event: CommerceEvent, flow: Flow | None, source: Source) -> tuple[str, ...]:
-    """Keys that a shop's report and its gateway's have, of one payment or refund whose amounts agree.
-
-    A payment of a part, or of several orders, is not the order.
-    """
-    if flow not in _TOLD_TWICE or event.money is None or not source.beside:
-        return ()
-    ids = event.transactions if flow is Flow.PAYMENT else event.follows
-    known = (event.gateway,) if event.gateway else (gateway(id) for id in ids)
-    paid = f"{event.money.amount.normalize():f} {event.money.currency}"
-    names = {source.provider.name, *source.beside}
-    return tuple(
-        f"@through|{each[0]}|{flow}|{each[1]}|{paid}" for each in known if each and each[0] in names
-    )
 
 
 def _proof(opened: Opened) -> tuple[str | None, str]:
@@ -493,7 +413,7 @@ def _proof(opened: Opened) -> tuple[str | None, str]:
         return None, ""
     # Senders group and write the same items anew when they repeat themselves.
     said = json.dumps(webhook.payload, sort_keys=True).encode()
-    return _key(source, "proof", proof), sha256(said).hexdigest()
+    return key_of(source, "proof", proof), sha256(said).hexdigest()
 
 
 def _people(event: CommerceEvent, opened: Opened, *, wide: bool = True) -> tuple[str, ...]:
@@ -504,10 +424,10 @@ def _people(event: CommerceEvent, opened: Opened, *, wide: bool = True) -> tuple
     about = event.subscription_id
     keys = []
     if about and (id := person_id(about, webhook.phones)):
-        keys.append(_person(source, "subscription", id))
+        keys.append(person(source, "subscription", id))
     paths = source.provider.customer_ids if wide else ()
     if customer := find_user(paths, webhook.payload, webhook.phones):
-        keys.append(_person(source, "customer", customer))
+        keys.append(person(source, "customer", customer))
     return tuple(keys)
 
 
@@ -517,11 +437,7 @@ def _aliases(opened: Opened) -> Iterator[str]:
     for path in source.provider.aliases if source.links else ():
         for value in values(path, webhook.payload):
             if id := person_id(value, webhook.phones):
-                yield _person(source, "customer", id)
-
-
-def _person(source: Source, what: str, id: str) -> str:
-    return f"@person|{_key(source, what, id)}"
+                yield person(source, "customer", id)
 
 
 # A start can be free, and a dispute is decided whatever it was about.
@@ -544,7 +460,7 @@ def _planned(
 ) -> Planned:
     source, kind = opened.source, naming.kind
     own = keys(event, kind, opened)
-    payment = _payment(event, kind, own[0], opened)
+    payment = payment_of(event, kind, own[0], opened)
     announced = payment is None or source.linkrunner.revenue == "both"
     # One sale must not be revenue twice: an event beside its payment has no amount.
     bare = announced and payment is not None and kind.flow is not None
@@ -554,21 +470,21 @@ def _planned(
         source=source,
         event_name=naming.name,
         # Not even under a name of the operator's.
-        event_data=without(data, _EARNED) if bare else data,
+        event_data=without(data, EARNED) if bare else data,
         user_id=user_id,
         keys=own,
         worth=event.money,
         told_as=told_as,
         payment=payment,
         announced=announced,
-        returned=_returned(event, kind, own, opened),
-        through=_through(event, event.transactions, source) if payment else (),
-        shared=_shared(event, kind.flow, source),
+        returned=return_of(event, kind, own, opened),
+        through=through(event, event.transactions, source) if payment else (),
+        shared=shared(event, kind.flow, source),
         follows=tuple(
             key
             for what in _PAYERS
             for id in event.follows
-            if (key := _key(source, what, id)) not in own
+            if (key := key_of(source, what, id)) not in own
         ),
         money=event.money if kind.flow else None,
         sent=_sent(event, naming, path, opened),
@@ -577,88 +493,6 @@ def _planned(
         awaits_link=event.also_as is not None and source.wants(event.also_as),
     )
     return _convertible(planned, event, opened) if kind in _PERIODS else planned
-
-
-# What nobody paid, and what was to be paid.
-_FAILED = frozenset(kind for kind in Kind if kind.told_as == ("attempted_amount",))
-
-
-def _payment(event: CommerceEvent, kind: Kind, key: str, opened: Opened) -> PlannedPayment | None:
-    """The payment that an event is at Linkrunner, where the operator wants payments."""
-    source, money = opened.source, event.money
-    settings = source.linkrunner
-    failed = kind in _FAILED and settings.failed_payments
-    if settings.revenue == "event" or money is None or not (failed or kind.flow is Flow.PAYMENT):
-        return None
-    own = unnamed(key.replace("|", ":"), opened.webhook.phones)
-    # A state never changes at Linkrunner: what failed must not have the id of what is paid after it.
-    told = None if failed else _told_id(source, opened)
-    terms = Terms(
-        payment_id=told or own,
-        type=settings.type_of(kind),
-        paid=money.amount,
-        currency=money.currency,
-    )
-    status = Status.FAILED if failed else Status.COMPLETED
-    fields = kind.told_as if failed else _PAID_AS
-    data = without(event_data(event, fields, opened), {"amount"})
-    return PlannedPayment(terms, data, status, own, fields)
-
-
-def _told_id(source: Source, opened: Opened) -> str | None:
-    """The id that the operator's expression finds for a payment."""
-    if source.payment_id is None:
-        return None
-    for value in values(source.payment_id, opened.webhook.payload):
-        told = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-        if isinstance(told, str) and told.strip():
-            return screened(told.strip(), opened.webhook.phones)
-    return None
-
-
-# What went back, and what came again. What is disputed is gone when the dispute is lost, until it is won.
-_RETURNS = {
-    Kind.PURCHASE_REFUNDED: 1,
-    Kind.PURCHASE_REVERSED: 1,
-    Kind.REFUND_FAILED: -1,
-    Kind.REFUND_REVERSED: -1,
-    Kind.DISPUTE_LOST: 1,
-    Kind.DISPUTE_WON: 0,
-    # Nothing was to be captured any more of what counted when it was authorised.
-    Kind.PURCHASE_CANCELLED: 1,
-}
-
-
-def _returned(
-    event: CommerceEvent, kind: Kind, own: tuple[str, ...], opened: Opened
-) -> PlannedReturn | None:
-    """What an event takes from a payment at Linkrunner."""
-    source = opened.source
-    if event.money is None or kind not in _RETURNS:
-        return None
-    ids = event.follows if event.returns is None else event.returns
-    paid = tuple(_key(source, Flow.PAYMENT, id) for id in ids) + _through(event, ids, source)
-    if kind in _STEPS:
-        # The same under every name of a step: what a dispute is about.
-        about = marked(tuple(_key(source, "dispute", id) for id in event.transactions))
-        group, side = f"{DISPUTE}{about}", occurred_at(event, opened.identity) or ""
-    else:
-        told = _shared(event, Flow.REFUND, source) if kind.flow is Flow.REFUND else ()
-        group, side = ",".join(marked((each,)) for each in told), source.scope if told else ""
-    amount = _RETURNS[kind] * event.money.amount
-    returned = Returned(marked(own), amount, event.money.currency, group, side)
-    return PlannedReturn(paid, returned) if paid else None
-
-
-_STEPS = (Kind.DISPUTE_LOST, Kind.DISPUTE_WON)
-
-
-def _through(event: CommerceEvent, ids: Iterable[str], source: Source) -> tuple[str, ...]:
-    """Names by which a shop and its gateway know one payment, whatever each of them says was paid."""
-    names = {source.provider.name, *source.beside}
-    known = (event.gateway,) if event.gateway else (gateway(id) for id in ids)
-    found = (f"{PAID}{each[0]}|{each[1]}" for each in known if each and each[0] in names)
-    return tuple(dict.fromkeys(found)) if source.beside else ()
 
 
 def _sent(event: CommerceEvent, naming: Naming, path: str | None, opened: Opened) -> dict[str, str]:
@@ -698,32 +532,6 @@ def _convertible(planned: Planned, event: CommerceEvent, opened: Opened) -> Plan
         sent={**planned.sent, "event_name": converted.name, "kind": converted.kind.value},
         payment=planned.payment and planned.payment.of(source.linkrunner.type_of(converted.kind)),
         # One payment converts a trial.
-        marks=(_key(source, Kind.TRIAL_CONVERTED, about),),
+        marks=(key_of(source, Kind.TRIAL_CONVERTED, about),),
     )
-    return planned._replace(trial=_key(source, Kind.TRIAL_STARTED, about), conversion=conversion)
-
-
-def keys(event: CommerceEvent, kind: Kind, opened: Opened) -> tuple[str, ...]:
-    """The keys of the fact: two events that share a key are the same fact.
-
-    Reports of one payment agree on the flow and a transaction, whatever they are called. Without a
-    transaction every provider event is its own fact.
-    """
-    source, identity = opened.source, opened.identity
-    category = kind.flow if kind.flow and event.money else kind
-    if event.transactions:
-        return tuple(_key(source, category, id) for id in event.transactions)
-    about = identity.resource_id or ""
-    # An id that is not signed can be made up: another one would count the same webhook again.
-    happening = identity.event_id if identity.signed else opened.webhook.digest
-    return (_key(source, category, identity.event_type, about, happening),)
-
-
-def _key(source: Source, *parts: str) -> str:
-    """Short enough for a key of the table, however long the ids are that a merchant chose."""
-    key = "|".join((source.scope, *parts))
-    if len(key) <= _LONGEST_KEY and key.isascii():
-        return key
-    # Headers may hold what is no Unicode.
-    digest = sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{source.scope}|{digest}"
+    return planned._replace(trial=key_of(source, Kind.TRIAL_STARTED, about), conversion=conversion)

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 from linkrunner_webhooks.config import Config, Source
 from linkrunner_webhooks.envelope import Opened, open_message
 from linkrunner_webhooks.errors import Parked, Reason
+from linkrunner_webhooks.fact_keys import keys
 from linkrunner_webhooks.model import CommerceEvent, Identity, Outcome
-from linkrunner_webhooks.translation import Decision, RateOf, UserOf, decide, keys, parked, plan_of
+from linkrunner_webhooks.translation import Decision, RateOf, UserOf, decide, parked, plan_of
 from linkrunner_webhooks_cli.output import write_table, write_text
 from linkrunner_webhooks_cli.user_paths import candidates, user_paths
 from linkrunner_webhooks_local.switches import kind_off, tests_off, thin, type_off
