@@ -62,7 +62,7 @@ class SigningSecrets:
 
         Raises Unavailable when the secret is not such JSON.
         """
-        value = self._table(max_age).get(source, ())
+        value = self.table(max_age).get(source, ())
         values = [value] if isinstance(value, str) else value
         if not isinstance(values, list | tuple):
             raise Unavailable(
@@ -74,9 +74,10 @@ class SigningSecrets:
 
     def names(self) -> tuple[str, ...]:
         """Every source that has an entry. Raises Unavailable like `of`."""
-        return tuple(self._table(MAX_AGE))
+        return tuple(name for name in self.table() if not name.startswith("@"))
 
-    def _table(self, max_age: float) -> dict[str, Any]:
+    def table(self, max_age: float = MAX_AGE) -> dict[str, Any]:
+        """All of it: what begins with @ is a note, and no source. Raises Unavailable like `of`."""
         try:
             table = json.loads(self._secret.text(max_age) or "{}")
         except (ValueError, RecursionError):
@@ -96,9 +97,15 @@ class ServerKey:
     def current(self, max_age: float = MAX_AGE) -> str:
         """The key. Raises Unavailable when none was put there yet."""
         try:
-            key = self._secret.text(max_age).strip()
+            key = self._secret.text(max_age)
         except Unavailable as error:
             raise Unavailable(str(error), reason=Reason.NO_KEY) from None
+        return self.checked(key)
+
+    @staticmethod
+    def checked(text: str) -> str:
+        """The key without white space around it. Raises Unavailable where that can be no header."""
+        key = text.strip()
         if not (key and key.isascii() and key.isprintable()):
             message = "LinkrunnerKeySecret holds no key; put your Linkrunner server key there"
             raise Unavailable(message, reason=Reason.NO_KEY)

@@ -63,7 +63,7 @@ def add(
     elif dry_run:
         write_text(written)
     else:
-        say(f"Written. Next: put its signing secret into WebhookSecrets, under {name}.")
+        say(f"Written. Next: deploy, and `linkrunner-webhooks secrets set {name} --stack NAME`.")
         say(f"How to set {found.title} up is in docs/providers/{found.name}.md.")
 
 

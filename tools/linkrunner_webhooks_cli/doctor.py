@@ -37,9 +37,12 @@ from linkrunner_webhooks_cli.sources import config_of, json_option, some_sources
 from linkrunner_webhooks_cli.stacks import Stack, find, stack_option
 from linkrunner_webhooks_local import state
 
-_WRONG_KEY = "put your Linkrunner server key into LinkrunnerKeySecret"
+_WRONG_KEY = (
+    "LinkrunnerKeySecret needs the server key that Linkrunner's dashboard shows: "
+    "`linkrunner-webhooks secrets server-key`"
+)
 _WRONG_URL = "check LinkrunnerBaseUrl (locally LINKRUNNER_BASE_URL), and that it can be reached"
-_UNREADABLE = "put the value there (aws secretsmanager put-secret-value); see README, Deploy it"
+_UNREADABLE = "put the value there: `linkrunner-webhooks secrets --help`"
 _BEHIND = (
     "what Linkrunner does not take backs off for up to an hour; the dashboard and the log say why"
 )
@@ -139,14 +142,14 @@ def _secrets(stack: Stack, config: Config, place: Place) -> Iterator[Finding]:
 def _probed(stack: Stack) -> Finding:
     client = stack.client("secretsmanager")
     key = ServerKey(Secret(client, stack.output("LinkrunnerKeySecretArn")))
-    return _looked_at("server key", lambda: _asked(stack.linkrunner_url, key.current()))
+    return _looked_at("server key", lambda: asked(stack.linkrunner_url, key.current()))
 
 
 def _stored_signing(source: Source, stored: SigningSecrets, place: Place) -> Verdict:
     return signing(source, stored.of(source.name), place)
 
 
-def _asked(base_url: str, key: str) -> Verdict:
+def asked(base_url: str, key: str) -> Verdict:
     """Linkrunner looks at the key before it misses the parameters, so an empty event tells."""
     headers = {"linkrunner-key": key, "content-type": "application/json"}
     try:

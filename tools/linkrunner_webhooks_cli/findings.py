@@ -37,12 +37,12 @@ class Finding:
 class Place(NamedTuple):
     """Where a stack keeps its signing secrets, and how a change reaches it."""
 
-    name: str
+    put: str
     deploy: str
 
 
-DEPLOYED = Place("WebhookSecrets", "deploy")
-LOCAL = Place("WEBHOOK_SECRETS", "start again")
+DEPLOYED = Place("put the signing secret there: `linkrunner-webhooks secrets set {}`", "deploy")
+LOCAL = Place("put the signing secret into WEBHOOK_SECRETS, under {}", "start again")
 
 
 def signing(source: Source, live: Sequence[str], place: Place) -> Verdict:
@@ -50,8 +50,7 @@ def signing(source: Source, live: Sequence[str], place: Place) -> Verdict:
     if not live:
         return Verdict(
             "0 live",
-            f"put the signing secret into {place.name}, under {source.name}; "
-            "until then its URL answers 404",
+            f"{place.put.format(source.name)}; until then its URL answers 404",
         )
     found = [
         f"number {number}: {wrong}"

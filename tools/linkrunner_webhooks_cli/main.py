@@ -13,6 +13,7 @@ from linkrunner_webhooks_cli.failures import Commands
 from linkrunner_webhooks_cli.forget import forget
 from linkrunner_webhooks_cli.report import report
 from linkrunner_webhooks_cli.send import send
+from linkrunner_webhooks_cli.signing_secrets import secrets
 from linkrunner_webhooks_cli.tail import tail
 from linkrunner_webhooks_cli.trace import trace
 from linkrunner_webhooks_cli.translate import translate
@@ -29,5 +30,18 @@ def main() -> None:
     """
 
 
-for _command in (providers, add, check, translate, send, tail, trace, report, dlq, doctor, forget):
+for _command in (
+    providers,
+    add,
+    secrets,
+    check,
+    translate,
+    send,
+    tail,
+    trace,
+    report,
+    dlq,
+    doctor,
+    forget,
+):
     main.add_command(_command)

@@ -125,7 +125,10 @@ def _deployed(source: Source, stack: str, secret: str | None) -> Target:
     stored = Secret(found.client("secretsmanager"), found.output("WebhookSecretsArn"))
     known = SigningSecrets(stored).of(source.name)
     if not known:
-        raise Failure(f"WebhookSecrets of {stack} has no secret for {source.name}; put one there")
+        raise Failure(
+            f"WebhookSecrets of {stack} has no secret for {source.name}; put one there: "
+            f"`linkrunner-webhooks secrets set {source.name} --stack {stack}`"
+        )
     return Target(source.name, url, known[0], f"the secret in WebhookSecrets of {stack}")
 
 

@@ -1,0 +1,236 @@
+"""`secrets`: put, list and drop the signing secrets of sources, and put the server key."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import click
+
+from linkrunner_webhooks.config import Config, Source, suggest
+from linkrunner_webhooks.secrets import Secret, ServerKey, SigningSecrets
+from linkrunner_webhooks.signatures.scheme import complaint
+from linkrunner_webhooks_cli.completions import source_names
+from linkrunner_webhooks_cli.doctor import asked
+from linkrunner_webhooks_cli.failures import Commands, Failure
+from linkrunner_webhooks_cli.findings import DEPLOYED, homeless, shared, signing
+from linkrunner_webhooks_cli.output import ago, counted, say, write_json, write_table
+from linkrunner_webhooks_cli.provider_page import page_of
+from linkrunner_webhooks_cli.secret_table import rotated, since, table_with
+from linkrunner_webhooks_cli.sources import config_of, config_option, json_option
+from linkrunner_webhooks_cli.stacks import Stack, find, stack_option
+
+_SOON: Final = "It works within five minutes, without a deploy."
+
+
+@click.group(cls=Commands)
+def secrets() -> None:
+    """Put, list and drop the signing secrets of sources, and the server key.
+
+    A secret is typed at a prompt or read from standard input, never an argument: those stay in the history
+    of the shell. No command shows one.
+
+    \b
+    Examples:
+      linkrunner-webhooks secrets set stripe --stack linkrunner-webhooks
+      linkrunner-webhooks secrets list --stack linkrunner-webhooks
+    """
+
+
+@secrets.command("set")
+@click.argument("source", shell_complete=source_names)
+@click.option("--only", is_flag=True, help="Let no former secret be valid beside it.")
+@config_option
+@json_option
+@stack_option
+def put(
+    source: str, only: bool, config_path: Path | None, as_json: bool, stack: str | None
+) -> None:
+    """Put the signing secret of a source. The former one stays valid beside it; an older one is dropped.
+
+    The secret is checked against the shape that the provider gives its own before anything is written.
+
+    \b
+    Examples:
+      linkrunner-webhooks secrets set stripe --stack linkrunner-webhooks
+      pass show stripe/whsec | linkrunner-webhooks secrets set stripe --stack linkrunner-webhooks
+      linkrunner-webhooks secrets set shopify --only --stack linkrunner-webhooks
+    """
+    config = config_of(stack, config_path)
+    meant = _source(config, source)
+    found = find(stack)
+    secret = _read(f"Signing secret of {source}")
+    if wrong := complaint(meant.signature, secret):
+        title, page = meant.provider.title, page_of(meant.provider.name)
+        raise Failure(f"nothing was stored: {wrong}. Where {title} shows it: {page}")
+    stored = _stored(found)
+    before = stored.of(source)
+    live = rotated(before, secret, only=only)
+    _write(found, stored, source, live)
+    kept, dropped = live[1:], [each for each in before if each not in live]
+    if as_json:
+        write_json({"source": source, "live": len(live), "dropped": len(dropped)})
+    say(f"Stored for {source}. {_SOON}")
+    if kept:
+        say(
+            f"The former secret stays valid beside it. When {meant.provider.title} no longer signs with it: "
+            f"`linkrunner-webhooks secrets drop {source}{_of(stack)}`"
+        )
+    if dropped:
+        say(f"Dropped: {counted(len(dropped), 'older secret')}.")
+    _warn_of_shared(config, _stored(found))
+
+
+@secrets.command("list")
+@config_option
+@json_option
+@stack_option
+def listed(config_path: Path | None, as_json: bool, stack: str | None) -> None:
+    """List which source has how many secrets, since when, and whether they have the right shape.
+
+    \b
+    Examples:
+      linkrunner-webhooks secrets list
+      linkrunner-webhooks secrets list --stack linkrunner-webhooks --json
+    """
+    config = config_of(stack, config_path)
+    rows = list(_rows(config, _stored(find(stack))))
+    if as_json:
+        write_json([each.document() for each in rows])
+        return
+    write_table(
+        ("", "source", "secrets", "put there, newest first", "what to do"),
+        [each.cells(datetime.now(UTC)) for each in rows],
+    )
+
+
+class _Row(NamedTuple):
+    source: str
+    since: list[datetime | None]
+    advice: str
+
+    def document(self) -> dict[str, Any]:
+        dates = [{"since": each.isoformat() if each else None} for each in self.since]
+        return {"source": self.source, "secrets": dates, "advice": self.advice or None}
+
+    def cells(self, now: datetime) -> tuple[str, ...]:
+        ages = ", ".join(f"{ago(now - each)} ago" if each else "unknown" for each in self.since)
+        verdict = "!!" if self.advice else "ok"
+        return (verdict, self.source, str(len(self.since)), ages, self.advice)
+
+
+def _rows(config: Config, stored: SigningSecrets) -> Iterator[_Row]:
+    table = stored.table()
+    for source in config.sources():
+        live = stored.of(source.name)
+        found, advice = signing(source, live, DEPLOYED)
+        yield _Row(source.name, since(table, source.name, live), advice and f"{found}: {advice}")
+    for name in sorted({*stored.names()} - {*config.names}):
+        dates = since(table, name, stored.of(name))
+        for each in homeless([name], config.names, DEPLOYED):
+            yield _Row(name, dates, f"{each.found}: {each.advice}")
+
+
+@secrets.command()
+@click.argument("source", shell_complete=source_names)
+@click.option("--all", "everything", is_flag=True, help="The newest, too: its URL answers 404.")
+@click.option("--dry-run", is_flag=True, help="Say what would be dropped; drop nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+@stack_option
+def drop(
+    source: str, everything: bool, dry_run: bool, yes: bool, as_json: bool, stack: str | None
+) -> None:
+    """Drop the former secrets of a source, and keep the newest.
+
+    \b
+    Examples:
+      linkrunner-webhooks secrets drop stripe --stack linkrunner-webhooks
+      linkrunner-webhooks secrets drop shopify_eu --all --dry-run --stack linkrunner-webhooks
+    """
+    found = find(stack)
+    stored = _stored(found)
+    before = stored.of(source)
+    if not before:
+        raise Failure(f"{source} has no secret{suggest(source, stored.names())}")
+    live = () if everything else before[:1]
+    dropped = len(before) - len(live)
+    what = f"{counted(dropped, 'secret')} of {source}" + (
+        "" if live else ", and its URL answers 404"
+    )
+    if dropped and not dry_run:
+        if not yes:
+            click.confirm(f"Drop {what}?", abort=True, err=True)
+        _write(found, stored, source, live)
+    if as_json:
+        counts = {"source": source, "live": len(live), "dropped": dropped, "dry_run": dry_run}
+        write_json(counts)
+    say(f"{'Would be dropped' if dry_run else 'Dropped'}: {what if dropped else 'nothing'}.")
+
+
+@secrets.command("server-key")
+@json_option
+@stack_option
+def server_key(as_json: bool, stack: str | None) -> None:
+    """Put the server key of Linkrunner, after asking Linkrunner whether it knows it.
+
+    It is in Linkrunner's dashboard under Settings, Data APIs. Linkrunner is asked as `doctor` does, which
+    counts nothing.
+
+    \b
+    Examples:
+      linkrunner-webhooks secrets server-key --stack linkrunner-webhooks
+    """
+    found = find(stack)
+    key = ServerKey.checked(_read("Server key of Linkrunner"))
+    verdict = asked(found.linkrunner_url, key)
+    if verdict.advice:
+        raise Failure(f"nothing was stored: {verdict.found}; {verdict.advice}")
+    client = found.client("secretsmanager")
+    client.put_secret_value(SecretId=found.output("LinkrunnerKeySecretArn"), SecretString=key)
+    if as_json:
+        write_json({"stored": True})
+    say(f"Stored: {verdict.found}. {_SOON}")
+
+
+def _source(config: Config, name: str) -> Source:
+    source = config.source(name)
+    if source is None:
+        hint = suggest(name, config.names)
+        raise Failure(
+            f"webhooks.toml has no table [{name}]{hint}; give the deployed one with --config, "
+            f"or add the table: `linkrunner-webhooks add`"
+        )
+    return source
+
+
+def _read(what: str) -> str:
+    """A secret from the prompt, or else all of standard input, without white space around it."""
+    if sys.stdin.isatty():
+        return str(click.prompt(what, hide_input=True, err=True)).strip()
+    return sys.stdin.read().strip()
+
+
+def _stored(stack: Stack) -> SigningSecrets:
+    return SigningSecrets(Secret(stack.client("secretsmanager"), stack.output("WebhookSecretsArn")))
+
+
+def _write(stack: Stack, stored: SigningSecrets, source: str, live: Sequence[str]) -> None:
+    table = table_with(stored.table(), source, stored.of(source), live, datetime.now(UTC))
+    client = stack.client("secretsmanager")
+    client.put_secret_value(
+        SecretId=stack.output("WebhookSecretsArn"), SecretString=json.dumps(table)
+    )
+
+
+def _warn_of_shared(config: Config, stored: SigningSecrets) -> None:
+    for each in shared(config.sources(), {name: stored.of(name) for name in config.names}):
+        say(f"Warning: {each.what}: {each.found}; {each.advice}")
+
+
+def _of(stack: str | None) -> str:
+    return f" --stack {stack}" if stack else ""
