@@ -125,6 +125,7 @@ def test_parameters_are_exactly_the_documented_ones() -> None:
         "LedgerDays": 400,
         "RequestsPerSecond": 30,
         "AlarmEmail": "",
+        "AlarmTopicArn": "",
         "LogLevel": "INFO",
         "LogRetentionDays": 30,
         "ReceiveConcurrency": 0,
@@ -148,6 +149,19 @@ def test_every_parameter_is_grouped_and_labelled() -> None:
             ["http://api.linkrunner.io", "api.linkrunner.io", "https://a b", ""],
         ),
         ("AlarmEmail", ["", "ops@example.com"], ["ops", "a@b c", "@"]),
+        (
+            "AlarmTopicArn",
+            [
+                "",
+                "arn:aws:sns:eu-west-1:123456789012:ops",
+                "arn:aws-us-gov:sns:us-gov-west-1:123456789012:a_b",
+            ],
+            [
+                "ops",
+                "arn:aws:sqs:eu-west-1:123456789012:ops",
+                "arn:aws:sns:eu-west-1:123456789012:ops.fifo",
+            ],
+        ),
     ],
 )
 def test_a_wrong_parameter_is_refused_before_anything_is_deployed(
@@ -569,14 +583,16 @@ def test_alarms_watch_what_their_name_says(alarm: str) -> None:
 
 
 @pytest.mark.parametrize("alarm", ALARMS)
-def test_alarms_are_quiet_without_data_and_tell_the_topic_when_there_is_one(alarm: str) -> None:
-    """Each alarm exists without an address, notifies the address when given, and says what to do."""
+def test_alarms_are_quiet_without_data_and_tell_the_topics_that_there_are(alarm: str) -> None:
+    """Each exists without anybody to tell, tells the address and the topic given, and says what to do."""
     assert "Condition" not in resource(alarm)
     settings = properties(alarm)
     assert settings["TreatMissingData"] == "notBreaching"
-    assert settings["AlarmActions"] == {
-        "Fn::If": ["HasAlarmEmail", [{"Ref": "AlarmTopic"}], {"Ref": "AWS::NoValue"}]
-    }
+    nothing = {"Ref": "AWS::NoValue"}
+    assert settings["AlarmActions"] == [
+        {"Fn::If": ["HasAlarmEmail", {"Ref": "AlarmTopic"}, nothing]},
+        {"Fn::If": ["HasAlarmTopic", {"Ref": "AlarmTopicArn"}, nothing]},
+    ]
     assert re.fullmatch(r"[A-Z][^.]*\w\.", settings["AlarmDescription"])
 
 
@@ -612,6 +628,9 @@ def test_alarm_mail_is_encrypted_and_optional() -> None:
     ]
     assert template()["Conditions"]["HasAlarmEmail"] == {
         "Fn::Not": [{"Fn::Equals": [{"Ref": "AlarmEmail"}, ""]}]
+    }
+    assert template()["Conditions"]["HasAlarmTopic"] == {
+        "Fn::Not": [{"Fn::Equals": [{"Ref": "AlarmTopicArn"}, ""]}]
     }
 
 
