@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -96,6 +98,19 @@ def test_wrong_usage_exits_2(arguments: tuple[str, ...]) -> None:
 def test_a_provider_that_does_not_exist_is_suggested() -> None:
     """The nearest valid name is in the message."""
     assert 'did you mean "stripe"?' in run("translate", "strip", "-", input="{}").output
+
+
+def test_the_command_needs_only_what_its_wheel_brings() -> None:
+    """An operator without a clone has no extras: every command is there without a developer's packages."""
+    packages = tomllib.loads((project.ROOT / "pyproject.toml").read_text())["project"]
+    extras = [each for group in packages["optional-dependencies"].values() for each in group]
+    modules = {"yaml", *(re.split(r"[<>=]", each)[0].replace("-", "_") for each in extras)}
+    code = "import sys, linkrunner_webhooks_cli.main; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert "click" in loaded.stdout.split()
+    assert modules & set(loaded.stdout.split()) == set()
 
 
 # ------------------------------------------------------------------------------- machines and shells

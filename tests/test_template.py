@@ -478,7 +478,10 @@ def test_delivery_is_partial_bounded_and_unfiltered() -> None:
 def test_the_ledger_outlives_the_stack_and_expires() -> None:
     """What was reported stays known through a redeployment, and is forgotten by itself."""
     table = resource("LedgerTable")
-    assert (table["DeletionPolicy"], table["UpdateReplacePolicy"]) == ("Retain", "Retain")
+    assert (table["DeletionPolicy"], table["UpdateReplacePolicy"]) == (
+        "RetainExceptOnCreate",
+        "Retain",
+    )
     settings = table["Properties"]
     assert "TableName" not in settings
     assert settings["BillingMode"] == "PAY_PER_REQUEST"
