@@ -61,7 +61,7 @@ def test_a_table_is_appended(tmp_path: Path) -> None:
     path.write_text('# mine\n[stripe]\nmissing_user = "drop"\n')
     result = run("polar", "--config", str(path), "--yes")
     assert result.exit_code == 0, result.output
-    assert "WebhookSecrets" in result.output
+    assert "secrets set polar" in result.output
     text = path.read_text()
     assert text.startswith('# mine\n[stripe]\nmissing_user = "drop"\n\n[polar]\n')
     assert source(text, "stripe").missing_user == "drop"

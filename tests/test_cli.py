@@ -21,7 +21,7 @@ from tests import privacy
 from tests import samples as contract_samples
 from tests.embedded import empty
 
-from linkrunner_webhooks import config, providers
+from linkrunner_webhooks import config, dead_letters, providers
 from linkrunner_webhooks.config import Source
 from linkrunner_webhooks.envelope import Envelope
 from linkrunner_webhooks.model import Webhook
@@ -900,6 +900,8 @@ def parked(stack: EmbeddedStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Em
             pid=0,
         )
         monkeypatch.setattr(state, "read", lambda: local)
+        # The embedded queue has one server.
+        monkeypatch.setattr(dead_letters, "PATIENCE", 0)
         yield stack
 
 
@@ -1425,3 +1427,16 @@ def test_translate_shows_nobody(provider: str, event_type: str) -> None:
     assert result.exit_code == 0, result.output
     assert "marker-" not in result.output
     assert "@" not in result.output
+
+
+def test_dlq_asks_every_server_of_the_queue() -> None:
+    """SQS asks only some of its servers when a receive does not wait, and would hide what is parked."""
+    asked: list[dict[str, Any]] = []
+
+    class Client:
+        def receive_message(self, **request: Any) -> dict[str, Any]:
+            asked.append(request)
+            return {}
+
+    assert dead_letters.DeadLetters(Client(), "queue", "back").receive() == []
+    assert asked[0]["WaitTimeSeconds"] > 0

@@ -30,6 +30,7 @@ from tests.simulation.table import FakeTable
 from tests.simulation.worker import Worker, eight_in_hand
 from tests.test_outage import EVERYTHING, SALES, Chaos, arrive, traffic
 
+from linkrunner_webhooks import dead_letters
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.ledger import Ledger
 from linkrunner_webhooks.model import Flow, Kind, Outcome
@@ -69,6 +70,8 @@ def stack(stack: EmbeddedStack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         outcomes=str(tmp_path / "outcomes.jsonl"),
     )
     monkeypatch.setattr(state, "read", lambda: local)
+    # The embedded queue has one server.
+    monkeypatch.setattr(dead_letters, "PATIENCE", 0)
     return stack
 
 

@@ -24,6 +24,8 @@ from linkrunner_webhooks.queues import typed, untyped
 
 # Seconds that messages are hidden while they are read. After that SQS shows them again.
 HOLD = 30 * 60
+# Seconds that a receive waits: without any, SQS asks only some of its servers and misses messages.
+PATIENCE = 1
 # Parallel receives: an answer takes longer than its evaluation.
 _READERS = 4
 _CLOSE = timedelta(seconds=2)
@@ -97,7 +99,7 @@ class DeadLetters:
             QueueUrl=self._url,
             MaxNumberOfMessages=10,
             VisibilityTimeout=HOLD,
-            WaitTimeSeconds=1,
+            WaitTimeSeconds=PATIENCE,
             MessageAttributeNames=["All"],
             MessageSystemAttributeNames=["All"],
         )
