@@ -1427,16 +1427,3 @@ def test_translate_shows_nobody(provider: str, event_type: str) -> None:
     assert result.exit_code == 0, result.output
     assert "marker-" not in result.output
     assert "@" not in result.output
-
-
-def test_dlq_asks_every_server_of_the_queue() -> None:
-    """SQS asks only some of its servers when a receive does not wait, and would hide what is parked."""
-    asked: list[dict[str, Any]] = []
-
-    class Client:
-        def receive_message(self, **request: Any) -> dict[str, Any]:
-            asked.append(request)
-            return {}
-
-    assert dead_letters.DeadLetters(Client(), "queue", "back").receive() == []
-    assert asked[0]["WaitTimeSeconds"] > 0

@@ -407,3 +407,16 @@ def test_a_long_queue_takes_no_more_memory_than_a_short_one() -> None:
     peak(100)
     # What other threads of the process allocate meanwhile is measured as well.
     assert any(peak(20_000) < 1.5 * peak(1_000) for _ in range(3))
+
+
+def test_a_receive_asks_every_server_of_the_queue() -> None:
+    """SQS asks only some of its servers when a receive does not wait, and would hide what is parked."""
+    asked: list[dict[str, Any]] = []
+
+    class Client:
+        def receive_message(self, **request: Any) -> dict[str, Any]:
+            asked.append(request)
+            return {}
+
+    assert DeadLetters(Client(), "queue", "back").receive() == []
+    assert asked[0]["WaitTimeSeconds"] > 0
