@@ -17,6 +17,8 @@ from linkrunner_webhooks.rows import InTheWay, Item, Rows, fact_of, is_done, num
 
 # A name by which a shop and its gateway know one payment.
 PAID = "@paid|"
+# What says whose id a payment has, where an operator's expression found it.
+BOUND = "@payment|"
 # A fact can have turned out to be another one, which had turned out to be a third.
 _MOST_HOPS = 3
 
@@ -65,7 +67,7 @@ class Accounts:
         """Whether this payment is the only one that was ever given that id."""
         try:
             self._rows.update(
-                f"@payment|{payment_id}",
+                BOUND + payment_id,
                 "SET #state = :bound, #fact = :fact, #expires_at = :expires_at",
                 "attribute_not_exists(#fact) OR #fact = :fact",
                 bound="bound",
@@ -124,15 +126,11 @@ class Accounts:
         known = filter(None, (text(self._rows.get(key), "mark") for key in keys))
         if found := next(known, None):
             return found
-        row = self._rows.update(
+        row = self._rows.note(
             min(keys),
-            "SET #mark = if_not_exists(#mark, :mark), #state = if_not_exists(#state, :free),"
-            " #until = if_not_exists(#until, :now), #expires_at = :expires_at",
-            returns="ALL_NEW",
-            mark=mark,
-            free="free",
-            now=int(self._clock()),
+            ", #mark = if_not_exists(#mark, :mark)",
             expires_at=self._until,
+            mark=mark,
         )
         return text(row, "mark") or mark
 
@@ -155,13 +153,9 @@ class Accounts:
             return ()
         now = int(self._clock())
         for key in facts or wanted:
-            row = self._rows.update(
+            row = self._rows.note(
                 key,
-                "SET #state = if_not_exists(#state, :free), #until = if_not_exists(#until, :now),"
-                " #expires_at = :expires_at ADD #returned :returned",
-                returns="ALL_NEW",
-                free="free",
-                now=now,
+                " ADD #returned :returned",
                 expires_at=self._until,
                 returned={returned.text()},
             )

@@ -132,9 +132,7 @@ class LinkrunnerClient:
         began = time.monotonic()
         self._silence.respect(self._answers)
         key = self._key.current()
-        if not _soon(began):
-            message = "what comes before the request took its time"
-            raise Unavailable(message, reason=Reason.OUT_OF_TIME)
+        _require_soon(began)
         try:
             answer = self._post(f"{_LOOKUP}?{urlencode({'user_id': user_id})}", None, key)
             if answer.status != 204:
@@ -160,9 +158,7 @@ class LinkrunnerClient:
     def _capture(self, request: ApiRequest, began: float) -> None:
         body = json.dumps(request.body(), separators=(",", ":"), allow_nan=False).encode()
         key = self._key.current()
-        if not _soon(began):
-            message = "what comes before the request took its time"
-            raise Unavailable(message, reason=Reason.OUT_OF_TIME)
+        _require_soon(began)
         response = self._post(request.path, body, key)
         # What does not fit into the time of one capture is tried the next time.
         if (again := self._second_key(response, key)) and _soon(began):
@@ -224,6 +220,13 @@ class LinkrunnerClient:
         body = finished(response)
         words = body if _explains(response.status) else b""
         return _Answer(response.status, response.headers, words)
+
+
+def _require_soon(began: float) -> None:
+    """Raises Unavailable where a request would not fit into the time of one capture any more."""
+    if not _soon(began):
+        message = "what comes before the request took its time"
+        raise Unavailable(message, reason=Reason.OUT_OF_TIME)
 
 
 def _soon(began: float) -> bool:

@@ -26,7 +26,7 @@ from linkrunner_webhooks.once import Claim, Sent, Standing
 from linkrunner_webhooks.past import marked
 from linkrunner_webhooks.payments import NOTHING
 from linkrunner_webhooks.schedule import DOUBTS, PATIENCE, wait
-from linkrunner_webhooks.settle import Accounts, Settle
+from linkrunner_webhooks.settle import Settle
 from linkrunner_webhooks.time_left import SLOWEST_CALL, require_time
 from linkrunner_webhooks.translation import REVENUE, Planned
 
@@ -98,7 +98,7 @@ class CaptureOnce:
 
     capture: Capture
     facts: Facts
-    accounts: Accounts
+    settle: Settle
     now: Callable[[], float]
     sleep: Callable[[float], None] = time.sleep
 
@@ -123,7 +123,7 @@ class CaptureOnce:
             raise Unavailable("another worker has this fact in hand", reason=Reason.BUSY)
         if claim.standing is not Standing.OURS:
             if not contradicted:
-                self._settle_again(planned, owner, remaining)
+                self._settle_again(planned, owner)
             twice = claim.standing is Standing.TWICE
             return Ended(Captured.TWICE if twice else Captured.BEFORE)
         planned, event = planned.as_before(event, claim)
@@ -132,7 +132,7 @@ class CaptureOnce:
             _require_certainty(claim, planned, forgiven)
             # The claim may have been slow, and a capture that is cut off is captured again.
             require_time(remaining)
-            told, sent = self._tell(claim, planned, event, owner, remaining)
+            told, sent = self._tell(claim, planned, event, owner)
         except BaseException as error:
             self._failed(claim, planned, event, error, remaining)
             self._require_patience(claim, error)
@@ -152,35 +152,28 @@ class CaptureOnce:
         return Ended(how if noted else Captured.UNRECORDED, claim.keys, claim.marks, sent)
 
     def _tell(
-        self,
-        claim: Claim,
-        planned: Planned,
-        event: LinkrunnerEvent,
-        owner: str,
-        remaining: Callable[[], float],
+        self, claim: Claim, planned: Planned, event: LinkrunnerEvent, owner: str
     ) -> tuple[bool, Sent]:
         """Make the requests of an event, first what can be made again.
 
         Returns whether there was anything to tell, and what the ledger is to remember of it.
         """
-        settle = Settle(capture=self.capture, accounts=self.accounts, remaining=remaining)
-        account = settle.paid(claim, planned, event) if event.payment else None
+        account = self.settle.paid(claim, planned, event) if event.payment else None
         if planned.returned:
-            settle.returned(planned, owner, claim.keys, event.user_id)
+            self.settle.returned(planned, owner, claim.keys, event.user_id)
         if event.announced:
             self.capture(event)
         held = account is None or account.current != NOTHING
         rate = account.terms.rate if account and account.terms else ""
         return held or event.announced, planned.told_by(event, rate=rate, told=held)
 
-    def _settle_again(self, planned: Planned, owner: str, remaining: Callable[[], float]) -> None:
+    def _settle_again(self, planned: Planned, owner: str) -> None:
         """What is known already may be another payment's, or more of it may have gone back meanwhile."""
-        settle = Settle(capture=self.capture, accounts=self.accounts, remaining=remaining)
         if planned.payment:
-            settle.again(planned.keys, planned.source, owner)
+            self.settle.again(planned.keys, planned.source, owner)
         # Another side of one refund, or another step of one dispute.
         if planned.returned and planned.returned.returned.group:
-            settle.returned(planned, owner)
+            self.settle.returned(planned, owner)
 
     def _insist(self, note: Callable[[], None], remaining: Callable[[], float]) -> bool:
         """Whether the table took the note, of several tries: without it the fact is captured again."""

@@ -88,12 +88,8 @@ class Linkrunner(BaseModel):
 
     def rate_of(self, currency: str) -> Rate | None:
         """What amounts of a currency are converted at today."""
-        factor = self._factors().get(currency)
-        return Rate(currency, self.currency, factor) if self.currency and factor else None
-
-    def _factors(self) -> Mapping[str, Decimal]:
-        written = self.rates.__pydantic_extra__ if self.rates else {}
-        return {code: Decimal(factor) for code, factor in written.items()}
+        factor = self.rates.__pydantic_extra__.get(currency) if self.rates else None
+        return Rate(currency, self.currency, Decimal(factor)) if self.currency and factor else None
 
 
 # Not a source's name: it says how Linkrunner is told.

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 from uuid import uuid4
 
 from linkrunner_webhooks import past
+from linkrunner_webhooks.accounts import Accounts
 from linkrunner_webhooks.capture import Capture, Knows
 from linkrunner_webhooks.capture_once import Captured, CaptureOnce, Ended, Facts
 from linkrunner_webhooks.errors import (
@@ -30,7 +31,7 @@ from linkrunner_webhooks.past import Past, marked
 from linkrunner_webhooks.queues import Message
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks.schedule import LINK_TRIES, PATIENCE, PAYER_TRIES
-from linkrunner_webhooks.settle import Accounts, Settle
+from linkrunner_webhooks.settle import Settle
 from linkrunner_webhooks.time_left import require_time
 from linkrunner_webhooks.translation import Decision, Plan, Planned, decide
 from linkrunner_webhooks.waiting import Waits
@@ -140,7 +141,7 @@ class DeliverOne:
             raise MissingUser(decision.detail)
         self._await_link(message, decision)
         if decision.events:
-            report = self._capture_each(plan, decision, known, read, remaining)
+            report = self._capture_each(plan, decision, known, read, settle, remaining)
         else:
             report = replace(
                 report, outcome=decision.outcome, reason=decision.reason, detail=decision.detail
@@ -210,16 +211,21 @@ class DeliverOne:
         return waiting.hold(mark, event.user_id, message, planned.keys, settings.hold_days)
 
     def _capture_each(
-        self, plan: Plan, decision: Decision, known: Past, read: Read, remaining: Remaining
+        self,
+        plan: Plan,
+        decision: Decision,
+        known: Past,
+        read: Read,
+        settle: Settle,
+        remaining: Remaining,
     ) -> Report:
         once = CaptureOnce(
             capture=self.capture,
             facts=self.ledger.facts,
-            accounts=self.ledger.accounts,
+            settle=settle,
             now=self.now,
             sleep=self.sleep,
         )
-        settle = Settle(capture=self.capture, accounts=self.ledger.accounts, remaining=remaining)
         results: list[Result] = []
         try:
             for each, event in zip(decision.planned, decision.events, strict=True):

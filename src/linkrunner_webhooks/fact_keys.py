@@ -11,6 +11,8 @@ from linkrunner_webhooks.envelope import Opened
 from linkrunner_webhooks.model import CommerceEvent, Flow, Kind
 from linkrunner_webhooks.reading import gateway
 
+# What leads from the ids that a provider has of a person to the user.
+PERSON = "@person|"
 # DynamoDB takes keys of 2,048 bytes.
 _LONGEST = 1024
 
@@ -50,24 +52,30 @@ def shared(event: CommerceEvent, flow: Flow | None, source: Source) -> tuple[str
 
     A payment of a part, or of several orders, is not the order.
     """
-    if flow not in _TOLD_TWICE or event.money is None or not source.beside:
+    if flow not in _TOLD_TWICE or event.money is None:
         return ()
     ids = event.transactions if flow is Flow.PAYMENT else event.follows
-    known = (event.gateway,) if event.gateway else (gateway(id) for id in ids)
     paid = f"{event.money.amount.normalize():f} {event.money.currency}"
-    names = {source.provider.name, *source.beside}
     return tuple(
-        f"@through|{each[0]}|{flow}|{each[1]}|{paid}" for each in known if each and each[0] in names
+        f"@through|{provider}|{flow}|{id}|{paid}" for provider, id in _known(event, ids, source)
     )
 
 
 def through(event: CommerceEvent, ids: Iterable[str], source: Source) -> tuple[str, ...]:
     """Names by which a shop and its gateway know one payment, whatever each of them says was paid."""
+    known = (f"{PAID}{provider}|{id}" for provider, id in _known(event, ids, source))
+    return tuple(dict.fromkeys(known))
+
+
+def _known(event: CommerceEvent, ids: Iterable[str], source: Source) -> list[tuple[str, str]]:
+    """What a shop and its gateway both know a payment by: the gateway, and its id there."""
+    if not source.beside:
+        return []
+    found = (event.gateway,) if event.gateway else (gateway(id) for id in ids)
     names = {source.provider.name, *source.beside}
-    known = (event.gateway,) if event.gateway else (gateway(id) for id in ids)
-    found = (f"{PAID}{each[0]}|{each[1]}" for each in known if each and each[0] in names)
-    return tuple(dict.fromkeys(found)) if source.beside else ()
+    return [each for each in found if each and each[0] in names]
 
 
 def person(source: Source, what: str, id: str) -> str:
-    return f"@person|{key_of(source, what, id)}"
+    """The key of what is known of a person whom the provider calls so."""
+    return PERSON + key_of(source, what, id)

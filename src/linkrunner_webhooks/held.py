@@ -82,25 +82,14 @@ class Held(BaseModel):
     def of(cls, planned: Planned, event: LinkrunnerEvent, received_at: float) -> Self:
         """The event as it waits for its user."""
         payment, returned = planned.payment, planned.returned
+        whose = planned._replace(user_id=event.user_id, user_from=event.user_from)
         return cls(
+            **{name: getattr(whose, name) for name in _ALIKE},
             source=planned.source.name,
-            event_name=planned.event_name,
-            event_data=planned.event_data,
-            user_id=event.user_id,
-            user_from=event.user_from,
-            keys=planned.keys,
-            follows=planned.follows,
-            marks=planned.marks,
-            shared=planned.shared,
-            sent=planned.sent,
             money=_Amount.of(planned.money),
             worth=_Amount.of(planned.worth),
-            told_as=planned.told_as,
             payment=payment and _Payment(**payment._asdict()),
-            announced=planned.announced,
             returned=returned and _Return(keys=returned.keys, returned=returned.returned.text()),
-            through=planned.through,
-            known_as=planned.known_as,
             received_at=received_at,
         )
 
@@ -137,28 +126,26 @@ class Held(BaseModel):
             raise Unroutable(f"webhooks.toml has no table [{self.source}] any more")
         payment, returned = self.payment, self.returned
         planned = Planned(
+            **{name: getattr(self, name) for name in _ALIKE},
             source=source,
-            event_name=self.event_name,
-            event_data=self.event_data,
-            user_id=self.user_id,
-            user_from=self.user_from,
-            keys=self.keys,
-            follows=self.follows,
-            marks=self.marks,
-            shared=self.shared,
-            sent=self.sent,
             money=_Amount.money(self.money),
             worth=_Amount.money(self.worth),
-            told_as=self.told_as,
             payment=PlannedPayment(**dict(payment)) if payment else None,
-            through=self.through,
-            known_as=self.known_as,
-            announced=self.announced,
             returned=PlannedReturn(returned.keys, Returned.of(returned.returned))
             if returned
             else None,
         )
         return Plan(source, (planned,), self.received_at, waited=self.waited)
+
+
+# What both have in the same form.
+_ALIKE = Held.model_fields.keys() & {*Planned._fields} - {
+    "source",
+    "money",
+    "worth",
+    "payment",
+    "returned",
+}
 
 
 def plan_in(text: str, config: Config) -> Plan:

@@ -316,8 +316,8 @@ class Claims:
     def happened_at(self, keys: Iterable[str]) -> float | None:
         """Unix seconds of a captured fact with any of these keys, as its report said."""
         rows = (row for row in map(self._rows.get, keys) if is_done(row))
-        times = (row.get("occurred_at", {}).get("S") for row in rows)
-        return next((datetime.fromisoformat(text).timestamp() for text in times if text), None)
+        times = filter(None, (text(row, "occurred_at") for row in rows))
+        return next((datetime.fromisoformat(time).timestamp() for time in times), None)
 
     def doubts_of(self, keys: Iterable[str]) -> int:
         """How doubtful it is that nothing was captured for these keys, as Claim.doubts."""
@@ -329,7 +329,7 @@ class Claims:
 
     def user_of(self, keys: Iterable[str]) -> str | None:
         """The user of a captured fact with any of these keys: for a refund, the user who paid."""
-        found = (self._rows.get(key).get("user_id", {}).get("S") for key in keys)
+        found = (text(self._rows.get(key), "user_id") for key in keys)
         return next((user_id for user_id in found if user_id), None)
 
     def rate_of(self, keys: Iterable[str]) -> Rate | None:
@@ -344,8 +344,8 @@ class Claims:
     def named_user_of(self, keys: Iterable[str]) -> str | None:
         """The same, where the captured webhook named its user itself."""
         rows = (self._rows.get(key) for key in keys)
-        named = (row for row in rows if row.get("user_from", {}).get("S") == "body")
-        return next((user for row in named if (user := row.get("user_id", {}).get("S"))), None)
+        named = (row for row in rows if text(row, "user_from") == "body")
+        return next((user for row in named if (user := text(row, "user_id"))), None)
 
     def _take(self, key: str, others: set[str], owner: str) -> Item:
         """The record as it was before. Raises InTheWay."""
@@ -421,8 +421,8 @@ class Claims:
                 if key in named and is_done(error.item) and _capture(error.item) != _capture(done):
                     twice.add(key)
         # Stored under the same capture: from now on both are one fact.
-        user_id = done.get("user_id", {}).get("S", "")
-        led = {"fact": fact_of(done), **{name: done[name]["S"] for name in _LED if name in done}}
+        user_id = text(done, "user_id") or ""
+        led = {"fact": fact_of(done), **{name: told for name in _LED if (told := text(done, name))}}
         for key in (*sorted(named.intersection(taken)), *sorted(marked.intersection(taken))):
             self._done(key, user_id, _capture(done), led)
         for key in sorted(twice):
@@ -463,4 +463,4 @@ def _sort(key: str) -> str:
 
 
 def _capture(item: Item) -> str:
-    return str(item.get("capture", {}).get("S", ""))
+    return text(item, "capture") or ""

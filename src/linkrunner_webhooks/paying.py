@@ -71,14 +71,14 @@ def request_of(
 
 
 # What nobody paid, and what was to be paid.
-_FAILED = frozenset(kind for kind in Kind if kind.told_as == ("attempted_amount",))
+FAILED = frozenset(kind for kind in Kind if kind.told_as == ("attempted_amount",))
 
 
 def payment_of(event: CommerceEvent, kind: Kind, key: str, opened: Opened) -> PlannedPayment | None:
     """The payment that an event is at Linkrunner, where the operator wants payments."""
     source, money = opened.source, event.money
     settings = source.linkrunner
-    failed = kind in _FAILED and settings.failed_payments
+    failed = kind in FAILED and settings.failed_payments
     if settings.revenue == "event" or money is None or not (failed or kind.flow is Flow.PAYMENT):
         return None
     own = unnamed(key.replace("|", ":"), opened.webhook.phones)

@@ -116,6 +116,11 @@ class Terms(BaseModel):
     rate: str = ""
 
     @property
+    def whole(self) -> Version:
+        """The payment as it was paid."""
+        return Version(self.payment_id, self.paid)
+
+    @property
     def conversion(self) -> Rate | None:
         return Rate.read(self.rate)
 
@@ -247,7 +252,12 @@ class Account:
     @property
     def own(self) -> Version:
         """The payment as it was paid."""
-        return Version(self.terms.payment_id, self.terms.paid) if self.terms else NOTHING
+        return self.terms.whole if self.terms else NOTHING
+
+    @property
+    def stands(self) -> Version:
+        """What Linkrunner holds once it is captured, as far as that was noted."""
+        return self.current or self.own
 
     @property
     def held(self) -> frozenset[str]:

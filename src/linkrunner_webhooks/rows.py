@@ -88,6 +88,24 @@ class Rows:
         item: Item = answer.get("Attributes", {})
         return item
 
+    def note(self, key: str, more: str, *, expires_at: int, **values: str | int | set[str]) -> Item:
+        """Note something, though the record may not be there yet: then nobody has it in hand.
+
+        Returns it as it is now. `more` goes on from a SET.
+        """
+        return self.update(
+            key,
+            "SET #state = if_not_exists(#state, :free), #until = if_not_exists(#until, :now),"
+            f" #expires_at = :expires_at{more}",
+            # Named, because `values` could be it.
+            condition="",
+            returns="ALL_NEW",
+            free="free",
+            now=int(self._clock()),
+            expires_at=expires_at,
+            **values,
+        )
+
     def _call(self, operation: str, **arguments: Any) -> dict[str, Any]:
         """Raises InTheWay when its condition was refused, Unavailable for everything else."""
         try:

@@ -10,9 +10,9 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
-from linkrunner_webhooks.accounts import Payment
+from linkrunner_webhooks.accounts import Accounts, Payment
 from linkrunner_webhooks.capture import ApiRequest, Capture
 from linkrunner_webhooks.config import Source
 from linkrunner_webhooks.errors import Refused, Unavailable
@@ -22,8 +22,8 @@ from linkrunner_webhooks.paying import PlannedPayment, request_of
 from linkrunner_webhooks.payments import (
     NOTHING,
     Account,
+    CapturePayment,
     RemovePayment,
-    Returned,
     Status,
     Terms,
     Version,
@@ -35,31 +35,6 @@ from linkrunner_webhooks.translation import Planned
 
 # What is told of a payment besides is remembered up to this length; of more, its ids alone are told again.
 _LONGEST = 50_000
-
-
-class Accounts(Protocol):
-    """What is remembered of payments; see accounts.Accounts."""
-
-    def lead(self, through: Iterable[str], key: str) -> Account: ...
-    def bind(self, payment_id: str, key: str) -> bool: ...
-    def mark(self, keys: Sequence[str], mark: str) -> str: ...
-    def note_returned(
-        self, keys: Iterable[str], returned: Returned, *, expected: bool = True
-    ) -> tuple[str, ...]: ...
-    def look(self, keys: Iterable[str]) -> Payment | None: ...
-    def take(self, keys: Iterable[str], owner: str) -> Payment | None: ...
-    def gather(self, payment: Payment) -> None: ...
-    def let_go(self, key: str, owner: str) -> None: ...
-    def intend(
-        self,
-        key: str,
-        account: Account,
-        leaving: Iterable[str],
-        version: Version,
-        data: str = "",
-        shared: Iterable[str] = (),
-    ) -> None: ...
-    def note_held(self, key: str, gone: Iterable[str], version: Version) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,13 +56,10 @@ class Settle:
         terms = account.terms or self._terms(payment.at(event.rate), payment, key)
         account = replace(account, terms=terms)
         version, leaving = _wanted(account, source)
-        data = _kept(payment, source)
-        self.accounts.intend(key, account, leaving, version, data, claim.shared)
-        self._remove(leaving)
+        request = None
         if version != NOTHING:
-            self._send(request_of(terms, version, event.user_id, payment, source))
-        if leaving or version != account.own:
-            self.accounts.note_held(key, leaving, version)
+            request = request_of(terms, version, event.user_id, payment, source)
+        self._reach(key, account, leaving, version, request, _kept(payment, source), claim.shared)
         return replace(account, current=version)
 
     def _terms(self, terms: Terms, payment: PlannedPayment, key: str) -> Terms:
@@ -139,20 +111,37 @@ class Settle:
         account, terms = payment.account, payment.account.terms
         assert terms is not None
         version, leaving = _wanted(account, source)
-        if not leaving and version == (account.current or account.own):
+        if not leaving and version == account.stands:
             return
         record = {name: told for name in payment.row if (told := text(payment.row, name))}
         user_id = record.get("user_id") or user_id
         if version != NOTHING and not user_id:
             # Whose it was is erased, and what is taken away could not be captured again.
             return
-        self.accounts.intend(payment.key, account, leaving, version)
-        self._remove(leaving)
-        if version not in (NOTHING, account.current or account.own):
+        request = None
+        if version not in (NOTHING, account.stands):
             data = _data(record) or rest_of(record, source)
             rest = PlannedPayment(terms, data, Status.COMPLETED, terms.payment_id)
-            self._send(request_of(terms, version, user_id, rest, source))
-        self.accounts.note_held(payment.key, leaving, version)
+            request = request_of(terms, version, user_id, rest, source)
+        self._reach(payment.key, account, leaving, version, request)
+
+    def _reach(
+        self,
+        key: str,
+        account: Account,
+        leaving: Iterable[str],
+        version: Version,
+        request: CapturePayment | None,
+        data: str = "",
+        shared: Iterable[str] = (),
+    ) -> None:
+        """Have Linkrunner hold this version of a payment, and nothing of it besides."""
+        self.accounts.intend(key, account, leaving, version, data, shared)
+        self._remove(leaving)
+        if request:
+            self._send(request)
+        if leaving or version != account.stands:
+            self.accounts.note_held(key, leaving, version)
 
     def _remove(self, ids: Iterable[str]) -> None:
         for payment_id in sorted(ids):
@@ -178,7 +167,7 @@ def _wanted(account: Account, source: Source) -> tuple[Version, frozenset[str]]:
 def _is_settled(payment: Payment, source: Source) -> bool:
     account = payment.account
     version, leaving = _wanted(account, source)
-    return not (leaving or payment.twins) and version == (account.current or account.own)
+    return not (leaving or payment.twins) and version == account.stands
 
 
 def _kept(payment: PlannedPayment, source: Source) -> str:

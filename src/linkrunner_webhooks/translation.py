@@ -24,7 +24,7 @@ from linkrunner_webhooks.paying import (
     request_of,
     return_of,
 )
-from linkrunner_webhooks.payments import Account, CapturePayment, Status, Version
+from linkrunner_webhooks.payments import Account, CapturePayment, Status
 from linkrunner_webhooks.provider import Told
 from linkrunner_webhooks.rendering import (
     event_data,
@@ -166,8 +166,7 @@ class Planned(NamedTuple):
         if self.payment is None:
             return None
         terms = self.payment.at(rate)
-        whole = Version(terms.payment_id, terms.paid)
-        return request_of(terms, whole, user_id, self.payment, self.source)
+        return request_of(terms, terms.whole, user_id, self.payment, self.source)
 
     def told_by(
         self, event: LinkrunnerEvent, *, rate: str = "", told: bool = True
@@ -188,9 +187,7 @@ class Planned(NamedTuple):
         if self.payment is None and terms and claim.account.versions:
             data = without(self.event_data, ("amount",))
             payment = PlannedPayment(terms, data, Status.COMPLETED, terms.payment_id)
-            told = request_of(
-                terms, Version(terms.payment_id, terms.paid), event.user_id, payment, self.source
-            )
+            told = request_of(terms, terms.whole, event.user_id, payment, self.source)
             planned = self._replace(payment=payment, announced=False)
             return planned, replace(event, payment=told, announced=False)
         completed = self.payment is not None and self.payment.status == Status.COMPLETED

@@ -14,7 +14,7 @@ from linkrunner_webhooks.moments import utc
 from linkrunner_webhooks.rows import DAY, Item, Rows, text, texts
 
 USER = "@user|"
-_EVENT = "@waiting|"
+EVENT = "@waiting|"
 # In the index by day, sorted by when it is due.
 DUE = "@waiting"
 # What waits for one user is bounded: nobody buys that often before a first login.
@@ -55,7 +55,7 @@ class Waiting:
             user_id=user_id,
             expires_at=int(self._clock()) + self._kept,
         )
-        found = [self._rows.get(_EVENT + mark) for mark in texts(row, "waiting")]
+        found = [self._rows.get(EVENT + mark) for mark in texts(row, "waiting")]
         waiting = sorted(
             (each for each in found if "message" in each), key=lambda each: text(each, "at") or ""
         )
@@ -72,7 +72,7 @@ class Waiting:
         now = int(moment.timestamp())
         due = moment + timedelta(days=days)
         self._rows.update(
-            _EVENT + mark,
+            EVENT + mark,
             # Another report of it does not begin anew.
             "SET #state = :waits, #user_id = :user_id, #day = :day,"
             " #message = if_not_exists(#message, :message), #at = if_not_exists(#at, :at),"
@@ -101,15 +101,11 @@ class Waiting:
             self.release(Waits(mark, user_id, message))
             return False
         for key in keys:
-            self._rows.update(
+            self._rows.note(
                 key,
-                "SET #state = if_not_exists(#state, :free), #until = if_not_exists(#until, :now),"
-                " #user_id = if_not_exists(#user_id, :user_id), #expires_at = :expires_at"
-                " ADD #waits :waits",
-                free="free",
-                now=now,
-                user_id=user_id,
+                ", #user_id = if_not_exists(#user_id, :user_id) ADD #waits :waits",
                 expires_at=now + self._kept,
+                user_id=user_id,
                 waits={mark},
             )
         return True
@@ -117,7 +113,7 @@ class Waiting:
     def release(self, event: Waits) -> None:
         """It waits no more."""
         self._rows.update(
-            _EVENT + event.mark,
+            EVENT + event.mark,
             "SET #state = :gone, #expires_at = :now REMOVE #message, #day, #who, #user_id, #at, #until",
             gone="gone",
             now=int(self._clock()),
@@ -133,5 +129,5 @@ class Waiting:
 
 
 def _waits(row: Item) -> Waits:
-    mark = row["key"]["S"].removeprefix(_EVENT)
+    mark = row["key"]["S"].removeprefix(EVENT)
     return Waits(mark, row["user_id"]["S"], row["message"]["S"])
