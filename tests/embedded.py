@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from linkrunner_webhooks_local.cloudformation import EmbeddedStack, create
 from linkrunner_webhooks_local.embedded_aws import embedded_aws
+from linkrunner_webhooks_local.state import LocalStack
 
 Value = TypeVar("Value")
 
@@ -18,6 +19,28 @@ def embedded_stack(linkrunner_url: str = "http://127.0.0.1:9") -> Iterator[Embed
     """An AWS of one's own with the queues, table and secrets of template.yaml. Takes a second."""
     with embedded_aws() as aws:
         yield create(aws, {"LinkrunnerBaseUrl": linkrunner_url})
+
+
+def published(
+    stack: EmbeddedStack, *, linkrunner_url: str = "http://127.0.0.1:9", outcomes: str = ""
+) -> LocalStack:
+    """The stack as commands find the local one, with a receiver that nobody asks."""
+    return LocalStack(
+        endpoint_url=stack.aws.endpoint_url,
+        region=stack.aws.region,
+        stack_name=stack.name,
+        url="http://127.0.0.1:9",
+        linkrunner_url=linkrunner_url,
+        pid=0,
+        outcomes=outcomes,
+    )
+
+
+def put(stack: EmbeddedStack, output: str, value: str) -> None:
+    """Store the value of a secret."""
+    stack.aws.client("secretsmanager").put_secret_value(
+        SecretId=stack.outputs[output], SecretString=value
+    )
 
 
 def empty(stack: EmbeddedStack) -> None:

@@ -19,7 +19,7 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 from tests import privacy
 from tests import samples as contract_samples
-from tests.embedded import empty
+from tests.embedded import empty, published, put
 
 from linkrunner_webhooks import config, dead_letters, providers
 from linkrunner_webhooks.config import Source
@@ -891,14 +891,7 @@ def parked(stack: EmbeddedStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Em
     """The local stack with an empty dead-letter queue, found by the command."""
     empty(stack)
     with EmbeddedLinkrunner(key=LINKRUNNER_KEY) as linkrunner:
-        local = LocalStack(
-            endpoint_url=stack.aws.endpoint_url,
-            region=stack.aws.region,
-            stack_name="linkrunner-webhooks-local",
-            url="http://127.0.0.1:9",
-            linkrunner_url=linkrunner.url,
-            pid=0,
-        )
+        local = published(stack, linkrunner_url=linkrunner.url)
         monkeypatch.setattr(state, "read", lambda: local)
         # The embedded queue has one server.
         monkeypatch.setattr(dead_letters, "PATIENCE", 0)
@@ -1291,13 +1284,6 @@ def test_dlq_without_a_stack_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch
 
 
 # ------------------------------------------------------------------------------- doctor
-
-
-def put(stack: EmbeddedStack, output: str, value: str) -> None:
-    """Store the value of a secret."""
-    stack.aws.client("secretsmanager").put_secret_value(
-        SecretId=stack.outputs[output], SecretString=value
-    )
 
 
 def findings(result: Result) -> dict[str, dict[str, Any]]:

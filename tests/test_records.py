@@ -22,7 +22,7 @@ from uuid import uuid4
 import pytest
 from click.testing import CliRunner, Result
 from tests.amounts import moved
-from tests.embedded import empty, eventually
+from tests.embedded import empty, eventually, published
 from tests.messages import TABLES, another, checkout
 from tests.simulation.clock import HOUR, NOW
 from tests.simulation.cloud import Cloud, simulated
@@ -47,7 +47,6 @@ from linkrunner_webhooks_local import state
 from linkrunner_webhooks_local.cloudformation import EmbeddedStack
 from linkrunner_webhooks_local.embedded_linkrunner import Answer, EmbeddedLinkrunner
 from linkrunner_webhooks_local.journal import Journal
-from linkrunner_webhooks_local.state import LocalStack
 
 SOURCES = Config(TABLES).sources()
 TODAY = datetime.now(UTC)
@@ -60,15 +59,7 @@ TODAY = datetime.now(UTC)
 def stack(stack: EmbeddedStack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> EmbeddedStack:
     """The embedded stack, empty, as the local one that commands find."""
     empty(stack)
-    local = LocalStack(
-        endpoint_url=stack.aws.endpoint_url,
-        region=stack.aws.region,
-        stack_name="linkrunner-webhooks-local",
-        url="http://127.0.0.1:9",
-        linkrunner_url="http://127.0.0.1:9",
-        pid=0,
-        outcomes=str(tmp_path / "outcomes.jsonl"),
-    )
+    local = published(stack, outcomes=str(tmp_path / "outcomes.jsonl"))
     monkeypatch.setattr(state, "read", lambda: local)
     # The embedded queue has one server.
     monkeypatch.setattr(dead_letters, "PATIENCE", 0)

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.embedded import published, put
 
 from linkrunner_webhooks.secrets import Secret, SigningSecrets
 from linkrunner_webhooks_cli.main import main
@@ -17,7 +18,6 @@ from linkrunner_webhooks_local import state
 from linkrunner_webhooks_local.cloudformation import EmbeddedStack
 from linkrunner_webhooks_local.development import LINKRUNNER_KEY
 from linkrunner_webhooks_local.embedded_linkrunner import EmbeddedLinkrunner
-from linkrunner_webhooks_local.state import LocalStack
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 NEW, OLD, OLDEST = "whsec_new_0123", "whsec_old_0123", "whsec_oldest_0123"
@@ -30,14 +30,7 @@ def here(stack: EmbeddedStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Embe
         monkeypatch.delenv(name, raising=False)
     put(stack, "WebhookSecretsArn", "{}")
     with EmbeddedLinkrunner(key=LINKRUNNER_KEY) as linkrunner:
-        local = LocalStack(
-            endpoint_url=stack.aws.endpoint_url,
-            region=stack.aws.region,
-            stack_name="linkrunner-webhooks-local",
-            url="http://127.0.0.1:9",
-            linkrunner_url=linkrunner.url,
-            pid=0,
-        )
+        local = published(stack, linkrunner_url=linkrunner.url)
         monkeypatch.setattr(state, "read", lambda: local)
         yield stack
 
@@ -47,13 +40,6 @@ def run(*arguments: str, input: str = "") -> Result:
     result = CliRunner().invoke(main, ["secrets", *arguments], input=input)
     assert "0123" not in result.output
     return result
-
-
-def put(stack: EmbeddedStack, output: str, value: str) -> None:
-    """Store the value of a secret."""
-    stack.aws.client("secretsmanager").put_secret_value(
-        SecretId=stack.outputs[output], SecretString=value
-    )
 
 
 def text(stack: EmbeddedStack, output: str = "WebhookSecretsArn") -> str:

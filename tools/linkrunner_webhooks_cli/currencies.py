@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from linkrunner_webhooks.config import Linkrunner, Source
 from linkrunner_webhooks.model import Flow, Kind
+from linkrunner_webhooks.paying import FAILED
 
 # Rates that are older are probably forgotten.
 _OLD = timedelta(days=30)
@@ -46,8 +47,8 @@ def _without_effect(settings: Linkrunner) -> Iterator[str]:
             if name in settings.model_fields_set and getattr(settings, name) not in (False, {}):
                 yield f'[linkrunner] {name} has no effect while revenue = "event"'
     for kind in settings.types:
-        failed = Kind(kind).told_as == ("attempted_amount",)
-        if Kind(kind).flow is not Flow.PAYMENT and not (failed and settings.failed_payments):
+        failed = settings.failed_payments and kind in FAILED
+        if Kind(kind).flow is not Flow.PAYMENT and not failed:
             yield f"[linkrunner.types] {kind} is no payment"
 
 

@@ -18,7 +18,7 @@ from linkrunner_webhooks.config import Config, Source
 from linkrunner_webhooks.dead_letters import depth
 from linkrunner_webhooks.errors import ConfigError, Unavailable
 from linkrunner_webhooks.event_body import LinkrunnerEvent
-from linkrunner_webhooks.secrets import Secret, ServerKey, SigningSecrets
+from linkrunner_webhooks.secrets import SigningSecrets
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.findings import (
     DEPLOYED,
@@ -116,7 +116,7 @@ def _users(name: str | None, count: int) -> Iterator[Finding]:
     if name is None and state.read() is None:
         return
     stack = find(name)
-    key = ServerKey(Secret(stack.client("secretsmanager"), stack.output("LinkrunnerKeySecretArn")))
+    key = stack.server_key()
     names = [source.name for source in config_of(name, None).sources()]
     with suppress(Unavailable):
         # Whether the key can be read was told already.
@@ -125,8 +125,7 @@ def _users(name: str | None, count: int) -> Iterator[Finding]:
 
 
 def _secrets(stack: Stack, config: Config, place: Place) -> Iterator[Finding]:
-    client = stack.client("secretsmanager")
-    stored = SigningSecrets(Secret(client, stack.output("WebhookSecretsArn")))
+    stored = stack.signing_secrets()
     for source in config.sources():
         yield _looked_at(
             f"secret of {source.name}", partial(_stored_signing, source, stored, place)
@@ -140,8 +139,7 @@ def _secrets(stack: Stack, config: Config, place: Place) -> Iterator[Finding]:
 
 
 def _probed(stack: Stack) -> Finding:
-    client = stack.client("secretsmanager")
-    key = ServerKey(Secret(client, stack.output("LinkrunnerKeySecretArn")))
+    key = stack.server_key()
     return _looked_at("server key", lambda: asked(stack.linkrunner_url, key.current()))
 
 

@@ -14,12 +14,14 @@ from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.dead_letters import DeadLetters
 from linkrunner_webhooks.envelope import open_message
 from linkrunner_webhooks.errors import Parked
+from linkrunner_webhooks.fact_keys import PERSON
 from linkrunner_webhooks.held import plan_in
 from linkrunner_webhooks.letters import Letter
 from linkrunner_webhooks.moments import utc
 from linkrunner_webhooks.past import Past
 from linkrunner_webhooks.translation import UserOf
 from linkrunner_webhooks.users import usable, values
+from linkrunner_webhooks.waiting import EVENT, USER
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.output import counted, progress, say, write_json
 from linkrunner_webhooks_cli.periods import named
@@ -86,7 +88,7 @@ def forget(
 
 
 # What is deleted as a whole, by how its key begins.
-_ROWS = {"@person|": "links", "@user|": "signups", "@waiting|": "held events"}
+_ROWS = {PERSON: "links", USER: "signups", EVENT: "held events"}
 _COUNTED = ("facts", "links", "signups", "held events", "parked", "waiting", "hidden")
 
 

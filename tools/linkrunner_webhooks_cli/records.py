@@ -6,7 +6,7 @@ Nothing here scans the table. Facts in time come from the index by source and da
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -17,12 +17,13 @@ from typing import Any
 
 from linkrunner_webhooks.accounts import account_of
 from linkrunner_webhooks.config import Source
+from linkrunner_webhooks.fact_keys import PERSON
 from linkrunner_webhooks.model import Flow, Kind
 from linkrunner_webhooks.money import Money, Rate
 from linkrunner_webhooks.notes import SOURCES, TALLY
 from linkrunner_webhooks.payments import NO_ACCOUNT, Account
-from linkrunner_webhooks.rows import INDEX, text
-from linkrunner_webhooks.waiting import DUE
+from linkrunner_webhooks.rows import INDEX
+from linkrunner_webhooks.waiting import DUE, USER
 
 # DynamoDB reads so many records by their keys in one request.
 _MOST_KEYS = 100
@@ -137,28 +138,21 @@ class Records:
                 ":last": {"S": f"|{user}"},
             },
         }
-        while True:
-            answer = self._client.scan(**asked)
-            yield from (row for row in answer["Items"] if _names(row, user))
-            if not (more := answer.get("LastEvaluatedKey")):
-                return
-            asked["ExclusiveStartKey"] = more
+        return (row for row in _pages(self._client.scan, asked) if _names(row, user))
 
-    def waiting(self, user: str | None = None) -> Iterator[Row]:
+    def waiting(self) -> Iterator[Row]:
         """What waits for its user to sign up, in the order in which it is due."""
-        asked: dict[str, Any] = {
+        return _pages(self._client.query, self._listed(DUE))
+
+    def _listed(self, day: str) -> dict[str, Any]:
+        """A query for what the index lists under a day, or another name."""
+        return {
             "TableName": self._table,
             "IndexName": INDEX,
             "KeyConditionExpression": "#day = :day",
             "ExpressionAttributeNames": {"#day": "day"},
-            "ExpressionAttributeValues": {":day": {"S": DUE}},
+            "ExpressionAttributeValues": {":day": {"S": day}},
         }
-        while True:
-            answer = self._client.query(**asked)
-            yield from (each for each in answer["Items"] if user in (None, text(each, "user_id")))
-            if not (more := answer.get("LastEvaluatedKey")):
-                return
-            asked["ExclusiveStartKey"] = more
 
     def delete(self, key: str) -> None:
         """Delete one record."""
@@ -212,13 +206,7 @@ class Records:
                 yield from facts
 
     def _day(self, partition: str, *, user: str | None, about: str | None) -> list[Fact]:
-        asked: dict[str, Any] = {
-            "TableName": self._table,
-            "IndexName": INDEX,
-            "KeyConditionExpression": "#day = :day",
-            "ExpressionAttributeNames": {"#day": "day"},
-            "ExpressionAttributeValues": {":day": {"S": partition}},
-        }
+        asked = self._listed(partition)
         names, values = asked["ExpressionAttributeNames"], asked["ExpressionAttributeValues"]
         if user is not None:
             asked["KeyConditionExpression"] += " AND begins_with(#who, :who)"
@@ -230,19 +218,24 @@ class Records:
             names |= {"#user": "user_id", "#order": "order_id"}
             names |= {"#subscription": "subscription_id", "#event": "event_id"}
             values[":id"] = {"S": about}
-        facts: list[Fact] = []
-        while True:
-            answer = self._client.query(**asked)
-            facts += [Fact.of(row) for row in answer["Items"]]
-            if not (more := answer.get("LastEvaluatedKey")):
-                return [each for each in facts if user in (None, each.user_id)]
-            asked["ExclusiveStartKey"] = more
+        facts = map(Fact.of, _pages(self._client.query, asked))
+        return [each for each in facts if user in (None, each.user_id)]
+
+
+def _pages(ask: Callable[..., dict[str, Any]], asked: dict[str, Any]) -> Iterator[Row]:
+    """The records of every page of an answer."""
+    while True:
+        answer = ask(**asked)
+        yield from answer["Items"]
+        if not (more := answer.get("LastEvaluatedKey")):
+            return
+        asked = {**asked, "ExclusiveStartKey": more}
 
 
 def _names(row: Row, user: str) -> bool:
     """Whether a record is a user's, or a link of an id that is the user's own."""
     key, who = row["key"]["S"], row.get("who", {}).get("S", "").rpartition("|")[0]
-    own = key.startswith(("@person|", "@user|")) and key.rpartition("|")[2] == user
+    own = key.startswith((PERSON, USER)) and key.rpartition("|")[2] == user
     return own or user in (who, row.get("user_id", {}).get("S"))
 
 
@@ -262,4 +255,4 @@ def fact_keys(id: str, sources: Iterable[Source]) -> list[str]:
 def person_keys(id: str, sources: Iterable[Source]) -> list[str]:
     """Every key of a link that this id of a provider's can have."""
     scopes = dict.fromkeys(source.scope for source in sources)
-    return [f"@person|{scope}|{what}|{id}" for scope in scopes for what in _PEOPLE]
+    return [f"{PERSON}{scope}|{what}|{id}" for scope in scopes for what in _PEOPLE]

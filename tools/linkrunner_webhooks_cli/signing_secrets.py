@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import click
 
 from linkrunner_webhooks.config import Config, Source, suggest
-from linkrunner_webhooks.secrets import Secret, ServerKey, SigningSecrets
+from linkrunner_webhooks.secrets import ServerKey, SigningSecrets
 from linkrunner_webhooks.signatures.scheme import complaint
 from linkrunner_webhooks_cli.completions import source_names
 from linkrunner_webhooks_cli.doctor import asked
@@ -67,7 +67,7 @@ def put(
     if wrong := complaint(meant.signature, secret):
         title, page = meant.provider.title, page_of(meant.provider.name)
         raise Failure(f"nothing was stored: {wrong}. Where {title} shows it: {page}")
-    stored = _stored(found)
+    stored = found.signing_secrets()
     before = stored.of(source)
     live = rotated(before, secret, only=only)
     _write(found, stored, source, live)
@@ -82,7 +82,7 @@ def put(
         )
     if dropped:
         say(f"Dropped: {counted(len(dropped), 'older secret')}.")
-    _warn_of_shared(config, _stored(found))
+    _warn_of_shared(config, found.signing_secrets())
 
 
 @secrets.command("list")
@@ -98,7 +98,7 @@ def listed(config_path: Path | None, as_json: bool, stack: str | None) -> None:
       linkrunner-webhooks secrets list --stack linkrunner-webhooks --json
     """
     config = config_of(stack, config_path)
-    rows = list(_rows(config, _stored(find(stack))))
+    rows = list(_rows(config, find(stack).signing_secrets()))
     if as_json:
         write_json([each.document() for each in rows])
         return
@@ -153,7 +153,7 @@ def drop(
       linkrunner-webhooks secrets drop shopify_eu --all --dry-run --stack linkrunner-webhooks
     """
     found = find(stack)
-    stored = _stored(found)
+    stored = found.signing_secrets()
     before = stored.of(source)
     if not before:
         raise Failure(f"{source} has no secret{suggest(source, stored.names())}")
@@ -190,8 +190,7 @@ def server_key(as_json: bool, stack: str | None) -> None:
     verdict = asked(found.linkrunner_url, key)
     if verdict.advice:
         raise Failure(f"nothing was stored: {verdict.found}; {verdict.advice}")
-    client = found.client("secretsmanager")
-    client.put_secret_value(SecretId=found.output("LinkrunnerKeySecretArn"), SecretString=key)
+    found.put_secret("LinkrunnerKeySecretArn", key)
     if as_json:
         write_json({"stored": True})
     say(f"Stored: {verdict.found}. {_SOON}")
@@ -215,16 +214,9 @@ def _read(what: str) -> str:
     return sys.stdin.read().strip()
 
 
-def _stored(stack: Stack) -> SigningSecrets:
-    return SigningSecrets(Secret(stack.client("secretsmanager"), stack.output("WebhookSecretsArn")))
-
-
 def _write(stack: Stack, stored: SigningSecrets, source: str, live: Sequence[str]) -> None:
     table = table_with(stored.table(), source, stored.of(source), live, datetime.now(UTC))
-    client = stack.client("secretsmanager")
-    client.put_secret_value(
-        SecretId=stack.output("WebhookSecretsArn"), SecretString=json.dumps(table)
-    )
+    stack.put_secret("WebhookSecretsArn", json.dumps(table))
 
 
 def _warn_of_shared(config: Config, stored: SigningSecrets) -> None:

@@ -21,6 +21,7 @@ from linkrunner_webhooks.letters import Letter, foresee
 from linkrunner_webhooks.once import KEPT
 from linkrunner_webhooks.past import Past, marked
 from linkrunner_webhooks.rows import DAY
+from linkrunner_webhooks.secrets import Secret, ServerKey, SigningSecrets
 from linkrunner_webhooks.translation import Decision, decide, parked
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.records import Records
@@ -83,6 +84,22 @@ class Stack:
     def records(self) -> Records:
         """The same, to be read by id, user and day."""
         return Records(self.client("dynamodb"), self.output("LedgerTableName"))
+
+    def signing_secrets(self) -> SigningSecrets:
+        """What the providers sign with, as the receiving function reads it."""
+        return SigningSecrets(self._secret("WebhookSecretsArn"))
+
+    def server_key(self) -> ServerKey:
+        """What Linkrunner knows this stack by."""
+        return ServerKey(self._secret("LinkrunnerKeySecretArn"))
+
+    def _secret(self, output: str) -> Secret:
+        return Secret(self.client("secretsmanager"), self.output(output))
+
+    def put_secret(self, output: str, value: str) -> None:
+        """Replace the secret that this output names."""
+        client = self.client("secretsmanager")
+        client.put_secret_value(SecretId=self.output(output), SecretString=value)
 
     def log_groups(self) -> list[str]:
         """The log groups of both functions."""

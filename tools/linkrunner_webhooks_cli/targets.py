@@ -12,7 +12,6 @@ from urllib3.exceptions import HTTPError
 
 from linkrunner_webhooks.config import Source
 from linkrunner_webhooks.model import Webhook
-from linkrunner_webhooks.secrets import Secret, SigningSecrets
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.output import say
 from linkrunner_webhooks_cli.running import running
@@ -122,8 +121,7 @@ def _deployed(source: Source, stack: str, secret: str | None) -> Target:
     say(f"sending to {url}, whose events reach {found.linkrunner_url}")
     if secret is not None or os.environ.get("WEBHOOK_SECRETS"):
         return Target(source.name, url, *_given(source, secret))
-    stored = Secret(found.client("secretsmanager"), found.output("WebhookSecretsArn"))
-    known = SigningSecrets(stored).of(source.name)
+    known = found.signing_secrets().of(source.name)
     if not known:
         raise Failure(
             f"WebhookSecrets of {stack} has no secret for {source.name}; put one there: "

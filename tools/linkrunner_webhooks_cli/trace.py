@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 import click
 
+from linkrunner_webhooks.accounts import BOUND
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.dead_letters import DeadLetters
 from linkrunner_webhooks.errors import Parked, Unroutable
+from linkrunner_webhooks.fact_keys import PERSON
 from linkrunner_webhooks.held import Held, plan_in
 from linkrunner_webhooks.letters import Letter
 from linkrunner_webhooks.model import Flow
@@ -123,7 +125,7 @@ def _of_ledger(id: str, records: Records, config: Config, since: datetime) -> It
     sources = config.sources()
     # As Linkrunner shows a payment: our own ids are keys with other signs, and the rest of one has a suffix.
     paid = id.partition("~")[0]
-    keys = [id, paid.replace(":", "|"), f"@payment|{paid}"]
+    keys = [id, paid.replace(":", "|"), BOUND + paid]
     rows = records.at([*keys, *fact_keys(id, sources), *person_keys(id, sources)])
     led = records.at(row["fact"]["S"] for row in rows.values() if "fact" in row)
     facts = {key: Fact.of(row) for key, row in {**rows, **led}.items() if "day" in row}
@@ -137,7 +139,7 @@ def _of_ledger(id: str, records: Records, config: Config, since: datetime) -> It
         facts[fact.key] = fact
     yield from map(_captured, facts.values())
     for key, row in rows.items():
-        if key.startswith("@person|"):
+        if key.startswith(PERSON):
             yield _linked(key, row)
         elif row.get("state", {}).get("S") in ("claimed", "free") and "waits" not in row:
             yield _tried(key, row)
@@ -201,11 +203,7 @@ def _payment(account: Account, *, failed: bool) -> dict[str, str]:
     """What Linkrunner holds of a payment, and what went back of it."""
     if account.terms is None:
         return {}
-    now, currency, rate = (
-        account.current or account.own,
-        account.terms.currency,
-        account.terms.conversion,
-    )
+    now, currency, rate = account.stands, account.terms.currency, account.terms.conversion
     back = account.own.left - account.left()
     held = f"{rate.convert(now.left):f} {rate.into}" if rate else f"{now.left:f} {currency}"
     return {

@@ -65,15 +65,14 @@ class Candidate(NamedTuple):
 def user_paths(source: Source, payload: object) -> list[Tried]:
     """Every user path of the source, in order, over this body."""
     tried, taken = [], False
+    visitors, phones = [*visitors_in(payload)], phones_in(json.dumps(payload).encode())
     for path in source.user_id:
-        phones = lambda: phones_in(json.dumps(payload).encode())  # noqa: E731
-        visitors = [*visitors_in(payload)]
-        is_usable = find_named((path,), payload, phones, visitors) is not None
+        is_usable = find_named((path,), payload, lambda: phones, visitors) is not None
         found = search(path, payload)
         why = _TAKEN if not taken else _LATE
         if not is_usable:
             why = _VISITOR if found in visitors else _why(found)
-        tried.append(Tried(path, masked(search(path, payload)), why))
+        tried.append(Tried(path, masked(found), why))
         taken = taken or is_usable
     return tried
 
