@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from linkrunner_webhooks import providers
+from linkrunner_webhooks import providers, signups
 from linkrunner_webhooks.errors import Reason
 from linkrunner_webhooks.event_body import FIELDS
 from linkrunner_webhooks.model import Kind
@@ -67,6 +67,11 @@ def test_a_new_provider_gets_a_page_to_fill_in(tmp_path: Path) -> None:
     made = sections(page.read_text("utf-8"))
     assert list(made) == [*WRITTEN, *GENERATED]
     assert not any(written(made[name]).strip() for name in WRITTEN)
+
+
+def test_linkrunners_own_webhooks_have_a_page() -> None:
+    """What is said about its key leads somewhere, too."""
+    assert "## Users who sign up later" in (ROOT / page_of(signups.NAME)).read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", providers.names())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 
-from linkrunner_webhooks import providers
+from linkrunner_webhooks import providers, signups
 from linkrunner_webhooks.provider import EventType, Provider
 
 FOLDER = "docs/providers"
@@ -16,6 +16,8 @@ GENERATED = ("Settings", "Event types")
 
 def page_of(name: str) -> str:
     """Where a provider's page is, from the root of the project."""
+    if name == signups.NAME:
+        return "docs/linkrunner.md"
     return f"{FOLDER}/{name}.md"
 
 
