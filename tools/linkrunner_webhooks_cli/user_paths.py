@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Final, NamedTuple
 
 from linkrunner_webhooks.config import Source
@@ -65,9 +65,14 @@ class Candidate(NamedTuple):
 def user_paths(source: Source, payload: object) -> list[Tried]:
     """Every user path of the source, in order, over this body."""
     tried, taken = [], False
-    visitors, phones = [*visitors_in(payload)], phones_in(json.dumps(payload).encode())
+    visitors = [*visitors_in(payload)]
+
+    def phones() -> Collection[str]:
+        # Only for what may be an id: a number can be too long to be written.
+        return phones_in(json.dumps(payload).encode())
+
     for path in source.user_id:
-        is_usable = find_named((path,), payload, lambda: phones, visitors) is not None
+        is_usable = find_named((path,), payload, phones, visitors) is not None
         found = search(path, payload)
         why = _TAKEN if not taken else _LATE
         if not is_usable:
