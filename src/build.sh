@@ -6,7 +6,7 @@ set -euo pipefail
 package=$1
 # `make build` names the file that it checked.
 webhooks_toml=${WEBHOOKS_TOML:-webhooks.toml}
-services="dynamodb secretsmanager sqs"
+services="cloudwatch dynamodb secretsmanager sqs"
 # An interpreter is looked for, never fetched.
 export UV_PYTHON_DOWNLOADS=never
 

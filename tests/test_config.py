@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from linkrunner_webhooks import providers
+from linkrunner_webhooks import __version__, providers
 from linkrunner_webhooks.config import DEFAULT_PATH, Config, Naming, Source, load, suggest
 from linkrunner_webhooks.errors import ConfigError
 from linkrunner_webhooks.model import Kind
@@ -391,3 +391,21 @@ def test_a_wrong_table_of_linkrunner(written: object, message: str) -> None:
     """It is found with the first source."""
     with pytest.raises(ConfigError, match=message):
         Config({"linkrunner": written, "stripe": {}}).sources()
+
+
+def test_the_digest_is_of_what_the_file_says(tmp_path: Path) -> None:
+    """Two files that say the same have one digest, whatever their comments; others have another."""
+    texts = (
+        '[stripe]\nmissing_user = "drop"\n[shopify]\n',
+        '# ours\n[shopify]\n\n[stripe]\nmissing_user = "drop"   # guests\n',
+        '[shopify]\n[stripe]\nmissing_user = "park"\n',
+        "[linkrunner]\n[linkrunner.rates]\nas_of = 2026-11-30\nUSD = 89.20\n",
+    )
+    digests = []
+    for number, text in enumerate(texts):
+        path = tmp_path / f"{number}.toml"
+        path.write_text(text)
+        digests.append(load(path).digest)
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
+    assert load(path).code_version == f"{__version__} {digests[-1]}"

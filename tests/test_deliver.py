@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from decimal import Decimal
 from itertools import permutations
 from typing import Any
 
@@ -40,12 +41,12 @@ from linkrunner_webhooks.envelope import Envelope, Opened, open_message
 from linkrunner_webhooks.errors import ConfigError, Reason, Refused, Unavailable
 from linkrunner_webhooks.event_body import event_id, fingerprint
 from linkrunner_webhooks.ledger import Ledger
-from linkrunner_webhooks.model import CommerceEvent, Identity, Outcome, Webhook
+from linkrunner_webhooks.model import CommerceEvent, Flow, Identity, Outcome, Webhook
 from linkrunner_webhooks.once import KEPT, LEASE, Claim
 from linkrunner_webhooks.past import Past
 from linkrunner_webhooks.provider import Options, Provider, Told
 from linkrunner_webhooks.queues import Message
-from linkrunner_webhooks.reports import Report
+from linkrunner_webhooks.reports import Moved, Report
 from linkrunner_webhooks.schedule import (
     DEATHS,
     DEPLOYMENT,
@@ -119,6 +120,7 @@ def test_the_report_names_what_happened(world: World) -> None:
             event_type="checkout.session.completed",
             event_id=sent.attributes["event_id"],
             event_names=("purchase_completed",),
+            money=(Moved(Flow.PAYMENT, "USD", Decimal("25.99")),),
         )
     ]
 

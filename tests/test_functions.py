@@ -476,8 +476,9 @@ def test_the_handler_delivers_and_accounts(functions: Functions) -> None:
 
 OBSERVE = """
 import json, sys
-from linkrunner_webhooks.model import Outcome
-from linkrunner_webhooks.reports import Report
+from decimal import Decimal
+from linkrunner_webhooks.model import Flow, Outcome
+from linkrunner_webhooks.reports import Moved, Report
 from linkrunner_webhooks.errors import Reason
 from linkrunner_webhooks.telemetry import observe
 
@@ -486,6 +487,9 @@ for line in sys.stdin:
     fields["outcome"] = Outcome(fields["outcome"])
     fields["reason"] = Reason(fields.get("reason", "none"))
     fields["event_names"] = tuple(fields.get("event_names", ()))
+    fields["money"] = tuple(
+        Moved(Flow(flow), currency, Decimal(amount)) for flow, currency, amount in fields.get("money", ())
+    )
     observe(Report(**fields))
 """
 
@@ -537,6 +541,24 @@ def test_one_line_and_one_count() -> None:
     }
 
 
+def test_money_is_a_metric_where_asked_and_in_no_log() -> None:
+    """Metrics cost by the month, so they are off; the line of the log never has an amount."""
+    paid = CAPTURED | {"money": [("payment", "USD", "25.99"), ("refund", "INR", "500")]}
+    line, _ = observed(paid)
+    told, *metrics = observed(paid, MONEY_METRICS="on")
+    assert "25.99" not in str(line) + str(told)
+    money = [each for each in metrics if "currency" in each]
+    assert [each["_aws"]["CloudWatchMetrics"][0]["Dimensions"] for each in money] == [
+        [["source", "currency"]],
+        [["source", "currency"]],
+    ]
+    assert [(each["source"], each["currency"]) for each in money] == [
+        ("stripe", "USD"),
+        ("stripe", "INR"),
+    ]
+    assert (money[0]["Revenue"], money[1]["Refunded"]) == ([25.99], [500.0])
+
+
 def test_metrics_do_not_leak_into_each_other() -> None:
     """The next report is counted under its own dimensions alone."""
     other = {"stage": "receive", "outcome": "rejected", "reason": "bad_signature"}
@@ -546,11 +568,10 @@ def test_metrics_do_not_leak_into_each_other() -> None:
         ("unknown", "rejected", "bad_signature"),
         ("stripe", "captured", "none"),
     ]
-    for line in metrics:
-        assert line["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [
-            ["outcome", "reason"],
-            ["source", "outcome"],
-        ]
+    of_all = [["outcome", "reason"], ["source", "outcome"]]
+    of_rejected = [*of_all, ["source", "reason"]]
+    for line, dimensions in zip(metrics, (of_all, of_rejected, of_all), strict=True):
+        assert line["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == dimensions
         assert line["Webhooks"] == [1.0]
 
 

@@ -412,7 +412,7 @@ def test_the_package_is_compiled_and_carries_only_what_runs(built: Built) -> Non
     models = {
         path.name for path in (built.package / "botocore" / "data").iterdir() if path.is_dir()
     }
-    assert models == {"dynamodb", "secretsmanager", "sqs"}
+    assert models == {"cloudwatch", "dynamodb", "secretsmanager", "sqs"}
     assert (built.package / "webhooks.toml").is_file()
     assert not list(built.package.glob("*.dist-info"))
     if built.compiled:
@@ -523,7 +523,7 @@ def test_metrics_have_the_dimensions_the_alarms_name(journey: Journey) -> None:
     directives = [each for line in written for each in line["_aws"]["CloudWatchMetrics"]]
     assert {each["Namespace"] for each in directives} == {"LinkrunnerWebhooks"}
     sets = {tuple(sorted(names)) for each in directives for names in each["Dimensions"]}
-    assert sets == {("outcome", "reason"), ("outcome", "source")}
+    assert sets == {("outcome", "reason"), ("outcome", "source"), ("reason", "source")}
 
 
 def test_nothing_personal_is_logged(journey: Journey) -> None:

@@ -18,7 +18,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.embedded import embedded_stack, empty
 
-from linkrunner_webhooks import __version__
 from linkrunner_webhooks.envelope import MAX_BYTES
 from linkrunner_webhooks.errors import NotStored, Reason, Unavailable
 from linkrunner_webhooks.queues import DeliveryQueue, Message, WebhookQueue, typed, untyped
@@ -92,7 +91,13 @@ def as_message(found: Mapping[str, Any]) -> Message:
 
 def delivery_queue(sqs: Any, stack: EmbeddedStack) -> DeliveryQueue:
     """The queue as deliver sees it."""
-    return DeliveryQueue(sqs, url(stack), dead_letter_url(stack), clock=lambda: NOW)
+    return DeliveryQueue(
+        sqs,
+        url(stack),
+        dead_letter_url(stack),
+        clock=lambda: NOW,
+        code_version=lambda: "0.1.0 1a2b3c",
+    )
 
 
 # ------------------------------------------------------------------------- storing
@@ -233,7 +238,7 @@ def test_a_parked_message_tells_its_story(stack: EmbeddedStack, sqs: Any) -> Non
         "reason": "missing_user",
         "error": "no user id",
         "attempts": "1",
-        "code_version": __version__,
+        "code_version": "0.1.0 1a2b3c",
         "parked_at": "1800000000",
     }
 

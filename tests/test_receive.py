@@ -63,6 +63,7 @@ def test_a_signed_webhook_is_queued(sample: Sample) -> None:
         "source": sample.provider.name,
         "event_type": identity.event_type,
         "event_id": identity.event_id,
+        "code_version": Config(TABLES).code_version,
     }
     (report,) = front.reports
     assert (report.stage, report.outcome, report.reason) == ("receive", Outcome.QUEUED, "none")
@@ -504,7 +505,7 @@ def test_a_ping_needs_a_secret_to_be_answered() -> None:
     ping = Webhook("woocommerce", {}, b"webhook_id=4")
     front = Desk(Config({"woocommerce": {}}), Secrets({}))
     assert front.receive(ping)[0] == 404
-    assert front.reports[0].reason == "unknown_source"
+    assert front.reports[0].reason == "no_secret"
     front.secrets = Secrets({}, {"woocommerce": ("secret",)})
     assert front.receive(ping)[0] == 200
 

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from linkrunner_webhooks.errors import BadSignature, NotStored, Reason, TooLarge, UnknownSource
+from linkrunner_webhooks.errors import NotStored, Reason, TooLarge, UnknownSource
 from linkrunner_webhooks.model import Outcome
+from linkrunner_webhooks.watch import Worry
 
 ROOT = Path(__file__).parent.parent
 FOURTEEN_DAYS = 14 * 24 * 3600
@@ -123,12 +124,20 @@ def test_parameters_are_exactly_the_documented_ones() -> None:
     assert defaults == {
         "LinkrunnerBaseUrl": "https://api.linkrunner.io",
         "LedgerDays": 400,
+        "LedgerTableName": "",
+        "DomainName": "",
+        "CertificateArn": "",
+        "HostedZoneId": "",
         "RequestsPerSecond": 30,
         "AlarmEmail": "",
         "AlarmTopicArn": "",
         "LogLevel": "INFO",
         "LogRetentionDays": 30,
         "ReceiveConcurrency": 0,
+        "ThrottlingRateLimit": 1000,
+        "ThrottlingBurstLimit": 2000,
+        "MoneyMetrics": "off",
+        "PermissionsBoundaryArn": "",
     }
 
 
@@ -149,6 +158,33 @@ def test_every_parameter_is_grouped_and_labelled() -> None:
             ["http://api.linkrunner.io", "api.linkrunner.io", "https://a b", ""],
         ),
         ("AlarmEmail", ["", "ops@example.com"], ["ops", "a@b c", "@"]),
+        (
+            "DomainName",
+            ["", "hooks.example.com", "a-b.example.co"],
+            [
+                "https://hooks.example.com",
+                "hooks",
+                "Hooks.example.com",
+                "-a.example.com",
+                "*.example.com",
+            ],
+        ),
+        (
+            "CertificateArn",
+            ["", "arn:aws:acm:eu-west-1:123456789012:certificate/0b1c-2d"],
+            ["0b1c-2d", "arn:aws:iam::123456789012:server-certificate/a"],
+        ),
+        ("HostedZoneId", ["", "Z0123456789ABCDEFGHIJ"], ["/hostedzone/Z1", "example.com"]),
+        ("LedgerTableName", ["", "shop-LedgerTable-1ABC"], ["ab", "arn:aws:dynamodb:a:1:table/b"]),
+        (
+            "PermissionsBoundaryArn",
+            [
+                "",
+                "arn:aws:iam::123456789012:policy/boundary",
+                "arn:aws:iam::aws:policy/ReadOnlyAccess",
+            ],
+            ["boundary", "arn:aws:iam::123456789012:role/boundary"],
+        ),
         (
             "AlarmTopicArn",
             [
@@ -185,15 +221,50 @@ def test_parameters_allow_what_the_services_take() -> None:
 def test_outputs_are_exactly_the_documented_ones() -> None:
     """The operator's command and people's scripts read these outputs."""
     outputs = {name: target(o["Value"]) for name, o in template()["Outputs"].items()}
-    assert outputs.pop("WebhookUrl").endswith("/webhooks/")
+    condition, domain, address = template()["Outputs"]["WebhookUrl"]["Value"]["Fn::If"]
+    assert (condition, target(domain)) == ("HasDomain", "https://${DomainName}/webhooks/")
+    assert target(address).endswith("/webhooks/")
+    del outputs["WebhookUrl"]
     assert outputs.pop("DashboardUrl").endswith("#dashboards/dashboard/${Dashboard}")
     assert outputs == {
         "WebhookQueueUrl": "WebhookQueue",
         "DeadLetterQueueUrl": "DeadLetterQueue",
         "LinkrunnerKeySecretArn": "LinkrunnerKeySecret",
         "WebhookSecretsArn": "WebhookSecrets",
-        "LedgerTableName": "LedgerTable",
+        "LedgerTableName": str(LEDGER),
+        "WebhookDomainTarget": "WebhookDomain.RegionalDomainName",
+        "Version": "['Package', 'This', 'Version']",
+        "ConfigurationDigest": "['Package', 'This', 'ConfigurationDigest']",
     }
+
+
+def test_a_domain_needs_its_certificate() -> None:
+    """What cannot work is refused with a sentence before anything is created."""
+    told = {
+        rule["Assertions"][0]["AssertDescription"]: target(rule["RuleCondition"]["Fn::Not"][0])
+        for rule in template()["Rules"].values()
+    }
+    assert sorted(told) == [
+        "DomainName needs CertificateArn, a certificate of this region",
+        "HostedZoneId needs DomainName",
+    ]
+
+
+def test_the_domain_leads_to_the_api() -> None:
+    """The name, its mapping to the one stage, and the record are there only where they are asked for."""
+    mapping, record = properties("WebhookDomainMapping"), properties("WebhookDomainRecord")
+    names = {
+        "WebhookDomain": "HasDomain",
+        "WebhookDomainMapping": "HasDomain",
+        "WebhookDomainRecord": "HasZone",
+    }
+    assert {name: resource(name)["Condition"] for name in names} == names
+    assert {name: target(value) for name, value in mapping.items()} == {
+        "ApiId": "WebhookApi",
+        "DomainName": "WebhookDomain",
+        "Stage": "WebhookApi.Stage",
+    }
+    assert target(record["AliasTarget"]["DNSName"]) == "WebhookDomain.RegionalDomainName"
 
 
 # ------------------------------------------------------------------------------- API
@@ -224,7 +295,23 @@ def test_the_api_has_one_route() -> None:
 def test_the_api_is_throttled_above_a_flash_sale() -> None:
     """A flood meets a ceiling, and a flash sale does not."""
     settings = properties("WebhookApi")["DefaultRouteSettings"]
-    assert settings == {"ThrottlingBurstLimit": 2000, "ThrottlingRateLimit": 1000}
+    limits = ("ThrottlingBurstLimit", "ThrottlingRateLimit")
+    assert settings == {name: {"Ref": name} for name in limits}
+
+
+def test_sam_is_told_that_anybody_may_call() -> None:
+    """Without a word about authorization `sam deploy --guided` with Enter on every question gives up."""
+    assert properties("WebhookApi")["Auth"] == {"EnableIamAuthorizer": False}
+
+
+def test_what_the_api_refuses_for_its_rate_is_counted() -> None:
+    """The access log says it, in the field that the format names."""
+    counted = properties("ThrottledRequests")
+    assert json.loads(properties("WebhookApi")["AccessLogSettings"]["Format"])["status"]
+    assert (counted["FilterPattern"], target(counted["LogGroupName"])) == (
+        '{ $.status = "429" }',
+        "ApiLogs",
+    )
 
 
 def test_access_logs_hold_nothing_personal() -> None:
@@ -277,6 +364,10 @@ def test_functions_have_their_handler_and_limits(function: str, handler: str, ti
     assert limits == (timeout, 512, "Active")
 
 
+# Its own, or the one of a former stack.
+LEDGER = ["OwnsLedger", {"Ref": "LedgerTable"}, {"Ref": "LedgerTableName"}]
+TABLE = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${Table}"
+
 SHARED_VARIABLES = {
     "POWERTOOLS_SERVICE_NAME": "linkrunner-webhooks",
     "POWERTOOLS_METRICS_NAMESPACE": NAMESPACE,
@@ -296,12 +387,13 @@ SHARED_VARIABLES = {
             {
                 "WEBHOOK_QUEUE_URL": "WebhookQueue",
                 "DEAD_LETTER_QUEUE_URL": "DeadLetterQueue",
-                "LEDGER_TABLE": "LedgerTable",
+                "LEDGER_TABLE": str(LEDGER),
                 "LINKRUNNER_KEY_SECRET_ARN": "LinkrunnerKeySecret",
                 "LINKRUNNER_BASE_URL": "LinkrunnerBaseUrl",
                 "LEDGER_DAYS": "LedgerDays",
                 "REQUESTS_PER_SECOND": "RequestsPerSecond",
                 "DELIVER_CONCURRENCY": "2",
+                "MONEY_METRICS": "MoneyMetrics",
             },
         ),
     ],
@@ -364,9 +456,10 @@ def test_deliver_may_consume_park_claim_and_read_the_key_only() -> None:
         ("sqs:ChangeMessageVisibility", "WebhookQueue.Arn"),
         ("sqs:SendMessage", "DeadLetterQueue.Arn"),
         ("sqs:SendMessage", "WebhookQueue.Arn"),
-        ("dynamodb:GetItem", "LedgerTable.Arn"),
-        ("dynamodb:UpdateItem", "LedgerTable.Arn"),
-        ("dynamodb:Query", "${LedgerTable.Arn}/index/by_day"),
+        ("dynamodb:GetItem", str([TABLE, {"Table": {"Fn::If": LEDGER}}])),
+        ("dynamodb:UpdateItem", str([TABLE, {"Table": {"Fn::If": LEDGER}}])),
+        ("dynamodb:Query", str([f"{TABLE}/index/by_day", {"Table": {"Fn::If": LEDGER}}])),
+        ("cloudwatch:GetMetricData", "*"),
         ("secretsmanager:GetSecretValue", "LinkrunnerKeySecret"),
         ("logs:CreateLogStream", "DeliverLogs.Arn"),
         ("logs:PutLogEvents", "DeliverLogs.Arn"),
@@ -455,7 +548,7 @@ def test_redrive_is_a_backstop_that_outages_do_not_reach() -> None:
 
 def test_delivery_is_partial_bounded_and_unfiltered() -> None:
     """One bad message does not repeat nine good ones, and no filter deletes what it does not match."""
-    event, schedule = properties("DeliverFunction")["Events"].values()
+    event, schedule, _ = properties("DeliverFunction")["Events"].values()
     assert schedule["Properties"]["Schedule"] == "rate(1 hour)"
     assert event == {
         "Type": "SQS",
@@ -482,6 +575,7 @@ def test_the_ledger_outlives_the_stack_and_expires() -> None:
         "RetainExceptOnCreate",
         "Retain",
     )
+    assert table["Condition"] == "OwnsLedger"
     settings = table["Properties"]
     assert "TableName" not in settings
     assert settings["BillingMode"] == "PAY_PER_REQUEST"
@@ -513,7 +607,12 @@ def test_secrets_have_no_value_of_ours() -> None:
 
 def series(name: str, found: Node) -> str:
     """A metric as "namespace/name", or for our own as "outcome/reason"."""
-    values = {d["Name"]: target(d["Value"]) for d in found["Dimensions"]}
+    values = {d["Name"]: target(d["Value"]) for d in found.get("Dimensions", ())}
+    if found["MetricName"] == "Concerns":
+        (concern,) = values.items()
+        return "/".join(concern)
+    if not values:
+        return str(found["MetricName"])
     if target(found["Namespace"]) == NAMESPACE:
         assert found["MetricName"] == "Webhooks", name
         assert list(values) == ["outcome", "reason"], name
@@ -538,6 +637,8 @@ ALARMS: dict[str, tuple[set[str], str, float]] = {
         ">",
         0,
     ),
+    "DeadLettersExpiring": ({f"concern/{Worry.EXPIRING}"}, ">", 0),
+    "DeadLetterReasonNew": ({f"concern/{Worry.NEW_REASON}"}, ">", 0),
     "OldestMessageAge": ({"ApproximateAgeOfOldestMessage of WebhookQueue.QueueName"}, ">", 3600),
     "DeliveryStalled": (
         {
@@ -562,8 +663,10 @@ ALARMS: dict[str, tuple[set[str], str, float]] = {
         ">",
         0,
     ),
-    "SignatureFailures": ({f"rejected/{BadSignature.reason}"}, ">=", 10),
-    "UnknownSources": ({f"rejected/{UnknownSource.reason}"}, ">=", 10),
+    "RequestsThrottled": ({"ThrottledRequests"}, ">", 0),
+    "SignatureFailures": ({f"concern/{Worry.REFUSED}"}, ">", 0),
+    "UnknownSources": ({f"rejected/{UnknownSource.reason}"}, ">", 0),
+    "SourceSilent": ({f"concern/{Worry.SILENT}"}, ">", 0),
     "SignupsMissing": ({"held/none", f"ignored/{Reason.SIGNUP}"}, ">", 0),
     "WebhooksThin": ({f"ignored/{Reason.THIN}"}, ">", 0),
     "WebhooksMalformed": ({f"rejected/{Reason.MALFORMED}"}, ">", 0),
@@ -596,7 +699,13 @@ def test_alarms_are_quiet_without_data_and_tell_the_topics_that_there_are(alarm:
         {"Fn::If": ["HasAlarmEmail", {"Ref": "AlarmTopic"}, nothing]},
         {"Fn::If": ["HasAlarmTopic", {"Ref": "AlarmTopicArn"}, nothing]},
     ]
-    assert re.fullmatch(r"[A-Z][^.]*\w\.", settings["AlarmDescription"])
+    described = target(settings["AlarmDescription"])
+    assert re.fullmatch(r"[A-Z][^.]*: (linkrunner-webhooks|aws logs tail) [^.]*", described)
+    assert re.search(
+        rf"--stack \$\{{AWS::StackName\}}$|/{re.escape('${AWS::StackName}')}-", described
+    )
+    # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
+    assert len(described) < 1024 - 128
 
 
 def test_a_stall_is_the_share_of_failures_over_hours() -> None:
@@ -609,10 +718,40 @@ def test_a_stall_is_the_share_of_failures_over_hours() -> None:
     assert (settings["DatapointsToAlarm"], settings["EvaluationPeriods"]) == (2, 3)
 
 
-def test_signature_failures_are_counted_over_a_quarter_of_an_hour() -> None:
-    """A stray scanner stays below the threshold, a wrong secret does not."""
-    settings = properties("SignatureFailures")
+def test_who_comes_again_is_no_stranger() -> None:
+    """An unknown source counts when it is tried in two quarters of an hour: only providers try again."""
+    settings = properties("UnknownSources")
     assert (settings["Statistic"], settings["Period"]) == ("Sum", 900)
+    assert (settings["DatapointsToAlarm"], settings["EvaluationPeriods"]) == (2, 8)
+
+
+def test_what_the_look_tells_has_an_alarm_each() -> None:
+    """A concern without an alarm is heard by nobody; it is looked for twice in each period of its alarm."""
+    told = {series(name, properties(name)) for name in resources("AWS::CloudWatch::Alarm")
+            if properties(name).get("MetricName") == "Concerns"}  # fmt: skip
+    assert told == {f"concern/{worry}" for worry in Worry}
+    look = properties("DeliverFunction")["Events"]["Look"]["Properties"]
+    assert (look["Schedule"], json.loads(look["Input"])) == ("rate(30 minutes)", {"task": "look"})
+
+
+# What happened once is not over when nobody speaks of it any more.
+NEVER_OVER = {"DeadLetterReasonNew", "WebhooksThin", "WebhooksMalformed", "WebhooksTooLarge"}
+
+
+def test_what_is_over_is_told_and_nothing_when_an_alarm_is_created() -> None:
+    """An action for OK would ring for each new alarm; a rule asks what the state was before."""
+    rule = properties("Recoveries")
+    detail = rule["EventPattern"]["detail"]
+    assert (detail["previousState"], detail["state"]) == ({"value": ["ALARM"]}, {"value": ["OK"]})
+    names = [target(each["prefix"]) for each in detail["alarmName"]]
+    assert names == [f"${{AWS::StackName}}-{name}-" for name in ALARMS if name not in NEVER_OVER]
+    # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-quota.html
+    assert len(json.dumps(rule["EventPattern"])) < 2048 - len(names) * 20
+    for alarm in ALARMS:
+        assert not {"OKActions", "InsufficientDataActions"} & set(properties(alarm))
+    assert resource("Recoveries")["Condition"] == "TellsSomebody"
+    targets = [(each["Fn::If"][0], target(each["Fn::If"][1]["Arn"])) for each in rule["Targets"]]
+    assert targets == [("HasAlarmEmail", "AlarmTopic"), ("HasAlarmTopic", "AlarmTopicArn")]
 
 
 def test_the_functions_write_the_metrics_the_alarms_read() -> None:
@@ -639,12 +778,23 @@ def test_alarm_mail_is_encrypted_and_optional() -> None:
 
 def test_alarms_of_this_account_alone_may_use_the_topics_key() -> None:
     """Without its own key CloudWatch could not publish, and nobody else gets to use it."""
-    administer, publish = properties("AlarmKey")["KeyPolicy"]["Statement"]
-    assert publish["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
-    assert publish["Action"] == ["kms:Decrypt", "kms:GenerateDataKey"]
+    administer, publish, recover = properties("AlarmKey")["KeyPolicy"]["Statement"]
+    services = ("cloudwatch.amazonaws.com", "events.amazonaws.com")
+    assert tuple(each["Principal"]["Service"] for each in (publish, recover)) == services
+    assert publish["Action"] == recover["Action"] == ["kms:Decrypt", "kms:GenerateDataKey"]
     condition = {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
     assert publish["Condition"] == condition
     assert not {"kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"} & set(administer["Action"])
+
+
+def test_only_alarms_and_recoveries_of_this_stack_may_publish() -> None:
+    """A policy replaces the one a topic has by itself, so both are named, and bound to account and rule."""
+    alarms, recoveries = properties("AlarmTopicPolicy")["PolicyDocument"]["Statement"]
+    assert alarms["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+    assert recoveries["Condition"] == {
+        "ArnEquals": {"aws:SourceArn": {"Fn::GetAtt": "Recoveries.Arn"}}
+    }
+    assert {each["Action"] for each in (alarms, recoveries)} == {"sns:Publish"}
 
 
 # ------------------------------------------------------------------------------- dashboard, samconfig
@@ -653,7 +803,10 @@ def test_alarms_of_this_account_alone_may_use_the_topics_key() -> None:
 @cache
 def widgets() -> dict[str, str]:
     """Each chart's metrics, as text, by its title."""
-    body = json.loads(properties("Dashboard")["DashboardBody"]["Fn::Sub"])
+    text, values = properties("Dashboard")["DashboardBody"]["Fn::Sub"]
+    _, money, nothing = values["Money"]["Fn::If"]
+    assert json.loads(text.replace("${Money}", nothing))
+    body = json.loads(text.replace("${Money}", target(money)))
     charts = [widget["properties"] for widget in body["widgets"]]
     return {chart["title"]: json.dumps(chart["metrics"]) for chart in charts}
 
@@ -662,6 +815,21 @@ def test_the_dashboard_shows_every_outcome() -> None:
     """No webhook ends in a way that the first chart does not draw."""
     chart = widgets()["Webhooks by outcome"]
     assert [outcome for outcome in Outcome if f'outcome=\\"{outcome}\\"' not in chart] == []
+
+
+@pytest.mark.parametrize("outcome", ["queued", "captured", "parked", "rejected"])
+def test_the_dashboard_has_a_row_for_each_source(outcome: str) -> None:
+    """Whatever sources there are: a table looks for them."""
+    chart = widgets()[f"By source: {outcome}"]
+    assert f'\\"{NAMESPACE}\\",source,outcome' in chart
+    assert "Dim.source" in chart
+
+
+def test_the_dashboard_shows_money_where_asked() -> None:
+    """Under the names that the functions write it."""
+    for title, metric in {"Revenue": "Revenue", "Refunded": "Refunded"}.items():
+        chart = widgets()[f"{title}, by source and currency"]
+        assert f'{NAMESPACE}\\",source,currency}} MetricName=\\"{metric}\\"' in chart
 
 
 @pytest.mark.parametrize("outcome", ["parked", "retrying", "rejected"])

@@ -5,18 +5,20 @@ Errors name the file, the table and the key, and suggest the nearest valid name.
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from linkrunner_webhooks import providers, signups
+from linkrunner_webhooks import __version__, providers, signups
 from linkrunner_webhooks.errors import ConfigError
 from linkrunner_webhooks.event_body import FIELDS
 from linkrunner_webhooks.model import Kind
@@ -163,6 +165,7 @@ class Config:
         self, tables: Mapping[str, Any], path: str = "webhooks.toml", *, test_events: bool = False
     ) -> None:
         self._path = path
+        self._written = tables
         self._test_events = test_events
         self._settings = tables.get(_SETTINGS, {})
         self._tables = tables = {name: table for name, table in tables.items() if name != _SETTINGS}
@@ -178,6 +181,17 @@ class Config:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self._tables)
+
+    @property
+    def digest(self) -> str:
+        """A short name of what the file says. Comments and the order of tables say nothing."""
+        text = json.dumps(self._written, sort_keys=True, default=str)
+        return sha256(text.encode()).hexdigest()[:12]
+
+    @cached_property
+    def code_version(self) -> str:
+        """What decides on a webhook: the version of the code, and the digest of its configuration."""
+        return f"{__version__} {self.digest}"
 
     @cached_property
     def linkrunner(self) -> Linkrunner:

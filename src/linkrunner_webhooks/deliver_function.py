@@ -8,8 +8,14 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from linkrunner_webhooks import lean_start, wiring  # noqa: F401 - lean_start acts on the imports below
-from linkrunner_webhooks.aws import Environment, Patience
+from botocore.exceptions import BotoCoreError, ClientError
+
+from linkrunner_webhooks import (
+    history,
+    lean_start,  # noqa: F401 - it acts on the imports below
+    wiring,
+)
+from linkrunner_webhooks.aws import Environment, Patience, failure
 from linkrunner_webhooks.capture import CONNECTIONS, Capture, LinkrunnerClient
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.deliver import Deliverer
@@ -20,6 +26,8 @@ from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks.rows import DAY
 from linkrunner_webhooks.secrets import Secret, ServerKey
 from linkrunner_webhooks.telemetry import observe as observe_in_lambda
+from linkrunner_webhooks.telemetry import tell, unseen
+from linkrunner_webhooks.watch import concerns
 
 # At exactly the limit, a request that is late and the next on time are one too many in a second.
 HEADROOM = 0.98
@@ -55,8 +63,9 @@ def build(
         Pace(wiring.positive(environment, "REQUESTS_PER_SECOND") / copies * HEADROOM),
         ledger.notes.was_silent,
     )
+    config = config or wiring.webhooks(environment)
     deliverer = Deliverer(
-        config=config or wiring.webhooks(environment),
+        config=config,
         capture=watched(client),
         knows=client.knows,
         ledger=ledger,
@@ -64,6 +73,7 @@ def build(
             queue,
             wiring.setting(environment, "WEBHOOK_QUEUE_URL"),
             wiring.setting(environment, "DEAD_LETTER_QUEUE_URL"),
+            code_version=lambda: config.code_version,
         ),
         now=time.time,
         observe=observe,
@@ -71,6 +81,11 @@ def build(
     )
 
     def deliver(event: dict[str, Any], remaining: Callable[[], float]) -> dict[str, Any]:
+        if event.get("task") == "look":
+            # Built here because hardly any run looks.
+            metrics = wiring.client("cloudwatch", environment, patience)
+            look(environment, config, metrics, time.time())
+            return {}
         if "Records" not in event:
             # The schedule, for a shop of which no webhook comes for a while.
             deliverer.sweep(remaining)
@@ -79,6 +94,19 @@ def build(
         return {"batchItemFailures": [{"itemIdentifier": id} for id in kept]}
 
     return deliver
+
+
+def look(environment: Environment, config: Config, client: Any, now: float) -> None:
+    """Tell what an operator should hear of. Raises nothing: the next look is half an hour away."""
+    namespace = wiring.setting(environment, "POWERTOOLS_METRICS_NAMESPACE")
+    queue_name = wiring.setting(environment, "DEAD_LETTER_QUEUE_URL").rpartition("/")[2]
+    try:
+        known = history.read(client, namespace, queue_name, config.names, now)
+    except (BotoCoreError, ClientError) as error:
+        unseen(failure(error))
+        return
+    for each in concerns(known, now):
+        tell(each)
 
 
 def message_of(record: dict[str, Any]) -> Message:
@@ -100,5 +128,5 @@ def _deliver() -> Deliver:
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Lambda's entry point: a batch of SQS messages, answered with those that stay; or the schedule."""
+    """Lambda's entry point: a batch of SQS messages, answered with those that stay; or a schedule."""
     return _deliver()(event, lambda: context.get_remaining_time_in_millis() / 1000)

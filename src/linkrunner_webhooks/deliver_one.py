@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from math import inf
 from typing import NamedTuple, Protocol
 from uuid import uuid4
@@ -25,11 +26,11 @@ from linkrunner_webhooks.errors import (
 from linkrunner_webhooks.event_body import LinkrunnerEvent, fingerprint
 from linkrunner_webhooks.held import Held
 from linkrunner_webhooks.intake import Notes, Read, internal
-from linkrunner_webhooks.model import Outcome
+from linkrunner_webhooks.model import Kind, Outcome
 from linkrunner_webhooks.once import Standing
 from linkrunner_webhooks.past import Past, marked
 from linkrunner_webhooks.queues import Message
-from linkrunner_webhooks.reports import Report
+from linkrunner_webhooks.reports import Moved, Report
 from linkrunner_webhooks.schedule import LINK_TRIES, PATIENCE, PAYER_TRIES
 from linkrunner_webhooks.settle import Settle
 from linkrunner_webhooks.time_left import require_time
@@ -86,6 +87,15 @@ class Result(NamedTuple):
     @property
     def how(self) -> Captured:
         return self.ended.how
+
+    @property
+    def money(self) -> Moved | None:
+        """What moved, if it was captured now."""
+        told = self.ended.sent
+        if self.how in _NOT_NOW or "amount" not in told:
+            return None
+        flow = Kind(told["kind"]).flow
+        return Moved(flow, told["currency"], Decimal(told["amount"])) if flow else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -341,4 +351,5 @@ def _captured(report: Report, results: Sequence[Result]) -> Report:
         outcome=Outcome.CAPTURED if fresh else other,
         reason=next((reason for how, reason in _TOLD.items() if how in found), Reason.NONE),
         event_names=tuple(fresh or [each.planned.event_name for each in results]),
+        money=tuple(moved for each in results if (moved := each.money)),
     )

@@ -74,7 +74,10 @@ class Reason(StrEnum):
 
     # Rejected at the edge
     UNKNOWN_SOURCE = "unknown_source"
+    NO_SECRET = "no_secret"  # noqa: S105 - a reason
     BAD_SIGNATURE = "bad_signature"
+    # Nobody even tried: a stranger, or a provider that was given no secret
+    UNSIGNED = "unsigned"
     MALFORMED = "malformed"
     TOO_LARGE = "too_large"
     NOT_STORED = "not_stored", Nature(ours=True)
@@ -142,19 +145,34 @@ class WebhookError(Exception):
 
 
 class Rejected(WebhookError):
-    """The request is answered with `status` and not stored."""
+    """The request is answered with `status` and not stored.
+
+    A stranger is told `answer`; `reason` may be a finer word for who operates this.
+    """
 
     status: ClassVar[int]
+
+    @property
+    def answer(self) -> str:
+        return type(self).reason.value
 
 
 class UnknownSource(Rejected):
     reason = Reason.UNKNOWN_SOURCE
     status = 404
 
+    def __init__(self, message: str, *, reason: Reason = Reason.UNKNOWN_SOURCE) -> None:
+        super().__init__(message)
+        self.reason = reason
+
 
 class BadSignature(Rejected):
     reason = Reason.BAD_SIGNATURE
     status = 401
+
+    def __init__(self, message: str, *, reason: Reason = Reason.BAD_SIGNATURE) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class Malformed(Rejected):
@@ -260,6 +278,11 @@ class Crashed(Parked):
 
 class Exhausted(Parked):
     reason = Reason.EXHAUSTED
+
+
+def parking() -> list[Reason]:
+    """The reasons why a webhook is parked."""
+    return sorted({each.reason for each in Parked.__subclasses__()})
 
 
 class Unavailable(WebhookError):

@@ -59,14 +59,14 @@ class Receiver:
             # One text for both causes, so that a stranger does not learn which sources have a table.
             reports = [_rejected(source, error.reason, str(error))]
             message = "there is no such source"
-            answer = _answer(error.status, {"error": error.reason.value, "message": message})
+            answer = _answer(error.status, {"error": error.answer, "message": message})
         except NotStored as error:
             # The detail names resources of ours, so a stranger does not get it.
             reports = [_rejected(source, error.reason, str(error))]
             answer = _answer(error.status, {"error": error.reason.value, "message": "try again"})
         except Rejected as error:
             reports = [_rejected(source, error.reason, str(error))]
-            answer = _answer(error.status, {"error": error.reason.value, "message": str(error)})
+            answer = _answer(error.status, {"error": error.answer, "message": str(error)})
         except Exception as error:  # noqa: BLE001 - the provider tries again; strangers see no stack trace
             detail = str(error) if isinstance(error, ConfigError) else type(error).__name__
             reports = [_rejected(source, Reason.INTERNAL, detail)]
@@ -111,7 +111,7 @@ class Receiver:
         if identity.test and not source.test_events:
             return _report(Outcome.IGNORED, source, Reason.TEST, identity)
         text = Envelope(opened.webhook, self.now()).seal(source.provider)
-        self.store(text, attributes(source.name, identity))
+        self.store(text, attributes(source.name, identity, self.config.code_version))
         return _report(Outcome.QUEUED, source, Reason.NONE, identity)
 
     def _verify(self, webhook: Webhook, source: Source) -> None:
@@ -129,7 +129,10 @@ class Receiver:
         """The source's secrets. Raises UnknownSource: without one a source does not exist."""
         secrets = self.secrets.of(source.name, max_age) or self.secrets.of(source.name, MIN_AGE)
         if not secrets:
-            raise UnknownSource("the source has no signing secret; add it to WebhookSecrets")
+            raise UnknownSource(
+                "the source has no signing secret; add it to WebhookSecrets",
+                reason=Reason.NO_SECRET,
+            )
         return secrets
 
 
@@ -162,12 +165,13 @@ def _body(event: Mapping[str, Any]) -> bytes:
         raise Malformed("the body cannot be decoded") from None
 
 
-def attributes(source: str, identity: Identity) -> dict[str, str]:
+def attributes(source: str, identity: Identity, code_version: str) -> dict[str, str]:
     """Message attributes, which an operator can read without opening the body."""
     return {
         "source": source,
         "event_type": identity.event_type,
         "event_id": identity.event_id,
+        "code_version": code_version,
     }
 
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from typing import Literal, NamedTuple
 
 from linkrunner_webhooks.errors import Reason
-from linkrunner_webhooks.model import Outcome
+from linkrunner_webhooks.model import Flow, Outcome
+
+
+class Moved(NamedTuple):
+    """Money of an event that was captured now, in the currency in which it was paid."""
+
+    flow: Flow
+    currency: str
+    amount: Decimal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +37,14 @@ class Report:
     event_names: tuple[str, ...] = ()
     test: bool = False
     relinked: int = 0
+    money: tuple[Moved, ...] = ()
+
+
+def written(report: Report) -> dict[str, object]:
+    """The fields that say something, for a line of a log. Money is counted elsewhere."""
+    fields = asdict(report)
+    del fields["money"]
+    return {name: value for name, value in fields.items() if value not in ("", (), 0)}
 
 
 def ending(report: Report) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import asdict
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from linkrunner_webhooks import __version__
-from linkrunner_webhooks.model import Outcome
-from linkrunner_webhooks.reports import Report
+from linkrunner_webhooks.model import Flow, Outcome
+from linkrunner_webhooks.reports import Moved, Report, written
+from linkrunner_webhooks.watch import Concern
 
 _logger = Logger()
 # Lambda's own filter stays at INFO, because it would also drop the metrics. This level applies to our lines.
@@ -22,6 +22,15 @@ logging.getLogger(_logger.service).setLevel(os.environ.get("POWERTOOLS_LOG_LEVEL
 for _library in ("botocore", "urllib3"):
     logging.getLogger(_library).setLevel(logging.INFO)
 
+# Metrics of one's own cost money by the month, one for each currency here.
+_COUNTS_MONEY = os.environ.get("MONEY_METRICS") == "on"
+_MONEY = {
+    Flow.PAYMENT: "Revenue",
+    Flow.REFUND: "Refunded",
+    Flow.REFUND_REVERSAL: "RefundsTakenBack",
+    Flow.DISPUTE: "Disputed",
+    Flow.DISPUTE_REVERSAL: "DisputesWon",
+}
 _LOG = {
     Outcome.REJECTED: _logger.warning,
     Outcome.RETRYING: _logger.warning,
@@ -32,8 +41,7 @@ _LOG = {
 def observe(report: Report) -> None:
     """Write one log line and one count. Alarms read the count by outcome and reason, people by source."""
     log = _level(report)
-    fields = {key: value for key, value in asdict(report).items() if value not in ("", (), False)}
-    log("webhook %s", report.outcome.value, extra={**fields, "version": __version__})
+    log("webhook %s", report.outcome.value, extra={**written(report), "version": __version__})
     _count(report)
 
 
@@ -51,9 +59,40 @@ def _count(report: Report) -> None:
     metrics.add_dimension(name="outcome", value=report.outcome.value)
     metrics.add_dimension(name="reason", value=report.reason.value)
     metrics.add_dimensions(source=report.source, outcome=report.outcome.value)
+    if report.outcome is Outcome.REJECTED:
+        # Whether a secret is wrong is asked of each source by itself.
+        metrics.add_dimensions(source=report.source, reason=report.reason.value)
     metrics.flush_metrics()
     if report.relinked:
         _count_relinked(report)
+    if _COUNTS_MONEY:
+        for moved in report.money:
+            _count_money(report.source, moved)
+
+
+def tell(concern: Concern) -> None:
+    """Write one log line that names what it is about, and count it for the alarm."""
+    _logger.warning("%s: %s", concern.about or concern.worry.value, concern.detail)
+    metrics = EphemeralMetrics()
+    metrics.service = ""
+    metrics.add_metric(name="Concerns", unit=MetricUnit.Count, value=1)
+    metrics.add_dimension(name="concern", value=concern.worry.value)
+    metrics.flush_metrics()
+
+
+def unseen(detail: str) -> None:
+    """Write that nobody could look; the next look may."""
+    _logger.warning("the metrics could not be read: %s", detail)
+
+
+def _count_money(source: str, moved: Moved) -> None:
+    """For a dashboard, where a float is exact enough; `report` adds up exactly."""
+    metrics = EphemeralMetrics()
+    metrics.service = ""
+    metrics.add_metric(name=_MONEY[moved.flow], unit=MetricUnit.NoUnit, value=float(moved.amount))
+    metrics.add_dimension(name="source", value=source)
+    metrics.add_dimension(name="currency", value=moved.currency)
+    metrics.flush_metrics()
 
 
 def _count_relinked(report: Report) -> None:

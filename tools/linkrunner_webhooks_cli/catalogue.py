@@ -129,7 +129,7 @@ def check(config_path: Path | None, stack: str | None, as_json: bool) -> None:
             {"source": each.name, "provider": each.provider.name, "events": _names(each)}
             for each in sources
         ]
-        write_json({"sources": summaries, "warnings": warnings})
+        write_json({"sources": summaries, "warnings": warnings, "digest": config.digest})
         return
     write_table(
         ("source", "provider", "forwarded types", "user id paths", "missing user", "test events"),
@@ -137,7 +137,7 @@ def check(config_path: Path | None, stack: str | None, as_json: bool) -> None:
     )
     settings = config.linkrunner
     told = f"{_TOLD_AS[settings.revenue]}, in {settings.currency or 'the currencies paid'}"
-    write_text(f"\nRevenue is told as {told}.")
+    write_text(f"\nRevenue is told as {told}. Configuration digest: {config.digest}.")
     for warning in warnings:
         say(f"Warning: {warning}")
     if config.linkrunner.currency is None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 
 import click
 import urllib3
@@ -19,6 +20,7 @@ from linkrunner_webhooks.dead_letters import depth
 from linkrunner_webhooks.errors import ConfigError, Unavailable
 from linkrunner_webhooks.event_body import LinkrunnerEvent
 from linkrunner_webhooks.secrets import SigningSecrets
+from linkrunner_webhooks_cli.deployed import alarms, habits, versions, ways_in
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.findings import (
     DEPLOYED,
@@ -33,7 +35,7 @@ from linkrunner_webhooks_cli.findings import (
 )
 from linkrunner_webhooks_cli.known_users import known_users, sample
 from linkrunner_webhooks_cli.output import write_json, write_table
-from linkrunner_webhooks_cli.sources import config_of, json_option, some_sources
+from linkrunner_webhooks_cli.sources import config_of, config_option, json_option, some_sources
 from linkrunner_webhooks_cli.stacks import Stack, find, stack_option
 from linkrunner_webhooks_local import state
 
@@ -59,13 +61,17 @@ _BEHIND = (
     is_flag=True,
     help="Only ask Linkrunner whether the server key is right; counts nothing.",
 )
+@config_option
 @stack_option
 @json_option
-def doctor(users: int | None, probe: bool, stack: str | None, as_json: bool) -> None:
+def doctor(
+    users: int | None, probe: bool, config_path: Path | None, stack: str | None, as_json: bool
+) -> None:
     """Look for what is missing: configuration, secrets, queues, the server key. Changes nothing.
 
     Linkrunner is asked whether it knows the server key, with an event that has no name and no user: it has
-    to refuse that (400) and counts nothing, and answers 401 if the key is wrong.
+    to refuse that (400) and counts nothing, and answers 401 if the key is wrong. Each URL of a deployed stack
+    is asked with a signed webhook that nobody forwards.
 
     \b
     Examples:
@@ -76,7 +82,8 @@ def doctor(users: int | None, probe: bool, stack: str | None, as_json: bool) -> 
     if probe:
         findings = [_probed(find(stack))]
     else:
-        findings = [*_findings(stack), *(_users(stack, users) if users else ())]
+        told = partial(config_of, stack, config_path)
+        findings = [*_findings(stack, told), *(_users(stack, users, told) if users else ())]
     if as_json:
         write_json([asdict(finding) for finding in findings])
     else:
@@ -91,11 +98,11 @@ def doctor(users: int | None, probe: bool, stack: str | None, as_json: bool) -> 
         raise Failure("something is missing")
 
 
-def _findings(name: str | None) -> Iterator[Finding]:
+def _findings(name: str | None, told: Callable[[], Config]) -> Iterator[Finding]:
     python = ".".join(map(str, sys.version_info[:3]))
     yield Finding("version", right=True, found=f"{__version__} on Python {python}")
     try:
-        config = config_of(name, None)
+        config = told()
         sources = some_sources(config)
         names = ", ".join(source.name for source in sources)
         yield Finding("webhooks.toml", right=True, found=names, advice=doubts(sources))
@@ -110,14 +117,19 @@ def _findings(name: str | None) -> Iterator[Finding]:
     yield from _secrets(stack, config, LOCAL if name is None else DEPLOYED)
     yield from _held(stack, config)
     yield from _queues(stack)
+    if name is not None:
+        yield from versions(stack, config)
+        yield from ways_in(stack, config)
+        yield from habits(stack, config)
+        yield from alarms(stack)
 
 
-def _users(name: str | None, count: int) -> Iterator[Finding]:
+def _users(name: str | None, count: int, told: Callable[[], Config]) -> Iterator[Finding]:
     if name is None and state.read() is None:
         return
     stack = find(name)
     key = stack.server_key()
-    names = [source.name for source in config_of(name, None).sources()]
+    names = [source.name for source in told().sources()]
     with suppress(Unavailable):
         # Whether the key can be read was told already.
         facts = sample(stack.records(), names, count)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 from uuid import uuid4
 
 import boto3
 import click
 
+from linkrunner_webhooks import history
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.dead_letters import DeadLetters, depth
 from linkrunner_webhooks.errors import Parked
@@ -23,11 +24,11 @@ from linkrunner_webhooks.past import Past, marked
 from linkrunner_webhooks.rows import DAY
 from linkrunner_webhooks.secrets import Secret, ServerKey, SigningSecrets
 from linkrunner_webhooks.translation import Decision, decide, parked
+from linkrunner_webhooks.watch import History
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.records import Records
 from linkrunner_webhooks_cli.running import running
-
-Service = Literal["cloudformation", "dynamodb", "logs", "secretsmanager", "sqs"]
+from linkrunner_webhooks_local.embedded_aws import Service
 
 stack_option = click.option(
     "--stack",
@@ -103,11 +104,30 @@ class Stack:
 
     def log_groups(self) -> list[str]:
         """The log groups of both functions."""
+        return self._resources("AWS::Logs::LogGroup")
+
+    def history(self, sources: Iterable[str]) -> History:
+        """The hours behind of these sources and the dead-letter queue. Raises what the SDK raises."""
+        queue_name = self.output("DeadLetterQueueUrl").rpartition("/")[2]
+        namespace = f"LinkrunnerWebhooks/{self.name}"
+        return history.read(self.client("cloudwatch"), namespace, queue_name, sources, time.time())
+
+    def is_subscription_pending(self) -> bool:
+        """Whether whoever AlarmEmail names has still to confirm. Raises what the SDK raises."""
+        return any(
+            each["SubscriptionArn"] == "PendingConfirmation"
+            for topic in self._resources("AWS::SNS::Topic")
+            for each in self.client("sns").list_subscriptions_by_topic(TopicArn=topic)[
+                "Subscriptions"
+            ]
+        )
+
+    def _resources(self, type: str) -> list[str]:
         described = self.client("cloudformation").describe_stack_resources(StackName=self.name)
         return [
             each["PhysicalResourceId"]
             for each in described["StackResources"]
-            if each["ResourceType"] == "AWS::Logs::LogGroup"
+            if each["ResourceType"] == type
         ]
 
     def foresee(self, letter: Letter, config: Config) -> Decision:

@@ -21,7 +21,7 @@ from linkrunner_webhooks.event_body import AMOUNTS, LinkrunnerEvent
 from linkrunner_webhooks.payments import REST, CapturePayment, RemovePayment, Status
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks_local.loopback import Request
-from linkrunner_webhooks_local.switches import remedy, resign
+from linkrunner_webhooks_local.switches import remedy
 
 _STYLES: Final = {
     "queued": "cyan",
@@ -93,9 +93,6 @@ class Console:
         if report.source == "unknown" and report.reason is Reason.UNKNOWN_SOURCE:
             # A report does not repeat a stranger's text; `unknown_source` does.
             return
-        if report.reason is Reason.BAD_SIGNATURE:
-            # Nor does it know the headers; `bad_signature` does.
-            return
         source = self.config.source(report.source)
         detail = "; ".join(filter(None, (report.detail, remedy(source, report))))
         if report.stage == "receive":
@@ -115,12 +112,6 @@ class Console:
             hint = suggest(name, self.config.names)
         why = f"webhooks.toml has no table [{_shown(name)}]{hint}"
         self._lines.put(_line(_shown(name), "", _joined(_styled("rejected"), why)))
-
-    def bad_signature(self, name: str, headers: Mapping[str, str]) -> None:
-        """A webhook came that no secret of its source has signed."""
-        source = self.config.source(name)
-        why = f"no secret of [{name}] matches; {resign(source, headers)}" if source else ""
-        self._lines.put(_line(name, "", _joined(_styled("rejected"), Reason.BAD_SIGNATURE, why)))
 
     def unknown_path(self, request: Request) -> None:
         """A request came for no path of ours."""

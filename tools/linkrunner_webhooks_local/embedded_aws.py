@@ -19,7 +19,9 @@ from botocore.config import Config
 from linkrunner_webhooks_local.loopback import HOST, listen, url_of
 from linkrunner_webhooks_local.project import MINISTACK_PYTHON, LocalError
 
-Service = Literal["cloudformation", "dynamodb", "logs", "secretsmanager", "sqs"]
+Service = Literal[
+    "cloudformation", "cloudwatch", "dynamodb", "logs", "s3", "secretsmanager", "sns", "sqs", "sts"
+]
 
 _KEY: Final = "local"
 _SERVER: Final = Path(__file__).with_name("ministack_server.py")

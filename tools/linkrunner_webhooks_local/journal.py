@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 
 from linkrunner_webhooks.moments import utc
-from linkrunner_webhooks.reports import Report
+from linkrunner_webhooks.reports import Report, written
 
 # Bytes. Older outcomes than these are dropped all at once.
 _MOST = 16 * 1024 * 1024
@@ -33,9 +32,8 @@ class Journal:
 
     def observe(self, report: Report) -> None:
         """Write one line."""
-        known = {name: value for name, value in asdict(report).items() if value not in ("", (), 0)}
         at = utc(datetime.now(UTC), "milliseconds")
-        line = json.dumps({"at": at, **known}, ensure_ascii=False) + "\n"
+        line = json.dumps({"at": at, **written(report)}, ensure_ascii=False) + "\n"
         with self._lock:
             if self.path.stat().st_size > _MOST:
                 self._begin()

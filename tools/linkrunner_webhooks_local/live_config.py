@@ -40,6 +40,14 @@ class LiveConfig(Config):
         return self._now().names
 
     @property
+    def digest(self) -> str:
+        return self._now().digest
+
+    @property
+    def code_version(self) -> str:
+        return self._now().code_version
+
+    @property
     def linkrunner(self) -> Linkrunner:
         return self._now().linkrunner
 

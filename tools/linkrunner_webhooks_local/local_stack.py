@@ -15,7 +15,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from linkrunner_webhooks import deliver_function, receive_function
 from linkrunner_webhooks.dead_letters import depth
-from linkrunner_webhooks.errors import BadSignature
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks_local import cloudformation as stacks
 from linkrunner_webhooks_local.cloudformation import EmbeddedStack
@@ -140,10 +139,7 @@ def _receive(stack: EmbeddedStack, console: Console, observe: Observe) -> Receiv
         if (name := event["pathParameters"]["source"]) not in console.config.names:
             console.unknown_source(name)
         with sandboxes.lent() as handler:
-            answer = handler(event)
-        if answer["statusCode"] == BadSignature.status:
-            console.bad_signature(name, event["headers"])
-        return answer
+            return handler(event)
 
     return receive
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Final
 
@@ -48,14 +48,11 @@ def thin(source: Source) -> str:
     )
 
 
-def resign(source: Source, headers: Mapping[str, str]) -> str:
-    """Why a request is not signed with a secret of this stack, and how to give it the right one."""
-    expected: Sequence[str] = getattr(source.signature, "headers", ())
-    unsigned = f"it has no {' or '.join(expected)} header, so it was not signed; "
+def _resign(source: Source) -> str:
+    """How to give this stack the secret that the sender signs with."""
     example = source.signature.example_secret("...")
     secrets = json.dumps({source.name: [example if example.endswith("...") else "..."]})
     return (
-        f"{unsigned if expected and not set(expected) & set(headers) else ''}"
         f"to use another secret: WEBHOOK_SECRETS='{secrets}' make run; "
         "`linkrunner-webhooks doctor` looks at the secrets"
     )
@@ -103,7 +100,9 @@ _REMEDIES: Final[Mapping[tuple[Outcome, Reason], Callable[[Source, Report], str]
     (Outcome.RETRYING, Reason.UNAVAILABLE): (
         lambda _, report: _URL_HERE if _ELSEWHERE.search(report.detail) else ""
     ),
-    (Outcome.REJECTED, Reason.UNKNOWN_SOURCE): (
+    (Outcome.REJECTED, Reason.BAD_SIGNATURE): lambda source, _: _resign(source),
+    (Outcome.REJECTED, Reason.UNSIGNED): lambda source, _: _resign(source),
+    (Outcome.REJECTED, Reason.NO_SECRET): (
         lambda source, _: f"start again with a secret for {source.name} in WEBHOOK_SECRETS"
     ),
 }

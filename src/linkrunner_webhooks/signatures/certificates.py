@@ -75,6 +75,10 @@ class CertificateSignature:
     )
     covers: ClassVar[Covers] = "checksum"
 
+    @property
+    def headers(self) -> tuple[str, ...]:
+        return (f"{self.prefix}-transmission-sig",)
+
     def matches(self, webhook: Webhook, secret: str, now: float) -> bool:
         # Nobody has signed yet, so whatever costs nothing is looked at before anything is fetched.
         trust, headers = Trust.read(secret), webhook.headers

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, Protocol
 
-from linkrunner_webhooks.errors import BadSignature, Unavailable
+from linkrunner_webhooks.errors import BadSignature, Reason, Unavailable
 from linkrunner_webhooks.model import Webhook
 
 Encoding = Literal["hex", "base64"]
@@ -89,7 +89,21 @@ def verify(scheme: Scheme, webhook: Webhook, secrets: Sequence[str], now: float)
     for secret in secrets:
         if _matches(scheme, webhook, secret, now):
             return
+    if unsigned := without_signature(scheme, webhook):
+        raise BadSignature(unsigned, reason=Reason.UNSIGNED)
     raise BadSignature("no live signing secret of this source matches the request")
+
+
+def without_signature(scheme: Scheme, webhook: Webhook) -> str:
+    """That the request has not even the header of a signature; empty where it has, or where none has one.
+
+    A wrong secret makes wrong signatures. Who sends none is a stranger, or was given no secret.
+    """
+    # Some signatures are inside the body.
+    headers: Sequence[str] = getattr(scheme, "headers", ())
+    if not headers or set(headers) & set(webhook.headers):
+        return ""
+    return f"the request has no {' or '.join(headers)} header, so it is not signed"
 
 
 def _matches(scheme: Scheme, webhook: Webhook, secret: str, now: float) -> bool:

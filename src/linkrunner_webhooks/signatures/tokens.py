@@ -105,6 +105,10 @@ class FirstPresent:
         return ", or ".join(scheme.title for scheme in self.schemes)
 
     @property
+    def headers(self) -> tuple[str, ...]:
+        return tuple(name for scheme in self.schemes for name in scheme.headers)
+
+    @property
     def covers(self) -> Covers:
         return self.schemes[0].covers
 
