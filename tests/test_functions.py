@@ -559,6 +559,30 @@ def test_money_is_a_metric_where_asked_and_in_no_log() -> None:
     assert (money[0]["Revenue"], money[1]["Refunded"]) == ([25.99], [500.0])
 
 
+@pytest.mark.parametrize(
+    ("stage", "outcome", "reason", "fault"),
+    [
+        ("receive", "rejected", "not_stored", "receive"),
+        ("receive", "rejected", "internal", "receive"),
+        ("deliver", "retrying", "internal", "deliver"),
+        ("deliver", "captured", "unrecorded", "deliver"),
+        ("deliver", "retrying", "unauthorized", "server_key"),
+        ("deliver", "retrying", "no_key", "server_key"),
+        ("deliver", "retrying", "unavailable", None),
+        ("receive", "rejected", "bad_signature", None),
+    ],
+)
+def test_what_an_alarm_is_for_is_one_metric(
+    stage: str, outcome: str, reason: str, fault: str | None
+) -> None:
+    """Each metric that an alarm reads costs by the month, so the reasons of one alarm are counted together."""
+    report = CAPTURED | {"stage": stage, "outcome": outcome, "reason": reason}
+    counted = [line for line in observed(report) if "Faults" in line]
+    assert [(line["fault"], line["Faults"]) for line in counted] == (
+        [(fault, [1.0])] if fault else []
+    )
+
+
 def test_metrics_do_not_leak_into_each_other() -> None:
     """The next report is counted under its own dimensions alone."""
     other = {"stage": "receive", "outcome": "rejected", "reason": "bad_signature"}

@@ -608,9 +608,9 @@ def test_secrets_have_no_value_of_ours() -> None:
 def series(name: str, found: Node) -> str:
     """A metric as "namespace/name", or for our own as "outcome/reason"."""
     values = {d["Name"]: target(d["Value"]) for d in found.get("Dimensions", ())}
-    if found["MetricName"] == "Concerns":
-        (concern,) = values.items()
-        return "/".join(concern)
+    if found["MetricName"] in ("Concerns", "Faults"):
+        (only,) = values.items()
+        return "/".join(only)
     if not values:
         return str(found["MetricName"])
     if target(found["Namespace"]) == NAMESPACE:
@@ -621,56 +621,31 @@ def series(name: str, found: Node) -> str:
     return f"{found['MetricName']} of {of}"
 
 
-def watched(name: str) -> set[str]:
-    """The metrics an alarm is computed from."""
-    settings = properties(name)
-    if "Metrics" not in settings:
-        return {series(name, settings)}
-    stats = [m["MetricStat"] for m in settings["Metrics"] if "MetricStat" in m]
-    assert {stat["Stat"] for stat in stats} == {"Sum"}
-    return {series(name, stat["Metric"]) for stat in stats}
-
-
-ALARMS: dict[str, tuple[set[str], str, float]] = {
+# Each reads one metric, because each metric of an alarm costs.
+ALARMS: dict[str, tuple[str, str, float]] = {
     "DeadLetterQueueNotEmpty": (
-        {"ApproximateNumberOfMessagesVisible of DeadLetterQueue.QueueName"},
+        "ApproximateNumberOfMessagesVisible of DeadLetterQueue.QueueName",
         ">",
         0,
     ),
-    "DeadLettersExpiring": ({f"concern/{Worry.EXPIRING}"}, ">", 0),
-    "DeadLetterReasonNew": ({f"concern/{Worry.NEW_REASON}"}, ">", 0),
-    "OldestMessageAge": ({"ApproximateAgeOfOldestMessage of WebhookQueue.QueueName"}, ">", 3600),
-    "DeliveryStalled": (
-        {
-            "retrying/unavailable",
-            "retrying/unanswered",
-            "retrying/silent",
-            "retrying/network",
-            "retrying/rate_limited",
-            "retrying/ledger",
-            "retrying/bad_gateway",
-            "retrying/queue",
-            "captured/none",
-        },
-        ">",
-        0.5,
-    ),
-    "LinkrunnerKeyUnauthorized": ({"retrying/unauthorized", "retrying/no_key"}, ">", 0),
-    "ReceiveErrors": ({"Errors of ReceiveFunction", "Throttles of ReceiveFunction"}, ">", 0),
-    "WebhooksNotStored": ({f"rejected/{NotStored.reason}", "rejected/internal"}, ">", 0),
-    "DeliverErrors": (
-        {"Errors of DeliverFunction", "retrying/internal", "captured/unrecorded"},
-        ">",
-        0,
-    ),
-    "RequestsThrottled": ({"ThrottledRequests"}, ">", 0),
-    "SignatureFailures": ({f"concern/{Worry.REFUSED}"}, ">", 0),
-    "UnknownSources": ({f"rejected/{UnknownSource.reason}"}, ">", 0),
-    "SourceSilent": ({f"concern/{Worry.SILENT}"}, ">", 0),
-    "SignupsMissing": ({"held/none", f"ignored/{Reason.SIGNUP}"}, ">", 0),
-    "WebhooksThin": ({f"ignored/{Reason.THIN}"}, ">", 0),
-    "WebhooksMalformed": ({f"rejected/{Reason.MALFORMED}"}, ">", 0),
-    "WebhooksTooLarge": ({f"rejected/{TooLarge.reason}"}, ">", 0),
+    "DeadLettersExpiring": (f"concern/{Worry.EXPIRING}", ">", 0),
+    "DeadLetterReasonNew": (f"concern/{Worry.NEW_REASON}", ">", 0),
+    "OldestMessageAge": ("ApproximateAgeOfOldestMessage of WebhookQueue.QueueName", ">", 3600),
+    "DeliveryStalled": (f"concern/{Worry.STALLED}", ">", 0),
+    "LinkrunnerKeyUnauthorized": ("fault/server_key", ">", 0),
+    "ReceiveErrors": ("Errors of ReceiveFunction", ">", 0),
+    "ReceiveThrottled": ("Throttles of ReceiveFunction", ">", 0),
+    "WebhooksNotStored": ("fault/receive", ">", 0),
+    "DeliverErrors": ("Errors of DeliverFunction", ">", 0),
+    "DeliveriesFailing": ("fault/deliver", ">", 0),
+    "RequestsThrottled": ("ThrottledRequests", ">", 0),
+    "SignatureFailures": (f"concern/{Worry.REFUSED}", ">", 0),
+    "UnknownSources": (f"rejected/{UnknownSource.reason}", ">", 0),
+    "SourceSilent": (f"concern/{Worry.SILENT}", ">", 0),
+    "SignupsMissing": (f"concern/{Worry.NO_SIGNUPS}", ">", 0),
+    "WebhooksThin": (f"ignored/{Reason.THIN}", ">", 0),
+    "WebhooksMalformed": (f"rejected/{Reason.MALFORMED}", ">", 0),
+    "WebhooksTooLarge": (f"rejected/{TooLarge.reason}", ">", 0),
 }
 COMPARISONS = {"GreaterThanThreshold": ">", "GreaterThanOrEqualToThreshold": ">="}
 
@@ -684,7 +659,11 @@ def test_no_alarm_was_forgotten_here() -> None:
 def test_alarms_watch_what_their_name_says(alarm: str) -> None:
     """Metric, comparison and threshold are these, in the functions' own words."""
     settings = properties(alarm)
-    found = watched(alarm), COMPARISONS[settings["ComparisonOperator"]], settings["Threshold"]
+    found = (
+        series(alarm, settings),
+        COMPARISONS[settings["ComparisonOperator"]],
+        settings["Threshold"],
+    )
     assert found == ALARMS[alarm]
 
 
@@ -708,16 +687,6 @@ def test_alarms_are_quiet_without_data_and_tell_the_topics_that_there_are(alarm:
     assert len(described) < 1024 - 128
 
 
-def test_a_stall_is_the_share_of_failures_over_hours() -> None:
-    """One failed attempt in a quiet shop is no stall, and an hour between attempts hides none."""
-    settings = properties("DeliveryStalled")
-    (share,) = [m["Expression"] for m in settings["Metrics"] if "Expression" in m]
-    assert share == 'SUM(METRICS("retrying")) / SUM(METRICS())'
-    periods = {m["MetricStat"]["Period"] for m in settings["Metrics"] if "MetricStat" in m}
-    assert periods == {3600}
-    assert (settings["DatapointsToAlarm"], settings["EvaluationPeriods"]) == (2, 3)
-
-
 def test_who_comes_again_is_no_stranger() -> None:
     """An unknown source counts when it is tried in two quarters of an hour: only providers try again."""
     settings = properties("UnknownSources")
@@ -727,8 +696,11 @@ def test_who_comes_again_is_no_stranger() -> None:
 
 def test_what_the_look_tells_has_an_alarm_each() -> None:
     """A concern without an alarm is heard by nobody; it is looked for twice in each period of its alarm."""
-    told = {series(name, properties(name)) for name in resources("AWS::CloudWatch::Alarm")
-            if properties(name).get("MetricName") == "Concerns"}  # fmt: skip
+    told = {
+        series(name, properties(name))
+        for name in resources("AWS::CloudWatch::Alarm")
+        if properties(name)["MetricName"] == "Concerns"
+    }
     assert told == {f"concern/{worry}" for worry in Worry}
     look = properties("DeliverFunction")["Events"]["Look"]["Properties"]
     assert (look["Schedule"], json.loads(look["Input"])) == ("rate(30 minutes)", {"task": "look"})

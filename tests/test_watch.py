@@ -208,6 +208,40 @@ def test_the_parked_are_heard_of_before_they_expire() -> None:
     assert told(History(dead_letters=younger)) == []
 
 
+# ------------------------------------------------------------------------------- deliveries and signups
+
+
+def test_hours_of_failures_are_heard_of() -> None:
+    """More deliveries fail than succeed in two of three hours; an hour between attempts hides none."""
+    assert told(History(failing={NOW: 5.0, NOW - 2: 5.0}, captured={NOW - 1: 3.0})) == [
+        (Worry.STALLED, "")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("failing", "captured"),
+    [
+        # One attempt in a quiet shop.
+        ({NOW: 1.0}, {}),
+        # A large shop, of whose deliveries some fail.
+        ({NOW: 40.0, NOW - 1: 40.0, NOW - 2: 40.0}, dict.fromkeys(range(NOW - 5, NOW + 1), 100.0)),
+        # An outage that is over.
+        ({NOW - 3: 90.0, NOW - 2: 90.0}, {NOW - 1: 90.0, NOW: 90.0}),
+    ],
+)
+def test_some_failures_are_no_stall(failing: dict[int, float], captured: dict[int, float]) -> None:
+    """What is tried again and succeeds needs nobody."""
+    assert told(History(failing=failing, captured=captured)) == []
+
+
+def test_missing_signups_are_heard_of() -> None:
+    """Events wait, and Linkrunner told of no signup for a day."""
+    held = {NOW - 3: 2.0}
+    assert told(History(held=held)) == [(Worry.NO_SIGNUPS, "")]
+    assert told(History(held=held, signups={NOW - 20: 1.0})) == []
+    assert told(History()) == []
+
+
 # ------------------------------------------------------------------------------- as CloudWatch keeps it
 
 
@@ -320,6 +354,8 @@ def test_many_figures_are_read_in_pages() -> None:
     assert max(client.asked) * (SPAN + 1) <= 100_800
     assert all(each == Heard(*[{NOW: 1.0}] * 5) for each in found.sources.values())
     assert found.dead_letters == {NOW: 2.0}
+    assert found.failing == {NOW: 8.0}
+    assert found.captured == found.held == found.signups == {NOW: 1.0}
 
 
 def test_every_reason_that_parks_is_looked_at() -> None:

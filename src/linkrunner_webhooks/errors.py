@@ -47,6 +47,7 @@ class Nature:
     `longest_wait`, `shortest_wait`: bounds of the delay until the next try, in seconds.
     `ours`: the fault is in this system, and an operator must look.
     `setup`: the sender is set up so that nothing can be reported, although every webhook is answered 200.
+    `server_key`: there is no server key that Linkrunner takes.
     """
 
     shared: bool = False
@@ -56,6 +57,7 @@ class Nature:
     shortest_wait: float = 0.0
     ours: bool = False
     setup: bool = False
+    server_key: bool = False
 
 
 class Reason(StrEnum):
@@ -116,8 +118,8 @@ class Reason(StrEnum):
     SILENT = "silent", Nature(shared=True, outage=True)
     # A proxy answers for a server that may have taken the event. Others may fare better.
     BAD_GATEWAY = "bad_gateway", Nature(outage=True, doubtful=True, shortest_wait=900.0)
-    UNAUTHORIZED = "unauthorized", Nature(shared=True, outage=True)
-    NO_KEY = "no_key", Nature(shared=True, outage=True)
+    UNAUTHORIZED = "unauthorized", Nature(shared=True, outage=True, server_key=True)
+    NO_KEY = "no_key", Nature(shared=True, outage=True, server_key=True)
     UNAVAILABLE = "unavailable", Nature(outage=True)
 
     # Retried: AWS, the provider and this system

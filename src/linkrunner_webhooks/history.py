@@ -5,6 +5,7 @@ https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricDa
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final, NamedTuple
@@ -15,6 +16,11 @@ from linkrunner_webhooks.watch import HOUR, SPAN, Heard, History
 
 # A request answers 100,800 figures.
 _AT_ONCE: Final = 100_800 // (SPAN + 1)
+# What keeps deliveries from succeeding, whatever the message is.
+_OUTSIDE: Final = [
+    each for each in Reason
+    if each in (Reason.LEDGER, Reason.QUEUE) or (each.nature.outage and not each.nature.server_key)
+]  # fmt: skip
 _QUEUE: Final = ("ApproximateNumberOfMessagesVisible", "ApproximateNumberOfMessagesNotVisible")
 
 
@@ -32,25 +38,35 @@ def read(
 ) -> History:
     """The history of these sources and of the dead-letter queue of that name. Raises what the SDK raises."""
     of_sources = {name: _of_source(namespace, name) for name in sources}
-    of_reasons = {each.value: _parked(namespace, each) for each in parking()}
+    of_reasons = {each.value: _ended(namespace, Outcome.PARKED, each) for each in parking()}
+    failing = [_ended(namespace, Outcome.RETRYING, each) for each in _OUTSIDE]
+    captured, held, signups = (
+        _ended(namespace, Outcome.CAPTURED, Reason.NONE),
+        _ended(namespace, Outcome.HELD, Reason.NONE),
+        _ended(namespace, Outcome.IGNORED, Reason.SIGNUP),
+    )
     of_queue = [Series("AWS/SQS", each, (("QueueName", queue_name),), "Maximum") for each in _QUEUE]
     every = [
         *(series for each in of_sources.values() for series in each.values()),
         *of_reasons.values(),
         *of_queue,
+        *failing,
+        captured,
+        held,
+        signups,
     ]
     found = _fetched(client, every, now)
-    visible, hidden = (found[each] for each in of_queue)
     return History(
         sources={
             name: Heard(**{key: found[series] for key, series in each.items()})
             for name, each in of_sources.items()
         },
         parked={reason: found[series] for reason, series in of_reasons.items()},
-        dead_letters={
-            hour: visible.get(hour, 0.0) + hidden.get(hour, 0.0)
-            for hour in visible.keys() | hidden.keys()
-        },
+        dead_letters=_together(found[each] for each in of_queue),
+        failing=_together(found[each] for each in failing),
+        captured=found[captured],
+        held=found[held],
+        signups=found[signups],
     )
 
 
@@ -64,8 +80,15 @@ def _of_source(namespace: str, name: str) -> dict[str, Series]:
     }
 
 
-def _parked(namespace: str, reason: Reason) -> Series:
-    return _ours(namespace, ("outcome", Outcome.PARKED.value), ("reason", reason.value))
+def _ended(namespace: str, outcome: Outcome, reason: Reason) -> Series:
+    return _ours(namespace, ("outcome", outcome.value), ("reason", reason.value))
+
+
+def _together(each: Iterable[Mapping[int, float]]) -> dict[int, float]:
+    total: Counter[int] = Counter()
+    for hours in each:
+        total.update(hours)
+    return dict(total)
 
 
 def _ours(namespace: str, *dimensions: tuple[str, str]) -> Series:

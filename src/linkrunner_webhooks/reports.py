@@ -40,6 +40,14 @@ class Report:
     money: tuple[Moved, ...] = ()
 
 
+def fault(report: Report) -> str:
+    """The alarm that a report is for: the stage whose fault it is, or the server key; empty for none."""
+    nature = report.reason.nature
+    if nature.server_key:
+        return "server_key"
+    return report.stage if nature.ours else ""
+
+
 def written(report: Report) -> dict[str, object]:
     """The fields that say something, for a line of a log. Money is counted elsewhere."""
     fields = asdict(report)

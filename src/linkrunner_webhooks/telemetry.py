@@ -11,7 +11,7 @@ from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from linkrunner_webhooks import __version__
 from linkrunner_webhooks.model import Flow, Outcome
-from linkrunner_webhooks.reports import Moved, Report, written
+from linkrunner_webhooks.reports import Moved, Report, fault, written
 from linkrunner_webhooks.watch import Concern
 
 _logger = Logger()
@@ -63,8 +63,11 @@ def _count(report: Report) -> None:
         # Whether a secret is wrong is asked of each source by itself.
         metrics.add_dimensions(source=report.source, reason=report.reason.value)
     metrics.flush_metrics()
+    if found := fault(report):
+        # One metric for all reasons of one alarm, because each metric of an alarm costs.
+        _count_one("Faults", fault=found)
     if report.relinked:
-        _count_relinked(report)
+        _count_one("Relinked", report.relinked, source=report.source)
     if _COUNTS_MONEY:
         for moved in report.money:
             _count_money(report.source, moved)
@@ -73,11 +76,7 @@ def _count(report: Report) -> None:
 def tell(concern: Concern) -> None:
     """Write one log line that names what it is about, and count it for the alarm."""
     _logger.warning("%s: %s", concern.about or concern.worry.value, concern.detail)
-    metrics = EphemeralMetrics()
-    metrics.service = ""
-    metrics.add_metric(name="Concerns", unit=MetricUnit.Count, value=1)
-    metrics.add_dimension(name="concern", value=concern.worry.value)
-    metrics.flush_metrics()
+    _count_one("Concerns", concern=concern.worry.value)
 
 
 def unseen(detail: str) -> None:
@@ -87,18 +86,17 @@ def unseen(detail: str) -> None:
 
 def _count_money(source: str, moved: Moved) -> None:
     """For a dashboard, where a float is exact enough; `report` adds up exactly."""
-    metrics = EphemeralMetrics()
-    metrics.service = ""
-    metrics.add_metric(name=_MONEY[moved.flow], unit=MetricUnit.NoUnit, value=float(moved.amount))
-    metrics.add_dimension(name="source", value=source)
-    metrics.add_dimension(name="currency", value=moved.currency)
-    metrics.flush_metrics()
+    name, amount = _MONEY[moved.flow], float(moved.amount)
+    _count_one(name, amount, unit=MetricUnit.NoUnit, source=source, currency=moved.currency)
 
 
-def _count_relinked(report: Report) -> None:
-    """Ids of the provider's that changed hands: now and then it happens, and often it is a shared account."""
+def _count_one(
+    name: str, value: float = 1, *, unit: MetricUnit = MetricUnit.Count, **dimensions: str
+) -> None:
+    """One figure of a metric with these dimensions."""
     metrics = EphemeralMetrics()
     metrics.service = ""
-    metrics.add_metric(name="Relinked", unit=MetricUnit.Count, value=report.relinked)
-    metrics.add_dimension(name="source", value=report.source)
+    metrics.add_metric(name=name, unit=unit, value=value)
+    for dimension, word in dimensions.items():
+        metrics.add_dimension(name=dimension, value=word)
     metrics.flush_metrics()

@@ -24,6 +24,7 @@ _HABIT_DAYS: Final = 7
 _SHORTEST_PAUSE: Final = 3
 # So often comes who was given no secret; a stranger comes once or twice.
 _UNSIGNED: Final = 3
+_STALLED: Final = 2
 _NEW_AFTER: Final = 14 * 24
 # A dead letter lives for 14 days; three are left to act.
 _OLD: Final = 11 * 24
@@ -39,6 +40,8 @@ class Worry(StrEnum):
     SILENT = "silent"
     NEW_REASON = "new_reason"
     EXPIRING = "expiring"
+    STALLED = "stalled"
+    NO_SIGNUPS = "no_signups"
 
 
 class Concern(NamedTuple):
@@ -62,11 +65,18 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The hours behind: what came by source, was parked by reason, and how many dead letters there were."""
+    """The hours behind: what came by source, was parked by reason, and how many dead letters there were.
+
+    `failing` are deliveries that something outside the message kept from succeeding.
+    """
 
     sources: Mapping[str, Heard] = field(default_factory=dict)
     parked: Mapping[str, Hours] = field(default_factory=dict)
     dead_letters: Hours = field(default_factory=dict)
+    failing: Hours = field(default_factory=dict)
+    captured: Hours = field(default_factory=dict)
+    held: Hours = field(default_factory=dict)
+    signups: Hours = field(default_factory=dict)
 
 
 def concerns(history: History, now: float) -> list[Concern]:
@@ -81,6 +91,8 @@ def concerns(history: History, now: float) -> list[Concern]:
         *(found for name, heard in history.sources.items() if (found := silent(name, heard, hour))),
         *new_reasons(history, hour),
         *expiring(history.dead_letters, hour),
+        *stalled(history.failing, history.captured, hour),
+        *no_signups(history.held, history.signups, hour),
     ]
 
 
@@ -137,6 +149,30 @@ def expiring(dead_letters: Hours, hour: int) -> Iterator[Concern]:
     # The latest figures come some minutes late.
     if all(dead_letters.get(each) for each in range(hour - _OLD, hour - 1)):
         yield Concern(Worry.EXPIRING, "", "some of the parked may expire within three days")
+
+
+def stalled(failing: Hours, captured: Hours, hour: int) -> Iterator[Concern]:
+    """More deliveries fail than succeed, in two of three hours.
+
+    A message that waits for its next attempt says nothing for up to an hour, and one failed attempt in a
+    quiet shop is no stall.
+    """
+    last = range(hour - 2, hour + 1)
+    bad = [each for each in last if failing.get(each, 0.0) > captured.get(each, 0.0)]
+    if len(bad) >= _STALLED:
+        failed, succeeded = _sum(failing, last), _sum(captured, last)
+        detail = f"{failed:.0f} deliveries failed within three hours, {succeeded:.0f} succeeded"
+        yield Concern(Worry.STALLED, "", detail)
+
+
+def no_signups(held: Hours, signups: Hours, hour: int) -> Iterator[Concern]:
+    """Events wait for users to sign up, and nobody tells of signups."""
+    day = range(hour - 23, hour + 1)
+    if _sum(held, day) and not _sum(signups, day):
+        detail = (
+            f"{_sum(held, day):.0f} events wait for a signup since a day, and no signup was told"
+        )
+        yield Concern(Worry.NO_SIGNUPS, "", detail)
 
 
 def _sum(hours: Hours, among: Sequence[int]) -> float:

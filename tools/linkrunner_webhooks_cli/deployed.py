@@ -1,4 +1,4 @@
-"""What `doctor` finds of a deployed stack besides secrets and queues: the way in, versions, habits, alarms."""
+"""What `doctor` finds of a deployed stack besides secrets and queues: URLs, versions, habits, alarms."""
 
 from __future__ import annotations
 
@@ -52,11 +52,23 @@ def habits(stack: Stack, config: Config) -> Iterator[Finding]:
         yield Finding("metrics", right=False, found=why, advice=advice)
         return
     for each in found:
-        what = f"webhooks of {each.about}" if each.about in config.names else "parked webhooks"
+        what = _ABOUT.get(each.worry, f"webhooks of {each.about}")
         yield Finding(what, right=False, found=each.detail, advice=_advice(each, config, stack))
 
 
+_ABOUT: Final = {
+    Worry.NEW_REASON: "parked webhooks",
+    Worry.EXPIRING: "parked webhooks",
+    Worry.STALLED: "deliveries",
+    Worry.NO_SIGNUPS: "signups",
+}
+
+
 def _advice(concern: Concern, config: Config, stack: Stack) -> str:
+    if concern.worry is Worry.STALLED:
+        return "is Linkrunner up, and the server key right? What fails waits, and is tried for 60 hours"
+    if concern.worry is Worry.NO_SIGNUPS:
+        return 'set Linkrunner\'s webhook to the URL of linkrunner, or unknown_users = "send"'
     source = config.source(concern.about)
     if source is None:
         return f"`linkrunner-webhooks dlq list --stack {stack.name}`"
