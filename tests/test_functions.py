@@ -575,7 +575,7 @@ def test_money_is_a_metric_where_asked_and_in_no_log() -> None:
 def test_what_an_alarm_is_for_is_one_metric(
     stage: str, outcome: str, reason: str, fault: str | None
 ) -> None:
-    """Each metric that an alarm reads costs by the month, so the reasons of one alarm are counted together."""
+    """Each metric of an alarm costs by the month, so the reasons of one alarm are counted together."""
     report = CAPTURED | {"stage": stage, "outcome": outcome, "reason": reason}
     counted = [line for line in observed(report) if "Faults" in line]
     assert [(line["fault"], line["Faults"]) for line in counted] == (
@@ -621,4 +621,4 @@ def test_levels_filter_lines_but_no_metrics(level: str, told: list[str]) -> None
         POWERTOOLS_LOG_LEVEL=level,
     )
     assert [line["level"] for line in lines if "level" in line] == told
-    assert len([line for line in lines if "_aws" in line]) == 6
+    assert len([line for line in lines if "Webhooks" in line]) == 6

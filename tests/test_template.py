@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from linkrunner_webhooks.errors import NotStored, Reason, TooLarge, UnknownSource
+from linkrunner_webhooks.errors import Reason, TooLarge, UnknownSource
 from linkrunner_webhooks.model import Outcome
 from linkrunner_webhooks.watch import Worry
 
