@@ -11,6 +11,8 @@ export AWS_DEFAULT_REGION ?= us-east-1
 BIN := .venv/bin
 UV := $(BIN)/uv
 SAM := .venvs/sam/bin/sam
+# Where `sam deploy` looks for what was built.
+BUILD := .aws-sam/build
 INSTALL := pip install --quiet --require-hashes --no-deps
 
 .PHONY: help setup run test chaos bench check build docs provider lock golden clean
@@ -72,7 +74,8 @@ check: setup ## Lint, types, import contracts, template validation, budgets of s
 build: setup ## Build the deployable package into .aws-sam/build (WEBHOOKS_TOML=...)
 	@file="$${WEBHOOKS_TOML:-src/webhooks.toml}"; [[ "$$file" == /* ]] || file="$(CURDIR)/$$file"; \
 	$(BIN)/linkrunner-webhooks check --config "$$file" && \
-	WEBHOOKS_TOML="$$file" UV="$(abspath $(UV))" $(SAM) build --template template.yaml
+	WEBHOOKS_TOML="$$file" UV="$(abspath $(UV))" $(SAM) build --template template.yaml --build-dir "$(BUILD)" && \
+	$(BIN)/python -m linkrunner_webhooks_cli.package "$(BUILD)" "$$file"
 
 docs: .venv/.ready ## Rewrite the generated parts of README.md and docs/
 	@$(BIN)/python -m linkrunner_webhooks_cli.reference

@@ -1,87 +1,93 @@
-"""What a million webhooks and an idle month cost, as a function of the memory, from stated prices.
-
-Times are measured here on a whole core; Lambda gives a function a share of one by its memory (a core at 1,769
-MB), so that what is computed takes longer with less, and what is waited for does not.
-"""
+"""What a month costs by the number of orders, and a million webhooks by the memory: amounts times prices."""
 
 from __future__ import annotations
 
-import tomllib
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
 
 from benchmarks import cold
-from benchmarks.cold import Timing
 from benchmarks.tables import Progress, Row, Section, ratio
+from benchmarks.usage import Build, Load, Model, Stack, Usage, model, of_month, of_webhooks, stack
 
-MEMORIES = (128, 256, 512, 1024)
-WHOLE_CORE = 1769
-_MODEL = Path(__file__).parent / "prices.toml"
+# Dollars by part.
+Bill = Mapping[str, float]
+
+ORDERS: Final = (0, 150, 1_000, 10_000, 100_000, 1_000_000)
+MEMORIES: Final = (128, 256, 512, 1024)
+PARTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "requests": (
+        *("api_request", "lambda_request", "lambda_gb_second", "sqs_request"),
+        *("dynamodb_write", "dynamodb_read", "transfer_gb"),
+    ),
+    "logs, traces": ("log_gb", "log_gb_month", "xray_trace"),
+    "metrics": ("metric_month", "metric_request"),
+    "alarms": ("alarm_month", "composite_alarm_month"),
+    "secrets, dashboard, key": ("secret_month", "secret_request", "dashboard_month", "key_month"),
+    "ledger": ("ledger_gb_month", "backup_gb_month"),
+}
 _MILLION = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Build:
-    """The two functions of one build, as measured."""
+def month(orders: float, model: Model, stack: Stack, *, free: bool = False) -> Bill:
+    """Dollars for a month with so many orders, with or without what AWS gives for free."""
+    return bill(of_month(orders, model, stack), model, free=free)
 
-    receive: Timing
-    deliver: Timing
+
+def million(build: Build, model: Model, stack: Stack) -> float:
+    """Dollars for the requests, logs and traces of a million webhooks in a month, each of them one event."""
+    load = Load(_MILLION, _MILLION, _MILLION)
+    return sum(bill(of_webhooks(load, build, model["shop"], stack), model).values())
+
+
+def bill(usage: Usage, model: Model, *, free: bool = False) -> Bill:
+    """Dollars for what was used."""
+    given = model["free"] if free else {}
+    dollars = {
+        name: max(0.0, amount - given.get(name, 0)) * model["prices"][name]
+        for name, amount in usage.items()
+    }
+    return {part: sum(dollars.get(name, 0.0) for name in names) for part, names in PARTS.items()}
+
+
+def table(model: Model, stack: Stack) -> str:
+    """The months of ORDERS, in Markdown."""
+    head = ("orders a month", *PARTS, "total", "with the free tier")
+    return "\n".join([_line(head), _line(["---:"] * len(head)), *_lines(model, stack)])
+
+
+def _lines(model: Model, stack: Stack) -> Iterator[str]:
+    for orders in ORDERS:
+        parts, reduced = (month(orders, model, stack, free=free) for free in (False, True))
+        dollars = (*parts.values(), sum(parts.values()), sum(reduced.values()))
+        yield _line([f"{orders:,}", *(f"{each:,.2f}" for each in dollars)])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def measure(_: int, progress: Progress) -> Section:
     """Ours against the naive build, which differ in what they compute and not in what they call."""
-    model = tomllib.loads(_MODEL.read_text("utf-8"))
+    assumed, deployed = model(), stack()
     times = cold.medians(3, progress, only=("ours", "naive build"))
     ours, naive = (
         Build(times[f"receive, {name}"], times[f"deliver, {name}"])
         for name in ("ours", "naive build")
     )
-    rows = [Row("idle month", f"${idle(model):.2f}")]
+    rows = [
+        Row(f"{orders:,} orders a month", f"${sum(month(orders, assumed, deployed).values()):,.2f}")
+        for orders in ORDERS
+    ]
     for memory in MEMORIES:
-        own, other = million(ours, memory, model), million(naive, memory, model)
+        sized = replace(deployed, memory=memory)
+        own, other = million(ours, assumed, sized), million(naive, assumed, sized)
         rows.append(Row(f"a million at {memory} MB: ours", f"${own:.2f}"))
         rows.append(
             Row(f"a million at {memory} MB: naive build", f"${other:.2f}", ratio(own / other), 1.0)
         )
     note = (
-        "Prices and assumptions: benchmarks/prices.toml. Cold starts of the model: 1 % of requests."
+        "Prices and assumptions: benchmarks/prices.toml. Months with assumed times; a million webhooks"
+        " (requests, logs, traces) with those measured here."
     )
     return Section("Cost", ("", "US dollars", "ours / it"), tuple(rows), note)
-
-
-def million(build: Build, memory: int, model: dict[str, Any]) -> float:
-    """Dollars for a million webhooks, each of them one event."""
-    prices, shop = model["prices"], model["shop"]
-    waiting = shop["linkrunner_ms"] / 1000 * shop["batch"] / shop["in_hand"]
-    delivered = _gb_seconds(build.deliver, memory, waiting, shop) / shop["batch"]
-    received = _gb_seconds(build.receive, memory, shop["queue_ms"] / 1000, shop)
-    requests = {
-        # One to store it; one to fetch and one to delete a batch.
-        "sqs_request": 1 + 2 / shop["batch"],
-        "api_request": 1,
-        "lambda_request": 1 + 1 / shop["batch"],
-        "dynamodb_write": shop["writes"],
-        "dynamodb_read": shop["reads"],
-    }
-    each = sum(prices[name] * count for name, count in requests.items())
-    each += (received + delivered) * prices["lambda_gb_second"]
-    each += shop["log_bytes"] / 1e9 * prices["log_gb"]
-    return float(each * _MILLION)
-
-
-def _gb_seconds(timing: Timing, memory: int, waiting: float, shop: dict[str, Any]) -> float:
-    slower = max(1.0, WHOLE_CORE / memory)
-    computed = timing.warm + shop["cold_share"] * (timing.first - timing.warm)
-    return float(computed * slower + waiting) * memory / 1024
-
-
-def idle(model: dict[str, Any]) -> float:
-    """Dollars a month when nothing is sold."""
-    prices, shop = model["prices"], model["shop"]
-    return float(
-        shop["secrets"] * prices["secret_month"]
-        + shop["polls_month"] * prices["sqs_request"]
-        + shop["alarm_metrics"] * prices["alarm_month"]
-        + prices["dashboard_month"]
-    )

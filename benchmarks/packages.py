@@ -9,6 +9,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from linkrunner_webhooks_cli.package import files, size
 from linkrunner_webhooks_local import runtime
 from linkrunner_webhooks_local.project import ROOT
 
@@ -30,16 +31,15 @@ class Package:
     @property
     def unzipped(self) -> int:
         """Bytes."""
-        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+        return size(self.folder)
 
     @property
     def zipped(self) -> int:
         """Bytes, at the level that `sam deploy` uses."""
         archive = self.folder.with_suffix(".zip")
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as out:
-            for path in sorted(self.folder.rglob("*")):
-                if path.is_file():
-                    out.write(path, path.relative_to(self.folder))
+            for name, path in files(self.folder).items():
+                out.write(path, name)
         return archive.stat().st_size
 
 

@@ -33,6 +33,8 @@ install_dependencies() {
     "$UV" pip install --quiet --require-hashes --no-deps --no-build --link-mode copy \
         "${requirements[@]}" \
         --target "$package" --python-platform "$LAMBDA_PLATFORM" --python-version "$LAMBDA_PYTHON" --no-installer-metadata
+    # For scanners and the bill of materials, because the packages' own metadata goes.
+    "$UV" pip freeze --quiet --target "$package" >"$package/requirements.txt"
 }
 
 # Cold starts pay for every file in the package. Nothing removed here is read at run time: the SDK's models of other

@@ -29,6 +29,7 @@ import boto3
 import pytest
 from tests import samples
 
+from linkrunner_webhooks_cli.package import digest, pinned
 from linkrunner_webhooks_local import runtime
 
 ROOT = Path(__file__).parent.parent
@@ -61,6 +62,7 @@ class Built:
     python: str
     minor: str
     compiled: bool
+    digest: str
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +93,7 @@ def _built(folder: Path, sources: Path) -> Built:
     requirements = str(ROOT / "requirements" / "runtime.txt")
     options = ("--quiet", "--require-hashes", "--no-deps", "--target", str(client))
     _run(str(runtime.UV), "pip", "install", *options, "--python", python, "-r", requirements)
-    return Built(package, client, python, minor, compiled)
+    return Built(package, client, python, minor, compiled, digest(package))
 
 
 def _run(*command: str) -> None:
@@ -420,6 +422,25 @@ def test_the_package_is_compiled_and_carries_only_what_runs(built: Built) -> Non
         modules = set(built.package.rglob("*.py"))
         twins = {path.parent / "__pycache__" / f"{path.stem}.{tag}.pyc" for path in modules}
         assert {twin for twin in twins if not twin.is_file()} == set()
+
+
+def test_the_package_says_what_is_installed(built: Built, certified: Built) -> None:
+    """Its requirements.txt has exactly the pins, with those for certificates where they are needed."""
+    plain, more = (
+        set(pinned((ROOT / "src" / name).read_text("utf-8")))
+        for name in ("requirements.txt", "requirements-certificates.txt")
+    )
+    for each, pins in ((built, plain), (certified, plain | more)):
+        assert set((each.package / "requirements.txt").read_text("utf-8").split()) == pins
+
+
+def test_the_same_sources_give_the_same_package(built: Built, tmp_path: Path) -> None:
+    """A copy of them somewhere else is built to the same digest."""
+    sources, package = tmp_path / "elsewhere" / "src", tmp_path / "package"
+    shutil.copytree(ROOT / "src", sources, ignore=shutil.ignore_patterns("__pycache__"))
+    package.mkdir()
+    runtime.build(sources, package, built.minor)
+    assert digest(package) == built.digest
 
 
 _VERIFY = """
