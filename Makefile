@@ -15,7 +15,7 @@ SAM := .venvs/sam/bin/sam
 BUILD := .aws-sam/build
 INSTALL := pip install --quiet --require-hashes --no-deps
 
-.PHONY: help setup run test chaos bench check build docs provider lock golden clean
+.PHONY: help setup run test chaos bench check build deploy remove docs provider lock golden clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -76,6 +76,12 @@ build: setup ## Build the deployable package into .aws-sam/build (WEBHOOKS_TOML=
 	$(BIN)/linkrunner-webhooks check --config "$$file" && \
 	WEBHOOKS_TOML="$$file" UV="$(abspath $(UV))" $(SAM) build --template template.yaml --build-dir "$(BUILD)" && \
 	$(BIN)/python -m linkrunner_webhooks_cli.package "$(BUILD)" "$$file"
+
+deploy: setup ## Deploy, after showing what changes (STACK= REGION= CONFIG=../shop/webhooks.toml ALARM_EMAIL= ... CONFIRM=no)
+	@MAKE="$(MAKE)" $(BIN)/python -m linkrunner_webhooks_cli.deploy
+
+remove: .venv/.ready ## Remove a stack; its ledger is kept (STACK= REGION= CONFIRM=no)
+	@$(BIN)/python -m linkrunner_webhooks_cli.remove
 
 docs: .venv/.ready ## Rewrite the generated parts of README.md and docs/
 	@$(BIN)/python -m linkrunner_webhooks_cli.reference

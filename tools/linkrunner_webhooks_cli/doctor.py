@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -83,19 +83,26 @@ def doctor(
         findings = [_probed(find(stack))]
     else:
         told = partial(config_of, stack, config_path)
-        findings = [*_findings(stack, told), *(_users(stack, users, told) if users else ())]
+        findings = [*examined(stack, told), *(_users(stack, users, told) if users else ())]
     if as_json:
         write_json([asdict(finding) for finding in findings])
     else:
-        write_table(
-            ("", "what", "found", "what to do"),
-            [
-                ("ok" if each.right else "!!", each.what, each.found, each.advice)
-                for each in findings
-            ],
-        )
+        show(findings)
     if not all(finding.right for finding in findings):
         raise Failure("something is missing")
+
+
+def show(findings: Sequence[Finding]) -> None:
+    """As a table for people."""
+    write_table(
+        ("", "what", "found", "what to do"),
+        [("ok" if each.right else "!!", each.what, each.found, each.advice) for each in findings],
+    )
+
+
+def examined(name: str | None, told: Callable[[], Config]) -> list[Finding]:
+    """What is found of a stack, or of the local one. `told` may raise ConfigError."""
+    return list(_findings(name, told))
 
 
 def _findings(name: str | None, told: Callable[[], Config]) -> Iterator[Finding]:

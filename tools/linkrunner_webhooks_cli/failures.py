@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import click
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from linkrunner_webhooks.errors import ConfigError, WebhookError
 from linkrunner_webhooks_cli.output import write_failure
@@ -30,11 +33,22 @@ class Commands(click.Group):
             raise
 
     def _invoke(self, ctx: click.Context) -> object:
-        try:
+        with in_sentences():
             return super().invoke(ctx)
-        except (ConfigError, WebhookError, LocalError) as error:
-            raise Failure(str(error)) from None
-        except ClientError as error:
-            raise Failure(f"AWS answered: {error}") from None
-        except BotoCoreError as error:
-            raise Failure(f"AWS did not answer: {error}") from None
+
+
+@contextmanager
+def in_sentences() -> Iterator[None]:
+    """Whatever is expected to go wrong is a Failure."""
+    try:
+        yield
+    except (ConfigError, WebhookError, LocalError) as error:
+        raise Failure(str(error)) from None
+    except ClientError as error:
+        raise Failure(f"AWS answered: {error}") from None
+    except NoCredentialsError:
+        raise Failure(
+            "no AWS credentials; set AWS_PROFILE, or log in with the AWS command line"
+        ) from None
+    except BotoCoreError as error:
+        raise Failure(f"AWS did not answer: {error}") from None

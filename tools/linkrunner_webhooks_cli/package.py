@@ -1,4 +1,4 @@
-"""`make build`, after SAM: the digest of the package, and the bill of materials.
+"""`make build`, after SAM: the digest of the package, the bill of materials, what the template says of it.
 
 Both depend on the package's content alone: no time, no random number, no path of this machine.
 """
@@ -29,7 +29,8 @@ from cyclonedx.output import make_outputter
 from cyclonedx.schema import OutputFormat, SchemaVersion
 from packageurl import PackageURL
 
-from linkrunner_webhooks import __version__
+from linkrunner_webhooks import __version__, config
+from linkrunner_webhooks.config import Config
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.output import write_text
 from linkrunner_webhooks_local.project import ROOT
@@ -54,11 +55,23 @@ def main(build: Path, webhooks_toml: Path) -> None:
     if (package / _CONFIG).read_bytes() != webhooks_toml.read_bytes():
         raise Failure(f"{webhooks_toml} changed during the build: build again")
     name = digest(package)
+    stamp(build / "template.yaml", config.load(package / _CONFIG))
     out = build.parent / BILL
     pins = pinned("".join(path.read_text("utf-8") for path in ROOT.glob("src/requirements*.txt")))
     out.write_text(bill(package, name, pins), "utf-8")
     told = out.relative_to(Path.cwd()) if out.is_relative_to(Path.cwd()) else out
     write_text(f"package  {name}  {size(package) / 1e6:.1f} MB  bill of materials in {told}")
+
+
+def stamp(template: Path, packaged: Config) -> None:
+    """Write version and configuration into the mapping of which the stack's outputs come. Raises Failure."""
+    text = template.read_text("utf-8")
+    for name, value in {"Version": __version__, "ConfigurationDigest": packaged.digest}.items():
+        place = f"{name}: unknown\n"
+        if text.count(place) != 1:
+            raise Failure(f"{template} has no place for {name}: build again")
+        text = text.replace(place, f'{name}: "{value}"\n')
+    template.write_text(text, "utf-8")
 
 
 def the_package(build: Path) -> Path:

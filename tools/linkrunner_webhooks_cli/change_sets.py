@@ -1,0 +1,115 @@
+"""A change set of CloudFormation in words: what is new, what changes, and what would be lost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+# Where something is kept that nobody has elsewhere, and what goes with it.
+_LOST: Final = {
+    "AWS::DynamoDB::Table": "what was captured before",
+    "AWS::SQS::Queue": "the webhooks in it",
+    "AWS::SecretsManager::Secret": "the secrets in it",
+    "AWS::ApiGatewayV2::Api": "the URL that providers send to",
+    "AWS::Logs::LogGroup": "its lines",
+}
+_TELLING: Final = {
+    "AWS::Lambda::Function": "function",
+    "AWS::SQS::Queue": "queue",
+    "AWS::DynamoDB::Table": "table",
+    "AWS::SecretsManager::Secret": "secret",
+    "AWS::CloudWatch::Alarm": "alarm",
+    "AWS::ApiGatewayV2::Api": "API",
+    "AWS::IAM::Role": "role",
+}
+
+
+class Change(NamedTuple):
+    """What becomes of one resource. `properties` are those that change; `kept` it outlives the stack."""
+
+    action: str
+    id: str
+    type: str
+    replaced: bool = False
+    properties: tuple[str, ...] = ()
+    kept: bool = False
+
+
+def changes(described: Sequence[Mapping[str, Any]]) -> list[Change]:
+    """From the pages of describe_change_set.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_ResourceChange.html
+    """
+    found = [
+        each["ResourceChange"]
+        for page in described
+        for each in page.get("Changes", ())
+        if each.get("Type", "Resource") == "Resource"
+    ]
+    return [
+        Change(
+            action=each["Action"],
+            id=each["LogicalResourceId"],
+            type=each["ResourceType"],
+            replaced=each.get("Replacement") in ("True", "Conditional"),
+            properties=tuple(dict.fromkeys(_targets(each))),
+            kept=each.get("PolicyAction") in ("Retain", "ReplaceAndRetain"),
+        )
+        for each in found
+    ]
+
+
+def _targets(change: Mapping[str, Any]) -> Iterator[str]:
+    for detail in change.get("Details", ()):
+        target = detail.get("Target", {})
+        if name := target.get("Name") or target.get("Attribute"):
+            yield str(name)
+
+
+def words(found: Sequence[Change]) -> Iterator[str]:
+    """The changes as lines for people."""
+    new = [each for each in found if each.action == "Add"]
+    if new:
+        kinds = Counter(_TELLING[each.type] for each in new if each.type in _TELLING)
+        known = ", ".join(f"{count} {kind}{'s' * (count > 1)}" for kind, count in kinds.items())
+        names = ", ".join(each.id for each in new)
+        several = f"{len(new)} resources, among them {known}" if known else f"{len(new)} resources"
+        yield f"New: {several if len(new) > _FEW else names}."
+    changed = [each for each in found if each.action == "Modify" and not each.replaced]
+    if changed:
+        told = (
+            each.id + (f" ({', '.join(each.properties)})" if each.properties else "")
+            for each in changed
+        )
+        yield f"Changed: {', '.join(told)}."
+    for each in found:
+        if each.replaced and each.action == "Modify":
+            yield f"Replaced by a new one: {each.id}{_fate(each)}."
+        if each.action == "Remove":
+            yield f"Removed: {each.id}{_fate(each)}."
+
+
+_FEW: Final = 4
+
+
+def _fate(change: Change) -> str:
+    if change.kept:
+        return ", and the old one is kept beside the stack"
+    return f", and {_LOST[change.type]} with it" if change.type in _LOST else ""
+
+
+def losses(found: Sequence[Change]) -> list[str]:
+    """What would be lost: what is replaced or removed, and holds something. Nothing of what is kept."""
+    return [
+        f"{each.id}: {_LOST[each.type]}"
+        for each in found
+        if (each.replaced or each.action == "Remove") and each.type in _LOST and not each.kept
+    ]
+
+
+def parameters(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[str]:
+    """The parameters that change."""
+    for name, value in after.items():
+        if name in before and before[name] != value:
+            yield f"{name}: {before[name] or '(empty)'} -> {value or '(empty)'}"

@@ -1,0 +1,163 @@
+"""What is deployed where: the settings beside a webhooks.toml, and what `make deploy` was told besides."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from linkrunner_webhooks.config import DEFAULT_PATH, suggest
+from linkrunner_webhooks_cli.failures import Failure
+
+SETTINGS: Final = "settings.toml"
+# Parameters of template.yaml that `make deploy` has a word for.
+WORDS: Final = {
+    "ALARM_EMAIL": "AlarmEmail",
+    "ALARM_TOPIC": "AlarmTopicArn",
+    "DOMAIN": "DomainName",
+    "CERTIFICATE": "CertificateArn",
+    "ZONE": "HostedZoneId",
+    "LEDGER_TABLE": "LedgerTableName",
+    "BOUNDARY": "PermissionsBoundaryArn",
+}
+# The command line that a person types, for messages.
+_EXAMPLE: Final = "make deploy STACK=shop-webhooks REGION=eu-central-1 CONFIG=../shop/webhooks.toml"
+
+
+class Settings(BaseModel):
+    """settings.toml. What `make deploy` is told besides wins."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    stack: str | None = None
+    region: str | None = None
+    parameters: dict[str, str | int | bool] = Field(default_factory=dict)
+    tags: dict[str, str] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One stack, and what it is given. A parameter that is not given stays as it is deployed."""
+
+    stack: str
+    region: str
+    confirm: bool
+    force: bool
+    config: Path
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+class Named(NamedTuple):
+    """Which stack, and whether it is asked about first."""
+
+    stack: str
+    region: str
+    confirm: bool
+    force: bool
+
+
+def named(environment: Mapping[str, str]) -> Named:
+    """The stack that STACK and REGION name, or the settings beside CONFIG. Raises Failure."""
+    settings = _beside(environment)
+    return Named(
+        _named(environment, "STACK", settings.stack),
+        _named(environment, "REGION", settings.region),
+        _switch(environment, "CONFIRM", default=True),
+        _switch(environment, "FORCE", default=False),
+    )
+
+
+def told(environment: Mapping[str, str], known: Mapping[str, Any]) -> Deployment:
+    """What the variables of `make deploy` and the settings beside CONFIG say. Raises Failure.
+
+    `known` are the parameters of the template. An empty variable says nothing, because a variable that a CI
+    job does not have is empty, too; PARAMETERS="AlarmEmail=" empties one.
+    """
+    chosen = named(environment)
+    settings = _beside(environment)
+    given = {name: environment.get(word, "") for word, name in WORDS.items()}
+    parameters = {
+        **{name: _text(value) for name, value in settings.parameters.items()},
+        **{name: value for name, value in given.items() if value},
+        **_pairs(environment, "PARAMETERS", "LedgerDays=500 MoneyMetrics=on"),
+    }
+    for name in parameters:
+        if name not in known:
+            raise Failure(f'the template has no parameter "{name}"{suggest(name, known)}')
+    return Deployment(
+        *chosen,
+        config=_file(environment),
+        parameters=parameters,
+        tags={**settings.tags, **_pairs(environment, "TAGS", "team=growth")},
+    )
+
+
+def read(path: Path) -> Settings:
+    """The settings of a file, or none where there is no file. Raises Failure."""
+    if not path.is_file():
+        return Settings()
+    try:
+        return Settings.model_validate(tomllib.loads(path.read_text("utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise Failure(f"{path}: {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        hint = suggest(key, Settings.model_fields)
+        raise Failure(f"{path}: {key}: {first['msg']}{hint}") from None
+
+
+def _beside(environment: Mapping[str, str]) -> Settings:
+    return read(_file(environment).with_name(SETTINGS))
+
+
+def _file(environment: Mapping[str, str]) -> Path:
+    path = Path(environment.get("CONFIG") or DEFAULT_PATH).expanduser()
+    if path.is_dir():
+        path /= "webhooks.toml"
+    if not path.is_file():
+        raise Failure(
+            f"CONFIG names no file: {path}; `linkrunner-webhooks init DIR` makes a folder with one"
+        )
+    return path.resolve()
+
+
+def _named(environment: Mapping[str, str], word: str, setting: str | None) -> str:
+    if value := environment.get(word) or setting:
+        return value
+    raise Failure(f"{word} is missing: {_EXAMPLE}, or set it in {SETTINGS} beside webhooks.toml")
+
+
+def _pairs(environment: Mapping[str, str], word: str, example: str) -> dict[str, str]:
+    try:
+        parts = shlex.split(environment.get(word, ""))
+    except ValueError as error:
+        raise Failure(f'{word}: {error}; write it like {word}="{example}"') from None
+    pairs = [part.partition("=") for part in parts]
+    if wrong := [name for name, equals, _ in pairs if not (name and equals)]:
+        raise Failure(f'{word}: "{wrong[0]}" is not like name=value; write {word}="{example}"')
+    return {name: value for name, _, value in pairs}
+
+
+def _switch(environment: Mapping[str, str], word: str, *, default: bool) -> bool:
+    value = environment.get(word, "").lower()
+    if value not in ("", "yes", "no"):
+        raise Failure(f'{word} is yes or no, not "{value}"')
+    return {"yes": True, "no": False}.get(value, default)
+
+
+def _text(value: str | int | bool) -> str:
+    # `on` and `off` are words of the template, and true and false those of TOML.
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+
+
+def current() -> Mapping[str, str]:
+    """The environment of this process, in which make puts its variables."""
+    return os.environ

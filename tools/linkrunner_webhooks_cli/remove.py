@@ -1,0 +1,81 @@
+"""`make remove`: delete a stack, after saying what goes with it. The ledger stays."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import boto3
+import click
+from botocore.exceptions import BotoCoreError, ClientError
+
+from linkrunner_webhooks_cli import formation
+from linkrunner_webhooks_cli.deployment import current, named
+from linkrunner_webhooks_cli.failures import Failure, in_sentences
+from linkrunner_webhooks_cli.formation import State
+from linkrunner_webhooks_cli.output import counted, say
+from linkrunner_webhooks_cli.stacks import find
+
+
+@click.command()
+def main() -> None:
+    """Remove one stack. The variables of make say which; see docs/deploying.md."""
+    with in_sentences():
+        _remove()
+
+
+def _remove() -> None:
+    chosen = named(current())
+    os.environ["AWS_REGION"] = os.environ["AWS_DEFAULT_REGION"] = chosen.region
+    client = boto3.Session(region_name=chosen.region).client("cloudformation")
+    found = formation.state(client, chosen.stack)
+    if found.status in ("", "DELETE_COMPLETE"):
+        raise Failure(f"there is no stack {chosen.stack} in {chosen.region}")
+    for line in _lost(chosen.stack, found):
+        say(line)
+    if chosen.confirm:
+        click.confirm(f"Remove {chosen.stack} in {chosen.region}?", abort=True, err=True)
+    elif _waiting(chosen.stack, found) and not chosen.force:
+        raise Failure("nothing was removed, because webhooks would be lost; FORCE=yes allows it")
+    _delete(client, chosen.stack)
+    say(f"{chosen.stack} is removed.")
+    if table := found.outputs.get("LedgerTableName"):
+        say(
+            f"Its ledger is kept. The next stack goes on with it: make deploy LEDGER_TABLE={table} ..."
+        )
+        say(f"Or delete what it remembers: aws dynamodb delete-table --table-name {table}")
+
+
+def _delete(client: Any, stack: str) -> None:
+    since = datetime.now(UTC)
+    client.delete_stack(StackName=stack)
+    ended = formation.finished(client, stack, since, lambda line: say(f"  {line}"))
+    if ended.status not in ("", "DELETE_COMPLETE"):
+        why = "\n  ".join(formation.failures(client, stack, since))
+        raise Failure(f"{stack} was removed in part ({ended.status}):\n  {why}")
+
+
+def _lost(stack: str, found: State) -> Iterator[str]:
+    """What goes with it, as lines for people."""
+    if url := found.outputs.get("WebhookUrl"):
+        yield f"Nothing answers at {url} any more: remove the endpoints at your providers first."
+        yield "The signing secrets and the server key are deleted; AWS keeps them for 30 days."
+    if waiting := _waiting(stack, found):
+        yield f"WARNING: {counted(waiting, 'webhook')} parked or on the way to Linkrunner would be lost."
+
+
+def _waiting(stack: str, found: State) -> int:
+    if "DeadLetterQueueUrl" not in found.outputs:
+        return 0
+    try:
+        open_stack = find(stack)
+        return open_stack.parked() + open_stack.backlog()
+    except (BotoCoreError, ClientError):
+        # Whoever removed it in part took the queues first.
+        return 0
+
+
+if __name__ == "__main__":
+    main()
