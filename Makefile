@@ -65,7 +65,7 @@ check: setup ## Lint, types, import contracts, template validation, budgets of s
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/cfn-lint template.yaml
+	$(BIN)/cfn-lint template.yaml docs/policies/operator.yaml docs/policies/deploy-role.yaml
 	$(SAM) validate --lint --template template.yaml
 	$(BIN)/linkrunner-webhooks check
 	$(BIN)/python -m benchmarks.budgets
