@@ -281,3 +281,10 @@ def test_a_command_line_that_does_not_exist_is_found(page: str) -> None:
     for wrong, known in right.items():
         page = page.replace(wrong, known)
     assert mistakes(page) == []
+
+
+def test_the_glossary_is_alphabetical() -> None:
+    """A word is found without reading all of them."""
+    glossary = (ROOT / "docs" / "glossary.md").read_text("utf-8")
+    words = re.findall(r"^\| ([^|]+) \|", glossary, re.MULTILINE)[2:]
+    assert words == sorted(words, key=str.lower)
