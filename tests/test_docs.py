@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import click
 import pytest
 
 from linkrunner_webhooks import providers, signups
@@ -200,3 +202,89 @@ def test_links_lead_somewhere(page: Path) -> None:
         if not target.exists() or (anchor and anchor not in anchors(target)):
             lost.append(link)
     assert lost == []
+
+
+FENCE = re.compile(r"^ *```\w*\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+# A shell's prompt, its variables and the folder may stand before it.
+PROGRAM = re.compile(r"(?:\$ )?(?:\w+=\S* )*(?:\.venv/bin/)?linkrunner-webhooks(?: (.*))?")
+
+
+def code(page: str) -> Iterator[str]:
+    """Every command of a page: the lines of its blocks without comments, and its code within sentences."""
+    blocks = [block.replace("\\\n", " ") for block in FENCE.findall(page)]
+    lines = [re.split(r"\s#\s", line)[0] for block in blocks for line in block.splitlines()]
+    inline = re.findall(r"`([^`\n]+(?:\n[^`\n]+)?)`", FENCE.sub("", page))
+    for text in (*lines, *inline):
+        for part in re.split(r"\\?\||&&", text):
+            yield " ".join(part.split())
+
+
+def unknown(words: Sequence[str], command: click.Command = main) -> str | None:
+    """The first word of a command line that is no command and no option; None where all of them exist."""
+    for word in words:
+        if isinstance(command, click.Group) and word[0] not in "-.":
+            if word not in command.commands:
+                return word
+            command = command.commands[word]
+        elif word.startswith("--"):
+            options = {option for each in command.params for option in each.opts}
+            if word.partition("=")[0] not in options | {"--help"}:
+                return word
+    return None
+
+
+GROUPS = [main, *(each for each in main.commands.values() if isinstance(each, click.Group))]
+COMMANDS = [command for group in GROUPS for command in (group, *group.commands.values())]
+OPTIONS = {option for command in COMMANDS for each in command.params for option in each.opts}
+
+
+def commands_named(name: str) -> list[click.Command]:
+    """The commands of that name, at the top or within a group: `dlq`, and `list` of both groups."""
+    return [group.commands[name] for group in GROUPS if name in group.commands]
+
+
+def mistakes(page: str) -> list[str]:
+    """The command lines of a page that the command does not have."""
+    wrong = []
+    for text in code(page):
+        if found := PROGRAM.fullmatch(text):
+            wrong += [text] if unknown((found[1] or "").split()) else []
+        elif meant := commands_named(text.partition(" ")[0]):
+            # Within a sentence the program goes without saying.
+            wrong += [text] if all(unknown(text.split()[1:], each) for each in meant) else []
+        elif text.startswith("--") and text.split()[0] not in OPTIONS:
+            wrong.append(text)
+    return wrong
+
+
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: page.name)
+def test_command_lines_exist(page: Path) -> None:
+    """Commands and options that a page names are those that `linkrunner-webhooks` has."""
+    assert mistakes(page.read_text("utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "`linkrunner-webhooks dlq lst`",
+        "`redrive --max-days 7d`",
+        "`--max-days` leaves what is older",
+        "Run `dlq\nlst`.",
+        "```console\n$ pass show key | linkrunner-webhooks secrets put stripe\n```",
+        "   ```console\n   $ A=1 .venv/bin/linkrunner-webhooks doctor --prob    # asks\n   ```",
+    ],
+)
+def test_a_command_line_that_does_not_exist_is_found(page: str) -> None:
+    """A misspelt one is, in a block and in a sentence, and what is right is not."""
+    assert len(mistakes(page)) == 1
+    right = {"lst": "list", "--max-days": "--max-age", "put": "set", "--prob ": "--probe "}
+    for wrong, known in right.items():
+        page = page.replace(wrong, known)
+    assert mistakes(page) == []
+
+
+def test_the_glossary_is_alphabetical() -> None:
+    """A word is found without reading all of them."""
+    glossary = (ROOT / "docs" / "glossary.md").read_text("utf-8")
+    words = re.findall(r"^\| ([^|]+) \|", glossary, re.MULTILINE)[2:]
+    assert words == sorted(words, key=str.lower)
