@@ -13,9 +13,18 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from linkrunner_webhooks import __version__
+from linkrunner_webhooks import __version__, config
 from linkrunner_webhooks_cli.failures import Failure
-from linkrunner_webhooks_cli.package import BILL, DIGEST, bill, digest, main, pinned, the_package
+from linkrunner_webhooks_cli.package import (
+    BILL,
+    DIGEST,
+    bill,
+    digest,
+    main,
+    pinned,
+    stamp,
+    the_package,
+)
 from linkrunner_webhooks_local.project import ROOT
 
 # Like SAM, it builds in a copy of src/ elsewhere and passes its environment on.
@@ -26,6 +35,7 @@ for name in Receive Deliver; do
     make -s -C "{folder}/copy" build-${{name}}Function ARTIFACTS_DIR="{folder}/build/${{name}}Function" \\
         UV="{folder}/uv" LAMBDA_PYTHON=9.9
 done
+cp "{root}/template.yaml" "{folder}/build/template.yaml"
 """
 # Installs nothing, and writes down which requirements it was given, in a file that the real one leaves, too.
 UV = """#!/bin/sh
@@ -77,6 +87,18 @@ def test_what_is_checked_is_packaged(tmp_path: Path, *, is_relative: bool) -> No
     assert "shop_eu" in done.stdout
     assert (tmp_path / PACKAGE / "webhooks.toml").read_text() == TABLE
     assert "cryptography==" not in (tmp_path / PACKAGE / "requirements.txt").read_text()
+
+
+def test_the_template_says_what_is_packaged(tmp_path: Path) -> None:
+    """Its outputs name the version and the configuration, so that a stack can be asked what it runs."""
+    path = tmp_path / "webhooks.toml"
+    path.write_text(TABLE)
+    done = build(tmp_path, str(path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    stamped = (tmp_path / "build" / "template.yaml").read_text()
+    assert f'Version: "{__version__}", ConfigurationDigest: "{config.load(path).digest}"' in stamped
+    with pytest.raises(Failure, match="no place for Version"):
+        stamp(tmp_path / "build" / "template.yaml", config.load(path))
 
 
 def test_packages_the_projects_own_file_by_default(tmp_path: Path) -> None:

@@ -67,10 +67,9 @@ def stamp(template: Path, packaged: Config) -> None:
     """Write version and configuration into the mapping of which the stack's outputs come. Raises Failure."""
     text = template.read_text("utf-8")
     for name, value in {"Version": __version__, "ConfigurationDigest": packaged.digest}.items():
-        place = f"{name}: unknown\n"
-        if text.count(place) != 1:
+        text, places = re.subn(rf"\b{name}: unknown\b", f'{name}: "{value}"', text)
+        if places != 1:
             raise Failure(f"{template} has no place for {name}: build again")
-        text = text.replace(place, f'{name}: "{value}"\n')
     template.write_text(text, "utf-8")
 
 
