@@ -317,18 +317,6 @@ PART_OF = {
     "AWS::SNS::TopicPolicy": "Topics",
     "AWS::SQS::QueuePolicy": "Queues",
 }
-# What the application may make and its template does not, or not yet.
-POSSIBLE: dict[str, Node] = {
-    "Domain": {"Type": "AWS::ApiGatewayV2::DomainName", "Properties": {}},
-    "Mapping": {"Type": "AWS::ApiGatewayV2::ApiMapping", "Properties": {}},
-    "Record": {"Type": "AWS::Route53::RecordSet", "Properties": {}},
-    "Records": {"Type": "AWS::Route53::RecordSetGroup", "Properties": {}},
-    "Anything": {"Type": "AWS::CloudWatch::CompositeAlarm", "Properties": {}},
-    "Lines": {
-        "Type": "AWS::Logs::MetricFilter",
-        "Properties": {"LogGroupName": {"Ref": "ReceiveLogs"}},
-    },
-}
 
 
 class Need(NamedTuple):
@@ -386,10 +374,6 @@ NEEDED: dict[str, tuple[Need, ...]] = {
     ),
     "AWS::CloudWatch::Alarm": (
         Need("cloudwatch", "{here}:alarm:{name}", f"PutMetricAlarm DeleteAlarms {_TAGS}"),
-        Need("cloudwatch", "{here}:alarm:*", "DescribeAlarms"),
-    ),
-    "AWS::CloudWatch::CompositeAlarm": (
-        Need("cloudwatch", "{here}:alarm:{name}", f"PutCompositeAlarm DeleteAlarms {_TAGS}"),
         Need("cloudwatch", "{here}:alarm:*", "DescribeAlarms"),
     ),
     "AWS::CloudWatch::Dashboard": (
@@ -459,7 +443,6 @@ NEEDED: dict[str, tuple[Need, ...]] = {
         Need("logs", "{here}:log-group:{name}:*", "DeleteMetricFilter"),
     ),
     "AWS::Route53::RecordSet": _RECORDS,
-    "AWS::Route53::RecordSetGroup": _RECORDS,
     "AWS::SNS::Topic": (
         Need("sns", "{here}:{name}", "CreateTopic GetTopicAttributes SetTopicAttributes"),
         Need("sns", "{here}:{name}", f"DeleteTopic Subscribe Unsubscribe {_TAGS}"),
@@ -527,7 +510,8 @@ def resources() -> dict[str, Node]:
         text=True,
         check=True,
     )
-    return {**POSSIBLE, **json.loads(sam.stdout)["Resources"]}
+    found: dict[str, Node] = json.loads(sam.stdout)["Resources"]
+    return found
 
 
 def name_of(id: str) -> str:

@@ -197,3 +197,15 @@ def test_a_date_lasts_as_long_as_its_secret() -> None:
     assert since(second, "stripe", (NEW, OLD)) == [later, NOW]
     assert "whsec" not in json.dumps(second[SINCE])
     assert table_with(second, "stripe", (NEW, OLD), (), later) == {}
+
+
+@pytest.mark.parametrize("broken", ["whsec_0123 pasted here", "[]", '{"stripe": 7}'])
+def test_what_is_broken_is_begun_anew_when_asked(here: EmbeddedStack, broken: str) -> None:
+    """The command that meets a secret nobody can read says how to mend it, and --only does."""
+    put(here, "WebhookSecretsArn", broken)
+    refused = run("set", "stripe", input=NEW)
+    assert refused.exit_code == 1
+    assert "secrets set stripe --only" in refused.stderr
+    assert text(here) == broken
+    assert run("set", "stripe", "--only", input=NEW).exit_code == 0
+    assert live(here, "stripe") == (NEW,)

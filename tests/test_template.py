@@ -831,7 +831,8 @@ def test_deploying_again_needs_no_arguments_and_knows_no_account() -> None:
     deploy = config["deploy"]["parameters"]
     assert deploy["capabilities"] == "CAPABILITY_IAM"
     assert deploy["resolve_s3"] is True
-    assert deploy["confirm_changeset"] is True
+    # Its default answer is no, and Enter on every question of `sam deploy --guided` is to deploy.
+    assert deploy["confirm_changeset"] is False
     assert config["global"]["parameters"]["stack_name"] == "linkrunner-webhooks"
     named = {name for command in config.values() for name in command["parameters"]}
     assert not named & {"region", "profile", "s3_bucket", "template_file", "parameter_overrides"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -71,6 +72,13 @@ class SigningSecrets:
         # A line break comes along easily when a secret is pasted or echoed, and no provider makes one.
         texts = (each.strip() for each in values if isinstance(each, str))
         return tuple(text for text in texts if text)
+
+    def is_legible(self) -> bool:
+        """Whether there is a text, whatever it says."""
+        with suppress(Unavailable):
+            self._secret.text()
+            return True
+        return False
 
     def names(self) -> tuple[str, ...]:
         """Every source that has an entry. Raises Unavailable like `of`."""

@@ -26,7 +26,10 @@ _TELLING: Final = {
 
 
 class Change(NamedTuple):
-    """What becomes of one resource. `properties` are those that change; `kept` it outlives the stack."""
+    """What becomes of one resource. `properties` are those that change; what is `kept` outlives the stack.
+
+    `follows` says that it only refers to what changes, and is the same unless that gets another id.
+    """
 
     action: str
     id: str
@@ -34,6 +37,7 @@ class Change(NamedTuple):
     replaced: bool = False
     properties: tuple[str, ...] = ()
     kept: bool = False
+    follows: bool = False
 
 
 def changes(described: Sequence[Mapping[str, Any]]) -> list[Change]:
@@ -52,12 +56,19 @@ def changes(described: Sequence[Mapping[str, Any]]) -> list[Change]:
             action=each["Action"],
             id=each["LogicalResourceId"],
             type=each["ResourceType"],
-            replaced=each.get("Replacement") in ("True", "Conditional"),
+            replaced=each.get("Replacement") == "True"
+            or (each.get("Replacement") == "Conditional" and not _follows(each)),
             properties=tuple(dict.fromkeys(_targets(each))),
             kept=each.get("PolicyAction") in ("Retain", "ReplaceAndRetain"),
+            follows=_follows(each),
         )
         for each in found
     ]
+
+
+def _follows(change: Mapping[str, Any]) -> bool:
+    details = change.get("Details", ())
+    return bool(details) and all(each.get("Evaluation") == "Dynamic" for each in details)
 
 
 def _targets(change: Mapping[str, Any]) -> Iterator[str]:
@@ -76,13 +87,16 @@ def words(found: Sequence[Change]) -> Iterator[str]:
         names = ", ".join(each.id for each in new)
         several = f"{len(new)} resources, among them {known}" if known else f"{len(new)} resources"
         yield f"New: {several if len(new) > _FEW else names}."
-    changed = [each for each in found if each.action == "Modify" and not each.replaced]
+    modified = [each for each in found if each.action == "Modify" and not each.replaced]
+    changed = [each for each in modified if not each.follows]
     if changed:
         told = (
             each.id + (f" ({', '.join(each.properties)})" if each.properties else "")
             for each in changed
         )
         yield f"Changed: {', '.join(told)}."
+    if follow := [each.id for each in modified if each.follows]:
+        yield f"Looked at again, because they refer to what changes: {', '.join(follow)}."
     for each in found:
         if each.replaced and each.action == "Modify":
             yield f"Replaced by a new one: {each.id}{_fate(each)}."

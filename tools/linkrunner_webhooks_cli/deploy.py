@@ -6,25 +6,28 @@ import os
 import re
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import boto3
 import click
+from botocore.exceptions import ClientError
 
 from linkrunner_webhooks import __version__, config
 from linkrunner_webhooks.config import Config
+from linkrunner_webhooks.errors import WebhookError
 from linkrunner_webhooks_cli import change_sets, formation
 from linkrunner_webhooks_cli.deployment import Deployment, current, told
 from linkrunner_webhooks_cli.doctor import examined, show
 from linkrunner_webhooks_cli.failures import Failure, in_sentences
 from linkrunner_webhooks_cli.formation import REVIEW, State
-from linkrunner_webhooks_cli.output import say, write_text
+from linkrunner_webhooks_cli.output import counted, say, write_text
 from linkrunner_webhooks_local import template
 from linkrunner_webhooks_local.project import ROOT, TEMPLATE
 
-_BUILD: Final = ROOT / ".aws-sam" / "build"
+_BUILD: Final = Path(os.environ.get("BUILD") or ROOT / ".aws-sam" / "build")
 _ARN: Final = re.compile(r"arn:[\w-]+:cloudformation:\S+:changeSet/\S+")
 # Lines of the build that somebody should read.
 _TELLING: Final = ("WARNING", "Warning", "package ")
@@ -185,26 +188,42 @@ def _require_consent(deployment: Deployment, lost: Sequence[str]) -> None:
 
 
 def _discard(client: Any, deployment: Deployment, change_set: str, before: State) -> None:
-    """Leave nothing behind of what was only looked at."""
-    client.delete_change_set(ChangeSetName=change_set)
-    if not before.exists and formation.state(client, deployment.stack).status == REVIEW:
-        client.delete_stack(StackName=deployment.stack)
+    """Leave nothing behind of what was only looked at, as far as that is allowed."""
+    with suppress(ClientError):
+        client.delete_change_set(ChangeSetName=change_set)
+        if not before.exists and formation.state(client, deployment.stack).status == REVIEW:
+            client.delete_stack(StackName=deployment.stack)
     say("Nothing was changed.")
 
 
 def _show(deployment: Deployment, after: State) -> None:
-    findings = examined(deployment.stack, lambda: config.load(deployment.config))
-    say("")
-    show(findings)
-    missing = [each for each in findings if not each.right]
-    names = config.load(deployment.config).names
+    packaged = config.load(deployment.config)
+    missing = _missing(deployment, packaged)
     url = after.outputs.get("WebhookUrl", "")
-    for name in names:
+    for name in packaged.names:
         write_text(f"{name}: {url}{name}")
     shown = f"AWS_REGION={deployment.region} WEBHOOKS_TOML={deployment.config}"
     say(f"\nFor the commands, in this shell: export {shown}")
     if missing:
-        say(f"{len(missing)} things are left to do: the lines that begin with !!")
+        say(f"{counted(missing, 'thing')} left to do: see the lines that begin with !!")
+
+
+def _missing(deployment: Deployment, packaged: Config) -> int:
+    """Show what `doctor` finds, and count what is not right. Who deploys need not be who may look."""
+    doctor = f"linkrunner-webhooks doctor --stack {deployment.stack}"
+    try:
+        findings = examined(deployment.stack, lambda: packaged)
+    except (ClientError, Failure, WebhookError) as error:
+        say(f"It was not looked at whether it works ({error}): `{doctor}` as somebody who may")
+        return 0
+    say("")
+    show(findings)
+    if any(_DENIED in each.found for each in findings):
+        say(f"Not all of it may be looked at from here: `{doctor}` as somebody who may")
+    return sum(not each.right and _DENIED not in each.found for each in findings)
+
+
+_DENIED: Final = "AccessDenied"
 
 
 if __name__ == "__main__":

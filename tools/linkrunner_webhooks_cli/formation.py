@@ -16,7 +16,7 @@ _POLL: Final = 3.0
 # A stack that was made for a change set and has nothing yet.
 REVIEW: Final = "REVIEW_IN_PROGRESS"
 # What the messages of CloudFormation mean here.
-_HINTS: Final = {
+HINTS: Final = {
     "already exists": "another stack, or one that was deleted in part, has it: choose another STACK",
     "UnreservedConcurrentExecution": "the account has too few executions: leave out ReceiveConcurrency",
     "deleted recently": "SQS gives a name away a minute after it was deleted: wait, and deploy again",
@@ -82,7 +82,7 @@ def failures(client: Any, stack: str, since: datetime) -> Iterator[str]:
     for event in _events(client, stack, since):
         reason = event.get("ResourceStatusReason", "")
         if event["ResourceStatus"].endswith("_FAILED") and "cancelled" not in reason.lower():
-            hint = next((hint for word, hint in _HINTS.items() if word in reason), "")
+            hint = next((hint for word, hint in HINTS.items() if word in reason), "")
             yield f"{event['LogicalResourceId']}: {reason}{f' -> {hint}' if hint else ''}"
 
 

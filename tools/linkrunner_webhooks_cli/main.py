@@ -11,6 +11,7 @@ from linkrunner_webhooks_cli.dlq import dlq
 from linkrunner_webhooks_cli.doctor import doctor
 from linkrunner_webhooks_cli.failures import Commands
 from linkrunner_webhooks_cli.forget import forget
+from linkrunner_webhooks_cli.init import init
 from linkrunner_webhooks_cli.report import report
 from linkrunner_webhooks_cli.send import send
 from linkrunner_webhooks_cli.signing_secrets import secrets
@@ -32,6 +33,7 @@ def main() -> None:
 
 for _command in (
     providers,
+    init,
     add,
     secrets,
     check,

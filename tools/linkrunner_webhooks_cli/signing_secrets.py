@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -12,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import click
 
 from linkrunner_webhooks.config import Config, Source, suggest
+from linkrunner_webhooks.errors import Unavailable
 from linkrunner_webhooks.secrets import ServerKey, SigningSecrets
 from linkrunner_webhooks.signatures.scheme import complaint
 from linkrunner_webhooks_cli.completions import source_names
@@ -67,10 +69,9 @@ def put(
     if wrong := complaint(meant.signature, secret):
         title, page = meant.provider.title, page_of(meant.provider.name)
         raise Failure(f"nothing was stored: {wrong}. Where {title} shows it: {page}")
-    stored = found.signing_secrets()
-    before = stored.of(source)
+    table, before = _known(found.signing_secrets(), source, only=only)
     live = rotated(before, secret, only=only)
-    _write(found, stored, source, live)
+    _write(found, table_with(table, source, before, live, datetime.now(UTC)))
     kept, dropped = live[1:], [each for each in before if each not in live]
     if as_json:
         write_json({"source": source, "live": len(live), "dropped": len(dropped)})
@@ -165,7 +166,7 @@ def drop(
     if dropped and not dry_run:
         if not yes:
             click.confirm(f"Drop {what}?", abort=True, err=True)
-        _write(found, stored, source, live)
+        _write(found, table_with(stored.table(), source, before, live, datetime.now(UTC)))
     if as_json:
         counts = {"source": source, "live": len(live), "dropped": dropped, "dry_run": dry_run}
         write_json(counts)
@@ -214,8 +215,24 @@ def _read(what: str) -> str:
     return sys.stdin.read().strip()
 
 
-def _write(stack: Stack, stored: SigningSecrets, source: str, live: Sequence[str]) -> None:
-    table = table_with(stored.table(), source, stored.of(source), live, datetime.now(UTC))
+def _known(
+    stored: SigningSecrets, source: str, *, only: bool
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """All of WebhookSecrets, and the secrets of the source. What cannot be read is begun anew with --only."""
+    try:
+        return stored.table(), stored.of(source)
+    except Unavailable as error:
+        if not stored.is_legible():
+            raise
+        if not only:
+            again = f"`linkrunner-webhooks secrets set {source} --only` begins it anew"
+            raise Failure(f"{error}; {again}, and then put those of the other sources") from None
+        with suppress(Unavailable):
+            return stored.table(), ()
+        return {}, ()
+
+
+def _write(stack: Stack, table: Mapping[str, Any]) -> None:
     stack.put_secret("WebhookSecretsArn", json.dumps(table))
 
 

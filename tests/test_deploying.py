@@ -1,0 +1,411 @@
+"""`make deploy` and `make remove`: what is told, what is changed, and what is never lost by accident."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from linkrunner_webhooks import __version__, config
+from linkrunner_webhooks_cli import change_sets, formation
+from linkrunner_webhooks_cli.deployment import Deployment, named, told
+from linkrunner_webhooks_cli.failures import Failure
+from linkrunner_webhooks_cli.formation import State, require_ready
+from linkrunner_webhooks_local.embedded_aws import Aws, embedded_aws
+from linkrunner_webhooks_local.project import ROOT
+
+KNOWN = ("AlarmEmail", "DomainName", "LedgerDays", "MoneyMetrics", "LedgerTableName")
+NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A merchant's folder."""
+    (tmp_path / "webhooks.toml").write_text("[stripe]\n")
+    (tmp_path / "settings.toml").write_text(
+        'stack = "shop"\nregion = "eu-central-1"\n'
+        '[parameters]\nAlarmEmail = "ops@example.com"\nLedgerDays = 500\nMoneyMetrics = true\n'
+        '[tags]\nteam = "growth"\n'
+    )
+    return tmp_path
+
+
+def plan(**variables: object) -> Deployment:
+    """What these variables of make mean."""
+    return told({name: str(value) for name, value in variables.items()}, dict.fromkeys(KNOWN))
+
+
+# ------------------------------------------------------------------------------- what is told
+
+
+@pytest.mark.parametrize("name", ["", "webhooks.toml"])
+def test_the_settings_beside_the_configuration_say_the_rest(folder: Path, name: str) -> None:
+    """CONFIG may be the folder or the file."""
+    found = plan(CONFIG=folder / name)
+    assert (found.stack, found.region) == ("shop", "eu-central-1")
+    assert found.config == folder / "webhooks.toml"
+    assert found.parameters == {
+        "AlarmEmail": "ops@example.com",
+        "LedgerDays": "500",
+        "MoneyMetrics": "on",
+    }
+    assert found.tags == {"team": "growth"}
+    assert (found.confirm, found.force) == (True, False)
+
+
+def test_a_variable_of_make_wins(folder: Path) -> None:
+    """Over the settings; PARAMETERS over the words for single parameters."""
+    found = plan(
+        CONFIG=folder,
+        STACK="staging",
+        REGION="us-east-1",
+        ALARM_EMAIL="a@example.com",
+        DOMAIN="hooks.example.com",
+        PARAMETERS='LedgerDays=600 AlarmEmail="b c@example.com"',
+        TAGS="team=ops cost=42",
+        CONFIRM="no",
+    )
+    assert (found.stack, found.region, found.confirm) == ("staging", "us-east-1", False)
+    assert found.parameters["AlarmEmail"] == "b c@example.com"
+    assert found.parameters["LedgerDays"] == "600"
+    assert found.parameters["DomainName"] == "hooks.example.com"
+    assert found.tags == {"team": "ops", "cost": "42"}
+
+
+def test_an_empty_variable_says_nothing(folder: Path) -> None:
+    """A CI job gives what it does not have as empty; nobody loses the alarms by that."""
+    assert (
+        plan(CONFIG=folder, ALARM_EMAIL="", STACK="").parameters["AlarmEmail"] == "ops@example.com"
+    )
+    assert plan(CONFIG=folder, PARAMETERS="AlarmEmail=").parameters["AlarmEmail"] == ""
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"STACK": ""}, "STACK is missing: make deploy STACK="),
+        ({"STACK": "shop"}, "REGION is missing"),
+        (
+            {"STACK": "shop", "REGION": "r", "PARAMETERS": "AlarmMail=a"},
+            'did you mean "AlarmEmail"?',
+        ),
+        ({"STACK": "shop", "REGION": "r", "PARAMETERS": "LedgerDays"}, "is not like name=value"),
+        ({"STACK": "shop", "REGION": "r", "PARAMETERS": "'"}, "PARAMETERS: No closing quotation"),
+        ({"STACK": "shop", "REGION": "r", "CONFIRM": "false"}, 'CONFIRM is yes or no, not "false"'),
+        ({"STACK": "shop", "REGION": "r", "CONFIG": "nowhere"}, "CONFIG names no file: nowhere"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_named(variables: dict[str, str], said: str) -> None:
+    """With the variable to change."""
+    with pytest.raises(Failure) as error:
+        told(variables, dict.fromkeys(KNOWN))
+    assert said in error.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("stak = 'shop'", 'stak: Extra inputs are not permitted; did you mean "stack"?'),
+        ("stack = 7", "stack: Input should be a valid string"),
+        ("stack =", "settings.toml: "),
+    ],
+)
+def test_wrong_settings_are_named(folder: Path, text: str, said: str) -> None:
+    """The file, the key, and what was meant."""
+    (folder / "settings.toml").write_text(text)
+    with pytest.raises(Failure) as error:
+        named({"CONFIG": str(folder)})
+    assert said in error.value.message
+
+
+# ------------------------------------------------------------------------------- in words
+
+
+def changed(action: str, id: str, type: str, **more: Any) -> dict[str, Any]:
+    """One change as CloudFormation describes it."""
+    change = {"Action": action, "LogicalResourceId": id, "ResourceType": type, **more}
+    return {"Type": "Resource", "ResourceChange": change}
+
+
+CODE = {"Target": {"Attribute": "Properties", "Name": "Code"}}
+REFERS = {"Target": {"Attribute": "Properties", "Name": "Body"}, "Evaluation": "Dynamic"}
+QUEUE, TABLE, API = "AWS::SQS::Queue", "AWS::DynamoDB::Table", "AWS::ApiGatewayV2::Api"
+
+
+def test_an_upgrade_in_words() -> None:
+    """What is new, what changes in what, and what goes with what is removed."""
+    found = change_sets.changes(
+        [
+            {"Changes": [changed("Add", "SourceSilent", "AWS::CloudWatch::Alarm")]},
+            {
+                "Changes": [
+                    changed(
+                        "Modify", "DeliverFunction", "AWS::Lambda::Function", Details=[CODE, CODE]
+                    ),
+                    changed(
+                        "Modify", "WebhookApi", API, Replacement="Conditional", Details=[REFERS]
+                    ),
+                    changed("Modify", "WebhookQueue", QUEUE, Replacement="Conditional"),
+                    changed("Remove", "LedgerTable", TABLE, PolicyAction="Retain"),
+                ]
+            },
+        ]
+    )
+    assert list(change_sets.words(found)) == [
+        "New: SourceSilent.",
+        "Changed: DeliverFunction (Code).",
+        "Looked at again, because they refer to what changes: WebhookApi.",
+        "Replaced by a new one: WebhookQueue, and the webhooks in it with it.",
+        "Removed: LedgerTable, and the old one is kept beside the stack.",
+    ]
+    assert change_sets.losses(found) == ["WebhookQueue: the webhooks in it"]
+
+
+def test_a_new_stack_in_words() -> None:
+    """The kinds of things are counted; nothing can be lost."""
+    alarms = [changed("Add", f"Alarm{number}", "AWS::CloudWatch::Alarm") for number in range(5)]
+    found = change_sets.changes([{"Changes": [*alarms, changed("Add", "WebhookQueue", QUEUE)]}])
+    assert list(change_sets.words(found)) == ["New: 6 resources, among them 5 alarms, 1 queue."]
+    assert change_sets.losses(found) == []
+
+
+@pytest.mark.parametrize("action", ["Remove", "Modify"])
+@pytest.mark.parametrize(
+    "type", [QUEUE, TABLE, "AWS::SecretsManager::Secret", "AWS::ApiGatewayV2::Api"]
+)
+def test_what_nobody_has_elsewhere_is_a_loss(action: str, type: str) -> None:
+    """Removed or replaced, unless CloudFormation keeps it."""
+    change = changed(action, "It", type, Replacement="True")
+    assert len(change_sets.losses(change_sets.changes([{"Changes": [change]}]))) == 1
+    change["ResourceChange"]["PolicyAction"] = (
+        "Retain" if action == "Remove" else "ReplaceAndRetain"
+    )
+    assert change_sets.losses(change_sets.changes([{"Changes": [change]}])) == []
+
+
+def test_changed_parameters_in_words() -> None:
+    """New ones and those that stay are not told."""
+    before = {"AlarmEmail": "", "LedgerDays": "400"}
+    after = {"AlarmEmail": "ops@example.com", "LedgerDays": "400", "DomainName": ""}
+    assert list(change_sets.parameters(before, after)) == ["AlarmEmail: (empty) -> ops@example.com"]
+
+
+# ------------------------------------------------------------------------------- in CloudFormation
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ("ROLLBACK_COMPLETE", "`make remove STACK=shop REGION=r`, then deploy"),
+        ("DELETE_FAILED", "`make remove STACK=shop REGION=r` once more"),
+        ("UPDATE_IN_PROGRESS", "wait until that is over"),
+        ("UPDATE_ROLLBACK_FAILED", "Continue update rollback"),
+    ],
+)
+def test_a_stack_that_cannot_be_changed_says_what_to_do(status: str, said: str) -> None:
+    """Before anything is built."""
+    with pytest.raises(Failure) as error:
+        require_ready(State(status), "shop", "r")
+    assert said in error.value.message
+
+
+@pytest.mark.parametrize(
+    "status", ["", "REVIEW_IN_PROGRESS", "CREATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"]
+)
+def test_a_stack_that_can_be_changed(status: str) -> None:
+    """Also one of which only a change set is left, or whose last change was rolled back."""
+    require_ready(State(status), "shop", "r")
+
+
+class FakeFormation:
+    """CloudFormation, with a stack that is done after some looks, and its events in pages."""
+
+    def __init__(self, *pages: list[dict[str, Any]], looks: int = 2) -> None:
+        self.pages = pages
+        self.looks = looks
+
+    def describe_stacks(self, **_: Any) -> dict[str, Any]:
+        self.looks -= 1
+        if self.looks < 0:
+            missing = {"Error": {"Code": "ValidationError", "Message": "Stack shop does not exist"}}
+            raise ClientError(missing, "DescribeStacks")
+        return {"Stacks": [{"StackStatus": "DELETE_IN_PROGRESS"}]}
+
+    def describe_stack_events(self, *, NextToken: str = "0", **_: Any) -> dict[str, Any]:  # noqa: N803
+        number = int(NextToken)
+        more = {"NextToken": str(number + 1)} if number + 1 < len(self.pages) else {}
+        return {"StackEvents": self.pages[number], **more}
+
+
+def event(id: str, status: str, reason: str = "", age: int = 0) -> dict[str, Any]:
+    """An event of a stack, so many seconds old."""
+    at = NOW - timedelta(seconds=age)
+    found = {"EventId": id, "LogicalResourceId": id, "ResourceStatus": status, "Timestamp": at}
+    return found | ({"ResourceStatusReason": reason} if reason else {})
+
+
+def test_what_is_done_is_told_once_until_it_is_over() -> None:
+    """Events come the newest first, in pages; those of before do not count."""
+    done = event("WebhookQueue", "DELETE_COMPLETE")
+    pages = ([event("Api", "DELETE_COMPLETE"), done], [event("Old", "CREATE_COMPLETE", age=99)])
+    lines: list[str] = []
+    ended = formation.finished(
+        FakeFormation(*pages), "shop", NOW, lines.append, sleep=lambda _: None
+    )
+    assert ended == State()
+    assert lines == ["delete complete: WebhookQueue", "delete complete: Api"]
+
+
+def test_the_first_cause_of_a_failure_comes_first() -> None:
+    """What was cancelled because of it is no cause; a known one says what to do."""
+    cancelled = event("Api", "CREATE_FAILED", "Resource creation cancelled")
+    cause = event("WebhookQueue", "CREATE_FAILED", "the queue already exists")
+    found = formation.failures(FakeFormation([cancelled, cause]), "shop", NOW)
+    assert list(found) == [
+        f"WebhookQueue: the queue already exists -> {formation.HINTS['already exists']}"
+    ]
+
+
+# ------------------------------------------------------------------------------- for real
+
+# What SAM builds, without its minutes: a template and two packages. Everything else is SAM itself.
+SAM = """#!/bin/sh
+set -e
+if [ "$1" != build ]; then exec "{root}/.venvs/sam/bin/sam" "$@"; fi
+for name in ReceiveFunction DeliverFunction; do
+    mkdir -p "{folder}/build/$name"
+    echo "def handler(event, context): return None" > "{folder}/build/$name/app.py"
+    cp "$WEBHOOKS_TOML" "{folder}/build/$name/webhooks.toml"
+    : > "{folder}/build/$name/requirements.txt"
+done
+sed 's#CodeUri: src/#CodeUri: ReceiveFunction#' "{root}/template.yaml" > "{folder}/build/template.yaml"
+"""
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[Aws]:
+    """An AWS in which stacks can be deployed."""
+    with embedded_aws() as found:
+        yield found
+
+
+def make(aws: Aws, folder: Path, target: str, *variables: str, answer: str = "") -> Any:
+    """One run of make, as a person or a CI job runs it."""
+    sam = folder / "sam"
+    sam.write_text(SAM.format(root=ROOT, folder=folder))
+    sam.chmod(0o755)
+    passed = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    environment = {**passed, **aws.environment, "HOME": str(folder)}
+    return subprocess.run(
+        [  # noqa: S607
+            "make", "-s", "-o", "setup", "-o", ".venv/.ready", target,
+            f"SAM={sam}", f"BUILD={folder / 'build'}", f"CONFIG={folder}", *variables,
+        ],
+        cwd=ROOT,
+        env=environment,
+        input=answer,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )  # fmt: skip
+
+
+def outputs(aws: Aws) -> Mapping[str, str]:
+    """The outputs of the stack, as it is deployed."""
+    client = Aws(aws.endpoint_url, "eu-central-1").client("cloudformation")
+    return formation.state(client, "shop").outputs
+
+
+def test_from_nothing_to_production_and_back(aws: Aws, folder: Path) -> None:
+    """Looked at and left alone, deployed, changed, removed with its ledger kept, and deployed with that."""
+    # A first look changes nothing.
+    looked = make(aws, folder, "deploy", answer="n\n")
+    assert looked.returncode != 0
+    assert "New: " in looked.stderr
+    assert "Nothing was changed." in looked.stderr
+    assert outputs(aws) == {}
+
+    # A CI job is asked nothing.
+    first = make(aws, folder, "deploy", "CONFIRM=no")
+    assert first.returncode == 0, first.stdout + first.stderr
+    deployed = outputs(aws)
+    assert deployed["Version"] == __version__
+    assert deployed["ConfigurationDigest"] == config.load(folder / "webhooks.toml").digest
+    assert f"stripe: {deployed['WebhookUrl']}stripe" in first.stdout
+    assert "secrets set stripe" in first.stdout
+    assert (
+        f"export AWS_REGION=eu-central-1 WEBHOOKS_TOML={folder / 'webhooks.toml'}" in first.stderr
+    )
+
+    # What was changed in the folder is what is deployed next.
+    (folder / "webhooks.toml").write_text('[stripe]\nmissing_user = "drop"\n')
+    second = make(aws, folder, "deploy", "CONFIRM=no", "PARAMETERS=LedgerDays=600")
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert f"configuration {deployed['ConfigurationDigest']} -> " in second.stderr
+    assert "LedgerDays: 500 -> 600" in second.stderr
+    assert outputs(aws)["ConfigurationDigest"] != deployed["ConfigurationDigest"]
+
+    # A webhook that is parked is not lost by accident.
+    sqs = Aws(aws.endpoint_url, "eu-central-1").client("sqs")
+    sqs.send_message(QueueUrl=deployed["DeadLetterQueueUrl"], MessageBody="{}")
+    kept = make(aws, folder, "remove", "CONFIRM=no")
+    assert kept.returncode != 0
+    assert "1 webhook parked or on the way to Linkrunner would be lost" in kept.stderr
+    removed = make(aws, folder, "remove", answer="y\n")
+    assert removed.returncode == 0, removed.stdout + removed.stderr
+    table = deployed["LedgerTableName"]
+    assert f"make deploy LEDGER_TABLE={table}" in removed.stderr
+    assert outputs(aws) == {}
+
+    # The next stack goes on with the ledger of the former.
+    again = make(aws, folder, "deploy", "CONFIRM=no", f"LEDGER_TABLE={table}")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert outputs(aws)["LedgerTableName"] == table
+    dynamodb = Aws(aws.endpoint_url, "eu-central-1").client("dynamodb")
+    assert dynamodb.list_tables()["TableNames"] == [table]
+
+
+def test_sam_by_hand_deploys_with_enter_on_every_question(aws: Aws, folder: Path) -> None:
+    """Whoever reads SAM's documentation and not ours gets there, too."""
+    built = make(aws, folder, "build", f"WEBHOOKS_TOML={folder / 'webhooks.toml'}")
+    assert built.returncode == 0, built.stdout + built.stderr
+    # SAM saves its answers, and this repository is not to be changed.
+    settings = folder / "samconfig.toml"
+    settings.write_text((ROOT / "samconfig.toml").read_text())
+    arguments = [
+        "--template-file",
+        str(folder / "build" / "template.yaml"),
+        "--config-file",
+        str(settings),
+    ]
+    done = subprocess.run(
+        [str(ROOT / ".venvs/sam/bin/sam"), "deploy", "--guided", *arguments],
+        cwd=folder,
+        env={
+            **os.environ,
+            **aws.environment,
+            "SAM_CLI_TELEMETRY": "0",
+            "AWS_DEFAULT_REGION": "eu-west-1",
+        },
+        input="\n" * 50,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    assert "Successfully created/updated stack - linkrunner-webhooks in eu-west-1" in done.stdout
+
+
+def test_there_is_nothing_to_remove(aws: Aws, folder: Path) -> None:
+    """A name with a mistake in it removes nothing, and says so."""
+    found = make(aws, folder, "remove", "STACK=shopp", "CONFIRM=no")
+    assert found.returncode != 0
+    assert "there is no stack shopp in eu-central-1" in found.stderr
