@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from click.testing import CliRunner
 
 from linkrunner_webhooks import __version__, config
 from linkrunner_webhooks_cli import change_sets, formation
 from linkrunner_webhooks_cli.deployment import Deployment, named, told
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.formation import State, require_ready
+from linkrunner_webhooks_cli.main import main
 from linkrunner_webhooks_local.embedded_aws import Aws, embedded_aws
 from linkrunner_webhooks_local.project import ROOT
 
@@ -317,10 +319,15 @@ def make(aws: Aws, folder: Path, target: str, *variables: str, answer: str = "")
     )  # fmt: skip
 
 
-def outputs(aws: Aws) -> Mapping[str, str]:
-    """The outputs of the stack, as it is deployed."""
+def state(aws: Aws, stack: str) -> State:
+    """A stack as it is deployed."""
     client = Aws(aws.endpoint_url, "eu-central-1").client("cloudformation")
-    return formation.state(client, "shop").outputs
+    return formation.state(client, stack)
+
+
+def outputs(aws: Aws) -> Mapping[str, str]:
+    """The outputs of the stack."""
+    return state(aws, "shop").outputs
 
 
 def test_from_nothing_to_production_and_back(aws: Aws, folder: Path) -> None:
@@ -352,6 +359,24 @@ def test_from_nothing_to_production_and_back(aws: Aws, folder: Path) -> None:
     assert "LedgerDays: 500 -> 600" in second.stderr
     assert outputs(aws)["ConfigurationDigest"] != deployed["ConfigurationDigest"]
 
+    # And back.
+    (folder / "webhooks.toml").write_text("[stripe]\n")
+    back = make(aws, folder, "deploy", "CONFIRM=no")
+    assert back.returncode == 0, back.stdout + back.stderr
+    assert outputs(aws)["ConfigurationDigest"] == deployed["ConfigurationDigest"]
+    assert outputs(aws)["WebhookQueueUrl"] == deployed["WebhookQueueUrl"]
+
+    # A second environment stands beside the first.
+    staging = folder / "staging"
+    made = ["init", str(staging), "--stack", "shop-staging", "--region", "eu-central-1"]
+    assert CliRunner().invoke(main, made).exit_code == 0
+    beside = make(aws, staging, "deploy", "CONFIRM=no", "ALARM_EMAIL=b@example.com")
+    assert beside.returncode == 0, beside.stdout + beside.stderr
+    found = state(aws, "shop-staging")
+    assert found.parameters["AlarmEmail"] == "b@example.com"
+    assert found.outputs["WebhookQueueUrl"] != deployed["WebhookQueueUrl"]
+    assert state(aws, "shop").parameters["AlarmEmail"] == "ops@example.com"
+
     # A webhook that is parked is not lost by accident.
     sqs = Aws(aws.endpoint_url, "eu-central-1").client("sqs")
     sqs.send_message(QueueUrl=deployed["DeadLetterQueueUrl"], MessageBody="{}")
@@ -369,7 +394,9 @@ def test_from_nothing_to_production_and_back(aws: Aws, folder: Path) -> None:
     assert again.returncode == 0, again.stdout + again.stderr
     assert outputs(aws)["LedgerTableName"] == table
     dynamodb = Aws(aws.endpoint_url, "eu-central-1").client("dynamodb")
-    assert dynamodb.list_tables()["TableNames"] == [table]
+    assert [each for each in dynamodb.list_tables()["TableNames"] if "staging" not in each] == [
+        table
+    ]
 
 
 def test_sam_by_hand_deploys_with_enter_on_every_question(aws: Aws, folder: Path) -> None:
