@@ -118,6 +118,7 @@ def test_the_command_needs_only_what_its_wheel_brings() -> None:
 # A way to run each command that does something, so that all of them are tried.
 RUNS = {
     "providers": (),
+    "init": ("{folder}/shop",),
     "add": ("polar", "--config", "{folder}/new.toml", "--yes"),
     "secrets set": ("stripe",),
     "secrets list": (),

@@ -9,6 +9,9 @@ import pytest
 
 from linkrunner_webhooks import errors, once, reading
 from linkrunner_webhooks.errors import Reason
+from linkrunner_webhooks.history import OUTSIDE
+from linkrunner_webhooks.model import Outcome
+from linkrunner_webhooks.reports import Report, fault
 from linkrunner_webhooks_cli.advice import ADVICE
 from linkrunner_webhooks_local import template
 from linkrunner_webhooks_local.project import TEMPLATE
@@ -22,9 +25,13 @@ def below(root: type[errors.WebhookError]) -> set[type[errors.WebhookError]]:
 
 def alarmed() -> set[str]:
     """Every value that an alarm of the template gives the metric dimension `reason`."""
+    return {each["Value"] for each in dimensions(alarms()) if each["Name"] == "reason"}
+
+
+def alarms() -> list[Any]:
+    """The alarms of the template."""
     resources = template.load(TEMPLATE)["Resources"].values()
-    alarms = [each for each in resources if each["Type"] == "AWS::CloudWatch::Alarm"]
-    return {each["Value"] for each in dimensions(alarms) if each["Name"] == "reason"}
+    return [each for each in resources if each["Type"] == "AWS::CloudWatch::Alarm"]
 
 
 def dimensions(node: Any) -> list[dict[str, Any]]:
@@ -45,7 +52,21 @@ def test_trouble_has_an_alarm(reason: Reason) -> None:
     """An alarm watches every reason that holds up or hides payments, is shared, or is our own fault."""
     nature = reason.nature
     if nature.outage or nature.shared or nature.ours or nature.setup:
-        assert reason.value in alarmed()
+        counted = fault(Report(stage="deliver", outcome=Outcome.RETRYING, reason=reason))
+        assert counted or reason in OUTSIDE or reason.value in alarmed()
+
+
+def test_every_fault_has_an_alarm() -> None:
+    """The words that the functions count faults under are those of the alarms, and no others."""
+    both = [
+        (
+            Report(stage="receive", outcome=Outcome.REJECTED, reason=reason),
+            Report(stage="deliver", outcome=Outcome.RETRYING, reason=reason),
+        )
+        for reason in Reason
+    ]
+    watched = {each["Value"] for each in dimensions(alarms()) if each["Name"] == "fault"}
+    assert watched == {fault(each) for pair in both for each in pair} - {""}
 
 
 def test_every_parked_reason_has_advice() -> None:

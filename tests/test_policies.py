@@ -225,7 +225,7 @@ def test_every_command_that_knows_a_stack_is_tried() -> None:
     """A new one is told to this file."""
     known = {
         name for name, each in commands() if "--stack" in {o for p in each.params for o in p.opts}
-    }
+    } - {"init"}  # It writes a name down.
     tried = {
         name
         for name in known

@@ -17,7 +17,7 @@ from linkrunner_webhooks.watch import HOUR, SPAN, Heard, History
 # A request answers 100,800 figures.
 _AT_ONCE: Final = 100_800 // (SPAN + 1)
 # What keeps deliveries from succeeding, whatever the message is.
-_OUTSIDE: Final = [
+OUTSIDE: Final = [
     each for each in Reason
     if each in (Reason.LEDGER, Reason.QUEUE) or (each.nature.outage and not each.nature.server_key)
 ]  # fmt: skip
@@ -39,7 +39,7 @@ def read(
     """The history of these sources and of the dead-letter queue of that name. Raises what the SDK raises."""
     of_sources = {name: _of_source(namespace, name) for name in sources}
     of_reasons = {each.value: _ended(namespace, Outcome.PARKED, each) for each in parking()}
-    failing = [_ended(namespace, Outcome.RETRYING, each) for each in _OUTSIDE]
+    failing = [_ended(namespace, Outcome.RETRYING, each) for each in OUTSIDE]
     captured, held, signups = (
         _ended(namespace, Outcome.CAPTURED, Reason.NONE),
         _ended(namespace, Outcome.HELD, Reason.NONE),
