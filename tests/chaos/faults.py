@@ -18,6 +18,8 @@ from urllib3.connection import HTTPConnection
 from urllib3.exceptions import NewConnectionError, ProtocolError
 from urllib3.exceptions import ReadTimeoutError as AnswerTimeout
 
+from linkrunner_webhooks.once import LEASE
+
 # The header by which the embedded Linkrunner tells one request from another.
 ATTEMPT: Final = "x-chaos-attempt"
 
@@ -42,6 +44,8 @@ OFTEN: Final = {"send_message": 4.0}
 _SLOWEST: Final = 0.25
 # Everything of the system's own times runs at this multiple of the real ones.
 SPEED: Final = 20
+# A worker's death holds up its fact for so many seconds, and the end of a run with it.
+HELD: Final = LEASE // SPEED // 2
 _TIMEOUT: Final = urllib3.Timeout(connect=0.5, read=10.0 / SPEED)
 
 Die = Callable[[], None]

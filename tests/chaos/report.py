@@ -7,11 +7,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from tests.chaos.faults import SPEED
+from tests.chaos.faults import HELD
 from tests.chaos.judge import EXCUSES, UNEXPLAINED
 from tests.chaos.run import Result
-
-from linkrunner_webhooks.once import LEASE
 
 _SHOWN = 10
 
@@ -104,8 +102,7 @@ def _weather(result: Result) -> Iterator[Row]:
     yield "  most in any second", f"{result.busiest} (limit {result.limit:.0f})"
     drained = "never" if result.drained is None else f"{result.drained:.1f} s"
     yield "drained after everything had healed", drained
-    lease = LEASE / SPEED
-    yield "longest time a fact was in hand", f"{result.longest_claim:.1f} s (lease {lease:.0f} s)"
+    yield "longest time a fact was in hand", f"{result.longest_claim:.1f} s (lease {HELD} s)"
     yield "duration", f"{result.duration:.0f} s"
 
 

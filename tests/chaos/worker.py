@@ -14,13 +14,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import Any, Self, cast
 
 import urllib3
 from botocore.exceptions import BotoCoreError, ClientError
 from tests.chaos.facts import CRASHING_TYPE
-from tests.chaos.faults import SPEED, Attempts, Dice, Faulty, FaultyPool
+from tests.chaos.faults import HELD, SPEED, Attempts, Dice, Faulty, FaultyPool
 from tests.chaos.journal import Journal
 from tests.simulation.deployment import HEADROOM, message_of
 
@@ -29,7 +30,7 @@ from linkrunner_webhooks.capture import CONNECTIONS, LinkrunnerClient
 from linkrunner_webhooks.deliver import Deliverer
 from linkrunner_webhooks.ledger import Ledger
 from linkrunner_webhooks.model import CommerceEvent
-from linkrunner_webhooks.once import KEPT, LEASE, Claim, Claims, Sent
+from linkrunner_webhooks.once import KEPT, Claim, Claims, Sent
 from linkrunner_webhooks.pacing import Pace
 from linkrunner_webhooks.provider import Context
 from linkrunner_webhooks.queues import DeliveryQueue, Message
@@ -42,7 +43,7 @@ from linkrunner_webhooks_local.embedded_aws import Aws
 from linkrunner_webhooks_local.poller import Deliver, Poller
 
 # Seconds no message waits longer than, whatever the schedule says: a run has no hours.
-_LONGEST = 3.0
+_LONGEST = 2.0
 _BATCH = 10
 
 
@@ -76,6 +77,9 @@ class HastyQueue(DeliveryQueue):
     def delay(self, message: Message, seconds: float) -> None:
         super().delay(message, min(seconds / SPEED, _LONGEST))
 
+    def send(self, text: str, attributes: Mapping[str, str], *, delay: int = 0) -> None:
+        super().send(text, attributes, delay=min(ceil(delay / SPEED), round(_LONGEST)))
+
 
 _NOTHING: Sent = {}
 
@@ -84,7 +88,7 @@ class WatchedClaims(Claims):
     """Notes which attempts the table knows about; what comes twice after that has no excuse."""
 
     def __init__(self, rows: Rows, journal: Journal, attempts: Attempts) -> None:
-        super().__init__(rows, time.time, LEASE // SPEED, KEPT)
+        super().__init__(rows, time.time, HELD, KEPT)
         self._journal = journal
         self._attempts = attempts
 
