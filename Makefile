@@ -78,7 +78,7 @@ build: setup ## Build the deployable package into .aws-sam/build (WEBHOOKS_TOML=
 	$(BIN)/python -m linkrunner_webhooks_cli.package "$(BUILD)" "$$file"
 
 deploy: setup ## Deploy, after showing what changes (STACK= REGION= CONFIG=../shop/webhooks.toml ALARM_EMAIL= ... CONFIRM=no)
-	@MAKE="$(MAKE)" $(BIN)/python -m linkrunner_webhooks_cli.deploy
+	@$(BIN)/python -m linkrunner_webhooks_cli.deploy
 
 remove: .venv/.ready ## Remove a stack; its ledger is kept (STACK= REGION= CONFIRM=no)
 	@$(BIN)/python -m linkrunner_webhooks_cli.remove

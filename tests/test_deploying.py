@@ -14,16 +14,18 @@ from botocore.exceptions import ClientError
 from click.testing import CliRunner
 
 from linkrunner_webhooks import __version__, config
-from linkrunner_webhooks_cli import change_sets, formation
+from linkrunner_webhooks_cli import change_sets, formation, former
 from linkrunner_webhooks_cli.deployment import Deployment, named, told
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.formation import State, require_ready
 from linkrunner_webhooks_cli.main import main
+from linkrunner_webhooks_local import template
 from linkrunner_webhooks_local.embedded_aws import Aws, embedded_aws
-from linkrunner_webhooks_local.project import ROOT
+from linkrunner_webhooks_local.project import ROOT, TEMPLATE
 
 KNOWN = ("AlarmEmail", "DomainName", "LedgerDays", "MoneyMetrics", "LedgerTableName")
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
+BEGUN = NOW - timedelta(seconds=1)
 
 
 @pytest.fixture
@@ -137,6 +139,14 @@ def changed(action: str, id: str, type: str, **more: Any) -> dict[str, Any]:
 
 CODE = {"Target": {"Attribute": "Properties", "Name": "Code"}}
 REFERS = {"Target": {"Attribute": "Properties", "Name": "Body"}, "Evaluation": "Dynamic"}
+KEEPING = (
+    "AWS::SQS::Queue",
+    "AWS::DynamoDB::Table",
+    "AWS::SecretsManager::Secret",
+    "AWS::ApiGatewayV2::Api",
+    "AWS::ApiGatewayV2::DomainName",
+    "AWS::SNS::Topic",
+)
 QUEUE, TABLE, API = "AWS::SQS::Queue", "AWS::DynamoDB::Table", "AWS::ApiGatewayV2::Api"
 
 
@@ -189,6 +199,20 @@ def test_what_nobody_has_elsewhere_is_a_loss(action: str, type: str) -> None:
         "Retain" if action == "Remove" else "ReplaceAndRetain"
     )
     assert change_sets.losses(change_sets.changes([{"Changes": [change]}])) == []
+
+
+@pytest.mark.parametrize("action", ["Remove", "Modify"])
+def test_a_new_one_that_does_as_well_is_no_loss(action: str) -> None:
+    """An alarm, a role or a function holds nothing."""
+    change = changed(action, "It", "AWS::CloudWatch::Alarm", Replacement="True")
+    assert change_sets.losses(change_sets.changes([{"Changes": [change]}])) == []
+
+
+def test_every_type_of_the_template_is_known_to_hold_something_or_nothing() -> None:
+    """A new type is not forgotten: it counts as a loss until somebody says otherwise."""
+    types = {each["Type"] for each in template.load(TEMPLATE)["Resources"].values()}
+    sams = {"AWS::Serverless::Function", "AWS::Serverless::HttpApi"}
+    assert types - sams <= change_sets._HARMLESS | change_sets._LOST.keys()
 
 
 def test_changed_parameters_in_words() -> None:
@@ -258,7 +282,7 @@ def test_what_is_done_is_told_once_until_it_is_over() -> None:
     pages = ([event("Api", "DELETE_COMPLETE"), done], [event("Old", "CREATE_COMPLETE", age=99)])
     lines: list[str] = []
     ended = formation.finished(
-        FakeFormation(*pages), "shop", NOW, lines.append, sleep=lambda _: None
+        FakeFormation(*pages), "shop", BEGUN, lines.append, sleep=lambda _: None
     )
     assert ended == State()
     assert lines == ["delete complete: WebhookQueue", "delete complete: Api"]
@@ -268,10 +292,149 @@ def test_the_first_cause_of_a_failure_comes_first() -> None:
     """What was cancelled because of it is no cause; a known one says what to do."""
     cancelled = event("Api", "CREATE_FAILED", "Resource creation cancelled")
     cause = event("WebhookQueue", "CREATE_FAILED", "the queue already exists")
-    found = formation.failures(FakeFormation([cancelled, cause]), "shop", NOW)
+    found = formation.failures(FakeFormation([cancelled, cause]), "shop", BEGUN)
     assert list(found) == [
         f"WebhookQueue: the queue already exists -> {formation.HINTS['already exists']}"
     ]
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ("UPDATE_ROLLBACK_COMPLETE", "everything is as it was"),
+        ("ROLLBACK_COMPLETE", "what is left of the new stack holds nothing"),
+        ("UPDATE_ROLLBACK_FAILED", "the stack is UPDATE_ROLLBACK_FAILED"),
+    ],
+)
+def test_a_change_that_failed_says_what_is_there_now(status: str, said: str) -> None:
+    """And why it failed."""
+    with pytest.raises(Failure) as error:
+        formation.require_done(State(status), ["WebhookQueue: no"])
+    assert said in error.value.message
+    assert "WebhookQueue: no" in error.value.message
+
+
+class FakePreparing:
+    """CloudFormation, which prepares a change set and says how that ended."""
+
+    def __init__(self, status: str, reason: str = "") -> None:
+        self.ended = {"Status": status, "StatusReason": reason}
+        self.asked: dict[str, Any] = {}
+        self.deleted: list[str] = []
+
+    def create_change_set(self, **asked: Any) -> dict[str, Any]:
+        self.asked = asked
+        return {"Id": "arn:change"}
+
+    def describe_change_set(self, **_: Any) -> dict[str, Any]:
+        return self.ended
+
+    def delete_change_set(self, *, ChangeSetName: str) -> None:  # noqa: N803
+        self.deleted.append(ChangeSetName)
+
+
+BEFORE = State(
+    "CREATE_COMPLETE", parameters={"AlarmEmail": "a@b.c", "LedgerDays": "400"}, tags={"team": "x"}
+)
+
+
+def test_whatever_is_told_reaches_cloudformation_as_it_is() -> None:
+    """Empty texts, spaces and equals signs; and what is not told stays, tags as well."""
+    client = FakePreparing("CREATE_COMPLETE")
+    odd = {"AlarmEmail": "", "DomainName": 'a b="c",d'}
+    assert formation.prepared(client, "shop", BEFORE, "url", odd, {"path": "a=b"}) == "arn:change"
+    assert client.asked["Parameters"] == [
+        {"ParameterKey": "AlarmEmail", "ParameterValue": ""},
+        {"ParameterKey": "DomainName", "ParameterValue": 'a b="c",d'},
+        {"ParameterKey": "LedgerDays", "UsePreviousValue": True},
+    ]
+    assert client.asked["Tags"] == [{"Key": "team", "Value": "x"}, {"Key": "path", "Value": "a=b"}]
+    assert client.asked["ChangeSetType"] == "UPDATE"
+
+
+def test_a_new_stack_keeps_nothing() -> None:
+    """There is no value from before."""
+    client = FakePreparing("CREATE_COMPLETE")
+    formation.prepared(client, "shop", State("REVIEW_IN_PROGRESS"), "url", {}, {})
+    assert (client.asked["ChangeSetType"], client.asked["Parameters"]) == ("CREATE", [])
+
+
+@pytest.mark.parametrize(
+    "reason",
+    ["The submitted information didn't contain changes. Submit", "No updates are to be performed."],
+)
+def test_nothing_changes_and_nothing_is_left_behind(reason: str) -> None:
+    """CloudFormation calls a change set without a change a failure."""
+    client = FakePreparing("FAILED", reason)
+    assert formation.prepared(client, "shop", BEFORE, "url", {}, {}) is None
+    assert client.deleted == ["arn:change"]
+
+
+def test_a_change_that_is_refused_says_why() -> None:
+    """As a rule of the template that is not met."""
+    client = FakePreparing("FAILED", "DomainName needs CertificateArn")
+    with pytest.raises(Failure, match="DomainName needs CertificateArn"):
+        formation.prepared(client, "shop", BEFORE, "url", {}, {})
+
+
+class FakeTables:
+    """DynamoDB with some tables."""
+
+    def __init__(self, **tables: dict[str, Any]) -> None:
+        self.tables = {name.replace("_", "-"): table for name, table in tables.items()}
+
+    def describe_table(self, *, TableName: str) -> dict[str, Any]:  # noqa: N803
+        if TableName not in self.tables:
+            raise ClientError({"Error": {"Code": "ResourceNotFoundException"}}, "DescribeTable")
+        return {"Table": self.tables[TableName]}
+
+    def get_paginator(self, _: str) -> Any:
+        return self
+
+    def paginate(self) -> list[dict[str, Any]]:
+        return [{"TableNames": list(self.tables)}]
+
+
+LEDGER = {
+    "KeySchema": [{"AttributeName": "key", "KeyType": "HASH"}],
+    "GlobalSecondaryIndexes": [{"IndexName": "by_day"}],
+}
+OTHER = {"KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}]}
+
+
+def test_only_a_ledger_is_taken_over() -> None:
+    """A name with a mistake in it would begin to capture everything anew, and another's table is not ours."""
+    tables = FakeTables(shop_LedgerTable_1=LEDGER, orders=OTHER)
+    former.require_ledger(tables, "shop-LedgerTable-1")
+    for name, said in {"shop-LedgerTable-2": "there is no table", "orders": "is no ledger"}.items():
+        with pytest.raises(Failure, match=said):
+            former.require_ledger(tables, name)
+
+
+@pytest.mark.parametrize(
+    ("before", "parameters", "said"),
+    [
+        (State(), {}, "LEDGER_TABLE=shop-LedgerTable-1 goes on with it"),
+        (State(), {"LedgerTableName": "shop-LedgerTable-1"}, ""),
+        (State("CREATE_COMPLETE"), {}, ""),
+        (
+            State("CREATE_COMPLETE", outputs={"LedgerTableName": "shop-LedgerTable-0"}),
+            {"LedgerTableName": "shop-LedgerTable-1"},
+            "what the ledger shop-LedgerTable-0 remembers",
+        ),
+        (
+            State("CREATE_COMPLETE", parameters={"LedgerTableName": "old"}),
+            {"LedgerTableName": ""},
+            "what the ledger old remembers",
+        ),
+        (State("CREATE_COMPLETE", parameters={"LedgerTableName": "old"}), {}, ""),
+    ],
+)
+def test_another_ledger_is_a_loss(before: State, parameters: dict[str, str], said: str) -> None:
+    """The table is kept, and the stack would know nothing of it; a ledger that lies there is named."""
+    tables = FakeTables(shop_LedgerTable_1=LEDGER, shop_staging_LedgerTable_1=LEDGER)
+    found = former.forgotten(tables, "shop", before, parameters)
+    assert (said in found) if said else found == ""
 
 
 # ------------------------------------------------------------------------------- for real
@@ -330,7 +493,9 @@ def outputs(aws: Aws) -> Mapping[str, str]:
     return state(aws, "shop").outputs
 
 
-def test_from_nothing_to_production_and_back(aws: Aws, folder: Path) -> None:
+def test_from_nothing_to_production_and_back(  # noqa: PLR0915 - one story
+    aws: Aws, folder: Path
+) -> None:
     """Looked at and left alone, deployed, changed, removed with its ledger kept, and deployed with that."""
     # A first look changes nothing.
     looked = make(aws, folder, "deploy", answer="n\n")
@@ -358,6 +523,12 @@ def test_from_nothing_to_production_and_back(aws: Aws, folder: Path) -> None:
     assert f"configuration {deployed['ConfigurationDigest']} -> " in second.stderr
     assert "LedgerDays: 500 -> 600" in second.stderr
     assert outputs(aws)["ConfigurationDigest"] != deployed["ConfigurationDigest"]
+
+    # A dry run of make is no deploy.
+    (folder / "webhooks.toml").write_text("[shopify]\n")
+    dry = make(aws, folder, "deploy", "CONFIRM=no", "-n")
+    assert "deploy" in dry.stdout
+    assert outputs(aws)["ConfigurationDigest"] != config.load(folder / "webhooks.toml").digest
 
     # And back.
     (folder / "webhooks.toml").write_text("[stripe]\n")
@@ -388,6 +559,11 @@ def test_from_nothing_to_production_and_back(aws: Aws, folder: Path) -> None:
     table = deployed["LedgerTableName"]
     assert f"make deploy LEDGER_TABLE={table}" in removed.stderr
     assert outputs(aws) == {}
+
+    # A ledger that lies there is not forgotten by accident, either.
+    anew = make(aws, folder, "deploy", "CONFIRM=no")
+    assert anew.returncode != 0
+    assert f"LEDGER_TABLE={table} goes on with it" in anew.stderr
 
     # The next stack goes on with the ledger of the former.
     again = make(aws, folder, "deploy", "CONFIRM=no", f"LEDGER_TABLE={table}")
@@ -429,6 +605,25 @@ def test_sam_by_hand_deploys_with_enter_on_every_question(aws: Aws, folder: Path
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
     assert "Successfully created/updated stack - linkrunner-webhooks in eu-west-1" in done.stdout
+
+
+def test_a_stack_of_another_software_is_left_alone(aws: Aws, folder: Path) -> None:
+    """However its name got into STACK."""
+    client = Aws(aws.endpoint_url, "eu-central-1").client("cloudformation")
+    topic = '{"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}}'
+    client.create_stack(StackName="erp", TemplateBody=topic)
+    for target in ("deploy", "remove"):
+        done = make(aws, folder, target, "STACK=erp", "CONFIRM=no", "FORCE=yes")
+        assert done.returncode != 0
+        assert "erp is not one of this software" in done.stderr
+    assert state(aws, "erp").status == "CREATE_COMPLETE"
+
+
+def test_another_account_is_refused(aws: Aws, folder: Path) -> None:
+    """With the credentials of one environment nobody deploys the other."""
+    done = make(aws, folder, "deploy", "ACCOUNT=123456789012", "CONFIRM=no")
+    assert done.returncode != 0
+    assert "account 000000000000, not 123456789012" in done.stderr
 
 
 def test_there_is_nothing_to_remove(aws: Aws, folder: Path) -> None:

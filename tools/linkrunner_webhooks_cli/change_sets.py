@@ -6,14 +6,35 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-# Where something is kept that nobody has elsewhere, and what goes with it.
+# What goes with a resource of which nobody has another.
 _LOST: Final = {
     "AWS::DynamoDB::Table": "what was captured before",
     "AWS::SQS::Queue": "the webhooks in it",
     "AWS::SecretsManager::Secret": "the secrets in it",
     "AWS::ApiGatewayV2::Api": "the URL that providers send to",
+    "AWS::ApiGatewayV2::DomainName": "the URL that providers send to",
+    "AWS::ApiGatewayV2::ApiMapping": "the URL that providers send to",
+    "AWS::Route53::RecordSet": "the URL that providers send to",
     "AWS::Logs::LogGroup": "its lines",
+    "AWS::SNS::Topic": "who has confirmed to get the alarms",
 }
+# What a new one does as well. Of a type that nobody thought of something may be lost.
+_HARMLESS: Final = frozenset(
+    {
+        "AWS::ApiGatewayV2::Stage",
+        "AWS::CloudWatch::Alarm",
+        "AWS::CloudWatch::Dashboard",
+        "AWS::Events::Rule",
+        "AWS::IAM::Role",
+        "AWS::KMS::Key",
+        "AWS::Lambda::EventSourceMapping",
+        "AWS::Lambda::Function",
+        "AWS::Lambda::Permission",
+        "AWS::Logs::MetricFilter",
+        "AWS::SNS::TopicPolicy",
+        "AWS::SQS::QueuePolicy",
+    }
+)
 _TELLING: Final = {
     "AWS::Lambda::Function": "function",
     "AWS::SQS::Queue": "queue",
@@ -110,15 +131,21 @@ _FEW: Final = 4
 def _fate(change: Change) -> str:
     if change.kept:
         return ", and the old one is kept beside the stack"
-    return f", and {_LOST[change.type]} with it" if change.type in _LOST else ""
+    return "" if change.type in _HARMLESS else f", and {_loss(change)} with it"
+
+
+def _loss(change: Change) -> str:
+    return _LOST.get(change.type, "what is in it")
 
 
 def losses(found: Sequence[Change]) -> list[str]:
     """What would be lost: what is replaced or removed, and holds something. Nothing of what is kept."""
     return [
-        f"{each.id}: {_LOST[each.type]}"
+        f"{each.id}: {_loss(each)}"
         for each in found
-        if (each.replaced or each.action == "Remove") and each.type in _LOST and not each.kept
+        if (each.replaced or each.action == "Remove")
+        and each.type not in _HARMLESS
+        and not each.kept
     ]
 
 

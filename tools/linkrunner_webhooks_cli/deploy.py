@@ -2,41 +2,47 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-import re
+import shlex
+import shutil
 import subprocess
-from collections.abc import Sequence
-from contextlib import suppress
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import boto3
 import click
+import yaml
 from botocore.exceptions import ClientError
 
 from linkrunner_webhooks import __version__, config
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.errors import WebhookError
-from linkrunner_webhooks_cli import change_sets, formation
+from linkrunner_webhooks_cli import change_sets, formation, former
 from linkrunner_webhooks_cli.deployment import Deployment, current, told
 from linkrunner_webhooks_cli.doctor import examined, show
 from linkrunner_webhooks_cli.failures import Failure, in_sentences
 from linkrunner_webhooks_cli.formation import REVIEW, State
 from linkrunner_webhooks_cli.output import counted, say, write_text
+from linkrunner_webhooks_cli.package import digest, the_package
 from linkrunner_webhooks_local import template
 from linkrunner_webhooks_local.project import ROOT, TEMPLATE
 
 _BUILD: Final = Path(os.environ.get("BUILD") or ROOT / ".aws-sam" / "build")
-_ARN: Final = re.compile(r"arn:[\w-]+:cloudformation:\S+:changeSet/\S+")
+_SAM: Final = os.environ.get("SAM") or str(ROOT / ".venvs" / "sam" / "bin" / "sam")
+_TAGS: Final = {"application": "linkrunner-webhooks"}
 # Lines of the build that somebody should read.
 _TELLING: Final = ("WARNING", "Warning", "package ")
+# SAM's own stack, in which it keeps the bucket that it uploads to.
+_SAMS_STACK: Final = "aws-sam-cli-managed-default"
 
 
 @click.command()
 def main() -> None:
     """Deploy one stack. The variables of make say which; see docs/deploying.md."""
-    with in_sentences():
+    with in_sentences(), _alone():
         _deploy()
 
 
@@ -46,82 +52,122 @@ def _deploy() -> None:
     os.environ["AWS_REGION"] = os.environ["AWS_DEFAULT_REGION"] = deployment.region
     session = boto3.Session(region_name=deployment.region)
     account = session.client("sts").get_caller_identity()["Account"]
+    if deployment.account not in (None, account):
+        raise Failure(f"these credentials are of account {account}, not {deployment.account}")
     client = session.client("cloudformation")
     before = formation.state(client, deployment.stack)
+    formation.require_ours(client, deployment.stack, before)
     formation.require_ready(before, deployment.stack, deployment.region)
+    lost = _forgotten(session, deployment, before)
     say(f"{deployment.stack} in {deployment.region}, account {account}")
-    packaged = _build(deployment.config)
+    packaged = _built(deployment.config)
     say(_versions(before, packaged))
-    change_set = _change_set(deployment)
+    url = _uploaded(session, deployment)
+    change_set = formation.prepared(
+        client,
+        deployment.stack,
+        before,
+        url,
+        deployment.parameters,
+        {**_TAGS, **deployment.tags},
+    )
     if change_set is None:
         say("Nothing changes: what is deployed is what was built.")
     else:
-        _change(client, deployment, before, change_set)
-    after = formation.state(client, deployment.stack)
-    _show(deployment, after)
+        _change(client, deployment, before, change_set, lost)
+    _show(deployment, packaged, formation.state(client, deployment.stack))
 
 
-def _build(path: Path) -> Config:
-    """`make build` with this file; returns what is in the package."""
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One deploy at a time in this clone: the next one builds into the same folder."""
+    _BUILD.parent.mkdir(parents=True, exist_ok=True)
+    with (_BUILD.parent / "deploying").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Failure(
+                "another deploy is at work in this clone; wait until it is done"
+            ) from None
+        yield
+
+
+def _forgotten(session: boto3.Session, deployment: Deployment, before: State) -> list[str]:
+    """What of the past would be forgotten. Raises Failure where the ledger that is given is none."""
+    dynamodb = session.client("dynamodb")
+    name = deployment.parameters.get("LedgerTableName")
+    try:
+        if name:
+            former.require_ledger(dynamodb, name)
+        found = former.forgotten(dynamodb, deployment.stack, before, deployment.parameters)
+    except ClientError as error:
+        # A role that deploys need not be let at tables.
+        say(f"Not looked at: the ledgers of former stacks ({error.response['Error']['Code']})")
+        return []
+    return [found] if found else []
+
+
+# ------------------------------------------------------------------------------- build and upload
+
+
+def _built(path: Path) -> Config:
+    """`make build` with this file; returns what is in the package, which is what that file says."""
     say(f"Building with {path}")
-    make = os.environ.get("MAKE", "make")
-    done = _run([make, "--no-print-directory", "build", f"WEBHOOKS_TOML={path}"], "the build")
+    # Not with the flags of the make that called: `make -n` and `-i` would deploy what was built before.
+    environment = {name: text for name, text in os.environ.items() if not name.startswith("MAKE")}
+    make = shutil.which("make") or "make"
+    wanted = [f"WEBHOOKS_TOML={path}", f"BUILD={_BUILD}", f"SAM={_SAM}"]
+    done = _run([make, "--no-print-directory", "build", *wanted], "the build", environment)
     for line in done.splitlines():
         if line.startswith(_TELLING):
             say(f"  {line}")
-    return config.load(_packaged() / "webhooks.toml")
+    package = the_package(_BUILD)
+    packaged = config.load(package / "webhooks.toml")
+    stamp = _stamp()
+    if packaged.digest != config.load(path).digest or stamp != (__version__, packaged.digest):
+        raise Failure(f"the package {digest(package)} is not what {path} says; deploy again")
+    return packaged
 
 
-def _packaged() -> Path:
-    return next(each for each in sorted(_BUILD.iterdir()) if each.is_dir())
+def _stamp() -> tuple[str, str]:
+    """What the built template says of the package."""
+    built = template.load(_BUILD / "template.yaml")["Mappings"]["Package"]["This"]
+    return built["Version"], built["ConfigurationDigest"]
 
 
-def _change_set(deployment: Deployment) -> str | None:
-    """The package uploaded, and a change set that nobody has executed; None without a change."""
+def _uploaded(session: boto3.Session, deployment: Deployment) -> str:
+    """The URL of the template, after SAM has uploaded the package."""
     say("Uploading")
-    arguments = [
-        os.environ.get("SAM", str(ROOT / ".venvs" / "sam" / "bin" / "sam")),
-        "deploy",
-        "--stack-name",
-        deployment.stack,
-        "--region",
-        deployment.region,
-        "--template-file",
-        str(_BUILD / "template.yaml"),
-        "--resolve-s3",
-        "--capabilities",
-        "CAPABILITY_IAM",
-        "--no-execute-changeset",
-        "--no-confirm-changeset",
-        "--no-fail-on-empty-changeset",
-        # So that a role that deploys need not be let at what others deploy.
-        "--s3-prefix",
-        deployment.stack,
-        "--tags",
-        *(f"{name}={value}" for name, value in {**_TAGS, **deployment.tags}.items()),
-    ]
-    if deployment.parameters:
-        arguments += [
-            "--parameter-overrides",
-            *(
-                f"ParameterKey={name},ParameterValue={value}"
-                for name, value in deployment.parameters.items()
-            ),
-        ]
-    output = _run(arguments, "the upload")
-    found = _ARN.search(output)
-    if found is None and "No changes to deploy" not in output:
-        raise Failure(f"SAM made no change set:\n{output.strip()[-1500:]}")
-    return found.group() if found else None
+    packaged = _BUILD.parent / "packaged.yaml"
+    prefix = deployment.stack
+    arguments = ["--template-file", str(_BUILD / "template.yaml"), "--resolve-s3"]
+    # So that a role that deploys need not be let at what others deploy.
+    arguments += ["--s3-prefix", prefix, "--region", deployment.region]
+    _run([_SAM, "package", *arguments, "--output-template-file", str(packaged)], "the upload")
+    text = packaged.read_bytes()
+    require_template(yaml.safe_load(text))
+    sams = formation.state(session.client("cloudformation"), _SAMS_STACK)
+    bucket = sams.outputs["SourceBucket"]
+    s3 = session.client("s3")
+    key = f"{prefix}/{__version__}-{os.urandom(8).hex()}.template"
+    s3.put_object(Bucket=bucket, Key=key, Body=text)
+    return f"{s3.meta.endpoint_url}/{bucket}/{key}"
 
 
-_TAGS: Final = {"application": "linkrunner-webhooks"}
+def require_template(written: Mapping[str, Any]) -> None:
+    """Raises Failure where a function has no package that was uploaded."""
+    for name, each in written["Resources"].items():
+        if each["Type"] == "AWS::Serverless::Function":
+            uri = each["Properties"].get("CodeUri")
+            if not (isinstance(uri, str) and uri.startswith("s3://")):
+                raise Failure(f"SAM uploaded nothing for {name}; deploy again")
 
 
-def _run(arguments: Sequence[str], what: str) -> str:
+def _run(arguments: Sequence[str], what: str, environment: Mapping[str, str] | None = None) -> str:
     done = subprocess.run(  # noqa: S603 - make and SAM of this project
         arguments,
         cwd=ROOT,
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -130,6 +176,9 @@ def _run(arguments: Sequence[str], what: str) -> str:
     if done.returncode:
         raise Failure(f"{what} failed:\n{done.stdout.strip()[-3000:]}")
     return done.stdout
+
+
+# ------------------------------------------------------------------------------- change
 
 
 def _versions(before: State, packaged: Config) -> str:
@@ -143,19 +192,18 @@ def _versions(before: State, packaged: Config) -> str:
     return f"Version {old}, as before" if old == new else f"Version {old} -> {new}"
 
 
-def _change(client: Any, deployment: Deployment, before: State, change_set: str) -> None:
-    pages = _described(client, change_set)
+def _change(
+    client: Any, deployment: Deployment, before: State, change_set: str, forgotten: Sequence[str]
+) -> None:
+    pages = formation.described(client, change_set)
     found = change_sets.changes(pages)
     after = {
         each["ParameterKey"]: each["ParameterValue"] for each in pages[0].get("Parameters", ())
     }
     say("")
-    for line in (
-        *change_sets.words(found),
-        *change_sets.parameters(before.parameters, after),
-    ):
+    for line in (*change_sets.words(found), *change_sets.parameters(before.parameters, after)):
         say(line)
-    lost = change_sets.losses(found)
+    lost = [*change_sets.losses(found), *forgotten]
     for each in lost:
         say(f"WARNING: this loses {each}")
     try:
@@ -163,21 +211,12 @@ def _change(client: Any, deployment: Deployment, before: State, change_set: str)
     except (Failure, click.Abort):
         _discard(client, deployment, change_set, before)
         raise
-    since = datetime.now(UTC)
+    since = formation.latest(client, deployment.stack)
     client.execute_change_set(ChangeSetName=change_set)
     say("CloudFormation is at work; it goes on if this is interrupted.")
     ended = formation.finished(client, deployment.stack, since, lambda line: say(f"  {line}"))
-    if ended.status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
-        why = "\n  ".join(formation.failures(client, deployment.stack, since))
-        raise Failure(f"not deployed, everything is as it was ({ended.status}):\n  {why}")
+    formation.require_done(ended, list(formation.failures(client, deployment.stack, since)))
     say("Deployed.")
-
-
-def _described(client: Any, change_set: str) -> list[dict[str, Any]]:
-    pages = [client.describe_change_set(ChangeSetName=change_set)]
-    while token := pages[-1].get("NextToken"):
-        pages.append(client.describe_change_set(ChangeSetName=change_set, NextToken=token))
-    return pages
 
 
 def _require_consent(deployment: Deployment, lost: Sequence[str]) -> None:
@@ -196,13 +235,16 @@ def _discard(client: Any, deployment: Deployment, change_set: str, before: State
     say("Nothing was changed.")
 
 
-def _show(deployment: Deployment, after: State) -> None:
-    packaged = config.load(deployment.config)
+# ------------------------------------------------------------------------------- and then
+
+
+def _show(deployment: Deployment, packaged: Config, after: State) -> None:
     missing = _missing(deployment, packaged)
     url = after.outputs.get("WebhookUrl", "")
     for name in packaged.names:
         write_text(f"{name}: {url}{name}")
-    shown = f"AWS_REGION={deployment.region} WEBHOOKS_TOML={deployment.config}"
+    path = shlex.quote(str(deployment.config))
+    shown = f"AWS_REGION={deployment.region} WEBHOOKS_TOML={path}"
     say(f"\nFor the commands, in this shell: export {shown}")
     if missing:
         say(f"{counted(missing, 'thing')} left to do: see the lines that begin with !!")
@@ -214,7 +256,7 @@ def _missing(deployment: Deployment, packaged: Config) -> int:
     try:
         findings = examined(deployment.stack, lambda: packaged)
     except (ClientError, Failure, WebhookError) as error:
-        say(f"It was not looked at whether it works ({error}): `{doctor}` as somebody who may")
+        say(f"It was not looked at whether it works ({error}): `{doctor}`")
         return 0
     say("")
     show(findings)

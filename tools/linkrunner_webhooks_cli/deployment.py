@@ -37,6 +37,7 @@ class Settings(BaseModel):
 
     stack: str | None = None
     region: str | None = None
+    account: str | None = None
     parameters: dict[str, str | int | bool] = Field(default_factory=dict)
     tags: dict[str, str] = Field(default_factory=dict)
 
@@ -50,6 +51,7 @@ class Deployment:
     confirm: bool
     force: bool
     config: Path
+    account: str | None = None
     parameters: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
 
@@ -94,6 +96,7 @@ def told(environment: Mapping[str, str], known: Mapping[str, Any]) -> Deployment
     return Deployment(
         *chosen,
         config=_file(environment),
+        account=environment.get("ACCOUNT") or settings.account,
         parameters=parameters,
         tags={**settings.tags, **_pairs(environment, "TAGS", "team=growth")},
     )

@@ -1,12 +1,13 @@
-"""A stack in CloudFormation: how it is, and waiting until a change of it is over, with what went wrong."""
+"""A stack in CloudFormation: how it is, what is prepared for it, and waiting until a change of it is over."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
+from uuid import uuid4
 
 from botocore.exceptions import ClientError
 
@@ -15,6 +16,8 @@ from linkrunner_webhooks_cli.failures import Failure
 _POLL: Final = 3.0
 # A stack that was made for a change set and has nothing yet.
 REVIEW: Final = "REVIEW_IN_PROGRESS"
+# What every stack of ours has had since the first version.
+_OURS: Final = frozenset({"WebhookQueue", "DeadLetterQueue", "ReceiveFunction", "DeliverFunction"})
 # What the messages of CloudFormation mean here.
 HINTS: Final = {
     "already exists": "another stack, or one that was deleted in part, has it: choose another STACK",
@@ -33,6 +36,7 @@ class State:
     status: str = ""
     outputs: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def exists(self) -> bool:
@@ -44,14 +48,86 @@ def state(client: Any, stack: str) -> State:
     try:
         described = client.describe_stacks(StackName=stack)["Stacks"][0]
     except ClientError as error:
-        if "does not exist" in str(error):
+        if _is_missing(error):
             return State()
         raise
     return State(
         described["StackStatus"],
         {each["OutputKey"]: each["OutputValue"] for each in described.get("Outputs", ())},
         {each["ParameterKey"]: each["ParameterValue"] for each in described.get("Parameters", ())},
+        {each["Key"]: each["Value"] for each in described.get("Tags", ())},
     )
+
+
+def require_ours(client: Any, stack: str, found: State) -> None:
+    """Raises Failure where there is a stack of that name that is not of this software."""
+    if not found.exists:
+        return
+    described = client.describe_stack_resources(StackName=stack)["StackResources"]
+    if not _OURS & {each["LogicalResourceId"] for each in described}:
+        raise Failure(f"the stack {stack} is not one of this software; choose another STACK")
+
+
+# ------------------------------------------------------------------------------- a change
+
+
+def prepared(
+    client: Any,
+    stack: str,
+    before: State,
+    template_url: str,
+    parameters: Mapping[str, str],
+    tags: Mapping[str, str],
+    sleep: Callable[[float], None] = time.sleep,
+) -> str | None:
+    """A change set that nobody has executed, by its ARN; None where nothing would change.
+
+    A parameter that is not given stays as it is deployed, and so does a tag.
+    """
+    kept = [{"ParameterKey": name, "UsePreviousValue": True} for name in before.parameters]
+    given = [{"ParameterKey": name, "ParameterValue": text} for name, text in parameters.items()]
+    answer = client.create_change_set(
+        StackName=stack,
+        ChangeSetName=f"deploy-{uuid4().hex}",
+        ChangeSetType="UPDATE" if before.exists else "CREATE",
+        TemplateURL=template_url,
+        Parameters=[*given, *(each for each in kept if each["ParameterKey"] not in parameters)]
+        if before.exists
+        else given,
+        Tags=[{"Key": key, "Value": value} for key, value in {**before.tags, **tags}.items()],
+        Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+    )
+    arn = str(answer["Id"])
+    while True:
+        described = client.describe_change_set(ChangeSetName=arn)
+        if described["Status"] == "CREATE_COMPLETE":
+            return arn
+        if described["Status"] == "FAILED":
+            reason = described.get("StatusReason", "")
+            client.delete_change_set(ChangeSetName=arn)
+            if "didn't contain changes" in reason or "No updates" in reason:
+                return None
+            raise Failure(f"CloudFormation refuses the change: {reason}{hint_for(reason)}")
+        sleep(_POLL)
+
+
+def described(client: Any, change_set: str) -> list[dict[str, Any]]:
+    """All pages of a change set."""
+    pages = [client.describe_change_set(ChangeSetName=change_set)]
+    while token := pages[-1].get("NextToken"):
+        pages.append(client.describe_change_set(ChangeSetName=change_set, NextToken=token))
+    return pages
+
+
+def latest(client: Any, stack: str) -> datetime:
+    """When the last thing happened to the stack, by the clock of AWS."""
+    try:
+        events = client.describe_stack_events(StackName=stack)["StackEvents"]
+    except ClientError as error:
+        if not _is_missing(error):
+            raise
+        events = []
+    return max((each["Timestamp"] for each in events), default=datetime.fromtimestamp(0, UTC))
 
 
 def finished(
@@ -68,10 +144,9 @@ def finished(
         for event in _events(client, stack, since):
             if event["EventId"] not in known:
                 known.add(event["EventId"])
-                if event["ResourceStatus"].endswith(("_COMPLETE", "_FAILED")):
-                    tell(
-                        f"{event['ResourceStatus'].lower().replace('_', ' ')}: {event['LogicalResourceId']}"
-                    )
+                status = event["ResourceStatus"]
+                if status.endswith(("_COMPLETE", "_FAILED")):
+                    tell(f"{status.lower().replace('_', ' ')}: {event['LogicalResourceId']}")
         if not found.status.endswith("_IN_PROGRESS"):
             return found
         sleep(_POLL)
@@ -82,8 +157,12 @@ def failures(client: Any, stack: str, since: datetime) -> Iterator[str]:
     for event in _events(client, stack, since):
         reason = event.get("ResourceStatusReason", "")
         if event["ResourceStatus"].endswith("_FAILED") and "cancelled" not in reason.lower():
-            hint = next((hint for word, hint in HINTS.items() if word in reason), "")
-            yield f"{event['LogicalResourceId']}: {reason}{f' -> {hint}' if hint else ''}"
+            yield f"{event['LogicalResourceId']}: {reason}{hint_for(reason)}"
+
+
+def hint_for(reason: str) -> str:
+    """What to do about a reason of CloudFormation's; empty where that is not known."""
+    return next((f" -> {hint}" for word, hint in HINTS.items() if word in reason), "")
 
 
 def _events(client: Any, stack: str, since: datetime) -> list[Mapping[str, Any]]:
@@ -94,15 +173,21 @@ def _events(client: Any, stack: str, since: datetime) -> list[Mapping[str, Any]]
         try:
             page = client.describe_stack_events(**request)
         except ClientError as error:
-            # It is gone.
-            if "does not exist" in str(error):
+            if _is_missing(error):
                 return found
             raise
-        new = [each for each in page["StackEvents"] if each["Timestamp"] >= since]
+        new = [each for each in page["StackEvents"] if each["Timestamp"] > since]
         found = [*reversed(new), *found]
         if len(new) < len(page["StackEvents"]) or not page.get("NextToken"):
             return found
         request["NextToken"] = page["NextToken"]
+
+
+def _is_missing(error: ClientError) -> bool:
+    return "does not exist" in str(error)
+
+
+# ------------------------------------------------------------------------------- states
 
 
 def require_ready(found: State, stack: str, region: str) -> None:
@@ -121,3 +206,14 @@ def require_ready(found: State, stack: str, region: str) -> None:
             f"{stack} could be neither changed nor rolled back; CloudFormation console: "
             "Continue update rollback"
         )
+
+
+def require_done(ended: State, why: Sequence[str]) -> None:
+    """Raises Failure where a change did not end well, with what is there now."""
+    if ended.status in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
+        return
+    now = {
+        "UPDATE_ROLLBACK_COMPLETE": "not deployed, everything is as it was",
+        "ROLLBACK_COMPLETE": "not deployed, and what is left of the new stack holds nothing",
+    }.get(ended.status, f"not deployed, and the stack is {ended.status}")
+    raise Failure("\n  ".join([f"{now}:", *why]))

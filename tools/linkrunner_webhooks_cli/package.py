@@ -55,7 +55,10 @@ def main(build: Path, webhooks_toml: Path) -> None:
     if (package / _CONFIG).read_bytes() != webhooks_toml.read_bytes():
         raise Failure(f"{webhooks_toml} changed during the build: build again")
     name = digest(package)
-    stamp(build / "template.yaml", config.load(package / _CONFIG))
+    packaged = config.load(package / _CONFIG)
+    # The file may have been changed and changed back after it was checked.
+    packaged.sources()
+    stamp(build / "template.yaml", packaged)
     out = build.parent / BILL
     pins = pinned("".join(path.read_text("utf-8") for path in ROOT.glob("src/requirements*.txt")))
     out.write_text(bill(package, name, pins), "utf-8")

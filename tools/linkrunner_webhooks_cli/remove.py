@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import boto3
 import click
 from botocore.exceptions import BotoCoreError, ClientError
 
+from linkrunner_webhooks.aws import failure
 from linkrunner_webhooks_cli import formation
 from linkrunner_webhooks_cli.deployment import current, named
 from linkrunner_webhooks_cli.failures import Failure, in_sentences
@@ -33,11 +33,15 @@ def _remove() -> None:
     found = formation.state(client, chosen.stack)
     if found.status in ("", "DELETE_COMPLETE"):
         raise Failure(f"there is no stack {chosen.stack} in {chosen.region}")
-    for line in _lost(chosen.stack, found):
+    formation.require_ours(client, chosen.stack, found)
+    for line in _lost(found):
         say(line)
+    lost = _waiting(chosen.stack, found)
+    if lost:
+        say(f"WARNING: {lost} would be lost.")
     if chosen.confirm:
         click.confirm(f"Remove {chosen.stack} in {chosen.region}?", abort=True, err=True)
-    elif _waiting(chosen.stack, found) and not chosen.force:
+    elif lost and not chosen.force:
         raise Failure("nothing was removed, because webhooks would be lost; FORCE=yes allows it")
     _delete(client, chosen.stack)
     say(f"{chosen.stack} is removed.")
@@ -49,7 +53,7 @@ def _remove() -> None:
 
 
 def _delete(client: Any, stack: str) -> None:
-    since = datetime.now(UTC)
+    since = formation.latest(client, stack)
     client.delete_stack(StackName=stack)
     ended = formation.finished(client, stack, since, lambda line: say(f"  {line}"))
     if ended.status not in ("", "DELETE_COMPLETE"):
@@ -57,24 +61,29 @@ def _delete(client: Any, stack: str) -> None:
         raise Failure(f"{stack} was removed in part ({ended.status}):\n  {why}")
 
 
-def _lost(stack: str, found: State) -> Iterator[str]:
+def _lost(found: State) -> Iterator[str]:
     """What goes with it, as lines for people."""
     if url := found.outputs.get("WebhookUrl"):
         yield f"Nothing answers at {url} any more: remove the endpoints at your providers first."
-        yield "The signing secrets and the server key are deleted; AWS keeps them for 30 days."
-    if waiting := _waiting(stack, found):
-        yield f"WARNING: {counted(waiting, 'webhook')} parked or on the way to Linkrunner would be lost."
+        yield "The signing secrets and the server key are deleted for good."
 
 
-def _waiting(stack: str, found: State) -> int:
+def _waiting(stack: str, found: State) -> str:
+    """The webhooks that are in its queues, in words; empty for none."""
     if "DeadLetterQueueUrl" not in found.outputs:
-        return 0
+        return ""
     try:
-        open_stack = find(stack)
-        return open_stack.parked() + open_stack.backlog()
-    except (BotoCoreError, ClientError):
-        # Whoever removed it in part took the queues first.
-        return 0
+        known = find(stack)
+        count = known.parked() + known.backlog()
+    except (BotoCoreError, ClientError) as error:
+        if _GONE in str(error):
+            # Whoever removed it in part took the queues first.
+            return ""
+        return f"whatever is in the queues, which cannot be looked at ({failure(error)}),"
+    return f"{counted(count, 'webhook')} parked or on the way to Linkrunner" if count else ""
+
+
+_GONE: Final = "NonExistentQueue"
 
 
 if __name__ == "__main__":
