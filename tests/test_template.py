@@ -15,6 +15,7 @@ import yaml
 
 from linkrunner_webhooks.errors import Reason, TooLarge, UnknownSource
 from linkrunner_webhooks.model import Outcome
+from linkrunner_webhooks.schedule import wait
 from linkrunner_webhooks.watch import Worry
 
 ROOT = Path(__file__).parent.parent
@@ -455,6 +456,7 @@ def test_deliver_may_consume_park_claim_and_read_the_key_only() -> None:
         ("sqs:GetQueueAttributes", "WebhookQueue.Arn"),
         ("sqs:ChangeMessageVisibility", "WebhookQueue.Arn"),
         ("sqs:SendMessage", "DeadLetterQueue.Arn"),
+        ("sqs:GetQueueAttributes", "DeadLetterQueue.Arn"),
         ("sqs:SendMessage", "WebhookQueue.Arn"),
         ("dynamodb:GetItem", str([TABLE, {"Table": {"Fn::If": LEDGER}}])),
         ("dynamodb:UpdateItem", str([TABLE, {"Table": {"Fn::If": LEDGER}}])),
@@ -642,6 +644,8 @@ ALARMS: dict[str, tuple[str, str, float]] = {
     "SignatureFailures": (f"concern/{Worry.REFUSED}", ">", 0),
     "UnknownSources": (f"rejected/{UnknownSource.reason}", ">", 0),
     "SourceSilent": (f"concern/{Worry.SILENT}", ">", 0),
+    "AnotherSource": (f"concern/{Worry.ANOTHER}", ">", 0),
+    "LookFailing": (f"concern/{Worry.UNSEEN}", ">", 0),
     "SignupsMissing": (f"concern/{Worry.NO_SIGNUPS}", ">", 0),
     "WebhooksThin": (f"ignored/{Reason.THIN}", ">", 0),
     "WebhooksMalformed": (f"rejected/{Reason.MALFORMED}", ">", 0),
@@ -707,7 +711,13 @@ def test_what_the_look_tells_has_an_alarm_each() -> None:
 
 
 # What happened once is not over when nobody speaks of it any more.
-NEVER_OVER = {"DeadLetterReasonNew", "WebhooksThin", "WebhooksMalformed", "WebhooksTooLarge"}
+NEVER_OVER = {
+    "DeadLetterReasonNew",
+    "AnotherSource",
+    "WebhooksThin",
+    "WebhooksMalformed",
+    "WebhooksTooLarge",
+}
 
 
 def test_what_is_over_is_told_and_nothing_when_an_alarm_is_created() -> None:
@@ -719,11 +729,34 @@ def test_what_is_over_is_told_and_nothing_when_an_alarm_is_created() -> None:
     assert names == [f"${{AWS::StackName}}-{name}-" for name in ALARMS if name not in NEVER_OVER]
     # https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-quota.html
     assert len(json.dumps(rule["EventPattern"])) < 2048 - len(names) * 20
+    assert resource("Recoveries")["Condition"] == "HasAlarmEmail"
+    (mail,) = rule["Targets"]
+    assert target(mail["Arn"]) == "AlarmTopic"
+    # Chat and paging read the format of CloudWatch only.
+    chat = [{"Fn::If": ["HasAlarmTopic", {"Ref": "AlarmTopicArn"}, {"Ref": "AWS::NoValue"}]}]
     for alarm in ALARMS:
-        assert not {"OKActions", "InsufficientDataActions"} & set(properties(alarm))
-    assert resource("Recoveries")["Condition"] == "TellsSomebody"
-    targets = [(each["Fn::If"][0], target(each["Fn::If"][1]["Arn"])) for each in rule["Targets"]]
-    assert targets == [("HasAlarmEmail", "AlarmTopic"), ("HasAlarmTopic", "AlarmTopicArn")]
+        assert properties(alarm).get("OKActions", chat) == chat
+        assert ("OKActions" in properties(alarm)) == (alarm not in NEVER_OVER)
+
+
+def test_an_alarm_is_over_only_after_the_next_sign_could_have_come() -> None:
+    """A message that waits says nothing for over an hour: an alarm that ended meanwhile would pulse."""
+    longest = max(wait(tries, Reason.INTERNAL) for tries in range(1, 30)) * 1.25
+    for alarm in ALARMS:
+        settings = properties(alarm)
+        if alarm in NEVER_OVER or settings["MetricName"] == "Concerns":
+            continue
+        window = settings["Period"] * settings["EvaluationPeriods"]
+        assert window > longest, alarm
+        assert settings.get("DatapointsToAlarm", 1) <= 2, alarm
+
+
+def test_what_is_looked_for_is_not_over_between_two_looks() -> None:
+    """Two looks are in each period of its alarm, and one of them may fail."""
+    for alarm in ALARMS:
+        settings = properties(alarm)
+        if settings["MetricName"] == "Concerns" and alarm not in NEVER_OVER:
+            assert settings["Period"] * settings["EvaluationPeriods"] >= 2 * 3600, alarm
 
 
 def test_the_functions_write_the_metrics_the_alarms_read() -> None:

@@ -13,7 +13,7 @@ import pytest
 from linkrunner_webhooks import deliver_function, history
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.errors import Reason, parking
-from linkrunner_webhooks.watch import HOUR, SPAN, Concern, Heard, History, Worry, concerns
+from linkrunner_webhooks.watch import HOUR, SPAN, Concern, Heard, History, Worry, concerns, joined
 from linkrunner_webhooks_local.embedded_aws import Aws, embedded_aws
 
 NOW = 494_000
@@ -96,7 +96,9 @@ def test_a_provider_that_was_given_no_secret_is_heard_of() -> None:
     tried = {NOW: 1.0, NOW - 1: 1.0, NOW - 5: 1.0}
     assert told(only(Heard(unsigned=tried))) == [(Worry.REFUSED, "stripe")]
     assert told(only(Heard(unsigned={NOW: 2.0}))) == []
-    assert told(only(Heard(unsigned=tried, ignored={NOW - 99: 1.0}))) == []
+    assert told(only(Heard(unsigned=tried, queued={NOW - 99: 1.0}))) == []
+    # What `doctor` sends is ignored, and shows nothing of what the provider was given.
+    assert told(only(Heard(unsigned=tried, ignored={NOW - 99: 1.0}))) == [(Worry.REFUSED, "stripe")]
 
 
 def test_a_source_without_a_secret_is_heard_of_at_once() -> None:
@@ -143,7 +145,7 @@ def test_closed_on_weekends_is_a_habit() -> None:
     week = range(7 * DAY)
     working = {
         NOW - SPAN + 7 * DAY * number + hour: 2.0
-        for number in range(4) for hour in week if hour < 5 * DAY and 9 <= hour % DAY < 18
+        for number in range(9) for hour in week if hour < 5 * DAY and 9 <= hour % DAY < 18
     }  # fmt: skip
     last = max(working)
     assert told(only(Heard(queued=working)), last + 2 * DAY) == []
@@ -162,6 +164,53 @@ def test_closed_on_weekends_is_a_habit() -> None:
 def test_without_a_habit_nobody_is_silent(queued: dict[int, float]) -> None:
     """A source that never sent, sent once, or sends once a month is not missed after hours."""
     assert told(only(Heard(queued=queued))) == []
+
+
+def monthly(until: int) -> dict[int, float]:
+    """Renewals with their dunning: eight days of each month, for a year."""
+    days = (day for month in range(12) for day in range(30 * month, 30 * month + 8))
+    return {
+        hour: 3.0 for day in days for hour in range(DAY * day + 8, DAY * day + 20) if hour <= until
+    }
+
+
+def test_once_a_month_is_a_habit() -> None:
+    """The weeks between two renewals are no silence, from the first month on."""
+    year = monthly(360 * DAY)
+    for hour in range(DAY, 360 * DAY, 5):
+        assert told(only(Heard(queued=since(year, hour))), hour) == [], hour // DAY
+
+
+@pytest.mark.parametrize("outage", [24, 48])
+def test_an_outage_does_not_dull_the_next_alarm(outage: int) -> None:
+    """One long pause of a shop that sells every day is no habit of its."""
+    before = {
+        hour: n for hour, n in month(LARGE).items() if not NOW - 99 - outage < hour < NOW - 99
+    }
+    told_at = next(
+        quiet for quiet in range(1, 200)
+        if told(only(Heard(queued=since(before, NOW + quiet))), NOW + quiet)
+    )  # fmt: skip
+    assert told_at <= 14
+
+
+def test_a_source_that_was_switched_off_is_left_alone_after_four_weeks() -> None:
+    """Nobody wants to hear of it for ever."""
+    before = month(LARGE)
+    assert told(only(Heard(queued=since(before, NOW + 20 * DAY))), NOW + 20 * DAY) != []
+    assert told(only(Heard(queued=since(before, NOW + 30 * DAY))), NOW + 30 * DAY) == []
+
+
+def test_another_source_is_heard_of_while_the_first_is() -> None:
+    """The alarm is on for the first one, for weeks perhaps, and would say nothing of the second."""
+    gone = {hour: n for hour, n in month(LARGE).items() if hour < NOW - 200}
+    going = {hour: n for hour, n in month(LARGE, seed=2).items() if hour < NOW - 20}
+    both = History({"old": Heard(queued=gone), "live": Heard(queued=going)})
+    moments = [hour for hour in range(NOW - 40, NOW + 40) if joined(both, (hour + 0.5) * HOUR)]
+    assert len(moments) == 1
+    (found,) = joined(both, (moments[0] + 0.5) * HOUR)
+    assert (found.worry, found.about) == (Worry.ANOTHER, "live")
+    assert joined(only(Heard(queued=gone)), NOW * HOUR) == []
 
 
 def test_what_is_ignored_is_no_sale() -> None:
@@ -198,6 +247,16 @@ def test_a_reason_of_the_last_two_weeks_is_not_new() -> None:
     assert told(parked(Reason.MISSING_USER, at={NOW: 1.0, NOW - 300: 1.0}, depth=depth)) == []
 
 
+def test_a_flood_of_a_known_reason_is_heard_of() -> None:
+    """One webhook of that kind lies there since days, and now a wrong mapping parks every sale."""
+    at = {NOW: 500.0, NOW - 280: 1.0}
+    depth = dict.fromkeys(range(NOW - 48, NOW + 1), 3.0)
+    found = told(parked(Reason.MISSING_USER, at=at, depth=depth))
+    assert found == [(Worry.NEW_REASON, "missing_user")]
+    usual = dict.fromkeys(range(NOW - 300, NOW + 1), 30.0)
+    assert told(parked(Reason.MISSING_USER, at=usual, depth=depth)) == []
+
+
 def test_the_parked_are_heard_of_before_they_expire() -> None:
     """After eleven days in which the queue was never empty; an empty hour begins anew."""
     depth = dict.fromkeys(range(NOW - 11 * DAY, NOW - 1), 1.0)
@@ -206,6 +265,8 @@ def test_the_parked_are_heard_of_before_they_expire() -> None:
     assert told(History(dead_letters=emptied)) == []
     younger = {hour: count for hour, count in depth.items() if hour > NOW - 10 * DAY}
     assert told(History(dead_letters=younger)) == []
+    with_gaps = {hour: count for hour, count in depth.items() if hour % 9}
+    assert told(History(dead_letters=with_gaps)) == [(Worry.EXPIRING, "")]
 
 
 # ------------------------------------------------------------------------------- deliveries and signups
@@ -240,6 +301,20 @@ def test_missing_signups_are_heard_of() -> None:
     assert told(History(held=held)) == [(Worry.NO_SIGNUPS, "")]
     assert told(History(held=held, signups={NOW - 20: 1.0})) == []
     assert told(History()) == []
+
+
+def test_few_signups_are_a_habit() -> None:
+    """Where somebody signs up every other day, two days without are nothing to hear of."""
+    random, hours = Random(1), [NOW - SPAN]
+    while hours[-1] < NOW:
+        hours.append(hours[-1] + 1 + int(random.expovariate(1 / 48)))
+    signups = dict.fromkeys(hours, 1.0)
+    for hour in range(NOW - 30 * DAY, NOW):
+        known = since(signups, hour)
+        assert told(History(held={hour: 1.0}, signups=known), hour) == []
+    assert told(History(held={NOW + 900: 1.0}, signups=signups), NOW + 900) == [
+        (Worry.NO_SIGNUPS, "")
+    ]
 
 
 # ------------------------------------------------------------------------------- as CloudWatch keeps it
@@ -319,17 +394,41 @@ def test_the_look_writes_a_line_and_a_count(
     now = datetime.now(UTC).timestamp()
     fill(aws, "LinkrunnerWebhooks/other", int(now // HOUR))
     config = Config({"stripe": {}})
-    deliver_function.look(environment, config, aws.client("cloudwatch"), now)
+    deliver_function.look(environment, config, aws.client("cloudwatch"), aws.client("sqs"), now)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     counted = {line["concern"] for line in lines if "_aws" in line}
     assert counted == {worry.value for worry, _ in EXPECTED}
 
 
-def test_a_look_that_fails_is_no_failure_of_deliveries(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without CloudWatch nothing is raised, so that the alarm for crashes stays quiet."""
-    client = Aws("http://127.0.0.1:9").client("cloudwatch")
-    deliver_function.look(ENVIRONMENT, Config({"stripe": {}}), client, NOW * HOUR)
-    assert "Concerns" not in capsys.readouterr().out
+def test_a_look_that_fails_is_no_failure_of_deliveries(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without CloudWatch nothing is raised: the alarm for crashes stays quiet; this has one of its own."""
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", NAMESPACE)
+    nobody = Aws("http://127.0.0.1:9")
+    clients = nobody.client("cloudwatch"), nobody.client("sqs")
+    deliver_function.look(ENVIRONMENT, Config({"stripe": {}}), *clients, NOW * HOUR)
+    (counted,) = [
+        line for line in map(json.loads, capsys.readouterr().out.splitlines()) if "_aws" in line
+    ]
+    assert counted["concern"] == Worry.UNSEEN
+
+
+@pytest.mark.parametrize("status", ["InternalError", "Forbidden"])
+def test_a_figure_that_is_not_told_is_not_zero(status: str) -> None:
+    """Without what a source accepted, a few wrong signatures would look like a wrong secret."""
+
+    class Half:
+        def get_metric_data(self, **request: Any) -> dict[str, Any]:
+            id = request["MetricDataQueries"][0]["Id"]
+            return {
+                "MetricDataResults": [
+                    {"Id": id, "StatusCode": status, "Timestamps": [], "Values": []}
+                ]
+            }
+
+    with pytest.raises(history.Unseen, match=status):
+        history.read(Half(), NAMESPACE, "q", ["stripe"], NOW * HOUR)
 
 
 def test_many_figures_are_read_in_pages() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -15,9 +16,10 @@ from linkrunner_webhooks import (
     lean_start,  # noqa: F401 - it acts on the imports below
     wiring,
 )
-from linkrunner_webhooks.aws import Environment, Patience, failure
+from linkrunner_webhooks.aws import Environment, Patience
 from linkrunner_webhooks.capture import CONNECTIONS, Capture, LinkrunnerClient
 from linkrunner_webhooks.config import Config
+from linkrunner_webhooks.dead_letters import depth
 from linkrunner_webhooks.deliver import Deliverer
 from linkrunner_webhooks.ledger import Ledger
 from linkrunner_webhooks.pacing import Pace
@@ -27,7 +29,7 @@ from linkrunner_webhooks.rows import DAY
 from linkrunner_webhooks.secrets import Secret, ServerKey
 from linkrunner_webhooks.telemetry import observe as observe_in_lambda
 from linkrunner_webhooks.telemetry import tell, unseen
-from linkrunner_webhooks.watch import concerns
+from linkrunner_webhooks.watch import concerns, joined
 
 # At exactly the limit, a request that is late and the next on time are one too many in a second.
 HEADROOM = 0.98
@@ -84,7 +86,7 @@ def build(
         if event.get("task") == "look":
             # Built here because hardly any run looks.
             metrics = wiring.client("cloudwatch", environment, patience)
-            look(environment, config, metrics, time.time())
+            look(environment, config, metrics, queue, time.time())
             return {}
         if "Records" not in event:
             # The schedule, for a shop of which no webhook comes for a while.
@@ -96,16 +98,19 @@ def build(
     return deliver
 
 
-def look(environment: Environment, config: Config, client: Any, now: float) -> None:
+def look(environment: Environment, config: Config, client: Any, queue: Any, now: float) -> None:
     """Tell what an operator should hear of. Raises nothing: the next look is half an hour away."""
     namespace = wiring.setting(environment, "POWERTOOLS_METRICS_NAMESPACE")
-    queue_name = wiring.setting(environment, "DEAD_LETTER_QUEUE_URL").rpartition("/")[2]
+    url = wiring.setting(environment, "DEAD_LETTER_QUEUE_URL")
+    with suppress(BotoCoreError, ClientError):
+        # SQS has no figures of a queue that nobody has asked for six hours.
+        depth(queue, url)
     try:
-        known = history.read(client, namespace, queue_name, config.names, now)
-    except (BotoCoreError, ClientError) as error:
-        unseen(failure(error))
+        known = history.read(client, namespace, url.rpartition("/")[2], config.names, now)
+    except history.Unseen as error:
+        unseen(str(error))
         return
-    for each in concerns(known, now):
+    for each in (*concerns(known, now), *joined(known, now)):
         tell(each)
 
 

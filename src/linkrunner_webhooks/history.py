@@ -10,6 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final, NamedTuple
 
+from botocore.exceptions import BotoCoreError, ClientError
+
+from linkrunner_webhooks.aws import failure
 from linkrunner_webhooks.errors import Reason, parking
 from linkrunner_webhooks.model import Outcome
 from linkrunner_webhooks.watch import HOUR, SPAN, Heard, History
@@ -24,6 +27,10 @@ OUTSIDE: Final = [
 _QUEUE: Final = ("ApproximateNumberOfMessagesVisible", "ApproximateNumberOfMessagesNotVisible")
 
 
+class Unseen(Exception):
+    """CloudWatch did not answer, or not all of it. The message is the short name of why."""
+
+
 class Series(NamedTuple):
     """One metric of CloudWatch, and the statistic of an hour."""
 
@@ -36,7 +43,7 @@ class Series(NamedTuple):
 def read(
     client: Any, namespace: str, queue_name: str, sources: Iterable[str], now: float
 ) -> History:
-    """The history of these sources and of the dead-letter queue of that name. Raises what the SDK raises."""
+    """The history of these sources and of the dead-letter queue of that name. Raises Unseen."""
     of_sources = {name: _of_source(namespace, name) for name in sources}
     of_reasons = {each.value: _ended(namespace, Outcome.PARKED, each) for each in parking()}
     failing = [_ended(namespace, Outcome.RETRYING, each) for each in OUTSIDE]
@@ -100,6 +107,9 @@ def _fetched(client: Any, every: Sequence[Series], now: float) -> Mapping[Series
     for start in range(0, len(every), _AT_ONCE):
         asked = {f"m{number}": each for number, each in enumerate(every[start : start + _AT_ONCE])}
         for answer in _answers(client, [_query(id, each) for id, each in asked.items()], now):
+            if answer.get("StatusCode") in ("InternalError", "Forbidden"):
+                # What is not told is not zero.
+                raise Unseen(answer["StatusCode"])
             for moment, value in zip(answer["Timestamps"], answer["Values"], strict=True):
                 found[asked[answer["Id"]]][int(moment.timestamp() // HOUR)] = value
     return found
@@ -112,7 +122,10 @@ def _answers(client: Any, queries: Sequence[Any], now: float) -> Iterator[Mappin
         "EndTime": now,
     }
     while True:
-        answer = client.get_metric_data(**request)
+        try:
+            answer = client.get_metric_data(**request)
+        except (BotoCoreError, ClientError) as error:
+            raise Unseen(failure(error)) from None
         yield from answer["MetricDataResults"]
         if not (token := answer.get("NextToken")):
             return

@@ -12,7 +12,7 @@ from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 from linkrunner_webhooks import __version__
 from linkrunner_webhooks.model import Flow, Outcome
 from linkrunner_webhooks.reports import Moved, Report, fault, written
-from linkrunner_webhooks.watch import Concern
+from linkrunner_webhooks.watch import Concern, Worry
 
 _logger = Logger()
 # Lambda's own filter stays at INFO, because it would also drop the metrics. This level applies to our lines.
@@ -80,8 +80,8 @@ def tell(concern: Concern) -> None:
 
 
 def unseen(detail: str) -> None:
-    """Write that nobody could look; the next look may."""
-    _logger.warning("the metrics could not be read: %s", detail)
+    """Write and count that nobody could look; the next look may."""
+    tell(Concern(Worry.UNSEEN, "", f"the metrics could not be read: {detail}"))
 
 
 def _count_money(source: str, moved: Moved) -> None:

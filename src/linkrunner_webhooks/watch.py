@@ -13,21 +13,30 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 HOUR: Final = 3600
-# How far back the rules look, in hours.
-SPAN: Final = 28 * 24
+# How far back the rules look, in hours: two months, for what comes once a month.
+SPAN: Final = 63 * 24
 # This hour has just begun, so the one before counts as now, too.
 _NOW: Final = 2
 # Of so many webhooks of a source one that is signed wrongly may be a stranger's guess.
 _STRANGERS: Final = 10
-# A habit needs so many days on which something came, and a pause of less is none.
+_WEEK: Final = 7 * 24
+# A habit needs so many days, in so many weeks, on which something came; a pause of less is none.
 _HABIT_DAYS: Final = 7
+_HABIT_WEEKS: Final = 3
 _SHORTEST_PAUSE: Final = 3
+# Who is quiet for longer was switched off.
+_SWITCHED_OFF: Final = 28 * 24
 # So often comes who was given no secret; a stranger comes once or twice.
 _UNSIGNED: Final = 3
 _STALLED: Final = 2
 _NEW_AFTER: Final = 14 * 24
+# A reason that was parked before is news when it parks so many, and so many times more than ever.
+_FLOOD: Final = 5
+_MORE: Final = 3
 # A dead letter lives for 14 days; three are left to act.
 _OLD: Final = 11 * 24
+# Some figures may be missing.
+_SEEN: Final = 0.75
 
 # Counts by hours since the epoch. An hour in which there was nothing may be missing.
 Hours = Mapping[int, float]
@@ -42,6 +51,10 @@ class Worry(StrEnum):
     EXPIRING = "expiring"
     STALLED = "stalled"
     NO_SIGNUPS = "no_signups"
+    # Beside what is on already
+    ANOTHER = "another"
+    # Nobody could look
+    UNSEEN = "unseen"
 
 
 class Concern(NamedTuple):
@@ -96,6 +109,17 @@ def concerns(history: History, now: float) -> list[Concern]:
     ]
 
 
+def joined(history: History, now: float) -> list[Concern]:
+    """What is new beside the same concern about something else: its alarm is on already, and says nothing."""
+    before = {(each.worry, each.about) for each in concerns(history, now - HOUR)}
+    worried = {worry for worry, about in before if about}
+    return [
+        Concern(Worry.ANOTHER, each.about, each.detail)
+        for each in concerns(history, now)
+        if each.worry in worried and (each.worry, each.about) not in before
+    ]
+
+
 def refused(name: str, heard: Heard, hour: int) -> Concern | None:
     """A source that is turned away because of its secret, and not a stranger who tries."""
     recent = range(hour - _NOW + 1, hour + 1)
@@ -110,34 +134,59 @@ def refused(name: str, heard: Heard, hour: int) -> Concern | None:
         )
         return Concern(Worry.REFUSED, name, detail)
     unsigned = _sum(heard.unsigned, range(hour - 23, hour + 1))
-    if unsigned >= _UNSIGNED and not (any(heard.queued.values()) or any(heard.ignored.values())):
-        detail = f"{unsigned:.0f} came without a signature within a day, and none was ever accepted"
+    if unsigned >= _UNSIGNED and not _sum(heard.queued, range(hour - _WEEK, hour + 1)):
+        detail = (
+            f"{unsigned:.0f} came without a signature within a day, and none was taken for a week"
+        )
         return Concern(Worry.REFUSED, name, detail)
     return None
 
 
 def silent(name: str, heard: Heard, hour: int) -> Concern | None:
-    """A source that is quiet for twice as long as ever within four weeks. Who never sends has no habit."""
-    active = sorted(each for each, count in heard.queued.items() if count)
-    if len({each // 24 for each in active}) < _HABIT_DAYS:
+    """A source that is quiet for twice as long as it ever is. Who never sends has no habit."""
+    active = _active(heard.queued, hour)
+    if (longest := _longest_pause(active)) is None:
         return None
-    longest = max(after - before for before, after in pairwise(active))
     quiet = hour - active[-1]
-    if quiet <= max(_SHORTEST_PAUSE, 2 * longest):
+    if not max(_SHORTEST_PAUSE, 2 * longest) < quiet <= _SWITCHED_OFF:
         return None
-    detail = f"nothing came for {quiet} hours; its longest pause in four weeks was {longest}"
+    detail = f"nothing came for {quiet} hours; its pauses are of {longest} hours at most"
     return Concern(Worry.SILENT, name, detail)
 
 
+def _active(hours: Hours, hour: int) -> list[int]:
+    """The hours until this one in which there was something."""
+    return sorted(each for each, count in hours.items() if count and each <= hour)
+
+
+def _longest_pause(active: Sequence[int]) -> int | None:
+    """The longest pause between these hours, as a habit; None without one.
+
+    Where something comes on most days one single pause is taken for an outage, and the next longest counts.
+    """
+    days = {each // 24 for each in active}
+    weeks = {(active[-1] - each) // _WEEK for each in active}
+    if len(days) < _HABIT_DAYS or len(weeks) < _HABIT_WEEKS:
+        return None
+    pauses = sorted((after - before for before, after in pairwise(active)), reverse=True)
+    daily = 2 * len(days) >= active[-1] // 24 - active[0] // 24 + 1
+    return pauses[1] if daily else pauses[0]
+
+
 def new_reasons(history: History, hour: int) -> Iterator[Concern]:
-    """Reasons that parked nothing for two weeks, where other dead letters keep the alarm for them on."""
+    """Reasons that park more than ever within two weeks, while older dead letters keep their alarm on."""
     recent = range(hour - _NOW + 1, hour + 1)
     if not history.dead_letters.get(recent[0] - 1):
         return
     for reason, hours in history.parked.items():
         count = _sum(hours, recent)
-        if count and not _sum(hours, range(hour - _NEW_AFTER, recent[0])):
-            detail = f"{count:.0f} parked for a reason that is new among the parked"
+        most = max(
+            _sum(hours, range(each, each + _NOW)) for each in range(hour - _NEW_AFTER, hour - _NOW)
+        )
+        if (count and not most) or (count >= _FLOOD and count > _MORE * most):
+            detail = (
+                f"{count:.0f} parked for this reason within two hours, {most:.0f} at most before"
+            )
             yield Concern(Worry.NEW_REASON, reason, detail)
 
 
@@ -146,8 +195,12 @@ def expiring(dead_letters: Hours, hour: int) -> Iterator[Concern]:
 
     The age that SQS tells leaves out what was looked at more than three times, as `dlq list` does.
     """
-    # The latest figures come some minutes late.
-    if all(dead_letters.get(each) for each in range(hour - _OLD, hour - 1)):
+    # The latest figures come some minutes late, and single ones are missing.
+    seen = {
+        each: dead_letters[each] for each in range(hour - _OLD, hour - 1) if each in dead_letters
+    }
+    begun = any(each < hour - _OLD + 24 for each in seen)
+    if begun and len(seen) >= _SEEN * (_OLD - 1) and all(seen.values()):
         yield Concern(Worry.EXPIRING, "", "some of the parked may expire within three days")
 
 
@@ -166,11 +219,13 @@ def stalled(failing: Hours, captured: Hours, hour: int) -> Iterator[Concern]:
 
 
 def no_signups(held: Hours, signups: Hours, hour: int) -> Iterator[Concern]:
-    """Events wait for users to sign up, and nobody tells of signups."""
-    day = range(hour - 23, hour + 1)
-    if _sum(held, day) and not _sum(signups, day):
+    """Events wait for users to sign up, and nobody tells of signups: none ever, or none as long as never."""
+    count = _sum(held, range(hour - 23, hour + 1))
+    told = _active(signups, hour)
+    patience = max(24, 2 * (_longest_pause(told) or _SWITCHED_OFF)) if told else 0
+    if count and (not told or hour - told[-1] > patience):
         detail = (
-            f"{_sum(held, day):.0f} events wait for a signup since a day, and no signup was told"
+            f"{count:.0f} events began to wait for a signup within a day, and no signup is told"
         )
         yield Concern(Worry.NO_SIGNUPS, "", detail)
 

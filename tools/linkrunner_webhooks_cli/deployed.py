@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Final
 
 import urllib3
@@ -13,13 +15,16 @@ from urllib3.exceptions import HTTPError
 from linkrunner_webhooks import __version__
 from linkrunner_webhooks.aws import failure
 from linkrunner_webhooks.config import Config, Source
+from linkrunner_webhooks.errors import Unavailable, WebhookError
+from linkrunner_webhooks.history import Unseen
+from linkrunner_webhooks.model import Webhook
 from linkrunner_webhooks.watch import Concern, Worry, concerns
 from linkrunner_webhooks_cli import samples
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.findings import Finding
 from linkrunner_webhooks_cli.provider_page import page_of
 from linkrunner_webhooks_cli.stacks import Stack
-from linkrunner_webhooks_cli.targets import Answer, Target, post
+from linkrunner_webhooks_cli.targets import Target, post
 
 # What is in the template when it was not built by `make build`.
 _UNKNOWN: Final = "unknown"
@@ -46,8 +51,8 @@ def habits(stack: Stack, config: Config) -> Iterator[Finding]:
     """What the delivering function looks for every half hour, as it is now."""
     try:
         found = concerns(stack.history(config.names), time.time())
-    except (BotoCoreError, ClientError) as error:
-        why = f"cannot be read: {failure(error)}"
+    except Unseen as error:
+        why = f"cannot be read: {error}"
         advice = "you need cloudwatch:GetMetricData (docs/policies)"
         yield Finding("metrics", right=False, found=why, advice=advice)
         return
@@ -108,61 +113,78 @@ def alarms(stack: Stack) -> Iterator[Finding]:
 def ways_in(stack: Stack, config: Config) -> Iterator[Finding]:
     """Whether a webhook gets to the receiving function: name, certificate, API, secret.
 
-    Each source is sent one that is signed and that nobody forwards: it is answered and counts nothing.
+    Each source is sent one that is signed and whose type no version knows: it is answered and counts nothing.
     """
     stored = stack.signing_secrets()
-    # Where another file is deployed, nobody here knows what it forwards.
-    known = stack.outputs.get("ConfigurationDigest") == config.digest
     for source in config.sources():
         url = stack.output("WebhookUrl") + source.name
-        if live := stored.of(source.name):
-            target = Target(source.name, url, live[0], "WebhookSecrets")
-            yield _way_in(source, target, signs=known)
+        # That they cannot be read was told for each source.
+        live: Sequence[str] = ()
+        with suppress(Unavailable):
+            live = stored.of(source.name)
+        if live:
+            yield _way_in(source, Target(source.name, url, live[0], "WebhookSecrets"))
 
 
-def _way_in(source: Source, target: Target, *, signs: bool) -> Finding:
+def _way_in(source: Source, target: Target) -> Finding:
+    """First whether it is our API at all: a body that is signed, or a token, is for nobody else."""
     what = f"URL of {source.name}"
-    try:
-        answer = _probed(source, target) if signs else None
-    except Failure:
-        found = f"nothing answers at {target.url}"
+    if wrong := _stranger(target.url):
         return Finding(
-            what, right=False, found=found, advice="look at DomainName and its DNS record"
+            what, right=False, found=wrong, advice="look at DomainName and its DNS record"
         )
-    if answer is None or answer.status == 404:
-        # A way without a sample: the API answers what it has no route for.
-        return _reached(what, target)
+    signed = _unknown_type(source, target)
+    if signed is None:
+        return Finding(what, right=True, found=f"{target.url} answers")
+    answer = post(target, signed)
     if answer.accepted:
         return Finding(what, right=True, found=f"{target.url} takes signed webhooks")
-    advice = (
-        "the function knows another secret; a change takes five minutes"
-        if answer.status == 401
-        else "see the receiving function's log"
-    )
-    return Finding(what, right=False, found=f"{target.url} answers {answer.status}", advice=advice)
+    found = f"{target.url} answers {answer.status}"
+    return Finding(what, right=False, found=found, advice=_DENIALS.get(answer.status, _LOG))
 
 
-def _probed(source: Source, target: Target) -> Answer | None:
-    """The answer to a webhook of a type that is off; None without such a type, or a key that signs."""
-    off = [each for each in source.provider.types if not source.wants(each)]
-    try:
-        sample = samples.load(source, off[0])
-        signed = sample.signed(source, target.secret, time.time())
-    except (IndexError, Failure):
-        return None
-    return post(target, signed)
+_LOG: Final = "see the receiving function's log"
+_DENIALS: Final = {
+    401: "the function knows another secret; a change takes five minutes",
+    404: "the function knows no such source: deploy its table",
+}
 
 
-def _reached(what: str, target: Target) -> Finding:
+def _stranger(url: str) -> str:
+    """Why whoever answers there is not this API; empty where it is. It has no route for GET, and says so."""
     try:
         with urllib3.PoolManager(retries=False, timeout=10) as pool:
-            status = pool.request("GET", target.url, redirect=False).status
+            answer = pool.request("GET", url, redirect=False)
     except HTTPError:
-        found = f"nothing answers at {target.url}"
-        return Finding(
-            what, right=False, found=found, advice="look at DomainName and its DNS record"
-        )
-    # The API has no route for it.
-    right = status == 404
-    advice = "" if right else "look at DomainName: something else answers there"
-    return Finding(what, right=right, found=f"{target.url} answers", advice=advice)
+        return f"nothing answers at {url}"
+    with suppress(ValueError):
+        if answer.status == 404 and json.loads(answer.data) == {"message": "Not Found"}:
+            return ""
+    return f"something else answers at {url} ({answer.status})"
+
+
+_PROBE: Final = "linkrunner.probe"
+
+
+def _unknown_type(source: Source, target: Target) -> Webhook | None:
+    """A signed webhook of a type that no version of this software has; None where it cannot be made.
+
+    None of a scheme in which the secret itself is sent, and none where only the provider has the key.
+    """
+    if source.signature.covers == "sender":
+        return None
+    for name in source.provider.types:
+        with suppress(Failure, WebhookError):
+            sample = samples.load(source, name)
+            text = sample.bytes().decode().replace(json.dumps(name), json.dumps(_PROBE))
+            headers = {
+                key: _PROBE if value == name else value for key, value in sample.headers.items()
+            }
+            webhook = Webhook(source.name, headers, text.encode())
+            signed = samples.sign(source, webhook, target.secret, time.time())
+            types = [
+                source.provider.identify(each).event_type for each in source.provider.unpack(signed)
+            ]
+            if types == [_PROBE]:
+                return signed
+    return None

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import click
 import urllib3
+from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
 from linkrunner_webhooks import __version__
+from linkrunner_webhooks.aws import failure
 from linkrunner_webhooks.capture import api
 from linkrunner_webhooks.config import Config, Source
 from linkrunner_webhooks.dead_letters import depth
@@ -195,7 +197,14 @@ def _verdict(status: int) -> Verdict:
 
 
 def _held(stack: Stack, config: Config) -> Iterator[Finding]:
-    held = sum(1 for _ in stack.records().waiting())
+    try:
+        held = sum(1 for _ in stack.records().waiting())
+    except (BotoCoreError, ClientError) as error:
+        found = f"{stack.output('LedgerTableName')} cannot be read: {failure(error)}"
+        yield Finding(
+            "ledger", right=False, found=found, advice="is it there, and may you read it?"
+        )
+        return
     if held or config.linkrunner.signups:
         stuck = held > 0 and not config.linkrunner.signups
         found = f"{held} until their users sign up"

@@ -107,7 +107,7 @@ class Stack:
         return self._resources("AWS::Logs::LogGroup")
 
     def history(self, sources: Iterable[str]) -> History:
-        """The hours behind of these sources and the dead-letter queue. Raises what the SDK raises."""
+        """The hours behind of these sources and the dead-letter queue. Raises Unseen."""
         queue_name = self.output("DeadLetterQueueUrl").rpartition("/")[2]
         namespace = f"LinkrunnerWebhooks/{self.name}"
         return history.read(self.client("cloudwatch"), namespace, queue_name, sources, time.time())

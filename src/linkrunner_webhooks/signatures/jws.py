@@ -6,6 +6,7 @@ import json
 import re
 from base64 import b64decode, b64encode, urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
@@ -80,6 +81,11 @@ class SignedPayload:
         """None: all that is read is signed."""
         del webhook
         return None
+
+    def is_signed(self, webhook: Webhook) -> bool:
+        with suppress(AttributeError, LookupError, RecursionError, TypeError, ValueError):
+            return bool(_parts(json.loads(webhook.body)[self.member]))
+        return False
 
     def unpack(self, body: bytes) -> bytes:
         """The payload of a verified body as JSON, with its nested tokens decoded.

@@ -10,7 +10,7 @@ import hmac
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from linkrunner_webhooks.errors import BadSignature, Reason, Unavailable
 from linkrunner_webhooks.model import Webhook
@@ -67,6 +67,14 @@ class Scheme(Protocol):
         """Why a text cannot be a secret of this scheme, without quoting it; None when it may be one."""
 
 
+@runtime_checkable
+class SignsInside(Protocol):
+    """A scheme whose signatures are inside the body."""
+
+    def is_signed(self, webhook: Webhook) -> bool:
+        """Whether there is one, right or wrong. Raises nothing."""
+
+
 def complaint(scheme: Scheme, secret: str) -> str | None:
     """What is wrong with the shape of a secret, in words that do not quote it: "it is empty".
 
@@ -99,11 +107,15 @@ def without_signature(scheme: Scheme, webhook: Webhook) -> str:
 
     A wrong secret makes wrong signatures. Who sends none is a stranger, or was given no secret.
     """
-    # Some signatures are inside the body.
     headers: Sequence[str] = getattr(scheme, "headers", ())
-    if not headers or set(headers) & set(webhook.headers):
-        return ""
-    return f"the request has no {' or '.join(headers)} header, so it is not signed"
+    if headers:
+        missing = not set(headers) & set(webhook.headers)
+        where = f"no {' or '.join(headers)} header"
+    else:
+        # Some signatures are inside the body.
+        missing = not scheme.is_signed(webhook) if isinstance(scheme, SignsInside) else False
+        where = "no signature in its body"
+    return f"the request has {where}, so it is not signed" if missing else ""
 
 
 def _matches(scheme: Scheme, webhook: Webhook, secret: str, now: float) -> bool:

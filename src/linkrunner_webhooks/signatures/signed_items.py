@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, ClassVar
@@ -47,6 +48,13 @@ class SignedItems:
             return _text_at(item, self.signature) or None
         except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
             return None
+
+    def is_signed(self, webhook: Webhook) -> bool:
+        with suppress(AttributeError, LookupError, RecursionError, TypeError, ValueError):
+            return any(
+                _text_at(each, self.signature) for each in self._items(json.loads(webhook.body))
+            )
+        return False
 
     def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
         del now
