@@ -388,6 +388,9 @@ class FakeTables:
             raise ClientError({"Error": {"Code": "ResourceNotFoundException"}}, "DescribeTable")
         return {"Table": self.tables[TableName]}
 
+    def list_tags_of_resource(self, **_: Any) -> dict[str, Any]:
+        return {"Tags": [{"Key": "aws:cloudformation:stack-name", "Value": "shop"}]}
+
     def get_paginator(self, _: str) -> Any:
         return self
 
@@ -396,6 +399,7 @@ class FakeTables:
 
 
 LEDGER = {
+    "TableArn": "arn:table",
     "KeySchema": [{"AttributeName": "key", "KeyType": "HASH"}],
     "GlobalSecondaryIndexes": [{"IndexName": "by_day"}],
 }
@@ -405,10 +409,17 @@ OTHER = {"KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}]}
 def test_only_a_ledger_is_taken_over() -> None:
     """A name with a mistake in it would begin to capture everything anew, and another's table is not ours."""
     tables = FakeTables(shop_LedgerTable_1=LEDGER, orders=OTHER)
-    former.require_ledger(tables, "shop-LedgerTable-1")
+    former.require_ledger(tables, "shop-LedgerTable-1", lambda _: False)
     for name, said in {"shop-LedgerTable-2": "there is no table", "orders": "is no ledger"}.items():
         with pytest.raises(Failure, match=said):
-            former.require_ledger(tables, name)
+            former.require_ledger(tables, name, lambda _: False)
+
+
+def test_a_ledger_of_a_stack_that_is_at_work_is_not_shared() -> None:
+    """What the one captured the other would take for a duplicate."""
+    tables = FakeTables(shop_LedgerTable_1=LEDGER)
+    with pytest.raises(Failure, match="is the ledger of the stack shop, which is at work"):
+        former.require_ledger(tables, "shop-LedgerTable-1", {"shop"}.__contains__)
 
 
 @pytest.mark.parametrize(

@@ -479,6 +479,8 @@ PACKAGING = (
     ),
     Need("cloudformation", "{region}:aws:transform/Serverless-2016-10-31", "CreateChangeSet"),
     Need("cloudformation", "*", "GetTemplateSummary ValidateTemplate"),
+    Need("dynamodb", "*", "ListTables"),
+    Need("dynamodb", "{here}:table/former-LedgerTable-1", "DescribeTable ListTagsOfResource"),
     Need("s3", f"{_BUCKET}/0123.template", "PutObject GetObject GetObjectVersion"),
     Need("s3", f"{_BUCKET}/0123", "AbortMultipartUpload"),
     Need("s3", _BUCKET, "ListBucket GetBucketLocation CreateBucket PutBucketTagging TagResource"),

@@ -98,7 +98,13 @@ def _forgotten(session: boto3.Session, deployment: Deployment, before: State) ->
     name = deployment.parameters.get("LedgerTableName")
     try:
         if name:
-            former.require_ledger(dynamodb, name)
+            client = session.client("cloudformation")
+            former.require_ledger(
+                dynamodb,
+                name,
+                # Its own, where it is deployed again with what it has.
+                lambda owner: owner != deployment.stack and formation.state(client, owner).exists,
+            )
         found = former.forgotten(dynamodb, deployment.stack, before, deployment.parameters)
     except ClientError as error:
         # A role that deploys need not be let at tables.

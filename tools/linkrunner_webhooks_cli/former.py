@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from botocore.exceptions import ClientError
@@ -12,10 +12,14 @@ from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.formation import State
 
 _PARAMETER: Final = "LedgerTableName"
+_OWNER: Final = "aws:cloudformation:stack-name"
 
 
-def require_ledger(client: Any, name: str) -> None:
-    """Raises Failure unless this DynamoDB table is a ledger."""
+def require_ledger(client: Any, name: str, is_at_work: Callable[[str], bool]) -> None:
+    """Raises Failure unless this DynamoDB table is a ledger, and of no stack that is still at work.
+
+    Two stacks with one ledger take each other's captures for their own.
+    """
     try:
         table = client.describe_table(TableName=name)["Table"]
     except ClientError as error:
@@ -26,6 +30,12 @@ def require_ledger(client: Any, name: str) -> None:
     indexes = {each["IndexName"] for each in table.get("GlobalSecondaryIndexes", ())}
     if keys != [("key", "HASH")] or INDEX not in indexes:
         raise Failure(f"{_PARAMETER}: the table {name} is no ledger of a former stack")
+    tags = client.list_tags_of_resource(ResourceArn=table["TableArn"])["Tags"]
+    for owner in (each["Value"] for each in tags if each["Key"] == _OWNER):
+        if is_at_work(owner):
+            raise Failure(
+                f"{_PARAMETER}: {name} is the ledger of the stack {owner}, which is at work"
+            )
 
 
 def forgotten(client: Any, stack: str, before: State, parameters: Mapping[str, str]) -> str:
