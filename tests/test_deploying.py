@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from linkrunner_webhooks import __version__, config
 from linkrunner_webhooks_cli import change_sets, formation, former
-from linkrunner_webhooks_cli.deployment import Deployment, named, told
+from linkrunner_webhooks_cli.deployment import Deployment, given, named, told
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.formation import State, require_ready
 from linkrunner_webhooks_cli.main import main
@@ -80,6 +80,15 @@ def test_a_variable_of_make_wins(folder: Path) -> None:
     assert found.parameters["LedgerDays"] == "600"
     assert found.parameters["DomainName"] == "hooks.example.com"
     assert found.tags == {"team": "ops", "cost": "42"}
+
+
+def test_only_what_make_was_told_counts() -> None:
+    """A STACK that the platform of a CI job sets for itself names no stack of ours."""
+    shell = {"STACK": "heroku-22", "REGION": "eu", "CONFIG": "../my shop", "DOMAIN": "example.com"}
+    flags = {"MAKEFLAGS": r"s -- CONFIG=../my\ shop TAGS=a=b\ STACK=c PARAMETERS=x"}
+    assert given({**shell, **flags}) == {"CONFIG": "../my shop"}
+    assert given({**shell, "MAKEFLAGS": ""}) == {}
+    assert given(shell) == shell
 
 
 def test_an_empty_variable_says_nothing(folder: Path) -> None:

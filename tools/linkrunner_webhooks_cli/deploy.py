@@ -59,6 +59,9 @@ def _deploy() -> None:
     formation.require_ours(client, deployment.stack, before)
     formation.require_ready(before, deployment.stack, deployment.region)
     lost = _forgotten(session, deployment, before)
+    if lost and not deployment.confirm:
+        # Known before anything is built.
+        _require_force(deployment, lost)
     say(f"{deployment.stack} in {deployment.region}, account {account}")
     packaged = _built(deployment.config)
     say(_versions(before, packaged))
@@ -226,10 +229,16 @@ def _change(
 
 
 def _require_consent(deployment: Deployment, lost: Sequence[str]) -> None:
-    if lost and not deployment.force and not deployment.confirm:
-        raise Failure("nothing was changed, because something would be lost; FORCE=yes allows it")
     if deployment.confirm:
         click.confirm("Change it?", abort=True, err=True)
+    else:
+        _require_force(deployment, lost)
+
+
+def _require_force(deployment: Deployment, lost: Sequence[str]) -> None:
+    if lost and not deployment.force:
+        told = "; ".join(lost)
+        raise Failure(f"nothing was changed; FORCE=yes would allow to lose {told}")
 
 
 def _discard(client: Any, deployment: Deployment, change_set: str, before: State) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import tomllib
 from collections.abc import Mapping
@@ -162,5 +163,18 @@ def _text(value: str | int | bool) -> str:
 
 
 def current() -> Mapping[str, str]:
-    """The environment of this process, in which make puts its variables."""
-    return os.environ
+    """The variables of this call of make. Those of a shell are not meant: platforms set a STACK, too."""
+    return given(os.environ)
+
+
+def given(environment: Mapping[str, str]) -> Mapping[str, str]:
+    """The variables of an environment that were on make's command line; all of them without make."""
+    if "MAKEFLAGS" not in environment:
+        return environment
+    flags = f" {environment['MAKEFLAGS']}"
+    # After two hyphens, with spaces escaped: "s -- CONFIG=../my\\ shop STACK=shop"
+    names = set(_GIVEN.findall(flags.partition(" --")[2]))
+    return {name: text for name, text in environment.items() if name in names}
+
+
+_GIVEN: Final = re.compile(r"(?<!\\) (\w+)=")
