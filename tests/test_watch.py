@@ -466,5 +466,5 @@ def test_every_reason_that_parks_is_looked_at() -> None:
 def test_a_concern_is_a_sentence_without_names_of_people() -> None:
     """It holds figures and the operator's own words only."""
     found = concerns(only(Heard(bad_signature={NOW: 1.0})), NOW * HOUR)
-    detail = "1 signed with another secret, 0 accepted, within two hours"
+    detail = "1 signed with another secret, 0 accepted, in two hours"
     assert found == [Concern(Worry.REFUSED, "stripe", detail)]

@@ -57,6 +57,10 @@ class Worry(StrEnum):
     UNSEEN = "unseen"
 
 
+# What each source is asked by itself.
+_OF_SOURCES: Final = frozenset({Worry.REFUSED, Worry.SILENT})
+
+
 class Concern(NamedTuple):
     """One thing to look at. `about` is a source or a reason, or empty; `detail` a sentence for people."""
 
@@ -94,64 +98,58 @@ class History:
 
 def concerns(history: History, now: float) -> list[Concern]:
     """All there is to hear of at `now` (unix seconds)."""
-    hour = int(now // HOUR)
-    return [
-        *(
-            found
-            for name, heard in history.sources.items()
-            if (found := refused(name, heard, hour))
-        ),
-        *(found for name, heard in history.sources.items() if (found := silent(name, heard, hour))),
-        *new_reasons(history, hour),
-        *expiring(history.dead_letters, hour),
-        *stalled(history.failing, history.captured, hour),
-        *no_signups(history.held, history.signups, hour),
-    ]
+    return list(_concerns(history, int(now // HOUR)))
 
 
 def joined(history: History, now: float) -> list[Concern]:
-    """What is new beside the same concern about something else: its alarm is on already, and says nothing."""
-    before = {(each.worry, each.about) for each in concerns(history, now - HOUR)}
-    worried = {worry for worry, about in before if about}
+    """Sources that are new beside one whose alarm is on already, and says nothing of them."""
+    before = [each for each in concerns(history, now - HOUR) if each.worry in _OF_SOURCES]
+    worries = {each.worry for each in before}
+    known = {(each.worry, each.about) for each in before}
     return [
         Concern(Worry.ANOTHER, each.about, each.detail)
         for each in concerns(history, now)
-        if each.worry in worried and (each.worry, each.about) not in before
+        if each.worry in worries and (each.worry, each.about) not in known
     ]
 
 
-def refused(name: str, heard: Heard, hour: int) -> Concern | None:
+def _concerns(history: History, hour: int) -> Iterator[Concern]:
+    for name, heard in history.sources.items():
+        yield from refused(name, heard, hour)
+        yield from silent(name, heard, hour)
+    yield from new_reasons(history, hour)
+    yield from expiring(history.dead_letters, hour)
+    yield from stalled(history.failing, history.captured, hour)
+    yield from no_signups(history.held, history.signups, hour)
+
+
+def refused(name: str, heard: Heard, hour: int) -> Iterator[Concern]:
     """A source that is turned away because of its secret, and not a stranger who tries."""
     recent = range(hour - _NOW + 1, hour + 1)
-    if _sum(heard.no_secret, recent):
-        detail = "its webhooks are turned away: there is no signing secret for it"
-        return Concern(Worry.REFUSED, name, detail)
     wrong = _sum(heard.bad_signature, recent)
     accepted = _sum(heard.queued, recent) + _sum(heard.ignored, recent)
-    if wrong * _STRANGERS > accepted:
-        detail = (
-            f"{wrong:.0f} signed with another secret, {accepted:.0f} accepted, within two hours"
-        )
-        return Concern(Worry.REFUSED, name, detail)
     unsigned = _sum(heard.unsigned, range(hour - 23, hour + 1))
-    if unsigned >= _UNSIGNED and not _sum(heard.queued, range(hour - _WEEK, hour + 1)):
-        detail = (
-            f"{unsigned:.0f} came without a signature within a day, and none was taken for a week"
-        )
-        return Concern(Worry.REFUSED, name, detail)
-    return None
+    taken = _sum(heard.queued, range(hour - _WEEK, hour + 1))
+    if _sum(heard.no_secret, recent):
+        detail = "its webhooks are turned away: there is no signing secret for it"
+    elif wrong * _STRANGERS > accepted:
+        detail = f"{wrong:.0f} signed with another secret, {accepted:.0f} accepted, in two hours"
+    elif unsigned >= _UNSIGNED and not taken:
+        detail = f"{unsigned:.0f} came without a signature in a day, and none was taken for a week"
+    else:
+        return
+    yield Concern(Worry.REFUSED, name, detail)
 
 
-def silent(name: str, heard: Heard, hour: int) -> Concern | None:
+def silent(name: str, heard: Heard, hour: int) -> Iterator[Concern]:
     """A source that is quiet for twice as long as it ever is. Who never sends has no habit."""
     active = _active(heard.queued, hour)
     if (longest := _longest_pause(active)) is None:
-        return None
+        return
     quiet = hour - active[-1]
-    if not max(_SHORTEST_PAUSE, 2 * longest) < quiet <= _SWITCHED_OFF:
-        return None
-    detail = f"nothing came for {quiet} hours; its pauses are of {longest} hours at most"
-    return Concern(Worry.SILENT, name, detail)
+    if max(_SHORTEST_PAUSE, 2 * longest) < quiet <= _SWITCHED_OFF:
+        detail = f"nothing came for {quiet} hours; its pauses are of {longest} hours at most"
+        yield Concern(Worry.SILENT, name, detail)
 
 
 def _active(hours: Hours, hour: int) -> list[int]:
