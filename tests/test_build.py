@@ -24,6 +24,7 @@ from linkrunner_webhooks_cli.package import (
     pinned,
     stamp,
     the_package,
+    version_of,
 )
 from linkrunner_webhooks_local.project import ROOT
 
@@ -96,9 +97,12 @@ def test_the_template_says_what_is_packaged(tmp_path: Path) -> None:
     done = build(tmp_path, str(path))
     assert done.returncode == 0, done.stdout + done.stderr
     stamped = (tmp_path / "build" / "template.yaml").read_text()
-    assert f'Version: "{__version__}", ConfigurationDigest: "{config.load(path).digest}"' in stamped
+    version, digest_ = version_of(tmp_path / PACKAGE), config.load(path).digest
+    told = f'Version: "{version}", ConfigurationDigest: "{digest_}", Sources: "shop_eu"'
+    assert told in stamped
+    assert version.startswith(f"{__version__}+")
     with pytest.raises(Failure, match="no place for Version"):
-        stamp(tmp_path / "build" / "template.yaml", config.load(path))
+        stamp(tmp_path / "build" / "template.yaml", config.load(path), version)
 
 
 def test_packages_the_projects_own_file_by_default(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from linkrunner_webhooks import __version__, config
 from linkrunner_webhooks_cli import change_sets, formation, former
-from linkrunner_webhooks_cli.deployment import Deployment, given, named, told
+from linkrunner_webhooks_cli.deployment import Deployment, complaint, given, named, told
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.formation import State, require_ready
 from linkrunner_webhooks_cli.main import main
@@ -71,12 +71,12 @@ def test_a_variable_of_make_wins(folder: Path) -> None:
         REGION="us-east-1",
         ALARM_EMAIL="a@example.com",
         DOMAIN="hooks.example.com",
-        PARAMETERS='LedgerDays=600 AlarmEmail="b c@example.com"',
+        PARAMETERS="LedgerDays=600 AlarmEmail='bc@example.com'",
         TAGS="team=ops cost=42",
         CONFIRM="no",
     )
     assert (found.stack, found.region, found.confirm) == ("staging", "us-east-1", False)
-    assert found.parameters["AlarmEmail"] == "b c@example.com"
+    assert found.parameters["AlarmEmail"] == "bc@example.com"
     assert found.parameters["LedgerDays"] == "600"
     assert found.parameters["DomainName"] == "hooks.example.com"
     assert found.tags == {"team": "ops", "cost": "42"}
@@ -88,7 +88,7 @@ def test_only_what_make_was_told_counts() -> None:
     flags = {"MAKEFLAGS": r"s -- CONFIG=../my\ shop TAGS=a=b\ STACK=c PARAMETERS=x"}
     assert given({**shell, **flags}) == {"CONFIG": "../my shop"}
     assert given({**shell, "MAKEFLAGS": ""}) == {}
-    assert given(shell) == shell
+    assert given({**shell, "PATH": "/bin"}) == shell
 
 
 def test_an_empty_variable_says_nothing(folder: Path) -> None:
@@ -99,26 +99,47 @@ def test_an_empty_variable_says_nothing(folder: Path) -> None:
     assert plan(CONFIG=folder, PARAMETERS="AlarmEmail=").parameters["AlarmEmail"] == ""
 
 
+WHERE = {"CONFIG": str(ROOT / "src" / "webhooks.toml"), "STACK": "shop", "REGION": "eu-central-1"}
+
+
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
-        ({"STACK": ""}, "STACK is missing: make deploy STACK="),
-        ({"STACK": "shop"}, "REGION is missing"),
+        ({"CONFIG": ""}, "CONFIG is missing: the folder that `linkrunner-webhooks init DIR` made"),
+        ({"CONFIG": "nowhere"}, "CONFIG names no file: nowhere"),
+        ({"STACK": ""}, "STACK is missing: make ... STACK="),
+        ({"REGION": ""}, "REGION is missing"),
+        ({"STACK": "my shop"}, "STACK is a letter, then letters, digits and hyphens"),
+        ({"STACK": "x" * 68}, "67 in all at most"),
+        ({"REGION": "frankfurt"}, "REGION is like eu-central-1, not 'frankfurt'"),
+        ({"LEDGER_TABEL": "x"}, 'there is no variable LEDGER_TABEL; did you mean "LEDGER_TABLE"?'),
+        ({"PARAMETERS": "AlarmMail=a"}, 'did you mean "AlarmEmail"?'),
+        ({"PARAMETERS": "LedgerDays"}, "is not like name=value"),
+        ({"PARAMETERS": "LedgerDays=3"}, "LedgerDays is a number from 35 to 3650, not '3'"),
+        ({"PARAMETERS": "LedgerDays=five"}, "LedgerDays is a number from 35"),
+        ({"PARAMETERS": "MoneyMetrics=yes"}, "MoneyMetrics is one of on, off, not 'yes'"),
+        ({"ALARM_EMAIL": "ops"}, "AlarmEmail must be empty or an e-mail address, not 'ops'"),
+        ({"ALARM_EMAIL": "a@b.c d@e.f"}, "AlarmEmail must be empty or an e-mail address"),
+        ({"DOMAIN": "https://a.example.com"}, "DomainName must be empty or a domain name"),
         (
-            {"STACK": "shop", "REGION": "r", "PARAMETERS": "AlarmMail=a"},
-            'did you mean "AlarmEmail"?',
+            {"ALARM_TOPIC": "arn:aws:sns:us-east-1:123456789012:ops"},
+            "AlarmTopicArn is of the region us-east-1, the stack of eu-central-1",
         ),
-        ({"STACK": "shop", "REGION": "r", "PARAMETERS": "LedgerDays"}, "is not like name=value"),
-        ({"STACK": "shop", "REGION": "r", "PARAMETERS": "'"}, "PARAMETERS: No closing quotation"),
-        ({"STACK": "shop", "REGION": "r", "CONFIRM": "false"}, 'CONFIRM is yes or no, not "false"'),
-        ({"STACK": "shop", "REGION": "r", "CONFIG": "nowhere"}, "CONFIG names no file: nowhere"),
+        ({"PARAMETERS": "'"}, "PARAMETERS: No closing quotation"),
+        ({"CONFIRM": "false"}, 'CONFIRM is yes or no, not "false"'),
     ],
 )
 def test_what_is_missing_or_wrong_is_named(variables: dict[str, str], said: str) -> None:
-    """With the variable to change."""
+    """With the variable to change, before anything is built."""
     with pytest.raises(Failure) as error:
-        told(variables, dict.fromkeys(KNOWN))
+        told(WHERE | variables, template.load(TEMPLATE)["Parameters"])
     assert said in error.value.message
+
+
+def test_every_default_of_the_template_is_valid() -> None:
+    """What is refused here is what CloudFormation refuses."""
+    for name, parameter in template.load(TEMPLATE)["Parameters"].items():
+        assert complaint(parameter, str(parameter["Default"])) == "", name
 
 
 @pytest.mark.parametrize(
@@ -528,13 +549,13 @@ def test_from_nothing_to_production_and_back(  # noqa: PLR0915 - one story
     first = make(aws, folder, "deploy", "CONFIRM=no")
     assert first.returncode == 0, first.stdout + first.stderr
     deployed = outputs(aws)
-    assert deployed["Version"] == __version__
+    assert deployed["Version"].startswith(f"{__version__}+")
+    assert deployed["Sources"] == "stripe"
     assert deployed["ConfigurationDigest"] == config.load(folder / "webhooks.toml").digest
     assert f"stripe: {deployed['WebhookUrl']}stripe" in first.stdout
     assert "secrets set stripe" in first.stdout
-    assert (
-        f"export AWS_REGION=eu-central-1 WEBHOOKS_TOML={folder / 'webhooks.toml'}" in first.stderr
-    )
+    exported = f"AWS_DEFAULT_REGION=eu-central-1 WEBHOOKS_TOML={folder / 'webhooks.toml'}"
+    assert f"export AWS_REGION=eu-central-1 {exported}" in first.stderr
 
     # What was changed in the folder is what is deployed next.
     (folder / "webhooks.toml").write_text('[stripe]\nmissing_user = "drop"\n')
@@ -549,6 +570,11 @@ def test_from_nothing_to_production_and_back(  # noqa: PLR0915 - one story
     dry = make(aws, folder, "deploy", "CONFIRM=no", "-n")
     assert "deploy" in dry.stdout
     assert outputs(aws)["ConfigurationDigest"] != config.load(folder / "webhooks.toml").digest
+
+    # A source that is gone is one that nobody answers any more.
+    unserved = make(aws, folder, "deploy", "CONFIRM=no")
+    assert unserved.returncode != 0
+    assert "the source stripe: its URL answers 404" in unserved.stderr
 
     # And back.
     (folder / "webhooks.toml").write_text("[stripe]\n")

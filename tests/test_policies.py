@@ -796,7 +796,7 @@ def test_a_subject_is_no_pattern(subject: str, *, is_taken: bool) -> None:
 
 # ------------------------------------------------------------------------------- the jobs
 
-DEPLOY = 'make deploy STACK="$STACK" REGION="$REGION" CONFIG="$CONFIG" CONFIRM=no'
+DEPLOY = re.compile(r"make -C \S+ deploy CONFIG=\S+ CONFIRM=no")
 
 
 def written(path: Path) -> Node:
@@ -818,8 +818,13 @@ def test_github_deploys_what_is_pushed_to_main() -> None:
         "actions/checkout",
         "aws-actions/configure-aws-credentials",
     }
-    assert [step["run"] for step in job["steps"] if "run" in step] == [DEPLOY]
-    assert {"STACK", "REGION", "CONFIG", "ROLE"} == set(workflow["env"])
+    (run,) = [step["run"] for step in job["steps"] if "run" in step]
+    assert DEPLOY.fullmatch(run)
+    # The folder of the merchant's own, and this software at a commit that somebody has read.
+    given = [step["with"] for step in job["steps"] if "with" in step]
+    places = {each["path"]: each.get("ref") for each in given if "path" in each}
+    assert places == {"shop": None, "linkrunner-webhooks": "${{ env.COMMIT }}"}
+    assert {"SOFTWARE", "COMMIT", "REGION", "ROLE"} == set(workflow["env"])
 
 
 def test_gitlab_deploys_what_is_pushed_to_main() -> None:
@@ -828,13 +833,15 @@ def test_gitlab_deploys_what_is_pushed_to_main() -> None:
     assert job["rules"] == [{"if": '$CI_PIPELINE_SOURCE == "push" && $CI_COMMIT_BRANCH == "main"'}]
     ((token, asked),) = job["id_tokens"].items()
     assert asked == {"aud": "https://gitlab.com"}
-    assert {"STACK", "REGION", "CONFIG", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"} <= set(
+    assert {"SOFTWARE", "COMMIT", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"} <= set(
         job["variables"]
     )
-    first, last = job["script"]
+    first, clone, checkout, last = job["script"]
+    assert "$SOFTWARE" in clone
+    assert checkout.endswith('"$COMMIT"')
     assert "umask 077" in first
     assert f'"${token}" > "$AWS_WEB_IDENTITY_TOKEN_FILE"' in first
-    assert last == DEPLOY
+    assert DEPLOY.fullmatch(last)
 
 
 @pytest.mark.parametrize(

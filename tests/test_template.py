@@ -235,6 +235,7 @@ def test_outputs_are_exactly_the_documented_ones() -> None:
         "LedgerTableName": str(LEDGER),
         "WebhookDomainTarget": "WebhookDomain.RegionalDomainName",
         "Version": "['Package', 'This', 'Version']",
+        "Sources": "['Package', 'This', 'Sources']",
         "ConfigurationDigest": "['Package', 'This', 'ConfigurationDigest']",
     }
 

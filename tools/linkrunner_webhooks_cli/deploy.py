@@ -26,7 +26,7 @@ from linkrunner_webhooks_cli.doctor import examined, show
 from linkrunner_webhooks_cli.failures import Failure, in_sentences
 from linkrunner_webhooks_cli.formation import REVIEW, State
 from linkrunner_webhooks_cli.output import counted, say, write_text
-from linkrunner_webhooks_cli.package import digest, the_package
+from linkrunner_webhooks_cli.package import digest, the_package, version_of
 from linkrunner_webhooks_local import template
 from linkrunner_webhooks_local.project import ROOT, TEMPLATE
 
@@ -77,7 +77,7 @@ def _deploy() -> None:
     if change_set is None:
         say("Nothing changes: what is deployed is what was built.")
     else:
-        _change(client, deployment, before, change_set, lost)
+        _change(client, deployment, before, change_set, [*lost, *_unserved(before, packaged)])
     _show(deployment, packaged, formation.state(client, deployment.stack))
 
 
@@ -133,7 +133,10 @@ def _built(path: Path) -> Config:
     package = the_package(_BUILD)
     packaged = config.load(package / "webhooks.toml")
     stamp = _stamp()
-    if packaged.digest != config.load(path).digest or stamp != (__version__, packaged.digest):
+    if packaged.digest != config.load(path).digest or stamp != (
+        version_of(package),
+        packaged.digest,
+    ):
         raise Failure(f"the package {digest(package)} is not what {path} says; deploy again")
     return packaged
 
@@ -191,7 +194,7 @@ def _run(arguments: Sequence[str], what: str, environment: Mapping[str, str] | N
 
 
 def _versions(before: State, packaged: Config) -> str:
-    new = f"{__version__}, configuration {packaged.digest}"
+    new = f"{_stamp()[0]}, configuration {packaged.digest}"
     if not before.exists:
         return f"A new stack with version {new}"
     version, digest = (
@@ -199,6 +202,13 @@ def _versions(before: State, packaged: Config) -> str:
     )
     old = f"{version}, configuration {digest}"
     return f"Version {old}, as before" if old == new else f"Version {old} -> {new}"
+
+
+def _unserved(before: State, packaged: Config) -> list[str]:
+    """The sources that are deployed and would not be any more."""
+    known = before.outputs.get("Sources", "unknown")
+    gone = set() if known == "unknown" else {*known.split()} - {*packaged.names}
+    return [f"the source {name}: its URL answers 404" for name in sorted(gone)]
 
 
 def _change(
@@ -259,8 +269,10 @@ def _show(deployment: Deployment, packaged: Config, after: State) -> None:
     for name in packaged.names:
         write_text(f"{name}: {url}{name}")
     path = shlex.quote(str(deployment.config))
-    shown = f"AWS_REGION={deployment.region} WEBHOOKS_TOML={path}"
-    say(f"\nFor the commands, in this shell: export {shown}")
+    region = deployment.region
+    # SAM and the AWS command line read the second name.
+    shown = f"AWS_REGION={region} AWS_DEFAULT_REGION={region} WEBHOOKS_TOML={path}"
+    say(f"\nFor the commands, in this shell:\n  export {shown}")
     if missing:
         say(f"{counted(missing, 'thing')} left to do: see the lines that begin with !!")
 

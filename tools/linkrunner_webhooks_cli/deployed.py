@@ -34,7 +34,8 @@ _DEPLOY: Final = "deploy it, or use the command of the version that is deployed"
 def versions(stack: Stack, config: Config) -> Iterator[Finding]:
     """Whether the code and the configuration here are those that are deployed."""
     deployed = stack.outputs.get("Version", _UNKNOWN)
-    same = deployed in (__version__, _UNKNOWN)
+    # Behind the plus is the digest of the package.
+    same = deployed.partition("+")[0] in (__version__, _UNKNOWN)
     found = f"{deployed} is deployed" + ("" if same else f", {__version__} is here")
     yield Finding("deployed version", right=same, found=found, advice="" if same else _DEPLOY)
     digest = stack.outputs.get("ConfigurationDigest", _UNKNOWN)
@@ -92,8 +93,8 @@ def alarms(stack: Stack) -> Iterator[Finding]:
         yield Finding("alarms", right=True, found=f"to {stack.parameters['AlarmTopicArn']}")
     if not (address := stack.parameters.get("AlarmEmail")):
         if not stack.parameters.get("AlarmTopicArn"):
-            advice = "deploy with AlarmEmail or AlarmTopicArn"
-            yield Finding("alarms", right=True, found="nobody is told", advice=advice)
+            advice = "deploy with AlarmEmail or AlarmTopicArn: a shop that stops counting has to be heard"
+            yield Finding("alarms", right=False, found="nobody is told", advice=advice)
         return
     try:
         waits = stack.is_subscription_pending()
@@ -123,16 +124,16 @@ def ways_in(stack: Stack, config: Config) -> Iterator[Finding]:
         with suppress(Unavailable):
             live = stored.of(source.name)
         if live:
-            yield _way_in(source, Target(source.name, url, live[0], "WebhookSecrets"))
+            target = Target(source.name, url, live[0], "WebhookSecrets")
+            yield _way_in(source, target, has_domain=bool(stack.parameters.get("DomainName")))
 
 
-def _way_in(source: Source, target: Target) -> Finding:
+def _way_in(source: Source, target: Target, *, has_domain: bool) -> Finding:
     """First whether it is our API at all: a body that is signed, or a token, is for nobody else."""
     what = f"URL of {source.name}"
     if wrong := _stranger(target.url):
-        return Finding(
-            what, right=False, found=wrong, advice="look at DomainName and its DNS record"
-        )
+        advice = "look at DomainName and its DNS record" if has_domain else _OUT_OF_REACH
+        return Finding(what, right=False, found=wrong, advice=advice)
     signed = _unknown_type(source, target)
     if signed is None:
         return Finding(what, right=True, found=f"{target.url} answers")
@@ -143,6 +144,7 @@ def _way_in(source: Source, target: Target) -> Finding:
     return Finding(what, right=False, found=found, advice=_DENIALS.get(answer.status, _LOG))
 
 
+_OUT_OF_REACH: Final = "can this machine reach AWS?"
 _LOG: Final = "see the receiving function's log"
 _DENIALS: Final = {
     401: "the function knows another secret; a change takes five minutes",

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from linkrunner_webhooks.config import DEFAULT_PATH, suggest
+from linkrunner_webhooks.config import suggest
 from linkrunner_webhooks_cli.failures import Failure
 
 SETTINGS: Final = "settings.toml"
@@ -27,8 +27,17 @@ WORDS: Final = {
     "LEDGER_TABLE": "LedgerTableName",
     "BOUNDARY": "PermissionsBoundaryArn",
 }
+_VARIABLES: Final = frozenset(
+    {*WORDS, "STACK", "REGION", "CONFIG", "ACCOUNT", "PARAMETERS", "TAGS", "CONFIRM", "FORCE"}
+    # Of the Makefile itself
+    | {"BUILD", "SAM", "PYTHON"}
+)
+# A queue is called after it with "-dead-letters", in 80 letters.
+_LONGEST: Final = 67
+_STACK: Final = re.compile(rf"[A-Za-z][A-Za-z0-9-]{{0,{_LONGEST - 1}}}", re.ASCII)
+_REGION: Final = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]", re.ASCII)
 # The command line that a person types, for messages.
-_EXAMPLE: Final = "make deploy STACK=shop-webhooks REGION=eu-central-1 CONFIG=../shop/webhooks.toml"
+_EXAMPLE: Final = "STACK=shop REGION=eu-central-1 CONFIG=../shop"
 
 
 class Settings(BaseModel):
@@ -68,10 +77,20 @@ class Named(NamedTuple):
 
 def named(environment: Mapping[str, str]) -> Named:
     """The stack that STACK and REGION name, or the settings beside CONFIG. Raises Failure."""
+    for word in environment:
+        if word not in _VARIABLES:
+            raise Failure(f"there is no variable {word}{suggest(word, _VARIABLES)}")
     settings = _beside(environment)
+    stack = _named(environment, "STACK", settings.stack)
+    if not _STACK.fullmatch(stack):
+        rule = f"a letter, then letters, digits and hyphens, {_LONGEST} in all at most"
+        raise Failure(f"STACK is {rule}, not {stack!r}")
+    region = _named(environment, "REGION", settings.region)
+    if not _REGION.fullmatch(region):
+        raise Failure(f"REGION is like eu-central-1, not {region!r}")
     return Named(
-        _named(environment, "STACK", settings.stack),
-        _named(environment, "REGION", settings.region),
+        stack,
+        region,
         _switch(environment, "CONFIRM", default=True),
         _switch(environment, "FORCE", default=False),
     )
@@ -91,9 +110,15 @@ def told(environment: Mapping[str, str], known: Mapping[str, Any]) -> Deployment
         **{name: value for name, value in given.items() if value},
         **_pairs(environment, "PARAMETERS", "LedgerDays=500 MoneyMetrics=on"),
     }
-    for name in parameters:
+    for name, value in parameters.items():
         if name not in known:
             raise Failure(f'the template has no parameter "{name}"{suggest(name, known)}')
+        if wrong := complaint(known[name] or {}, value):
+            raise Failure(f"{name} {wrong}, not {value!r}")
+        if value.startswith("arn:") and value.split(":")[3] not in ("", chosen.region):
+            raise Failure(
+                f"{name} is of the region {value.split(':')[3]}, the stack of {chosen.region}"
+            )
     return Deployment(
         *chosen,
         config=_file(environment),
@@ -118,12 +143,34 @@ def read(path: Path) -> Settings:
         raise Failure(f"{path}: {key}: {first['msg']}{hint}") from None
 
 
+def complaint(parameter: Mapping[str, Any], value: str) -> str:
+    """Why the template would refuse a value, as CloudFormation would; empty where it would not."""
+    pattern = parameter.get("AllowedPattern")
+    if pattern and not re.search(pattern, value):
+        return str(parameter.get("ConstraintDescription", f"must be like {pattern}"))
+    allowed = [str(each) for each in parameter.get("AllowedValues", ())]
+    if allowed and value not in allowed:
+        return f"is one of {', '.join(allowed)}"
+    if parameter.get("Type") == "Number":
+        least, most = parameter.get("MinValue", 0), parameter.get("MaxValue", float("inf"))
+        if not (value.isascii() and value.isdigit() and least <= int(value) <= most):
+            return f"is a number from {least}" + (f" to {most}" if "MaxValue" in parameter else "")
+    return ""
+
+
 def _beside(environment: Mapping[str, str]) -> Settings:
     return read(_file(environment).with_name(SETTINGS))
 
 
 def _file(environment: Mapping[str, str]) -> Path:
-    path = Path(environment.get("CONFIG") or DEFAULT_PATH).expanduser()
+    if not environment.get("CONFIG"):
+        raise Failure(
+            "CONFIG is missing: the folder that `linkrunner-webhooks init DIR` made, or a webhooks.toml; "
+            "CONFIG=src/webhooks.toml is the one of this clone"
+        )
+    path = Path(environment["CONFIG"]).expanduser()
+    if path.name == SETTINGS:
+        path = path.parent
     if path.is_dir():
         path /= "webhooks.toml"
     if not path.is_file():
@@ -136,7 +183,9 @@ def _file(environment: Mapping[str, str]) -> Path:
 def _named(environment: Mapping[str, str], word: str, setting: str | None) -> str:
     if value := environment.get(word) or setting:
         return value
-    raise Failure(f"{word} is missing: {_EXAMPLE}, or set it in {SETTINGS} beside webhooks.toml")
+    raise Failure(
+        f"{word} is missing: make ... {_EXAMPLE}, or set it in {SETTINGS} beside webhooks.toml"
+    )
 
 
 def _pairs(environment: Mapping[str, str], word: str, example: str) -> dict[str, str]:
@@ -168,9 +217,9 @@ def current() -> Mapping[str, str]:
 
 
 def given(environment: Mapping[str, str]) -> Mapping[str, str]:
-    """The variables of an environment that were on make's command line; all of them without make."""
+    """The variables of an environment that were on make's command line; all of ours without make."""
     if "MAKEFLAGS" not in environment:
-        return environment
+        return {name: text for name, text in environment.items() if name in _VARIABLES}
     flags = f" {environment['MAKEFLAGS']}"
     # After two hyphens, with spaces escaped: "s -- CONFIG=../my\\ shop STACK=shop"
     names = set(_GIVEN.findall(flags.partition(" --")[2]))

@@ -25,11 +25,11 @@ from linkrunner_webhooks.secrets import SigningSecrets
 from linkrunner_webhooks_cli.deployed import alarms, habits, versions, ways_in
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.findings import (
-    DEPLOYED,
     LOCAL,
     Finding,
     Place,
     Verdict,
+    deployed,
     doubts,
     homeless,
     shared,
@@ -46,7 +46,7 @@ _WRONG_KEY = (
     "`linkrunner-webhooks secrets server-key`"
 )
 _WRONG_URL = "check LinkrunnerBaseUrl (locally LINKRUNNER_BASE_URL), and that it can be reached"
-_UNREADABLE = "put the value there: `linkrunner-webhooks secrets --help`"
+_UNREADABLE = "put the value there: `linkrunner-webhooks secrets set` or `secrets server-key`"
 _BEHIND = (
     "what Linkrunner does not take backs off for up to an hour; the dashboard and the log say why"
 )
@@ -123,7 +123,7 @@ def _findings(name: str | None, told: Callable[[], Config]) -> Iterator[Finding]
         return
     stack = find(name)
     yield Finding("stack", right=True, found=stack.name)
-    yield from _secrets(stack, config, LOCAL if name is None else DEPLOYED)
+    yield from _secrets(stack, config, LOCAL if name is None else deployed(name))
     yield from _held(stack, config)
     yield from _queues(stack)
     if name is not None:

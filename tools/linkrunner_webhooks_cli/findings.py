@@ -35,14 +35,26 @@ class Finding:
 
 
 class Place(NamedTuple):
-    """Where a stack keeps its signing secrets, and how a change reaches it."""
+    """Where a stack keeps its signing secrets, how a change reaches it, and how one goes."""
 
     put: str
     deploy: str
+    drop: str
 
 
-DEPLOYED = Place("put the signing secret there: `linkrunner-webhooks secrets set {}`", "deploy")
-LOCAL = Place("put the signing secret into WEBHOOK_SECRETS, under {}", "start again")
+LOCAL = Place(
+    "put the signing secret into WEBHOOK_SECRETS, under {}", "start again", "take it out of there"
+)
+
+
+def deployed(stack: str) -> Place:
+    """The place of a deployed stack."""
+    of = f"--stack {stack}"
+    return Place(
+        f"put the signing secret there: `linkrunner-webhooks secrets set {{}} {of}`",
+        "deploy",
+        f"`linkrunner-webhooks secrets drop {{}} --all {of}`",
+    )
 
 
 def signing(source: Source, live: Sequence[str], place: Place) -> Verdict:
@@ -68,7 +80,7 @@ def homeless(names: Iterable[str], tables: Sequence[str], place: Place) -> Itera
     """Secrets of sources that have no table."""
     for name in sorted(set(names) - set(tables)):
         if name == signups.NAME:
-            advice = f"set signups = true there and {place.deploy}, or remove the secret"
+            advice = f"set signups = true there and {place.deploy}, or {place.drop.format(name)}"
             found = "no signups in [linkrunner] of webhooks.toml"
             yield Finding(f"secret of {name}", right=False, found=found, advice=advice)
             continue
@@ -78,7 +90,8 @@ def homeless(names: Iterable[str], tables: Sequence[str], place: Place) -> Itera
             f"secret of {name}",
             right=False,
             found=f"no table [{name}] in webhooks.toml",
-            advice=f"its URL answers 404: {meant}add the table and {place.deploy}, or remove the secret",
+            advice=f"its URL answers 404: {meant}add the table and {place.deploy}, "
+            f"or {place.drop.format(name)}",
         )
 
 

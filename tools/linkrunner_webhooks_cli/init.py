@@ -69,6 +69,8 @@ def init(
     say(f"{folder} has {', '.join(sorted(written))}.")
     if folder.resolve().is_relative_to(ROOT):
         say("Warning: it is inside the clone; an upgrade is easier with a folder outside.")
+    if not names:
+        say("It has [stripe] and [shopify]: delete the table that you do not use.")
     if known is None:
         say(f"Set the region in {folder / SETTINGS}.")
     say(f"Next: look through webhooks.toml, then `make deploy CONFIG={folder}` in the clone.")

@@ -58,7 +58,7 @@ def main(build: Path, webhooks_toml: Path) -> None:
     packaged = config.load(package / _CONFIG)
     # The file may have been changed and changed back after it was checked.
     packaged.sources()
-    stamp(build / "template.yaml", packaged)
+    stamp(build / "template.yaml", packaged, version_of(package))
     out = build.parent / BILL
     pins = pinned("".join(path.read_text("utf-8") for path in ROOT.glob("src/requirements*.txt")))
     out.write_text(bill(package, name, pins), "utf-8")
@@ -66,10 +66,20 @@ def main(build: Path, webhooks_toml: Path) -> None:
     write_text(f"package  {name}  {size(package) / 1e6:.1f} MB  bill of materials in {told}")
 
 
-def stamp(template: Path, packaged: Config) -> None:
-    """Write version and configuration into the mapping of which the stack's outputs come. Raises Failure."""
+def version_of(package: Path) -> str:
+    """The version with the digest of the package: between two releases there are many packages."""
+    return f"{__version__}+{digest(package).partition(':')[2][:12]}"
+
+
+def stamp(template: Path, packaged: Config, version: str) -> None:
+    """Write what is packaged into the mapping of which the stack's outputs come. Raises Failure."""
     text = template.read_text("utf-8")
-    for name, value in {"Version": __version__, "ConfigurationDigest": packaged.digest}.items():
+    told = {
+        "Version": version,
+        "ConfigurationDigest": packaged.digest,
+        "Sources": " ".join(packaged.names),
+    }
+    for name, value in told.items():
         text, places = re.subn(rf"\b{name}: unknown\b", f'{name}: "{value}"', text)
         if places != 1:
             raise Failure(f"{template} has no place for {name}: build again")

@@ -40,7 +40,8 @@ def _remove() -> None:
     if lost:
         say(f"WARNING: {lost} would be lost.")
     if chosen.confirm:
-        click.confirm(f"Remove {chosen.stack} in {chosen.region}?", abort=True, err=True)
+        if not click.confirm(f"Remove {chosen.stack} in {chosen.region}?", err=True):
+            raise Failure("nothing was removed")
     elif lost and not chosen.force:
         raise Failure("nothing was removed, because webhooks would be lost; FORCE=yes allows it")
     _delete(client, chosen.stack)
@@ -49,7 +50,8 @@ def _remove() -> None:
         say(
             f"Its ledger is kept. The next stack goes on with it: make deploy LEDGER_TABLE={table} ..."
         )
-        say(f"Or delete what it remembers: aws dynamodb delete-table --table-name {table}")
+        delete = f"aws dynamodb delete-table --table-name {table} --region {chosen.region}"
+        say(f"Or delete what it remembers: {delete}")
 
 
 def _delete(client: Any, stack: str) -> None:
@@ -64,8 +66,8 @@ def _delete(client: Any, stack: str) -> None:
 def _lost(found: State) -> Iterator[str]:
     """What goes with it, as lines for people."""
     if url := found.outputs.get("WebhookUrl"):
-        yield f"Nothing answers at {url} any more: remove the endpoints at your providers first."
-        yield "The signing secrets and the server key are deleted for good."
+        yield f"Nothing will answer at {url}: remove the endpoints at your providers first."
+        yield "The signing secrets and the server key will be deleted for good."
 
 
 def _waiting(stack: str, found: State) -> str:

@@ -19,7 +19,7 @@ from linkrunner_webhooks.signatures.scheme import complaint
 from linkrunner_webhooks_cli.completions import source_names
 from linkrunner_webhooks_cli.doctor import asked
 from linkrunner_webhooks_cli.failures import Commands, Failure
-from linkrunner_webhooks_cli.findings import DEPLOYED, homeless, shared, signing
+from linkrunner_webhooks_cli.findings import Place, deployed, homeless, shared, signing
 from linkrunner_webhooks_cli.output import ago, counted, say, write_json, write_table
 from linkrunner_webhooks_cli.provider_page import page_of
 from linkrunner_webhooks_cli.secret_table import rotated, since, table_with
@@ -99,7 +99,8 @@ def listed(config_path: Path | None, as_json: bool, stack: str | None) -> None:
       linkrunner-webhooks secrets list --stack linkrunner-webhooks --json
     """
     config = config_of(stack, config_path)
-    rows = list(_rows(config, find(stack).signing_secrets()))
+    found = find(stack)
+    rows = list(_rows(config, found.signing_secrets(), deployed(found.name)))
     if as_json:
         write_json([each.document() for each in rows])
         return
@@ -124,15 +125,15 @@ class _Row(NamedTuple):
         return (verdict, self.source, str(len(self.since)), ages, self.advice)
 
 
-def _rows(config: Config, stored: SigningSecrets) -> Iterator[_Row]:
+def _rows(config: Config, stored: SigningSecrets, place: Place) -> Iterator[_Row]:
     table = stored.table()
     for source in config.sources():
         live = stored.of(source.name)
-        found, advice = signing(source, live, DEPLOYED)
+        found, advice = signing(source, live, place)
         yield _Row(source.name, since(table, source.name, live), advice and f"{found}: {advice}")
     for name in sorted({*stored.names()} - {*config.names}):
         dates = since(table, name, stored.of(name))
-        for each in homeless([name], config.names, DEPLOYED):
+        for each in homeless([name], config.names, place):
             yield _Row(name, dates, f"{each.found}: {each.advice}")
 
 
@@ -170,7 +171,8 @@ def drop(
     if as_json:
         counts = {"source": source, "live": len(live), "dropped": dropped, "dry_run": dry_run}
         write_json(counts)
-    say(f"{'Would be dropped' if dry_run else 'Dropped'}: {what if dropped else 'nothing'}.")
+    nothing = "nothing; --all drops the newest, too"
+    say(f"{'Would be dropped' if dry_run else 'Dropped'}: {what if dropped else nothing}.")
 
 
 @secrets.command("server-key")

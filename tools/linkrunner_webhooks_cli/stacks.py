@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import boto3
 import click
+from botocore.exceptions import ClientError
 
 from linkrunner_webhooks import history
 from linkrunner_webhooks.config import Config
@@ -182,8 +183,16 @@ def _local() -> Stack:
 
 
 def _described(name: str, client: Callable[[Service], Any]) -> dict[str, Any]:
-    stacks = client("cloudformation").describe_stacks(StackName=name)["Stacks"]
-    return dict(stacks[0])
+    cloudformation = client("cloudformation")
+    try:
+        return dict(cloudformation.describe_stacks(StackName=name)["Stacks"][0])
+    except ClientError as error:
+        if "does not exist" not in str(error):
+            raise
+        region = cloudformation.meta.region_name
+        raise Failure(
+            f"there is no stack {name} in {region}; check --stack and AWS_REGION"
+        ) from None
 
 
 def _pairs(described: dict[str, Any], category: str) -> dict[str, str]:
