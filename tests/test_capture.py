@@ -502,6 +502,20 @@ def test_retry_after_is_passed_on(
     assert ours.unavailable().retry_after == wait
 
 
+def test_a_retry_after_is_for_everything_that_is_asked(
+    ours: Client, embedded: EmbeddedLinkrunner
+) -> None:
+    """The limit counts captures and look-ups together: what the one is told the other heeds, either way."""
+    embedded.play([Answer(status=429, headers={"Retry-After": "60"})])
+    with pytest.raises(Unavailable) as asked:
+        ours.linkrunner.knows("user_42")
+    assert (asked.value.reason, asked.value.retry_after) == ("rate_limited", 60.0)
+    assert ours.unavailable().reason == "rate_limited"
+    with pytest.raises(Unavailable, match="Retry-After that is not over"):
+        ours.linkrunner.knows("user_43")
+    assert (list(embedded.lookups), embedded.arrivals) == (["user_42"], ())
+
+
 def test_rate_limited_without_a_hint(ours: Client, embedded: EmbeddedLinkrunner) -> None:
     """A 429 need not say when to come back."""
     embedded.play([busy(), busy(retry_after=30)])

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, Protocol
@@ -108,6 +109,15 @@ class LinkrunnerClient:
 
     def __call__(self, request: ApiRequest, /) -> None:
         """Make one request. A 401 reads the key again, and tries again only with another key."""
+        with self._welcome() as began:
+            self._capture(request, began)
+
+    @contextmanager
+    def _welcome(self) -> Iterator[float]:
+        """Go to Linkrunner only while it wants to be asked, since when; and heed what it says of that.
+
+        Its limit counts all requests together, whatever they ask for.
+        """
         wait = self._retry_at - time.monotonic()
         if wait > 0:
             message = "Linkrunner sent a Retry-After that is not over"
@@ -115,7 +125,7 @@ class LinkrunnerClient:
         try:
             began = time.monotonic()
             self._silence.respect(self._answers)
-            self._capture(request, began)
+            yield began
         except Unavailable as error:
             if error.reason is not Reason.SILENT:
                 asked = time.monotonic() + (error.retry_after or 0.0)
@@ -129,14 +139,13 @@ class LinkrunnerClient:
         unknown, or perhaps of somebody who is known and not attributed; the documentation does not say.
         https://docs.linkrunner.io/api-reference/data-apis
         """
-        began = time.monotonic()
-        self._silence.respect(self._answers)
-        key = self._key.current()
-        _require_soon(began)
         try:
-            answer = self._post(f"{_LOOKUP}?{urlencode({'user_id': user_id})}", None, key)
-            if answer.status != 204:
-                judge(answer.status, answer.headers.get("retry-after"))
+            with self._welcome() as began:
+                key = self._key.current()
+                _require_soon(began)
+                answer = self._post(f"{_LOOKUP}?{urlencode({'user_id': user_id})}", None, key)
+                if answer.status != 204:
+                    judge(answer.status, answer.headers.get("retry-after"))
         except Refused:
             return False
         except Unavailable as error:

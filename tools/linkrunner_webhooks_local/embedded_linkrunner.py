@@ -250,7 +250,7 @@ class EmbeddedLinkrunner:
         if status == 200 and not (self._users is None or user in self._users):
             status = 204
         self._lookups.append(user)
-        return Response.of(status, {"msg": "", "status": status, "data": None})
+        return Response.of(status, {"msg": "", "status": status, "data": None}, answer.headers)
 
     def _capture(self, request: Request) -> Response | None:
         at = time.time()
