@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import urlsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError
@@ -88,9 +89,10 @@ def post(target: Target, webhook: Webhook) -> Answer:
             text = response.data.decode("utf-8", "replace").strip()
             return Answer(response.status, text[:_LONGEST_SHOWN])
     except HTTPError:
+        here = urlsplit(target.url).hostname in ("127.0.0.1", "localhost", "::1")
+        hint = "is `make run` running? Start it, or name another receiver with --to URL or --stack NAME"
         raise Failure(
-            f"nothing answers at {target.url}; is `make run` running? "
-            "Start it, or name another receiver with --to URL or --stack NAME"
+            f"nothing answers at {target.url}; {hint if here else 'can this machine reach it?'}"
         ) from None
 
 
