@@ -88,7 +88,21 @@ def test_only_what_make_was_told_counts() -> None:
     flags = {"MAKEFLAGS": r"s -- CONFIG=../my\ shop TAGS=a=b\ STACK=c PARAMETERS=x"}
     assert given({**shell, **flags}) == {"CONFIG": "../my shop"}
     assert given({**shell, "MAKEFLAGS": ""}) == {}
+    # GNU make 3.81, as on macOS.
+    assert given({**shell, "MAKEFLAGS": "CONFIG=../my\\ shop STACK=x"}).keys() == {
+        "CONFIG",
+        "STACK",
+    }
     assert given({**shell, "PATH": "/bin"}) == shell
+
+
+def test_the_settings_are_those_beside_a_link(folder: Path, tmp_path: Path) -> None:
+    """Two environments share one webhooks.toml by a link, and are two stacks."""
+    staging = tmp_path / "staging"
+    staging.mkdir()
+    (staging / "webhooks.toml").symlink_to(folder / "webhooks.toml")
+    (staging / "settings.toml").write_text('stack = "shop-staging"\nregion = "eu-central-1"\n')
+    assert plan(CONFIG=staging).stack == "shop-staging"
 
 
 def test_an_empty_variable_says_nothing(folder: Path) -> None:
@@ -372,7 +386,10 @@ def test_whatever_is_told_reaches_cloudformation_as_it_is() -> None:
     """Empty texts, spaces and equals signs; and what is not told stays, tags as well."""
     client = FakePreparing("CREATE_COMPLETE")
     odd = {"AlarmEmail": "", "DomainName": 'a b="c",d'}
-    assert formation.prepared(client, "shop", BEFORE, "url", odd, {"path": "a=b"}) == "arn:change"
+    assert (
+        formation.prepared(client, "shop", BEFORE, "url", odd, {"path": "a=b"}, KNOWN)
+        == "arn:change"
+    )
     assert client.asked["Parameters"] == [
         {"ParameterKey": "AlarmEmail", "ParameterValue": ""},
         {"ParameterKey": "DomainName", "ParameterValue": 'a b="c",d'},
@@ -382,10 +399,17 @@ def test_whatever_is_told_reaches_cloudformation_as_it_is() -> None:
     assert client.asked["ChangeSetType"] == "UPDATE"
 
 
+def test_a_parameter_that_the_template_has_no_more_is_not_kept() -> None:
+    """A rollback goes to a version that does not know what was added since."""
+    client = FakePreparing("CREATE_COMPLETE")
+    formation.prepared(client, "shop", BEFORE, "url", {}, {}, ("AlarmEmail",))
+    assert client.asked["Parameters"] == [{"ParameterKey": "AlarmEmail", "UsePreviousValue": True}]
+
+
 def test_a_new_stack_keeps_nothing() -> None:
     """There is no value from before."""
     client = FakePreparing("CREATE_COMPLETE")
-    formation.prepared(client, "shop", State("REVIEW_IN_PROGRESS"), "url", {}, {})
+    formation.prepared(client, "shop", State("REVIEW_IN_PROGRESS"), "url", {}, {}, KNOWN)
     assert (client.asked["ChangeSetType"], client.asked["Parameters"]) == ("CREATE", [])
 
 
@@ -396,7 +420,7 @@ def test_a_new_stack_keeps_nothing() -> None:
 def test_nothing_changes_and_nothing_is_left_behind(reason: str) -> None:
     """CloudFormation calls a change set without a change a failure."""
     client = FakePreparing("FAILED", reason)
-    assert formation.prepared(client, "shop", BEFORE, "url", {}, {}) is None
+    assert formation.prepared(client, "shop", BEFORE, "url", {}, {}, KNOWN) is None
     assert client.deleted == ["arn:change"]
 
 
@@ -404,7 +428,7 @@ def test_a_change_that_is_refused_says_why() -> None:
     """As a rule of the template that is not met."""
     client = FakePreparing("FAILED", "DomainName needs CertificateArn")
     with pytest.raises(Failure, match="DomainName needs CertificateArn"):
-        formation.prepared(client, "shop", BEFORE, "url", {}, {})
+        formation.prepared(client, "shop", BEFORE, "url", {}, {}, KNOWN)
 
 
 class FakeTables:
@@ -418,9 +442,6 @@ class FakeTables:
             raise ClientError({"Error": {"Code": "ResourceNotFoundException"}}, "DescribeTable")
         return {"Table": self.tables[TableName]}
 
-    def list_tags_of_resource(self, **_: Any) -> dict[str, Any]:
-        return {"Tags": [{"Key": "aws:cloudformation:stack-name", "Value": "shop"}]}
-
     def get_paginator(self, _: str) -> Any:
         return self
 
@@ -429,7 +450,6 @@ class FakeTables:
 
 
 LEDGER = {
-    "TableArn": "arn:table",
     "KeySchema": [{"AttributeName": "key", "KeyType": "HASH"}],
     "GlobalSecondaryIndexes": [{"IndexName": "by_day"}],
 }
@@ -439,17 +459,17 @@ OTHER = {"KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}]}
 def test_only_a_ledger_is_taken_over() -> None:
     """A name with a mistake in it would begin to capture everything anew, and another's table is not ours."""
     tables = FakeTables(shop_LedgerTable_1=LEDGER, orders=OTHER)
-    former.require_ledger(tables, "shop-LedgerTable-1", lambda _: False)
+    former.require_ledger(tables, "shop-LedgerTable-1", None)
     for name, said in {"shop-LedgerTable-2": "there is no table", "orders": "is no ledger"}.items():
         with pytest.raises(Failure, match=said):
-            former.require_ledger(tables, name, lambda _: False)
+            former.require_ledger(tables, name, None)
 
 
 def test_a_ledger_of_a_stack_that_is_at_work_is_not_shared() -> None:
     """What the one captured the other would take for a duplicate."""
     tables = FakeTables(shop_LedgerTable_1=LEDGER)
     with pytest.raises(Failure, match="is the ledger of the stack shop, which is at work"):
-        former.require_ledger(tables, "shop-LedgerTable-1", {"shop"}.__contains__)
+        former.require_ledger(tables, "shop-LedgerTable-1", "shop")
 
 
 @pytest.mark.parametrize(
@@ -474,8 +494,14 @@ def test_a_ledger_of_a_stack_that_is_at_work_is_not_shared() -> None:
 def test_another_ledger_is_a_loss(before: State, parameters: dict[str, str], said: str) -> None:
     """The table is kept, and the stack would know nothing of it; a ledger that lies there is named."""
     tables = FakeTables(shop_LedgerTable_1=LEDGER, shop_staging_LedgerTable_1=LEDGER)
-    found = former.forgotten(tables, "shop", before, parameters)
+    found = former.forgotten(tables, "shop", before, parameters, ())
     assert (said in found) if said else found == ""
+
+
+def test_a_ledger_that_another_stack_uses_is_not_proposed() -> None:
+    """It was adopted, whoever made it."""
+    tables = FakeTables(shop_LedgerTable_1=LEDGER)
+    assert former.forgotten(tables, "shop", State(), {}, {"shop-LedgerTable-1": "shop-b"}) == ""
 
 
 # ------------------------------------------------------------------------------- for real
@@ -663,6 +689,11 @@ def test_a_stack_of_another_software_is_left_alone(aws: Aws, folder: Path) -> No
         assert done.returncode != 0
         assert "erp is not one of this software" in done.stderr
     assert state(aws, "erp").status == "CREATE_COMPLETE"
+    client.create_change_set(
+        StackName="reviewed", ChangeSetName="theirs", ChangeSetType="CREATE", TemplateBody=topic
+    )
+    done = make(aws, folder, "remove", "STACK=reviewed", "CONFIRM=no", "FORCE=yes")
+    assert "reviewed is not one of this software" in done.stderr
 
 
 def test_another_account_is_refused(aws: Aws, folder: Path) -> None:

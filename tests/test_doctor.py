@@ -263,7 +263,7 @@ def test_who_may_not_read_metrics_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     [
         ({}, False, False, "nobody is told"),
         ({"AlarmEmail": "ops@example.com"}, False, True, "to ops@example.com"),
-        ({"AlarmEmail": "ops@example.com"}, True, False, "who has not confirmed"),
+        ({"AlarmEmail": "ops@example.com"}, True, False, "who is not subscribed"),
         ({"AlarmTopicArn": "arn:aws:sns:r:1:ops"}, False, True, "to arn:aws:sns:r:1:ops"),
     ],
 )
@@ -275,13 +275,23 @@ def test_whether_somebody_hears_of_alarms(
     words: str,
 ) -> None:
     """An address that was never confirmed gets nothing, and nobody else would say so."""
-    monkeypatch.setattr(Stack, "is_subscription_pending", lambda _: pending)
+    monkeypatch.setattr(Stack, "is_somebody_subscribed", lambda _: not pending)
     (found,) = deployed.alarms(stack("", parameters=parameters))
     assert (found.right, words in found.found) == (right, True)
 
 
-def test_the_subscription_is_looked_up_by_the_stacks_topic() -> None:
-    """AWS says `PendingConfirmation` in place of an ARN."""
+@pytest.mark.parametrize(
+    ("arns", "right"),
+    [
+        (["PendingConfirmation"], False),
+        (["Deleted"], False),
+        # SNS forgets who never confirms.
+        ([], False),
+        (["PendingConfirmation", "arn:aws:sns:r:1:topic:0b1c"], True),
+    ],
+)
+def test_the_subscription_is_looked_up_by_the_stacks_topic(arns: list[str], right: bool) -> None:
+    """AWS says a word in place of an ARN where nobody gets the mails."""
 
     class Cloud:
         def describe_stack_resources(self, **_: Any) -> dict[str, Any]:
@@ -290,10 +300,10 @@ def test_the_subscription_is_looked_up_by_the_stacks_topic() -> None:
 
         def list_subscriptions_by_topic(self, *, TopicArn: str) -> dict[str, Any]:  # noqa: N803
             assert TopicArn == "arn:topic"
-            return {"Subscriptions": [{"SubscriptionArn": "PendingConfirmation"}]}
+            return {"Subscriptions": [{"SubscriptionArn": each} for each in arns]}
 
     found = stack("", clients={"cloudformation": Cloud(), "sns": Cloud()})
-    assert found.is_subscription_pending()
+    assert found.is_somebody_subscribed() is right
 
 
 # ------------------------------------------------------------------------------- the whole command

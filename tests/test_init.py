@@ -76,6 +76,20 @@ def test_the_command_alone_makes_it_too(tmp_path: Path, monkeypatch: pytest.Monk
     assert config.load(tmp_path / "shop" / "webhooks.toml").names == ("stripe", "shopify")
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [("--stack", "my_shop!", "STACK is a letter"), ("--region", "frankfurt", "REGION is like")],
+)
+def test_what_could_not_be_deployed_is_not_written(
+    tmp_path: Path, option: str, value: str, said: str
+) -> None:
+    """A stack cannot be renamed afterwards."""
+    result = run(str(tmp_path / "shop"), option, value)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert not (tmp_path / "shop").exists()
+
+
 def test_an_unknown_provider_is_named(tmp_path: Path) -> None:
     """With the nearest one that there is."""
     result = run(str(tmp_path / "shop"), "--provider", "razorpy")

@@ -472,7 +472,7 @@ PACKAGING = (
         Need("cloudformation", f"{{here}}:stack/{stack}/1", names)
         for stack in (STACK, "aws-sam-cli-managed-default")
         for names in (
-            "CreateChangeSet DescribeChangeSet ExecuteChangeSet DeleteChangeSet",
+            "CreateChangeSet DescribeChangeSet ExecuteChangeSet DeleteChangeSet ListChangeSets",
             "DescribeStacks DescribeStackEvents DescribeStackResources",
             "GetTemplate GetTemplateSummary TagResource UntagResource",
         )
@@ -480,7 +480,7 @@ PACKAGING = (
     Need("cloudformation", "{region}:aws:transform/Serverless-2016-10-31", "CreateChangeSet"),
     Need("cloudformation", "*", "GetTemplateSummary ValidateTemplate"),
     Need("dynamodb", "*", "ListTables"),
-    Need("dynamodb", "{here}:table/former-LedgerTable-1", "DescribeTable ListTagsOfResource"),
+    Need("dynamodb", "{here}:table/former-LedgerTable-1", "DescribeTable"),
     Need("s3", f"{_BUCKET}/0123.template", "PutObject GetObject GetObjectVersion"),
     Need("s3", f"{_BUCKET}/0123", "AbortMultipartUpload"),
     Need("s3", _BUCKET, "ListBucket GetBucketLocation CreateBucket PutBucketTagging TagResource"),

@@ -247,6 +247,7 @@ def test_a_domain_needs_its_certificate() -> None:
         for rule in template()["Rules"].values()
     }
     assert sorted(told) == [
+        "CertificateArn needs DomainName",
         "DomainName needs CertificateArn, a certificate of this region",
         "HostedZoneId needs DomainName",
     ]

@@ -186,7 +186,8 @@ class Config:
     def digest(self) -> str:
         """A short name of what the file says. Comments and the order of tables say nothing."""
         text = json.dumps(self._written, sort_keys=True, default=str)
-        return sha256(text.encode()).hexdigest()[:12]
+        # A letter first: a digest of digits would be a number to some reader of YAML.
+        return f"c{sha256(text.encode()).hexdigest()[:11]}"
 
     @cached_property
     def code_version(self) -> str:

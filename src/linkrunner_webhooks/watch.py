@@ -1,12 +1,12 @@
 """What an operator should hear of although nothing failed, as the hours behind tell it.
 
 A metric by itself does not know a shop with five orders a day from one with five a second. These rules
-compare a source with itself: with what it accepts meanwhile, and with its own habit of four weeks.
+compare a source with itself: with what it accepts meanwhile, and with its own habit of two months.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
@@ -103,14 +103,21 @@ def concerns(history: History, now: float) -> list[Concern]:
 
 def joined(history: History, now: float) -> list[Concern]:
     """Sources that are new beside one whose alarm is on already, and says nothing of them."""
-    before = [each for each in concerns(history, now - HOUR) if each.worry in _OF_SOURCES]
-    worries = {each.worry for each in before}
-    known = {(each.worry, each.about) for each in before}
+    # Of two hours before, because the hour before is complete only now.
+    earlier = [
+        {(each.worry, each.about) for each in concerns(history, now - hours * HOUR)}
+        for hours in (1, 2)
+    ]
     return [
         Concern(Worry.ANOTHER, each.about, each.detail)
         for each in concerns(history, now)
-        if each.worry in worries and (each.worry, each.about) not in known
+        if each.worry in _OF_SOURCES and any(_joins(each, before) for before in earlier)
     ]
+
+
+def _joins(concern: Concern, before: Collection[tuple[Worry, str]]) -> bool:
+    is_on = any(worry is concern.worry for worry, _ in before)
+    return is_on and (concern.worry, concern.about) not in before
 
 
 def _concerns(history: History, hour: int) -> Iterator[Concern]:

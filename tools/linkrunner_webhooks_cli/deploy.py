@@ -47,7 +47,8 @@ def main() -> None:
 
 
 def _deploy() -> None:
-    deployment = told(current(), template.load(TEMPLATE)["Parameters"])
+    known = template.load(TEMPLATE)["Parameters"]
+    deployment = told(current(), known)
     # Everything that is called from here means this region.
     os.environ["AWS_REGION"] = os.environ["AWS_DEFAULT_REGION"] = deployment.region
     session = boto3.Session(region_name=deployment.region)
@@ -73,6 +74,7 @@ def _deploy() -> None:
         url,
         deployment.parameters,
         {**_TAGS, **deployment.tags},
+        known,
     )
     if change_set is None:
         say("Nothing changes: what is deployed is what was built.")
@@ -97,20 +99,18 @@ def _alone() -> Iterator[None]:
 
 def _forgotten(session: boto3.Session, deployment: Deployment, before: State) -> list[str]:
     """What of the past would be forgotten. Raises Failure where the ledger that is given is none."""
-    dynamodb = session.client("dynamodb")
+    dynamodb, cloudformation = session.client("dynamodb"), session.client("cloudformation")
     name = deployment.parameters.get("LedgerTableName")
+    used: dict[str, str] = {}
+    # A role that deploys need not be let at other stacks and tables.
+    with suppress(ClientError):
+        used = former.users(cloudformation)
+    others = {table: stack for table, stack in used.items() if stack != deployment.stack}
     try:
-        if name:
-            client = session.client("cloudformation")
-            former.require_ledger(
-                dynamodb,
-                name,
-                # Its own, where it is deployed again with what it has.
-                lambda owner: owner != deployment.stack and formation.state(client, owner).exists,
-            )
-        found = former.forgotten(dynamodb, deployment.stack, before, deployment.parameters)
+        if name and name != before.parameters.get("LedgerTableName"):
+            former.require_ledger(dynamodb, name, others.get(name))
+        found = former.forgotten(dynamodb, deployment.stack, before, deployment.parameters, others)
     except ClientError as error:
-        # A role that deploys need not be let at tables.
         say(f"Not looked at: the ledgers of former stacks ({error.response['Error']['Code']})")
         return []
     return [found] if found else []
@@ -124,8 +124,10 @@ def _built(path: Path) -> Config:
     say(f"Building with {path}")
     # Not with the flags of the make that called: `make -n` and `-i` would deploy what was built before.
     environment = {name: text for name, text in os.environ.items() if not name.startswith("MAKE")}
+    # In the environment, where make expands nothing of it.
+    environment["WEBHOOKS_TOML"] = str(path)
     make = shutil.which("make") or "make"
-    wanted = [f"WEBHOOKS_TOML={path}", f"BUILD={_BUILD}", f"SAM={_SAM}"]
+    wanted = [f"BUILD={_BUILD}", f"SAM={_SAM}"]
     done = _run([make, "--no-print-directory", "build", *wanted], "the build", environment)
     for line in done.splitlines():
         if line.startswith(_TELLING):
@@ -255,7 +257,8 @@ def _discard(client: Any, deployment: Deployment, change_set: str, before: State
     """Leave nothing behind of what was only looked at, as far as that is allowed."""
     with suppress(ClientError):
         client.delete_change_set(ChangeSetName=change_set)
-        if not before.exists and formation.state(client, deployment.stack).status == REVIEW:
+        reviewed = formation.state(client, deployment.stack).status == REVIEW
+        if not before.exists and reviewed and not formation.pending(client, deployment.stack):
             client.delete_stack(StackName=deployment.stack)
     say("Nothing was changed.")
 

@@ -97,15 +97,15 @@ def alarms(stack: Stack) -> Iterator[Finding]:
             yield Finding("alarms", right=False, found="nobody is told", advice=advice)
         return
     try:
-        waits = stack.is_subscription_pending()
+        waits = not stack.is_somebody_subscribed()
     except (BotoCoreError, ClientError) as error:
         yield Finding("alarms", right=True, found=f"to {address} (not seen: {failure(error)})")
         return
     yield Finding(
         "alarms",
         right=not waits,
-        found=f"to {address}" + (", who has not confirmed" if waits else ""),
-        advice="open the mail of AWS Notifications and confirm, or alarms go nowhere"
+        found=f"to {address}" + (", who is not subscribed" if waits else ""),
+        advice="confirm in the mail of AWS Notifications; without one subscribe to the topic in SNS"
         if waits
         else "",
     )

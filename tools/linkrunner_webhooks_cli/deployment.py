@@ -82,18 +82,25 @@ def named(environment: Mapping[str, str]) -> Named:
             raise Failure(f"there is no variable {word}{suggest(word, _VARIABLES)}")
     settings = _beside(environment)
     stack = _named(environment, "STACK", settings.stack)
-    if not _STACK.fullmatch(stack):
-        rule = f"a letter, then letters, digits and hyphens, {_LONGEST} in all at most"
-        raise Failure(f"STACK is {rule}, not {stack!r}")
     region = _named(environment, "REGION", settings.region)
-    if not _REGION.fullmatch(region):
-        raise Failure(f"REGION is like eu-central-1, not {region!r}")
+    if wrong := refused(stack, region):
+        raise Failure(wrong)
     return Named(
         stack,
         region,
         _switch(environment, "CONFIRM", default=True),
         _switch(environment, "FORCE", default=False),
     )
+
+
+def refused(stack: str, region: str | None) -> str:
+    """Why a stack of this name cannot be in this region; empty where it can."""
+    if not _STACK.fullmatch(stack):
+        rule = f"a letter, then letters, digits and hyphens, {_LONGEST} in all at most"
+        return f"STACK is {rule}, not {stack!r}"
+    if region is not None and not _REGION.fullmatch(region):
+        return f"REGION is like eu-central-1, not {region!r}"
+    return ""
 
 
 def told(environment: Mapping[str, str], known: Mapping[str, Any]) -> Deployment:
@@ -177,7 +184,8 @@ def _file(environment: Mapping[str, str]) -> Path:
         raise Failure(
             f"CONFIG names no file: {path}; `linkrunner-webhooks init DIR` makes a folder with one"
         )
-    return path.resolve()
+    # Not where a link leads: the settings are those beside the link.
+    return Path(os.path.abspath(path))  # noqa: PTH100 - Path.resolve follows links
 
 
 def _named(environment: Mapping[str, str], word: str, setting: str | None) -> str:
@@ -221,8 +229,8 @@ def given(environment: Mapping[str, str]) -> Mapping[str, str]:
     if "MAKEFLAGS" not in environment:
         return {name: text for name, text in environment.items() if name in _VARIABLES}
     flags = f" {environment['MAKEFLAGS']}"
-    # After two hyphens, with spaces escaped: "s -- CONFIG=../my\\ shop STACK=shop"
-    names = set(_GIVEN.findall(flags.partition(" --")[2]))
+    # Behind the flags, with spaces escaped: "s -- CONFIG=../my\\ shop STACK=shop". Old ones have no hyphens.
+    names = set(_GIVEN.findall(flags))
     return {name: text for name, text in environment.items() if name in names}
 
 

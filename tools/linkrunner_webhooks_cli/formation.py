@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -16,6 +16,8 @@ from linkrunner_webhooks_cli.failures import Failure
 _POLL: Final = 3.0
 # A stack that was made for a change set and has nothing yet.
 REVIEW: Final = "REVIEW_IN_PROGRESS"
+# How our change sets are called.
+_CHANGE: Final = "deploy-"
 # What every stack of ours has had since the first version.
 _OURS: Final = frozenset({"WebhookQueue", "DeadLetterQueue", "ReceiveFunction", "DeliverFunction"})
 # What the messages of CloudFormation mean here.
@@ -61,11 +63,20 @@ def state(client: Any, stack: str) -> State:
 
 def require_ours(client: Any, stack: str, found: State) -> None:
     """Raises Failure where there is a stack of that name that is not of this software."""
-    if not found.exists:
+    if found.status == REVIEW:
+        ours = all(name.startswith(_CHANGE) for name in pending(client, stack))
+    elif found.exists:
+        described = client.describe_stack_resources(StackName=stack)["StackResources"]
+        ours = bool(_OURS & {each["LogicalResourceId"] for each in described})
+    else:
         return
-    described = client.describe_stack_resources(StackName=stack)["StackResources"]
-    if not _OURS & {each["LogicalResourceId"] for each in described}:
+    if not ours:
         raise Failure(f"the stack {stack} is not one of this software; choose another STACK")
+
+
+def pending(client: Any, stack: str) -> list[str]:
+    """The names of the change sets that wait for somebody."""
+    return [each["ChangeSetName"] for each in client.list_change_sets(StackName=stack)["Summaries"]]
 
 
 # ------------------------------------------------------------------------------- a change
@@ -78,17 +89,23 @@ def prepared(
     template_url: str,
     parameters: Mapping[str, str],
     tags: Mapping[str, str],
+    known: Collection[str],
     sleep: Callable[[float], None] = time.sleep,
 ) -> str | None:
     """A change set that nobody has executed, by its ARN; None where nothing would change.
 
-    A parameter that is not given stays as it is deployed, and so does a tag.
+    A parameter that is not given stays as it is deployed, if the template still has it (`known`), and so does
+    a tag.
     """
-    kept = [{"ParameterKey": name, "UsePreviousValue": True} for name in before.parameters]
+    kept = [
+        {"ParameterKey": name, "UsePreviousValue": True}
+        for name in before.parameters
+        if name in known
+    ]
     given = [{"ParameterKey": name, "ParameterValue": text} for name, text in parameters.items()]
     answer = client.create_change_set(
         StackName=stack,
-        ChangeSetName=f"deploy-{uuid4().hex}",
+        ChangeSetName=f"{_CHANGE}{uuid4().hex}",
         ChangeSetType="UPDATE" if before.exists else "CREATE",
         TemplateURL=template_url,
         Parameters=[*given, *(each for each in kept if each["ParameterKey"] not in parameters)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from botocore.exceptions import ClientError
@@ -12,11 +12,21 @@ from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.formation import State
 
 _PARAMETER: Final = "LedgerTableName"
-_OWNER: Final = "aws:cloudformation:stack-name"
 
 
-def require_ledger(client: Any, name: str, is_at_work: Callable[[str], bool]) -> None:
-    """Raises Failure unless this DynamoDB table is a ledger, and of no stack that is still at work.
+def users(cloudformation: Any) -> dict[str, str]:
+    """The stacks that use a ledger, by its name."""
+    return {
+        output["OutputValue"]: stack["StackName"]
+        for page in cloudformation.get_paginator("describe_stacks").paginate()
+        for stack in page["Stacks"]
+        for output in stack.get("Outputs", ())
+        if output["OutputKey"] == _PARAMETER
+    }
+
+
+def require_ledger(client: Any, name: str, user: str | None) -> None:
+    """Raises Failure unless this DynamoDB table is a ledger that no other stack, the `user`, works with.
 
     Two stacks with one ledger take each other's captures for their own.
     """
@@ -30,15 +40,13 @@ def require_ledger(client: Any, name: str, is_at_work: Callable[[str], bool]) ->
     indexes = {each["IndexName"] for each in table.get("GlobalSecondaryIndexes", ())}
     if keys != [("key", "HASH")] or INDEX not in indexes:
         raise Failure(f"{_PARAMETER}: the table {name} is no ledger of a former stack")
-    tags = client.list_tags_of_resource(ResourceArn=table["TableArn"])["Tags"]
-    for owner in (each["Value"] for each in tags if each["Key"] == _OWNER):
-        if is_at_work(owner):
-            raise Failure(
-                f"{_PARAMETER}: {name} is the ledger of the stack {owner}, which is at work"
-            )
+    if user:
+        raise Failure(f"{_PARAMETER}: {name} is the ledger of the stack {user}, which is at work")
 
 
-def forgotten(client: Any, stack: str, before: State, parameters: Mapping[str, str]) -> str:
+def forgotten(
+    client: Any, stack: str, before: State, parameters: Mapping[str, str], used: Collection[str]
+) -> str:
     """What of the past the stack would not know any more, in words; empty for nothing."""
     given = parameters.get(_PARAMETER, before.parameters.get(_PARAMETER, ""))
     if before.exists:
@@ -52,7 +60,7 @@ def forgotten(client: Any, stack: str, before: State, parameters: Mapping[str, s
         name
         for page in client.get_paginator("list_tables").paginate()
         for name in page["TableNames"]
-        if name.startswith(f"{stack}-LedgerTable-")
+        if name.startswith(f"{stack}-LedgerTable-") and name not in used
     ]
     if not names:
         return ""

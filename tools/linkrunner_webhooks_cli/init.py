@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ import click
 from linkrunner_webhooks.config import DEFAULT_PATH, Config
 from linkrunner_webhooks_cli.add import table
 from linkrunner_webhooks_cli.completions import provider_names
-from linkrunner_webhooks_cli.deployment import SETTINGS
+from linkrunner_webhooks_cli.deployment import SETTINGS, refused
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.output import say, write_json
 from linkrunner_webhooks_cli.sources import json_option, load_provider
@@ -61,6 +62,8 @@ def init(
       linkrunner-webhooks init ../shop --provider stripe --provider razorpay --region ap-south-1
       linkrunner-webhooks init ../shop-staging --stack shop-staging --alarm-email ops@example.com
     """
+    if wrong := refused(stack, region):
+        raise click.UsageError(wrong)
     known = region or os.environ.get("AWS_REGION") or boto3.Session().region_name
     written = files(names, stack=stack, region=known, alarm_email=alarm_email)
     _write(folder, written)
@@ -73,7 +76,8 @@ def init(
         say("It has [stripe] and [shopify]: delete the table that you do not use.")
     if known is None:
         say(f"Set the region in {folder / SETTINGS}.")
-    say(f"Next: look through webhooks.toml, then `make deploy CONFIG={folder}` in the clone.")
+    path = shlex.quote(str(folder.absolute()))
+    say(f"Next: look through webhooks.toml, then `make deploy CONFIG={path}` in the clone.")
 
 
 def files(

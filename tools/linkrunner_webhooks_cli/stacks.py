@@ -113,10 +113,11 @@ class Stack:
         namespace = f"LinkrunnerWebhooks/{self.name}"
         return history.read(self.client("cloudwatch"), namespace, queue_name, sources, time.time())
 
-    def is_subscription_pending(self) -> bool:
-        """Whether whoever AlarmEmail names has still to confirm. Raises what the SDK raises."""
+    def is_somebody_subscribed(self) -> bool:
+        """Whether somebody has confirmed to get the alarm mails. Raises what the SDK raises."""
         return any(
-            each["SubscriptionArn"] == "PendingConfirmation"
+            # Else it is a word: PendingConfirmation, Deleted.
+            each["SubscriptionArn"].startswith("arn:")
             for topic in self._resources("AWS::SNS::Topic")
             for each in self.client("sns").list_subscriptions_by_topic(TopicArn=topic)[
                 "Subscriptions"
