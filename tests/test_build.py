@@ -97,7 +97,7 @@ def test_the_template_says_what_is_packaged(tmp_path: Path) -> None:
     done = build(tmp_path, str(path))
     assert done.returncode == 0, done.stdout + done.stderr
     stamped = (tmp_path / "build" / "template.yaml").read_text()
-    version, digest_ = version_of(tmp_path / PACKAGE), config.load(path).digest
+    version, digest_ = version_of(digest(tmp_path / PACKAGE)), config.load(path).digest
     told = f'Version: "{version}", ConfigurationDigest: "{digest_}", Sources: "shop_eu"'
     assert told in stamped
     assert version.startswith(f"{__version__}+")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
@@ -52,22 +52,20 @@ def _level(report: Report) -> Callable[..., None]:
 
 
 def _count(report: Report) -> None:
-    metrics = EphemeralMetrics()
-    # An alarm names all dimensions of its metric, so an automatic dimension would hide the metric from it.
-    metrics.service = ""
-    metrics.add_metric(name="Webhooks", unit=MetricUnit.Count, value=1)
-    metrics.add_dimension(name="outcome", value=report.outcome.value)
-    metrics.add_dimension(name="reason", value=report.reason.value)
-    metrics.add_dimensions(source=report.source, outcome=report.outcome.value)
+    outcome, reason = report.outcome.value, report.reason.value
+    dimensions = [
+        {"outcome": outcome, "reason": reason},
+        {"source": report.source, "outcome": outcome},
+    ]
     if report.outcome is Outcome.REJECTED:
         # Whether a secret is wrong is asked of each source by itself.
-        metrics.add_dimensions(source=report.source, reason=report.reason.value)
-    metrics.flush_metrics()
+        dimensions.append({"source": report.source, "reason": reason})
+    _write("Webhooks", 1, *dimensions)
     if found := fault(report):
         # One metric for all reasons of one alarm, because each metric of an alarm costs.
-        _count_one("Faults", fault=found)
+        _write("Faults", 1, {"fault": found})
     if report.relinked:
-        _count_one("Relinked", report.relinked, source=report.source)
+        _write("Relinked", report.relinked, {"source": report.source})
     if _COUNTS_MONEY:
         for moved in report.money:
             _count_money(report.source, moved)
@@ -76,7 +74,7 @@ def _count(report: Report) -> None:
 def tell(concern: Concern) -> None:
     """Write one log line that names what it is about, and count it for the alarm."""
     _logger.warning("%s: %s", concern.about or concern.worry.value, concern.detail)
-    _count_one("Concerns", concern=concern.worry.value)
+    _write("Concerns", 1, {"concern": concern.worry.value})
 
 
 def unseen(detail: str) -> None:
@@ -86,17 +84,21 @@ def unseen(detail: str) -> None:
 
 def _count_money(source: str, moved: Moved) -> None:
     """For a dashboard, where a float is exact enough; `report` adds up exactly."""
-    name, amount = _MONEY[moved.flow], float(moved.amount)
-    _count_one(name, amount, unit=MetricUnit.NoUnit, source=source, currency=moved.currency)
+    dimensions = {"source": source, "currency": moved.currency}
+    _write(_MONEY[moved.flow], float(moved.amount), dimensions, unit=MetricUnit.NoUnit)
 
 
-def _count_one(
-    name: str, value: float = 1, *, unit: MetricUnit = MetricUnit.Count, **dimensions: str
+def _write(
+    name: str, value: float, *dimensions: Mapping[str, str], unit: MetricUnit = MetricUnit.Count
 ) -> None:
-    """One figure of a metric with these dimensions."""
+    """One figure, as a metric of each of these sets of dimensions."""
     metrics = EphemeralMetrics()
+    # An alarm names all dimensions of its metric, so an automatic dimension would hide the metric from it.
     metrics.service = ""
     metrics.add_metric(name=name, unit=unit, value=value)
-    for dimension, word in dimensions.items():
+    first, *others = dimensions
+    for dimension, word in first.items():
         metrics.add_dimension(name=dimension, value=word)
+    for each in others:
+        metrics.add_dimensions(**each)
     metrics.flush_metrics()

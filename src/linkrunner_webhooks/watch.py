@@ -57,10 +57,6 @@ class Worry(StrEnum):
     UNSEEN = "unseen"
 
 
-# What each source is asked by itself.
-_OF_SOURCES: Final = frozenset({Worry.REFUSED, Worry.SILENT})
-
-
 class Concern(NamedTuple):
     """One thing to look at. `about` is a source or a reason, or empty; `detail` a sentence for people."""
 
@@ -103,15 +99,16 @@ def concerns(history: History, now: float) -> list[Concern]:
 
 def joined(history: History, now: float) -> list[Concern]:
     """Sources that are new beside one whose alarm is on already, and says nothing of them."""
+    hour = int(now // HOUR)
     # Of two hours before, because the hour before is complete only now.
     earlier = [
-        {(each.worry, each.about) for each in concerns(history, now - hours * HOUR)}
-        for hours in (1, 2)
+        {(each.worry, each.about) for each in _of_sources(history, before)}
+        for before in (hour - 1, hour - 2)
     ]
     return [
         Concern(Worry.ANOTHER, each.about, each.detail)
-        for each in concerns(history, now)
-        if each.worry in _OF_SOURCES and any(_joins(each, before) for before in earlier)
+        for each in _of_sources(history, hour)
+        if any(_joins(each, before) for before in earlier)
     ]
 
 
@@ -120,10 +117,14 @@ def _joins(concern: Concern, before: Collection[tuple[Worry, str]]) -> bool:
     return is_on and (concern.worry, concern.about) not in before
 
 
-def _concerns(history: History, hour: int) -> Iterator[Concern]:
+def _of_sources(history: History, hour: int) -> Iterator[Concern]:
     for name, heard in history.sources.items():
         yield from refused(name, heard, hour)
         yield from silent(name, heard, hour)
+
+
+def _concerns(history: History, hour: int) -> Iterator[Concern]:
+    yield from _of_sources(history, hour)
     yield from new_reasons(history, hour)
     yield from expiring(history.dead_letters, hour)
     yield from stalled(history.failing, history.captured, hour)

@@ -64,8 +64,8 @@ def _deploy() -> None:
         # Known before anything is built.
         _require_force(deployment, lost)
     say(f"{deployment.stack} in {deployment.region}, account {account}")
-    packaged = _built(deployment.config)
-    say(_versions(before, packaged))
+    version, packaged = _built(deployment.config)
+    say(_versions(before, version, packaged))
     url = _uploaded(session, deployment)
     change_set = formation.prepared(
         client,
@@ -119,8 +119,8 @@ def _forgotten(session: boto3.Session, deployment: Deployment, before: State) ->
 # ------------------------------------------------------------------------------- build and upload
 
 
-def _built(path: Path) -> Config:
-    """`make build` with this file; returns what is in the package, which is what that file says."""
+def _built(path: Path) -> tuple[str, Config]:
+    """`make build` with this file; returns the version of the package, and what that file says in it."""
     say(f"Building with {path}")
     # Not with the flags of the make that called: `make -n` and `-i` would deploy what was built before.
     environment = {name: text for name, text in os.environ.items() if not name.startswith("MAKE")}
@@ -133,20 +133,12 @@ def _built(path: Path) -> Config:
         if line.startswith(_TELLING):
             say(f"  {line}")
     package = the_package(_BUILD)
-    packaged = config.load(package / "webhooks.toml")
-    stamp = _stamp()
-    if packaged.digest != config.load(path).digest or stamp != (
-        version_of(package),
-        packaged.digest,
-    ):
-        raise Failure(f"the package {digest(package)} is not what {path} says; deploy again")
-    return packaged
-
-
-def _stamp() -> tuple[str, str]:
-    """What the built template says of the package."""
-    built = template.load(_BUILD / "template.yaml")["Mappings"]["Package"]["This"]
-    return built["Version"], built["ConfigurationDigest"]
+    name, packaged = digest(package), config.load(package / "webhooks.toml")
+    stamped = template.load(_BUILD / "template.yaml")["Mappings"]["Package"]["This"]
+    told = (stamped["Version"], stamped["ConfigurationDigest"])
+    if told != (version_of(name), packaged.digest) or packaged.digest != config.load(path).digest:
+        raise Failure(f"the package {name} is not what {path} says; deploy again")
+    return stamped["Version"], packaged
 
 
 def _uploaded(session: boto3.Session, deployment: Deployment) -> str:
@@ -195,14 +187,12 @@ def _run(arguments: Sequence[str], what: str, environment: Mapping[str, str] | N
 # ------------------------------------------------------------------------------- change
 
 
-def _versions(before: State, packaged: Config) -> str:
-    new = f"{_stamp()[0]}, configuration {packaged.digest}"
+def _versions(before: State, version: str, packaged: Config) -> str:
+    new = f"{version}, configuration {packaged.digest}"
     if not before.exists:
         return f"A new stack with version {new}"
-    version, digest = (
-        before.outputs.get(name, "unknown") for name in ("Version", "ConfigurationDigest")
-    )
-    old = f"{version}, configuration {digest}"
+    was, of = (before.outputs.get(name, "unknown") for name in ("Version", "ConfigurationDigest"))
+    old = f"{was}, configuration {of}"
     return f"Version {old}, as before" if old == new else f"Version {old} -> {new}"
 
 

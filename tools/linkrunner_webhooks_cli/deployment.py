@@ -77,10 +77,13 @@ class Named(NamedTuple):
 
 def named(environment: Mapping[str, str]) -> Named:
     """The stack that STACK and REGION name, or the settings beside CONFIG. Raises Failure."""
+    return _chosen(environment, _beside(_file(environment)))
+
+
+def _chosen(environment: Mapping[str, str], settings: Settings) -> Named:
     for word in environment:
         if word not in _VARIABLES:
             raise Failure(f"there is no variable {word}{suggest(word, _VARIABLES)}")
-    settings = _beside(environment)
     stack = _named(environment, "STACK", settings.stack)
     region = _named(environment, "REGION", settings.region)
     if wrong := refused(stack, region):
@@ -109,12 +112,13 @@ def told(environment: Mapping[str, str], known: Mapping[str, Any]) -> Deployment
     `known` are the parameters of the template. An empty variable says nothing, because a variable that a CI
     job does not have is empty, too; PARAMETERS="AlarmEmail=" empties one.
     """
-    chosen = named(environment)
-    settings = _beside(environment)
-    given = {name: environment.get(word, "") for word, name in WORDS.items()}
+    config = _file(environment)
+    settings = _beside(config)
+    chosen = _chosen(environment, settings)
+    worded = {name: environment.get(word, "") for word, name in WORDS.items()}
     parameters = {
         **{name: _text(value) for name, value in settings.parameters.items()},
-        **{name: value for name, value in given.items() if value},
+        **{name: value for name, value in worded.items() if value},
         **_pairs(environment, "PARAMETERS", "LedgerDays=500 MoneyMetrics=on"),
     }
     for name, value in parameters.items():
@@ -128,7 +132,7 @@ def told(environment: Mapping[str, str], known: Mapping[str, Any]) -> Deployment
             )
     return Deployment(
         *chosen,
-        config=_file(environment),
+        config=config,
         account=environment.get("ACCOUNT") or settings.account,
         parameters=parameters,
         tags={**settings.tags, **_pairs(environment, "TAGS", "team=growth")},
@@ -165,8 +169,8 @@ def complaint(parameter: Mapping[str, Any], value: str) -> str:
     return ""
 
 
-def _beside(environment: Mapping[str, str]) -> Settings:
-    return read(_file(environment).with_name(SETTINGS))
+def _beside(config: Path) -> Settings:
+    return read(config.with_name(SETTINGS))
 
 
 def _file(environment: Mapping[str, str]) -> Path:

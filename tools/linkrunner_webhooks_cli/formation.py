@@ -97,10 +97,12 @@ def prepared(
     A parameter that is not given stays as it is deployed, if the template still has it (`known`), and so does
     a tag.
     """
+    # What is under review has parameters, and nothing that could be kept.
+    deployed = before.parameters if before.exists else ()
     kept = [
         {"ParameterKey": name, "UsePreviousValue": True}
-        for name in before.parameters
-        if name in known
+        for name in deployed
+        if name in known and name not in parameters
     ]
     given = [{"ParameterKey": name, "ParameterValue": text} for name, text in parameters.items()]
     answer = client.create_change_set(
@@ -108,9 +110,7 @@ def prepared(
         ChangeSetName=f"{_CHANGE}{uuid4().hex}",
         ChangeSetType="UPDATE" if before.exists else "CREATE",
         TemplateURL=template_url,
-        Parameters=[*given, *(each for each in kept if each["ParameterKey"] not in parameters)]
-        if before.exists
-        else given,
+        Parameters=[*given, *kept],
         Tags=[{"Key": key, "Value": value} for key, value in {**before.tags, **tags}.items()],
         Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
     )

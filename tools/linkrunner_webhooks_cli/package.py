@@ -58,7 +58,7 @@ def main(build: Path, webhooks_toml: Path) -> None:
     packaged = config.load(package / _CONFIG)
     # The file may have been changed and changed back after it was checked.
     packaged.sources()
-    stamp(build / "template.yaml", packaged, version_of(package))
+    stamp(build / "template.yaml", packaged, version_of(name))
     out = build.parent / BILL
     pins = pinned("".join(path.read_text("utf-8") for path in ROOT.glob("src/requirements*.txt")))
     out.write_text(bill(package, name, pins), "utf-8")
@@ -66,9 +66,9 @@ def main(build: Path, webhooks_toml: Path) -> None:
     write_text(f"package  {name}  {size(package) / 1e6:.1f} MB  bill of materials in {told}")
 
 
-def version_of(package: Path) -> str:
-    """The version with the digest of the package: between two releases there are many packages."""
-    return f"{__version__}+{digest(package).partition(':')[2][:12]}"
+def version_of(name: str) -> str:
+    """The version with the digest of a package: between two releases there are many packages."""
+    return f"{__version__}+{name.partition(':')[2][:12]}"
 
 
 def stamp(template: Path, packaged: Config, version: str) -> None:
@@ -141,14 +141,14 @@ def bill(package: Path, name: str, pins: Pins) -> str:
         licenses=[DisjunctiveLicense(id=project["license"])],
         bom_ref=project["name"],
     )
-    config = Component(
+    settings = Component(
         type=ComponentType.FILE,
         name=_CONFIG,
         bom_ref=_CONFIG,
         hashes=[_hash(hashlib.sha256((package / _CONFIG).read_bytes()).hexdigest())],
     )
     installed = (package / _INSTALLED).read_text("utf-8").split()
-    parts = [config, *(_library(each, pins) for each in installed)]
+    parts = [settings, *(_library(each, pins) for each in installed)]
     bom = Bom(
         components=parts,
         metadata=BomMetaData(component=root, properties=[Property(name=DIGEST, value=name)]),

@@ -11,7 +11,6 @@ from uuid import uuid4
 
 import boto3
 import click
-from botocore.exceptions import ClientError
 
 from linkrunner_webhooks import history
 from linkrunner_webhooks.config import Config
@@ -26,6 +25,7 @@ from linkrunner_webhooks.rows import DAY
 from linkrunner_webhooks.secrets import Secret, ServerKey, SigningSecrets
 from linkrunner_webhooks.translation import Decision, decide, parked
 from linkrunner_webhooks.watch import History
+from linkrunner_webhooks_cli import formation
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.records import Records
 from linkrunner_webhooks_cli.running import running
@@ -166,10 +166,9 @@ def find(name: str | None) -> Stack:
     session = boto3.Session(region_name=os.environ.get("AWS_REGION") or None)
     if not session.region_name:
         raise Failure("no AWS region; set AWS_REGION or a profile with one")
-    described = _described(name, session.client)
-    parameters = _pairs(described, "Parameter")
-    base_url = parameters.get("LinkrunnerBaseUrl", "")
-    return Stack(name, _pairs(described, "Output"), parameters, base_url, session.client)
+    found = _state(name, session.client)
+    base_url = found.parameters.get("LinkrunnerBaseUrl", "")
+    return Stack(name, found.outputs, found.parameters, base_url, session.client)
 
 
 def _local() -> Stack:
@@ -178,26 +177,15 @@ def _local() -> Stack:
         raise Failure(
             "the local stack is not running; start it with `make run`, or give --stack NAME"
         )
-    described = _described(local.stack_name, local.aws.client)
-    outputs, parameters = _pairs(described, "Output"), _pairs(described, "Parameter")
-    return Stack(local.stack_name, outputs, parameters, local.linkrunner_url, local.aws.client)
+    name = local.stack_name
+    found = _state(name, local.aws.client)
+    return Stack(name, found.outputs, found.parameters, local.linkrunner_url, local.aws.client)
 
 
-def _described(name: str, client: Callable[[Service], Any]) -> dict[str, Any]:
+def _state(name: str, client: Callable[[Service], Any]) -> formation.State:
     cloudformation = client("cloudformation")
-    try:
-        return dict(cloudformation.describe_stacks(StackName=name)["Stacks"][0])
-    except ClientError as error:
-        if "does not exist" not in str(error):
-            raise
+    found = formation.state(cloudformation, name)
+    if not found.status:
         region = cloudformation.meta.region_name
-        raise Failure(
-            f"there is no stack {name} in {region}; check --stack and AWS_REGION"
-        ) from None
-
-
-def _pairs(described: dict[str, Any], category: str) -> dict[str, str]:
-    return {
-        each[f"{category}Key"]: each[f"{category}Value"]
-        for each in described.get(f"{category}s", ())
-    }
+        raise Failure(f"there is no stack {name} in {region}; check --stack and AWS_REGION")
+    return found

@@ -97,13 +97,13 @@ def verify(scheme: Scheme, webhook: Webhook, secrets: Sequence[str], now: float)
     for secret in secrets:
         if _matches(scheme, webhook, secret, now):
             return
-    if unsigned := without_signature(scheme, webhook):
+    if unsigned := _without_signature(scheme, webhook):
         raise BadSignature(unsigned, reason=Reason.UNSIGNED)
     raise BadSignature("no live signing secret of this source matches the request")
 
 
-def without_signature(scheme: Scheme, webhook: Webhook) -> str:
-    """That the request has not even the header of a signature; empty where it has, or where none has one.
+def _without_signature(scheme: Scheme, webhook: Webhook) -> str:
+    """That the request has no signature at all, not even a wrong one; empty where it has.
 
     A wrong secret makes wrong signatures. Who sends none is a stranger, or was given no secret.
     """
@@ -113,7 +113,7 @@ def without_signature(scheme: Scheme, webhook: Webhook) -> str:
         where = f"no {' or '.join(headers)} header"
     else:
         # Some signatures are inside the body.
-        missing = not scheme.is_signed(webhook) if isinstance(scheme, SignsInside) else False
+        missing = isinstance(scheme, SignsInside) and not scheme.is_signed(webhook)
         where = "no signature in its body"
     return f"the request has {where}, so it is not signed" if missing else ""
 
