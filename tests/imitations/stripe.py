@@ -35,7 +35,7 @@ _OTHERS = ("account.updated", "payout.paid", "product.created", "refund.created"
 
 @dataclass
 class Stripe(Vendor):
-    """`events` are the newest first, as the list shows them."""
+    """`events` are the newest first, as listed; `thin` are the URLs of destinations for thin events."""
 
     name: ClassVar[str] = "stripe"
     environment: ClassVar[Mapping[str, str]] = {
@@ -45,6 +45,7 @@ class Stripe(Vendor):
     types: ClassVar[tuple[str, ...]] = tuple(providers.load("stripe").types)
 
     events: list[dict[str, Any]] = field(default_factory=list)
+    thin: list[str] = field(default_factory=list)
     _number: Any = field(default_factory=lambda: count(1))
 
     def happen(self, webhook: Webhook, at: datetime) -> Webhook:
@@ -71,6 +72,8 @@ class Stripe(Vendor):
             answer = self._events(call)
             self.meanwhile()
             return answer
+        if call.path == "/v2/core/event_destinations" and call.method == "GET":
+            return self._destinations(call)
         if call.path == "/v1/webhook_endpoints":
             return self._list(call) if call.method == "GET" else self._create(call)
         prefix, _, id = call.path.rpartition("/")
@@ -102,6 +105,26 @@ class Stripe(Vendor):
             if name.startswith("created["):
                 found = [each for each in found if _holds(each["created"], name, int(value))]
         return Response.of(200, self._page(call, found, "/v1/events"))
+
+    def _destinations(self, call: Call) -> Response:
+        """https://docs.stripe.com/api/v2/core/event-destinations/list"""
+        _only(call.query, re.compile(r"limit|page|include\[\d\]|object_ids\[\d\]"))
+        if not call.header("stripe-version"):
+            raise Refusal(_error(400, "invalid_request_error", "Stripe-Version is required"))
+        shows = "webhook_endpoint.url" in dict(call.query).values()
+        found = [
+            {
+                "id": f"ed_{number}",
+                "object": "v2.core.event_destination",
+                "enabled_events": ["v1.charge.refunded"],
+                "event_payload": "thin",
+                "status": "enabled",
+                "type": "webhook_endpoint",
+                "webhook_endpoint": {"url": url if shows else None},
+            }
+            for number, url in enumerate(self.thin)
+        ]
+        return Response.of(200, {"data": found, "next_page_url": None, "previous_page_url": None})
 
     def _page(self, call: Call, found: list[dict[str, Any]], url: str) -> dict[str, Any]:
         limit = int(call.one("limit", "10"))

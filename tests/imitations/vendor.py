@@ -140,6 +140,9 @@ class Vendor(ABC):
         """
         raise NotImplementedError(webhook.source, at)
 
+    def prepare(self) -> None:
+        """Set up at the vendor what its lists need to show anything: nothing, for most."""
+
     def answer(self, request: Request) -> Response | None:
         """One HTTP request. `faults` are answered first: a response, or None for a reset connection."""
         call = Call(request)

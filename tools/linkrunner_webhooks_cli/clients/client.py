@@ -1,0 +1,246 @@
+"""What every client of a vendor's API can do: list what happened, and set up endpoints.
+
+A client knows its vendor's requests and answers, and nothing of ledgers, queues or questions to people.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple
+from urllib.parse import urlsplit
+
+from linkrunner_webhooks.config import Source
+from linkrunner_webhooks.model import Webhook
+from linkrunner_webhooks_cli.clients.api import Answer, Api, Request
+
+
+class Credential(NamedTuple):
+    """One thing that lets us in: the end of its environment variable, and what it is, for people.
+
+    `hidden` says that it is a secret; `default` that it need not be given.
+    """
+
+    name: str
+    what: str
+    hidden: bool = True
+    default: str | None = None
+
+
+class Window(NamedTuple):
+    """A closed stretch of time, both ends aware: from `since` on, and before `until`."""
+
+    since: datetime
+    until: datetime
+
+
+class Happened(NamedTuple):
+    """What happened at a vendor, as the webhooks about it: all of them count, or none.
+
+    `at` is when, or when the first of them happened.
+    """
+
+    at: datetime
+    webhooks: tuple[Webhook, ...]
+
+
+class Endpoint(NamedTuple):
+    """An endpoint as it is set up at the vendor. `types` are those of webhooks.toml, or `*` for all.
+
+    `version` is the API version of its bodies, if it has one, and `troubles` what the vendor says is wrong.
+    One that is not `usable` is of another sort than ours, and is only looked at.
+    """
+
+    id: str
+    url: str
+    types: frozenset[str]
+    enabled: bool = True
+    version: str = ""
+    troubles: tuple[str, ...] = ()
+    usable: bool = True
+
+
+class Wanted(NamedTuple):
+    """An endpoint as it should be. `secret` is what we choose where the vendor leaves that to us."""
+
+    url: str
+    types: tuple[str, ...]
+    name: str
+    secret: str = ""
+
+
+class Made(NamedTuple):
+    """A new endpoint's id, and the secret that its webhooks are verified with; empty where it is not told."""
+
+    id: str
+    secret: str = ""
+
+
+class Origin(Enum):
+    """Where the signing secret of an endpoint comes from.
+
+    ONCE: only in the answer to its creation. AGAIN: it can be read later, too. OURS: we choose it, and it can
+    not be read. GIVEN: it is one of the credentials, or the endpoint's id.
+    """
+
+    ONCE = "once"
+    AGAIN = "again"
+    OURS = "ours"
+    GIVEN = "given"
+
+
+class Client(ABC):
+    """One account at a vendor. `given` are the credentials by name, and `base` where the API is.
+
+    `provider` is the name of the provider, `home` the API's own address: with {NAME} where a credential is
+    part of it, empty where every merchant has their own. `rights` are what the credentials have to allow.
+    """
+
+    provider: ClassVar[str] = ""
+    home: ClassVar[str] = ""
+    credentials: ClassVar[tuple[Credential, ...]] = ()
+    rights: ClassVar[str] = ""
+    per_second: ClassVar[float] = 5.0
+
+    def __init__(
+        self,
+        source: Source,
+        given: Mapping[str, str],
+        base: str,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.source = source
+        self.given = given
+        self.base = base
+        names = " and ".join(each.name for each in self.credentials)
+        self.api = Api(
+            source.provider.title,
+            base,
+            headers=self.headers,
+            keys=f"{names}; what they need: {self.rights}" if self.rights else names,
+            per_second=self.per_second,
+            sleep=sleep,
+        )
+
+    @abstractmethod
+    def headers(self) -> Mapping[str, str]:
+        """The headers that let us in. May ask the vendor for a token first. Raises ApiError."""
+
+    @cached_property
+    def is_sandbox(self) -> bool:
+        """Whether the API is the vendor's for tests, by its host: what happens there is no money."""
+        return "sandbox" in (urlsplit(self.base).hostname or "")
+
+    def webhook(self, body: Any, headers: Mapping[str, str] | None = None) -> Webhook:
+        """The webhook with this body, as JSON values or as text."""
+        text = body if isinstance(body, str) else json.dumps(body, separators=(",", ":"))
+        return Webhook(self.source.name, dict(headers or {}), text.encode("utf-8", "surrogatepass"))
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Raises ApiError for an answer of another shape than the documented one."""
+        try:
+            yield
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise self.api.not_understood(error) from None
+
+
+class Lists(Client):
+    """A vendor that lists what happened.
+
+    `listed` is what it lists, in the plural. `kept` is how far back, None without a limit. With `by_change`
+    it finds by when something last changed, and not by when it happened: then a window has no end, and what
+    changes while it is read comes once more. `early` is how much earlier than a window that may have begun
+    which belongs to it. `hint` says why a list can be empty although something happened.
+    """
+
+    listed: ClassVar[str] = "events"
+    kept: ClassVar[timedelta | None] = None
+    by_change: ClassVar[bool] = False
+    early: ClassVar[timedelta] = timedelta(0)
+    hint: ClassVar[str] = ""
+
+    def happened(self, window: Window, types: Sequence[str]) -> Iterator[Happened]:
+        """What happened in a window, in no order, and of these webhook types alone. Raises ApiError."""
+        with self._reading():
+            yield from self._happened(window, types)
+
+    @abstractmethod
+    def _happened(self, window: Window, types: Sequence[str]) -> Iterable[Happened]:
+        """The same; it may raise what reading an answer of another shape raises."""
+
+
+class Connects(Client):
+    """A vendor whose endpoints can be set up.
+
+    `origin` is where their secrets come from. With `one_each` an endpoint has one type. `version` is the API
+    version that our mappers are tested with, where an endpoint has one. `at_most` endpoints can be set up.
+    """
+
+    origin: ClassVar[Origin] = Origin.AGAIN
+    one_each: ClassVar[bool] = False
+    version: ClassVar[str] = ""
+    at_most: ClassVar[int | None] = None
+
+    def endpoints(self) -> list[Endpoint]:
+        """Every endpoint that is set up. Raises ApiError."""
+        with self._reading():
+            return list(self._endpoints())
+
+    @abstractmethod
+    def _endpoints(self) -> Iterable[Endpoint]:
+        """The same; it may raise what reading an answer of another shape raises."""
+
+    @abstractmethod
+    def creation(self, wanted: Wanted) -> Request:
+        """The request that sets it up."""
+
+    @abstractmethod
+    def change(self, endpoint: Endpoint, wanted: Wanted) -> Request:
+        """The request that makes of an endpoint what is wanted, and switches it on."""
+
+    @abstractmethod
+    def removal(self, endpoint: Endpoint) -> Request:
+        """The request that takes it away."""
+
+    def switches(self) -> tuple[Request, ...]:
+        """What has to be switched on besides, and does no harm when it is on."""
+        return ()
+
+    def create(self, wanted: Wanted) -> Made:
+        """Set it up. Raises ApiError."""
+        answer = self.api.ask(self.creation(wanted))
+        with self._reading():
+            return self._made(answer)
+
+    @abstractmethod
+    def _made(self, answer: Answer) -> Made:
+        """What the answer to a creation says. May ask the vendor for the secret."""
+
+    def secret_of(self, endpoint: Endpoint) -> str:
+        """The secret of an endpoint that is there; empty where it cannot be read. Raises ApiError."""
+        del endpoint
+        return ""
+
+
+def at(seconds: float) -> datetime:
+    """The moment of unix seconds."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def iso(moment: datetime) -> str:
+    """RFC 3339 in UTC, with milliseconds: 2026-11-24T10:00:00.000Z."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
+def moment(text: str) -> datetime:
+    """The moment of an RFC 3339 text; one without an offset is UTC. Raises ValueError."""
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

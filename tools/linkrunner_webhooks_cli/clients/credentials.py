@@ -1,0 +1,80 @@
+"""What lets us in at a vendor's API: from the environment, or typed at a prompt. It is never stored."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Final
+from urllib.parse import urlsplit
+
+import click
+
+from linkrunner_webhooks.config import Config, Source
+from linkrunner_webhooks_cli.clients import client_of
+from linkrunner_webhooks_cli.clients.client import Client, Credential
+from linkrunner_webhooks_cli.failures import Failure
+
+_BASE: Final = Credential("API_BASE", "address of the API", hidden=False)
+_HERE: Final = ("127.0.0.1", "localhost", "::1")
+
+
+def opened(kind: type[Client], source: Source, config: Config) -> Client:
+    """The client of a source's account. Raises Failure naming the variable that is missing."""
+    given = {each.name: _given(each, source, config) for each in kind.credentials}
+    home = kind.home.format(**given) if kind.home else ""
+    base = _found(_BASE, source, config) or home or _given(_BASE, source, config)
+    return kind(source, given, _checked(base, source))
+
+
+def is_given(source: Source, config: Config) -> bool:
+    """Whether the environment has what lets us in at the source's provider, without a question."""
+    kind = client_of(source.provider.name)
+    if kind is None:
+        return False
+    needed = [each for each in kind.credentials if each.default is None]
+    needed += [] if kind.home else [_BASE]
+    return all(_found(each, source, config) for each in needed)
+
+
+def variable(credential: Credential, source: Source) -> str:
+    """The environment variable of a credential of one source."""
+    return f"{_prefix(source.name)}_{credential.name}"
+
+
+def _given(credential: Credential, source: Source, config: Config) -> str:
+    if found := _found(credential, source, config):
+        return found
+    if credential.default is not None:
+        return credential.default
+    name, what = variable(credential, source), credential.what
+    if not sys.stdin.isatty():
+        raise Failure(f"set {name}: the {what} of {source.provider.title}")
+    title = f"{source.provider.title}: {what}"
+    return str(click.prompt(title, hide_input=credential.hidden, err=True)).strip()
+
+
+def _found(credential: Credential, source: Source, config: Config) -> str:
+    """From the source's own variable, or from its provider's where no other source can be meant."""
+    own = os.environ.get(variable(credential, source), "").strip()
+    if own:
+        return own
+    alike = [each for each in config.sources() if each.provider is source.provider]
+    if len(alike) > 1:
+        # The key of one shop must not open the account of another.
+        return ""
+    return os.environ.get(f"{_prefix(source.provider.name)}_{credential.name}", "").strip()
+
+
+def _prefix(name: str) -> str:
+    return name.upper().replace("-", "_")
+
+
+def _checked(base: str, source: Source) -> str:
+    """A credential goes there: only over TLS, but for this machine."""
+    parts = urlsplit(base if "://" in base else f"https://{base}")
+    name = variable(_BASE, source)
+    if not parts.hostname or parts.query or parts.fragment or parts.username:
+        raise Failure(f"{name} takes an address like https://api.example.com")
+    if parts.scheme != "https" and parts.hostname not in _HERE:
+        raise Failure(f"{name} has to begin with https://: a key goes there")
+    return parts.geturl().rstrip("/")
