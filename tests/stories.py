@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -18,7 +19,8 @@ from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.deliver import Deliverer
 from linkrunner_webhooks.event_body import LinkrunnerEvent
 from linkrunner_webhooks.ledger import Ledger
-from linkrunner_webhooks.model import Flow, Kind
+from linkrunner_webhooks.letters import Letter
+from linkrunner_webhooks.model import Flow, Kind, Webhook
 from linkrunner_webhooks.provider import Provider
 from linkrunner_webhooks.queues import Message
 from linkrunner_webhooks.schedule import PAYER_TRIES
@@ -52,13 +54,19 @@ def sample_of(name: str, webhook: Unsigned) -> Sample:
 
 @dataclass
 class Pipeline:
-    """Receive, the queue, deliver and Linkrunner in memory: what was captured and what was parked."""
+    """Receive, the queue, deliver and Linkrunner in memory: what was captured and what was parked.
+
+    `now` is unix seconds, and `table` what is remembered from one delivery to the next.
+    """
 
     provider: Provider
     config: Config
+    now: float = NOW
+    table: FakeTable = field(default_factory=FakeTable)
     captured: list[LinkrunnerEvent] = field(default_factory=list)
     requests: list[ApiRequest] = field(default_factory=list)
     parked: list[tuple[str, str]] = field(default_factory=list)
+    letters: list[Letter] = field(default_factory=list)
 
     def capture(self, request: ApiRequest) -> None:
         self.requests.append(request)
@@ -67,6 +75,14 @@ class Pipeline:
 
     def park(self, message: Message, reason: str, error: str) -> None:
         self.parked.append((message.attributes["event_type"], f"{reason}: {error}"))
+        story = {**message.attributes, "reason": str(reason), "error": error}
+        at = datetime.fromtimestamp(self.now, UTC)
+        self.letters.append(Letter(message.id, "", message.text, story, at))
+
+    def redrive(self) -> None:
+        """What is parked is delivered anew."""
+        texts, self.letters = [(each.text, each.attributes) for each in self.letters], []
+        self.work(self.queued(texts))
 
     def again(self, message: Message) -> None:
         raise AssertionError(f"nothing fails in a story: {message.attributes}")
@@ -78,27 +94,39 @@ class Pipeline:
         pass
 
     def messages(self, sent: Sequence[Sample]) -> list[Message]:
-        desk = Desk(self.config, Secrets({self.provider.name: (live_secret(self.provider),)}))
-        for sample in sent:
-            status, answer = desk.receive(sample.signed())
+        return self.received([sample.signed() for sample in sent])
+
+    def received(self, signed: Sequence[Webhook]) -> list[Message]:
+        """What is in the queue then."""
+        secrets = Secrets({self.provider.name: (live_secret(self.provider),)})
+        desk = Desk(self.config, secrets, self.now)
+        for webhook in signed:
+            status, answer = desk.receive(webhook)
             assert status == 200, answer
+        return self.queued(desk.stored)
+
+    def queued(self, stored: Sequence[tuple[str, Mapping[str, str]]]) -> list[Message]:
+        """Texts and attributes as they come out of the queue."""
         return [
-            Message(str(number), str(number), text, attributes, 1, NOW)
-            for number, (text, attributes) in enumerate(desk.stored)
+            Message(str(number), str(number), text, attributes, 1, self.now)
+            for number, (text, attributes) in enumerate(stored)
         ]
 
     def deliver(self, sent: Sequence[Sample]) -> None:
         """Everything once, and what was not ready again until it is done."""
+        self.work(self.messages(sent))
+
+    def work(self, messages: list[Message]) -> None:
+        """The same for what is in the queue."""
         deliverer = Deliverer(
             config=self.config,
             capture=self.capture,
             knows=lambda _: True,
-            ledger=Ledger(FakeTable(), "ledger", clock=lambda: NOW),
+            ledger=Ledger(self.table, "ledger", clock=lambda: self.now),
             queue=self,
-            now=lambda: NOW,
+            now=lambda: self.now,
             observe=lambda _: None,
         )
-        messages = self.messages(sent)
         for _ in range(PAYER_TRIES + 2):
             kept = set(deliverer.deliver(messages, lambda: 900.0))
             messages = [

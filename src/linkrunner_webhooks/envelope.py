@@ -26,10 +26,14 @@ _MAX_BODY = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """`received_at` is unix seconds at the edge."""
+    """`received_at` is unix seconds at the edge.
+
+    `origin` says who put it there if not the edge: nobody verified a signature of that.
+    """
 
     webhook: Webhook
     received_at: float
+    origin: str = ""
 
     def seal(self, provider: Provider) -> str:
         """The text for the queue. Raises TooLarge when it does not fit even compressed."""
@@ -47,6 +51,7 @@ class Envelope:
             "source": self.webhook.source,
             "received_at": round(self.received_at, 3),
             "headers": {key: headers[key] for key in provider.headers if key in headers},
+            **({"origin": self.origin} if self.origin else {}),
         }
         return json.dumps(content | encode(self.webhook.body), separators=(",", ":"))
 
@@ -54,13 +59,14 @@ class Envelope:
 class Opened(NamedTuple):
     """A verified webhook, with what today's code and configuration know of it.
 
-    `received_at` is unix seconds, 0 where nobody knows.
+    `received_at` is unix seconds, 0 where nobody knows. `origin` is that of its envelope.
     """
 
     webhook: Webhook
     source: Source
     identity: Identity
     received_at: float = 0.0
+    origin: str = ""
 
 
 def open_message(text: str, config: Config) -> Opened:
@@ -72,7 +78,8 @@ def open_message(text: str, config: Config) -> Opened:
         message = f"webhooks.toml has no table [{webhook.source}] any more"
         raise Unroutable(message, received_at=sealed.received_at)
     try:
-        return Opened(webhook, source, source.provider.identity(webhook), sealed.received_at)
+        identity = source.provider.identity(webhook)
+        return Opened(webhook, source, identity, sealed.received_at, sealed.origin)
     except Malformed as error:
         # The edge identified it, so a mapper of another version is at fault, not the sender.
         raise Untranslatable(str(error)) from None
@@ -96,7 +103,7 @@ def unseal(text: str) -> Envelope:
         if content["v"] != 1:
             raise Unreadable("the message was written by a newer version; deploy that version")
         webhook = Webhook(str(content["source"]), _headers(content), _body(content))
-        return Envelope(webhook, _seconds(content))
+        return Envelope(webhook, _seconds(content), str(content.get("origin", "")))
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError, zlib.error):
         raise Unreadable("the message is not a webhook put there by receive") from None
 

@@ -103,13 +103,8 @@ class Receiver:
 
     def _accept(self, opened: Opened) -> Report:
         source, identity = opened.source, opened.identity
-        if identity.thin:
-            return _report(Outcome.IGNORED, source, Reason.THIN, identity)
-        # What does not say what it is may be a sale: a person looks at it.
-        if identity.event_type != UNKNOWN and not source.wants(identity.event_type):
-            return _report(Outcome.IGNORED, source, Reason.UNWANTED, identity)
-        if identity.test and not source.test_events:
-            return _report(Outcome.IGNORED, source, Reason.TEST, identity)
+        if (reason := ignored(source, identity)) is not Reason.NONE:
+            return _report(Outcome.IGNORED, source, reason, identity)
         text = Envelope(opened.webhook, self.now()).seal(source.provider)
         self.store(text, attributes(source.name, identity, self.config.code_version))
         return _report(Outcome.QUEUED, source, Reason.NONE, identity)
@@ -134,6 +129,16 @@ class Receiver:
                 reason=Reason.NO_SECRET,
             )
         return secrets
+
+
+def ignored(source: Source, identity: Identity) -> Reason:
+    """Why a verified webhook is dropped and not stored; NONE where it is stored."""
+    if identity.thin:
+        return Reason.THIN
+    # What does not say what it is may be a sale: a person looks at it.
+    if identity.event_type != UNKNOWN and not source.wants(identity.event_type):
+        return Reason.UNWANTED
+    return Reason.TEST if identity.test and not source.test_events else Reason.NONE
 
 
 def read(event: Mapping[str, Any]) -> Webhook:

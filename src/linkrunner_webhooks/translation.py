@@ -508,6 +508,7 @@ def _sent(event: CommerceEvent, naming: Naming, path: str | None, opened: Opened
         "event_type": identity.event_type,
         "occurred_at": occurred_at(event, identity),
         "user_path": path,
+        "origin": opened.origin,
     }
     return {name: text for name, text in told.items() if text}
 

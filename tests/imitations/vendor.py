@@ -105,6 +105,7 @@ class Vendor(ABC):
 
     `environment` is what an operator sets to be let in: the client's own variables by name, with `{url}` for
     where it listens. `types` are the provider's webhook types that its lists can give back (or rebuild).
+    `pauses` says that an endpoint can be off and still there, `bare` that an empty list is an empty object.
     `now` is its clock. `meanwhile` runs after every list that was answered: lists move while they are read.
     """
 
@@ -113,6 +114,8 @@ class Vendor(ABC):
     types: ClassVar[tuple[str, ...]] = ()
     # Items on a full page, where the caller asks for as many as it may.
     page: ClassVar[int] = 100
+    pauses: ClassVar[bool] = True
+    bare: ClassVar[bool] = False
 
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     hooks: list[Hook] = field(default_factory=list)
@@ -140,7 +143,7 @@ class Vendor(ABC):
         """
         raise NotImplementedError(webhook.source, at)
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027 - most need nothing
         """Set up at the vendor what its lists need to show anything: nothing, for most."""
 
     def answer(self, request: Request) -> Response | None:

@@ -41,12 +41,12 @@ class Ages:
             "oldest_seconds": int(self._oldest.total_seconds()),
         }
 
-    def lines(self) -> Iterator[str]:
-        """For people, and only where it makes a difference."""
+    def lines(self, otherwise: str) -> Iterator[str]:
+        """For people, and only where it makes a difference; `otherwise` says how to leave what is older."""
         if self._over_a_day:
             weeks = f", {self._over_a_week} over a week" if self._over_a_week else ""
             oldest = ago(self._oldest)
             yield (
                 f"{self._over_a_day} happened over a day ago{weeks} (the oldest {oldest}): Linkrunner counts "
-                "them on the day they are sent. `redrive --max-age 7d` leaves what is older."
+                f"them on the day they are sent. {otherwise}"
             )

@@ -22,8 +22,9 @@ from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.errors import WebhookError
 from linkrunner_webhooks_cli import change_sets, formation, former
 from linkrunner_webhooks_cli.deployment import Deployment, current, told
-from linkrunner_webhooks_cli.doctor import examined, show
+from linkrunner_webhooks_cli.doctor import examined
 from linkrunner_webhooks_cli.failures import Failure, in_sentences
+from linkrunner_webhooks_cli.findings import show
 from linkrunner_webhooks_cli.formation import REVIEW, State
 from linkrunner_webhooks_cli.output import counted, say, write_text
 from linkrunner_webhooks_cli.package import digest, the_package, version_of

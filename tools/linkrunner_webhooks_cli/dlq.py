@@ -312,7 +312,7 @@ def redrive(
             }
         )
     say(f"{moved} {'would be moved' if dry_run else 'moved'}.")
-    for line in ages.lines():
+    for line in ages.lines("`redrive --max-age 7d` leaves what is older."):
         say(line)
     if older:
         say(f"{older} left, which happened before that: redrive without --max-age, or discard.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -33,10 +33,12 @@ from linkrunner_webhooks_cli.findings import (
     doubts,
     homeless,
     shared,
+    show,
     signing,
 )
 from linkrunner_webhooks_cli.known_users import known_users, sample
-from linkrunner_webhooks_cli.output import write_json, write_table
+from linkrunner_webhooks_cli.other_side import other_side
+from linkrunner_webhooks_cli.output import write_json
 from linkrunner_webhooks_cli.sources import config_of, config_option, json_option, some_sources
 from linkrunner_webhooks_cli.stacks import Stack, find, stack_option
 from linkrunner_webhooks_local import state
@@ -94,14 +96,6 @@ def doctor(
         raise Failure("something is missing")
 
 
-def show(findings: Sequence[Finding]) -> None:
-    """As a table for people."""
-    write_table(
-        ("", "what", "found", "what to do"),
-        [("ok" if each.right else "!!", each.what, each.found, each.advice) for each in findings],
-    )
-
-
 def examined(name: str | None, told: Callable[[], Config]) -> list[Finding]:
     """What is found of a stack, or of the local one. `told` may raise ConfigError."""
     return list(_findings(name, told))
@@ -131,6 +125,7 @@ def _findings(name: str | None, told: Callable[[], Config]) -> Iterator[Finding]
         yield from ways_in(stack, config)
         yield from habits(stack, config)
         yield from alarms(stack)
+        yield from other_side(config, stack)
 
 
 def _users(name: str | None, count: int, told: Callable[[], Config]) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from linkrunner_webhooks.config import Linkrunner, Source
 from linkrunner_webhooks.signatures.scheme import complaint
 from linkrunner_webhooks_cli.catalogue import every_warning
 from linkrunner_webhooks_cli.currencies import in_one_currency
+from linkrunner_webhooks_cli.output import write_table
 from linkrunner_webhooks_cli.provider_page import page_of
 
 MORE = "`linkrunner-webhooks check` says more"
@@ -32,6 +33,14 @@ class Finding:
     right: bool
     found: str
     advice: str = ""
+
+
+def show(findings: Sequence[Finding]) -> None:
+    """As a table for people."""
+    write_table(
+        ("", "what", "found", "what to do"),
+        [("ok" if each.right else "!!", each.what, each.found, each.advice) for each in findings],
+    )
 
 
 class Place(NamedTuple):

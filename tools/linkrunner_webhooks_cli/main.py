@@ -7,11 +7,13 @@ import click
 from linkrunner_webhooks import __version__
 from linkrunner_webhooks_cli.add import add
 from linkrunner_webhooks_cli.catalogue import check, providers
+from linkrunner_webhooks_cli.connect import connect
 from linkrunner_webhooks_cli.dlq import dlq
 from linkrunner_webhooks_cli.doctor import doctor
 from linkrunner_webhooks_cli.failures import Commands
 from linkrunner_webhooks_cli.forget import forget
 from linkrunner_webhooks_cli.init import init
+from linkrunner_webhooks_cli.reconcile import reconcile
 from linkrunner_webhooks_cli.report import report
 from linkrunner_webhooks_cli.send import send
 from linkrunner_webhooks_cli.signing_secrets import secrets
@@ -35,6 +37,7 @@ for _command in (
     providers,
     init,
     add,
+    connect,
     secrets,
     check,
     translate,
@@ -42,6 +45,7 @@ for _command in (
     tail,
     trace,
     report,
+    reconcile,
     dlq,
     doctor,
     forget,

@@ -81,5 +81,5 @@ class Outlook:
             write_text(f"{count} {detail}")
         for what, amount in sorted(self._money.items()):
             write_text(f"{amount} {what} would be sent")
-        for line in self._ages.lines():
+        for line in self._ages.lines("`redrive --max-age 7d` leaves what is older."):
             write_text(line)

@@ -5,6 +5,7 @@ Nothing here scans the table. Facts in time come from the index by source and da
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ from linkrunner_webhooks.model import Flow, Kind
 from linkrunner_webhooks.money import Money, Rate
 from linkrunner_webhooks.notes import SOURCES, TALLY
 from linkrunner_webhooks.payments import NO_ACCOUNT, Account
-from linkrunner_webhooks.rows import INDEX
+from linkrunner_webhooks.rows import INDEX, Rows
 from linkrunner_webhooks.waiting import DUE, USER
 
 # DynamoDB reads so many records by their keys in one request.
@@ -59,6 +60,7 @@ class Fact:
     occurred_at: str = ""
     version: str = ""
     rate: str = ""
+    origin: str = ""
     account: Account = NO_ACCOUNT
 
     @classmethod
@@ -220,6 +222,25 @@ class Records:
             values[":id"] = {"S": about}
         facts = map(Fact.of, _pages(self._client.query, asked))
         return [each for each in facts if user in (None, each.user_id)]
+
+
+class Snapshot(Rows):
+    """Records that were read many at once, as they were then, for rules that ask for one after the other."""
+
+    def __init__(self, client: Any, table: str) -> None:
+        super().__init__(client, table, time.time)
+        self._records = Records(client, table)
+        self._ahead: dict[str, Row] = {}
+
+    def read_ahead(self, keys: Iterable[str]) -> None:
+        """Read these, and forget those that were read before. Errors are the SDK's."""
+        wanted = list(keys)
+        self._ahead = {key: {} for key in wanted} | self._records.at(wanted)
+
+    def get(self, key: str, *, consistent: bool = True) -> Row:
+        """One record: as it was when it was read ahead, or else as it is."""
+        known = self._ahead.get(key)
+        return super().get(key, consistent=consistent) if known is None else known
 
 
 def _pages(ask: Callable[..., dict[str, Any]], asked: dict[str, Any]) -> Iterator[Row]:

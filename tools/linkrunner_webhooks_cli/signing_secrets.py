@@ -69,21 +69,36 @@ def put(
     if wrong := complaint(meant.signature, secret):
         title, page = meant.provider.title, page_of(meant.provider.name)
         raise Failure(f"nothing was stored: {wrong}. Where {title} shows it: {page}")
-    table, before = _known(found.signing_secrets(), source, only=only)
-    live = rotated(before, secret, only=only)
-    _write(found, table_with(table, source, before, live, datetime.now(UTC)))
-    kept, dropped = live[1:], [each for each in before if each not in live]
+    stored = store(found, source, secret, only=only)
     if as_json:
-        write_json({"source": source, "live": len(live), "dropped": len(dropped)})
+        write_json({"source": source, "live": stored.live, "dropped": stored.dropped})
     say(f"Stored for {source}. {_SOON}")
-    if kept:
+    if stored.live > 1:
         say(
             f"The former secret stays valid beside it. When {meant.provider.title} no longer signs with it: "
             f"`linkrunner-webhooks secrets drop {source}{_of(stack)}`"
         )
-    if dropped:
-        say(f"Dropped: {counted(len(dropped), 'older secret')}.")
+    if stored.dropped:
+        say(f"Dropped: {counted(stored.dropped, 'older secret')}.")
     _warn_of_shared(config, found.signing_secrets())
+
+
+class Stored(NamedTuple):
+    """How many secrets of the source are valid now, and how many are not any more."""
+
+    live: int
+    dropped: int
+
+
+def store(stack: Stack, source: str, secret: str, *, only: bool = False) -> Stored:
+    """Put a secret of a source first. The newest former one stays beside it, unless it is the `only` one.
+
+    Raises Failure for a WebhookSecrets that nobody can read, and what the SDK raises.
+    """
+    table, before = _known(stack.signing_secrets(), source, only=only)
+    live = rotated(before, secret, only=only)
+    _write(stack, table_with(table, source, before, live, datetime.now(UTC)))
+    return Stored(len(live), len([each for each in before if each not in live]))
 
 
 @secrets.command("list")

@@ -21,13 +21,14 @@ from linkrunner_webhooks.ledger import Ledger
 from linkrunner_webhooks.letters import Letter, foresee
 from linkrunner_webhooks.once import KEPT
 from linkrunner_webhooks.past import Past, marked
+from linkrunner_webhooks.queues import WebhookQueue
 from linkrunner_webhooks.rows import DAY
 from linkrunner_webhooks.secrets import Secret, ServerKey, SigningSecrets
 from linkrunner_webhooks.translation import Decision, decide, parked
 from linkrunner_webhooks.watch import History
 from linkrunner_webhooks_cli import formation
 from linkrunner_webhooks_cli.failures import Failure
-from linkrunner_webhooks_cli.records import Records
+from linkrunner_webhooks_cli.records import Records, Snapshot
 from linkrunner_webhooks_cli.running import running
 from linkrunner_webhooks_local.embedded_aws import Service
 
@@ -86,6 +87,14 @@ class Stack:
     def records(self) -> Records:
         """The same, to be read by id, user and day."""
         return Records(self.client("dynamodb"), self.output("LedgerTableName"))
+
+    def snapshot(self) -> Snapshot:
+        """The same, to be asked of thousands of facts."""
+        return Snapshot(self.client("dynamodb"), self.output("LedgerTableName"))
+
+    def webhook_queue(self) -> WebhookQueue:
+        """Where the receiving function puts what it has verified."""
+        return WebhookQueue(self.client("sqs"), self.output("WebhookQueueUrl"))
 
     def signing_secrets(self) -> SigningSecrets:
         """What the providers sign with, as the receiving function reads it."""

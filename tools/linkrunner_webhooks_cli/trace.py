@@ -182,6 +182,7 @@ def _captured(fact: Fact) -> Step:
             "subscription": fact.subscription_id,
             "user named by": fact.named_by if fact.user_id else "",
             "happened": fact.occurred_at,
+            "came by": fact.origin,
             "told": _told(fact),
             **_payment(fact.account, failed=fact.flow is None),
             "key": fact.key,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -30,6 +31,8 @@ _UNANSWERED_TRIES: Final = 3
 _FIRST_PAUSE: Final = 1.0
 # Seconds. A person waits in front of it.
 _LONGEST_PAUSE: Final = 600.0
+# No pause is as long as that.
+_A_MOMENT: Final = 1e11
 # Pauses from here on are told.
 _WORTH_TELLING: Final = 5.0
 _BUSY: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
@@ -101,7 +104,9 @@ class Request:
         if self.json is not None:
             lines += [f"  {line}" for line in json.dumps(self.json, indent=2).splitlines()]
         text = "\n".join(lines)
-        for value in filter(None, hidden):
+        # Of a user and a password they may stand apart.
+        parts = [*hidden, *(each.partition(":")[2] for each in hidden)]
+        for value in filter(None, parts):
             text = text.replace(value, "(the secret)")
         return text
 
@@ -253,14 +258,16 @@ _NAME: Final = "linkrunner-webhooks"
 
 
 def _named_pause(headers: Mapping[str, str]) -> float | None:
-    """The seconds that Retry-After asks for: a number, or a date."""
+    """The seconds that Retry-After asks for: a number, a date, or at Apple a moment in unix milliseconds.
+
+    https://developer.apple.com/documentation/appstoreserverapi/identifying-rate-limits
+    """
     told = headers.get("Retry-After")
     if told is None:
         return None
-    try:
-        return max(float(told), 0.0)
-    except ValueError:
-        pass
+    with suppress(ValueError):
+        number = float(told)
+        return max(number / 1000 - time.time() if number > _A_MOMENT else number, 0.0)
     try:
         return max((parsedate_to_datetime(told) - datetime.now(UTC)).total_seconds(), 0.0)
     except (ValueError, TypeError):

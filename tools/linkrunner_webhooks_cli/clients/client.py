@@ -6,6 +6,7 @@ A client knows its vendor's requests and answers, and nothing of ledgers, queues
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,6 +32,11 @@ class Credential(NamedTuple):
     what: str
     hidden: bool = True
     default: str | None = None
+
+
+def variable(credential: Credential, owner: str) -> str:
+    """The environment variable of a credential of a source, or of a provider."""
+    return f"{owner.upper().replace('-', '_')}_{credential.name}"
 
 
 class Window(NamedTuple):
@@ -119,7 +125,7 @@ class Client(ABC):
         self.source = source
         self.given = given
         self.base = base
-        names = " and ".join(each.name for each in self.credentials)
+        names = " and ".join(variable(each, source.name) for each in self.credentials)
         self.api = Api(
             source.provider.title,
             base,
@@ -158,7 +164,8 @@ class Lists(Client):
     `listed` is what it lists, in the plural. `kept` is how far back, None without a limit. With `by_change`
     it finds by when something last changed, and not by when it happened: then a window has no end, and what
     changes while it is read comes once more. `early` is how much earlier than a window that may have begun
-    which belongs to it. `hint` says why a list can be empty although something happened.
+    which belongs to it. `hint` says why a list can be empty although something happened. What is `signed` is
+    verified like a webhook.
     """
 
     listed: ClassVar[str] = "events"
@@ -166,6 +173,7 @@ class Lists(Client):
     by_change: ClassVar[bool] = False
     early: ClassVar[timedelta] = timedelta(0)
     hint: ClassVar[str] = ""
+    signed: ClassVar[bool] = False
 
     def happened(self, window: Window, types: Sequence[str]) -> Iterator[Happened]:
         """What happened in a window, in no order, and of these webhook types alone. Raises ApiError."""
@@ -210,6 +218,15 @@ class Connects(Client):
     def removal(self, endpoint: Endpoint) -> Request:
         """The request that takes it away."""
 
+    def objection(self, wanted: Wanted) -> str:
+        """Why its webhooks could not be verified, whatever the vendor does; empty where they can."""
+        del wanted
+        return ""
+
+    def choose(self) -> str:
+        """A new secret, where it is ours to choose."""
+        return secrets.token_urlsafe(24)
+
     def switches(self) -> tuple[Request, ...]:
         """What has to be switched on besides, and does no harm when it is on."""
         return ()
@@ -223,6 +240,16 @@ class Connects(Client):
     @abstractmethod
     def _made(self, answer: Answer) -> Made:
         """What the answer to a creation says. May ask the vendor for the secret."""
+
+    def apply(self, request: Request) -> None:
+        """Send a change, a removal or a switch. Raises ApiError."""
+        answer = self.api.ask(request)
+        with self._reading():
+            self._done(answer)
+
+    def _done(self, answer: Answer) -> None:
+        """Raises ApiError where a vendor says in a successful answer that nothing was done."""
+        del answer
 
     def secret_of(self, endpoint: Endpoint) -> str:
         """The secret of an endpoint that is there; empty where it cannot be read. Raises ApiError."""

@@ -11,7 +11,7 @@ import click
 
 from linkrunner_webhooks.config import Config, Source
 from linkrunner_webhooks_cli.clients import client_of
-from linkrunner_webhooks_cli.clients.client import Client, Credential
+from linkrunner_webhooks_cli.clients.client import Client, Credential, variable
 from linkrunner_webhooks_cli.failures import Failure
 
 _BASE: Final = Credential("API_BASE", "address of the API", hidden=False)
@@ -36,17 +36,12 @@ def is_given(source: Source, config: Config) -> bool:
     return all(_found(each, source, config) for each in needed)
 
 
-def variable(credential: Credential, source: Source) -> str:
-    """The environment variable of a credential of one source."""
-    return f"{_prefix(source.name)}_{credential.name}"
-
-
 def _given(credential: Credential, source: Source, config: Config) -> str:
     if found := _found(credential, source, config):
         return found
     if credential.default is not None:
         return credential.default
-    name, what = variable(credential, source), credential.what
+    name, what = variable(credential, source.name), credential.what
     if not sys.stdin.isatty():
         raise Failure(f"set {name}: the {what} of {source.provider.title}")
     title = f"{source.provider.title}: {what}"
@@ -55,24 +50,20 @@ def _given(credential: Credential, source: Source, config: Config) -> str:
 
 def _found(credential: Credential, source: Source, config: Config) -> str:
     """From the source's own variable, or from its provider's where no other source can be meant."""
-    own = os.environ.get(variable(credential, source), "").strip()
+    own = os.environ.get(variable(credential, source.name), "").strip()
     if own:
         return own
     alike = [each for each in config.sources() if each.provider is source.provider]
     if len(alike) > 1:
         # The key of one shop must not open the account of another.
         return ""
-    return os.environ.get(f"{_prefix(source.provider.name)}_{credential.name}", "").strip()
-
-
-def _prefix(name: str) -> str:
-    return name.upper().replace("-", "_")
+    return os.environ.get(variable(credential, source.provider.name), "").strip()
 
 
 def _checked(base: str, source: Source) -> str:
     """A credential goes there: only over TLS, but for this machine."""
     parts = urlsplit(base if "://" in base else f"https://{base}")
-    name = variable(_BASE, source)
+    name = variable(_BASE, source.name)
     if not parts.hostname or parts.query or parts.fragment or parts.username:
         raise Failure(f"{name} takes an address like https://api.example.com")
     if parts.scheme != "https" and parts.hostname not in _HERE:

@@ -1,0 +1,292 @@
+"""`reconcile`: what a provider has that never arrived here, and with --fill the same into the queue."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import click
+
+from linkrunner_webhooks.config import Config, Source, suggest
+from linkrunner_webhooks.errors import BadSignature, Reason
+from linkrunner_webhooks.pacing import Pace
+from linkrunner_webhooks.receive import attributes
+from linkrunner_webhooks.rows import DAY
+from linkrunner_webhooks.signatures.scheme import verify
+from linkrunner_webhooks_cli.advice import ADVICE
+from linkrunner_webhooks_cli.clients import client_of, names
+from linkrunner_webhooks_cli.clients.client import Client, Happened, Lists, Window
+from linkrunner_webhooks_cli.clients.credentials import opened
+from linkrunner_webhooks_cli.completions import source_names
+from linkrunner_webhooks_cli.failures import Failure
+from linkrunner_webhooks_cli.gaps import Gaps
+from linkrunner_webhooks_cli.missing import Comparison, Found, Letters, Standing
+from linkrunner_webhooks_cli.output import (
+    counted,
+    progress,
+    say,
+    write_json,
+)
+from linkrunner_webhooks_cli.periods import since_option, until_option
+from linkrunner_webhooks_cli.provider_page import page_of
+from linkrunner_webhooks_cli.sources import config_of, config_option, json_option
+from linkrunner_webhooks_cli.stacks import Stack, find, stack_option
+
+# Of a list, what is held at once: a request to the ledger reads a hundred records.
+_AT_ONCE: Final = 500
+# Lists are read by the day: each is short, and does not grow while it is read.
+_SLICE: Final = timedelta(days=1)
+_MARGIN: Final = timedelta(minutes=5)
+
+
+@click.command()
+@click.argument("source", shell_complete=source_names)
+@since_option("7d", "What happened since then.")
+@until_option("And before then.")
+@click.option("--fill", is_flag=True, help="Put what is missing into the queue, after asking.")
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0.1),
+    default=20.0,
+    show_default=True,
+    help="Webhooks a second that --fill puts there.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@config_option
+@stack_option
+@json_option
+def reconcile(
+    *,
+    source: str,
+    since: datetime,
+    until: datetime | None,
+    fill: bool,
+    rate: float,
+    yes: bool,
+    config_path: Path | None,
+    stack: str | None,
+    as_json: bool,
+) -> None:
+    """Ask a provider what happened, and find what never arrived here.
+
+    Changes nothing without --fill. With it, what is missing is delivered like a webhook: under the same keys,
+    so that nothing counts twice, whatever arrives in the meantime. It is also the first import. Linkrunner
+    counts everything on the day it is sent.
+
+    Credentials come from the environment (STRIPE_API_KEY and the like; docs/reconciling.md lists them) or a
+    prompt. They are used for reading and kept nowhere. Interrupt it whenever you like, and run it again.
+
+    \b
+    Examples:
+      linkrunner-webhooks reconcile stripe
+      linkrunner-webhooks reconcile shopify --since 30d --until 2d --json --stack linkrunner-webhooks
+      linkrunner-webhooks reconcile stripe --since 2026-11-20 --fill --stack linkrunner-webhooks
+    """
+    config = config_of(stack, config_path)
+    meant = _source(config, source)
+    kind = _kind(meant)
+    found = find(stack)
+    _require_deployed(meant, config, found)
+    window = _window(meant, kind, found, Window(since, until or datetime.now(UTC)))
+    client = opened(kind, meant, config)
+    assert isinstance(client, Lists)
+    _require_wanted(client)
+    gaps = Gaps(meant, window)
+    for each in _compared(client, found, config, window):
+        gaps.add(each)
+    if not as_json:
+        gaps.write()
+    filled = 0
+    if fill and gaps.missing:
+        _ask(gaps, found, yes=yes)
+        filled = _fill(gaps, found, config, rate)
+    if as_json:
+        write_json(gaps.told() | {"filled": filled, "dry_run": not fill})
+    for line in _remarks(gaps, client, found, filled=filled, fill=fill):
+        say(line)
+
+
+def _source(config: Config, name: str) -> Source:
+    source = config.source(name)
+    if source is None:
+        raise Failure(f"webhooks.toml has no table [{name}]{suggest(name, config.names)}")
+    return source
+
+
+def _kind(source: Source) -> type[Lists]:
+    kind = client_of(source.provider.name)
+    if kind is None or not issubclass(kind, Lists):
+        able = ", ".join(name for name in names() if issubclass(client_of(name) or Client, Lists))
+        raise Failure(
+            f"{source.provider.title} has no list of what happened that could be compared; those that have "
+            f"one are: {able}. What it sends again, and how: {page_of(source.provider.name)}"
+        )
+    return kind
+
+
+def _require_deployed(source: Source, config: Config, stack: Stack) -> None:
+    """What is filled in is read by the functions as they are deployed."""
+    known = stack.outputs.get("Sources", "unknown")
+    if known != "unknown" and source.name not in known.split():
+        raise Failure(f"stack {stack.name} has no source {source.name}: deploy its table first")
+    digest = stack.outputs.get("ConfigurationDigest", "unknown")
+    if digest not in ("unknown", config.digest):
+        say("Warning: another webhooks.toml is deployed, and that decides; give it with --config.")
+
+
+def _require_wanted(client: Lists) -> None:
+    """Many a webhook does not say whether it is a test. The API that lists it does."""
+    source = client.source
+    if client.is_sandbox and not source.test_events:
+        raise Failure(
+            f"{client.base} is {source.provider.title}'s API for tests, and [{source.name}] forwards none: "
+            "set test_events = true there, or ask the live API"
+        )
+
+
+def _window(source: Source, kind: type[Lists], stack: Stack, asked: Window) -> Window:
+    """What can be asked for: as far back as the provider lists, and the ledger remembers."""
+    now, title = datetime.now(UTC), source.provider.title
+    if asked.since >= asked.until:
+        raise click.UsageError("--since has to be before --until")
+    remembers = now - timedelta(seconds=stack.ledger().facts.kept)
+    if asked.since < remembers:
+        # What is forgotten would count once more.
+        days = stack.ledger().facts.kept // DAY
+        say(f"This stack remembers {days} days (LedgerDays), so it begins there.")
+    # While it is read its beginning moves on.
+    oldest = now - kind.kept + _MARGIN if kind.kept else remembers
+    edge = max(remembers, oldest)
+    if kind.kept and asked.since < oldest - 2 * _MARGIN:
+        days, of = kind.kept.days, (now - asked.since).days
+        say(
+            f"{title} lists {days} days, and you asked for {of}: it begins {edge:%Y-%m-%d %H:%M} UTC."
+        )
+    if asked.until <= edge:
+        raise Failure(
+            f"nothing of that time can be told apart any more; the earliest is {edge:%Y-%m-%d}"
+        )
+    # Most vendors know whole seconds.
+    return Window(*(each.replace(microsecond=0) for each in (max(asked.since, edge), asked.until)))
+
+
+# ------------------------------------------------------------------------- reading
+
+
+def _compared(client: Lists, stack: Stack, config: Config, window: Window) -> Iterator[Found]:
+    """What became of everything that the provider lists of a window."""
+    source = client.source
+    secrets = stack.signing_secrets().of(source.name) if client.signed else ()
+
+    def parked() -> Letters:
+        if not stack.parked():
+            return Letters({}, {})
+        with stack.dead_letters().reading() as reading:
+            return Letters.of(reading, source, config)
+
+    now = time.time()
+    about = Window(window.since - client.early, window.until)
+    comparison = Comparison(source, stack.snapshot(), parked, about, now=now)
+    for slice in _slices(client, about):
+        happened = _in_order(client, slice)
+        while some := list(islice(happened, _AT_ONCE)):
+            if client.signed:
+                _require_signed(some, source, secrets, now)
+            yield from comparison.of(some)
+
+
+def _slices(client: Lists, window: Window) -> Iterable[Window]:
+    if client.by_change:
+        return progress("Reading", [window], None)
+    starts = [window.since]
+    while (following := starts[-1] + _SLICE) < window.until:
+        starts.append(following)
+    ends = [*starts[1:], window.until]
+    slices = [Window(since, until) for since, until in zip(starts, ends, strict=True)]
+    return progress("Reading days", slices, len(slices))
+
+
+def _in_order(client: Lists, slice: Window) -> Iterator[Happened]:
+    """The oldest first, where a list has an end: who paid comes before what goes back."""
+    types = [each for each in client.source.provider.types if client.source.wants(each)]
+    happened = client.happened(slice, types)
+    return happened if client.by_change else iter(sorted(happened, key=lambda each: each.at))
+
+
+def _require_signed(
+    happened: Iterable[Happened], source: Source, secrets: Sequence[str], now: float
+) -> None:
+    """What the provider signs is verified as at the edge. Raises Failure."""
+    title = source.provider.title
+    if not secrets:
+        raise Failure(
+            f"{source.name} has no secret: `linkrunner-webhooks secrets set {source.name}`"
+        )
+    for webhook in (each for one in happened for each in one.webhooks):
+        try:
+            verify(source.signature, webhook, secrets, now)
+        except BadSignature:
+            raise Failure(f"{title} listed something that it has not signed for us") from None
+
+
+# ------------------------------------------------------------------------- filling in
+
+
+def _ask(gaps: Gaps, stack: Stack, *, yes: bool) -> None:
+    for line in gaps.ages.lines("A later --since leaves what is older."):
+        say(line)
+    if not yes:
+        count = counted(len(gaps.missing), "webhook")
+        where = f"the queue of {stack.name}, whose events reach {stack.linkrunner_url}"
+        click.confirm(f"Put {count} into {where}?", abort=True, err=True)
+
+
+def _fill(gaps: Gaps, stack: Stack, config: Config, rate: float) -> int:
+    """Put what is missing into the queue, the oldest first. Returns how many."""
+    queue, pace, done = stack.webhook_queue(), Pace(rate), 0
+    in_order = sorted(gaps.missing, key=lambda each: each.at)
+    try:
+        for each in progress("Filling in", in_order, len(in_order)):
+            pace.wait()
+            known = attributes(gaps.source.name, each.identity, config.code_version)
+            queue.store(each.message, known)
+            done += 1
+    except BaseException:
+        say(
+            f"{done} of {len(in_order)} are in the queue. Run it again: what arrived is not sent again."
+        )
+        raise
+    return done
+
+
+def _remarks(gaps: Gaps, client: Lists, stack: Stack, *, filled: int, fill: bool) -> Iterator[str]:
+    """What to know about the answer, and what next."""
+    title = client.source.provider.title
+    if not gaps.listed:
+        yield f"{title} listed nothing of that time: that is no proof that nothing happened."
+    if client.hint:
+        yield client.hint
+    if filled:
+        yield f"{counted(filled, 'webhook')} put into the queue: `linkrunner-webhooks tail`."
+    elif gaps.missing and not fill:
+        yield "Nothing was sent; --fill puts what is missing into the queue."
+    if (waiting := stack.backlog()) and gaps.missing and not filled:
+        yield f"{counted(waiting, 'webhook')} in the queue: what those bring may look missing."
+    if gaps.rest[Standing.PARKED]:
+        yield "What is parked has arrived: `linkrunner-webhooks dlq list`."
+    for reason, count in Counter(each.reason for each in gaps.left).items():
+        advice = _LEFT.get(reason) or ADVICE.get(reason, "")
+        yield f"{count} left, which would be parked as {reason}: {advice}"
+
+
+_LEFT: Final[Mapping[str, str]] = {
+    Reason.MISSING_USER: "they name nobody, and what they follow is not known here; an earlier --since may "
+    "find it, or a path in user_id",
+    Reason.UNTRANSLATABLE: "no mapper understands them; report it",
+    Reason.TOO_LARGE: "they do not fit into the queue",
+}
