@@ -20,3 +20,8 @@ class SecretsManager:
         if self.error is not None:
             raise self.error
         return {"SecretString": self.value} if self.value is not None else {"SecretBinary": b"x"}
+
+    def put_secret_value(self, **arguments: str) -> None:
+        if self.error is not None:
+            raise self.error
+        self.value = arguments["SecretString"]

@@ -1,31 +1,33 @@
-"""`connect`: endpoints set up at imitated vendors, with real secrets in the embedded Secrets Manager."""
+"""`connect`: endpoints set up at imitated vendors, and their secrets stored."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 from click.testing import CliRunner, Result
 from tests import imitations
 from tests.embedded import published, put
 from tests.imitations.vendor import Hook, Vendor
 from tests.samples import accepts
+from tests.secrets_manager import SecretsManager
 from tests.test_clients import every_connection
 from tests.test_reconcile import at_once
 
 from linkrunner_webhooks import config, providers
 from linkrunner_webhooks.config import Source
+from linkrunner_webhooks.pacing import Pace
 from linkrunner_webhooks.secrets import Secret, SigningSecrets
-from linkrunner_webhooks_cli import clients, samples, signing_secrets
+from linkrunner_webhooks_cli import clients, connect, samples, signing_secrets
 from linkrunner_webhooks_cli.clients import api
-from linkrunner_webhooks_cli.clients.client import Connects, Origin
+from linkrunner_webhooks_cli.clients.client import Connects, Origin, Wanted
+from linkrunner_webhooks_cli.clients.credentials import opened
 from linkrunner_webhooks_cli.endpoints import types_of
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.main import main
@@ -43,8 +45,8 @@ class Desk:
     """An imitated vendor, and the stack that its webhooks should reach."""
 
     vendor: Vendor
-    stack: EmbeddedStack
     config_path: Path
+    secrets: SecretsManager = field(default_factory=lambda: SecretsManager("{}"))
 
     @property
     def name(self) -> str:
@@ -67,10 +69,14 @@ class Desk:
     def source(self) -> Source:
         return config.load(self.config_path).sources()[0]
 
+    @property
+    def stack(self) -> Stack:
+        outputs = {"WebhookUrl": URL.format(""), "WebhookSecretsArn": "arn:secret"}
+        return Stack("shop", outputs, {}, "https://linkrunner.example", lambda _: self.secrets)
+
     def run(self, *arguments: str, source: str = "") -> Result:
-        url = URL.format(source or self.name)
-        given = ("--url", url, "--config", str(self.config_path))
-        return CliRunner().invoke(main, ["connect", source or self.name, *given, *arguments])
+        given = ("--config", str(self.config_path), *arguments)
+        return CliRunner().invoke(main, ["connect", source or self.name, *given])
 
     @property
     def hooks(self) -> list[Hook]:
@@ -78,9 +84,7 @@ class Desk:
 
     @property
     def live(self) -> tuple[str, ...]:
-        client = self.stack.aws.client("secretsmanager")
-        stored = SigningSecrets(Secret(client, self.stack.outputs["WebhookSecretsArn"]))
-        return stored.of(self.name, 0)
+        return self.stack.signing_secrets().of(self.name)
 
     def assert_connected(self) -> None:
         """Exactly the types that are forwarded, and what the vendor signs verifies."""
@@ -102,25 +106,22 @@ def _only_the_vendor_signs(name: str) -> bool:
 
 
 @contextmanager
-def _desk(name: str, stack: EmbeddedStack, folder: Path) -> Iterator[Desk]:
-    put(stack, "WebhookSecretsArn", "{}")
+def _desk(name: str, folder: Path) -> Iterator[Desk]:
     vendor = imitations.imitation_of(name)()
     with pytest.MonkeyPatch.context() as patch, vendor.serving() as environment:
         for variable, value in environment.items():
             patch.setenv(variable, value)
-        patch.setattr(api, "Pace", partial(at_once, api.Pace))
-        patch.setattr(state, "read", lambda: published(stack))
-        it = Desk(vendor, stack, folder / "webhooks.toml")
+        patch.setattr(api, "Pace", partial(at_once, Pace))
+        it = Desk(vendor, folder / "webhooks.toml")
+        patch.setattr(connect, "find", lambda _: it.stack)
         it.configure()
         yield it
 
 
 @every_connection
-def test_a_dry_run_shows_and_changes_nothing(
-    name: str, stack: EmbeddedStack, tmp_path: Path
-) -> None:
+def test_a_dry_run_shows_and_changes_nothing(name: str, tmp_path: Path) -> None:
     """The requests that would be sent, without a secret in them."""
-    with _desk(name, stack, tmp_path) as it:
+    with _desk(name, tmp_path) as it:
         result = it.run("--dry-run")
         assert result.exit_code == 0, result.output
         assert "POST " in result.stdout
@@ -136,9 +137,9 @@ def test_a_dry_run_shows_and_changes_nothing(
 
 
 @every_connection
-def test_a_source_is_connected_once(name: str, stack: EmbeddedStack, tmp_path: Path) -> None:
+def test_a_source_is_connected_once(name: str, tmp_path: Path) -> None:
     """With its secret, which nobody is shown; a second run finds that nothing is to be done."""
-    with _desk(name, stack, tmp_path) as it:
+    with _desk(name, tmp_path) as it:
         result = it.run("--yes")
         assert result.exit_code == 0, result.output
         assert "Connected." in result.stderr
@@ -154,11 +155,9 @@ def test_a_source_is_connected_once(name: str, stack: EmbeddedStack, tmp_path: P
 
 
 @every_connection
-def test_a_change_of_webhooks_toml_changes_the_endpoint(
-    name: str, stack: EmbeddedStack, tmp_path: Path
-) -> None:
+def test_a_change_of_webhooks_toml_changes_the_endpoint(name: str, tmp_path: Path) -> None:
     """Fewer types or more: the endpoint stays, and so does its secret."""
-    with _desk(name, stack, tmp_path) as it:
+    with _desk(name, tmp_path) as it:
         assert it.run("--yes").exit_code == 0
         live = it.live
         first, *others = [each for each in types_of(it.source) if it.source.names.get(each)]
@@ -178,11 +177,9 @@ def test_a_change_of_webhooks_toml_changes_the_endpoint(
 
 
 @every_connection
-def test_an_endpoint_that_is_off_is_seen_and_mended(
-    name: str, stack: EmbeddedStack, tmp_path: Path
-) -> None:
+def test_an_endpoint_that_is_off_is_seen_and_mended(name: str, tmp_path: Path) -> None:
     """`--check` and `doctor` name it; a vendor that cannot switch off has deleted it."""
-    with _desk(name, stack, tmp_path) as it:
+    with _desk(name, tmp_path) as it:
         assert it.run("--yes").exit_code == 0
         if it.vendor.pauses:
             for hook in it.hooks:
@@ -198,13 +195,11 @@ def test_an_endpoint_that_is_off_is_seen_and_mended(
 
 
 @every_connection
-def test_a_secret_that_nobody_knows_is_replaced_or_read(
-    name: str, stack: EmbeddedStack, tmp_path: Path
-) -> None:
+def test_a_secret_that_nobody_knows_is_replaced_or_read(name: str, tmp_path: Path) -> None:
     """Somebody emptied WebhookSecrets: afterwards what the vendor signs verifies again."""
-    with _desk(name, stack, tmp_path) as it:
+    with _desk(name, tmp_path) as it:
         assert it.run("--yes").exit_code == 0
-        put(it.stack, "WebhookSecretsArn", "{}")
+        it.secrets.value = "{}"
         result = it.run("--yes")
         assert result.exit_code == 0, result.output
         it.assert_connected()
@@ -215,11 +210,9 @@ def test_a_secret_that_nobody_knows_is_replaced_or_read(
 
 
 @every_connection
-def test_a_new_secret_leaves_the_former_valid(
-    name: str, stack: EmbeddedStack, tmp_path: Path
-) -> None:
+def test_a_new_secret_leaves_the_former_valid(name: str, tmp_path: Path) -> None:
     """What is on its way was signed with the former one."""
-    with _desk(name, stack, tmp_path) as it:
+    with _desk(name, tmp_path) as it:
         kind = clients.client_of(name)
         assert kind is not None
         assert issubclass(kind, Connects)
@@ -231,33 +224,38 @@ def test_a_new_secret_leaves_the_former_valid(
             assert it.live[1:] == (former,)
         else:
             assert result.exit_code == 1
-            assert "new secret" in result.output
+            assert "a new secret only there" in result.output
         it.assert_connected()
 
 
 @every_connection
-def test_another_endpoint_is_left_alone(name: str, stack: EmbeddedStack, tmp_path: Path) -> None:
-    """What others have set up stays as it is, and is named where it looks like ours."""
-    with _desk(name, stack, tmp_path) as it:
-        theirs = Hook(
-            "theirs-1", "https://other.example/webhooks/" + name, {types_of(it.source)[0]}, "x"
+def test_another_endpoint_is_left_alone(name: str, tmp_path: Path) -> None:
+    """What others have set up stays as it is, whatever is changed beside it."""
+    with _desk(name, tmp_path) as it:
+        kind = clients.client_of(name)
+        assert kind is not None
+        client = opened(kind, it.source, config.load(it.config_path))
+        assert isinstance(client, Connects)
+        theirs = Wanted(
+            f"https://other.example/{name}", types_of(it.source)[:1], "theirs", _chosen(client)
         )
+        id = client.create(theirs).id
         assert it.run("--yes").exit_code == 0
-        theirs.more = dict(it.hooks[0].more)
-        theirs.id = it.hooks[0].id[:-1] + "0"
-        it.vendor.hooks.append(theirs)
-        kept = (theirs.url, set(theirs.types), theirs.enabled)
         it.configure(**{types_of(it.source)[-1]: False})
-        it.run("--yes")
-        assert theirs in it.vendor.hooks
-        assert kept == (theirs.url, theirs.types, theirs.enabled)
+        assert it.run("--yes").exit_code == 0
+        (hook,) = [each for each in it.vendor.hooks if each.id == id]
+        assert (hook.url, tuple(hook.types)) == (theirs.url, theirs.types)
+
+
+def _chosen(client: Connects) -> str:
+    return client.choose() if client.origin is Origin.OURS else ""
 
 
 def test_a_secret_that_cannot_be_stored_takes_the_endpoint_with_it(
-    stack: EmbeddedStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is told only once: nobody could ever verify what that endpoint signs."""
-    with _desk("stripe", stack, tmp_path) as it:
+    with _desk("stripe", tmp_path) as it:
 
         def refuse(*_: Any, **__: Any) -> None:
             raise Failure("AWS answered: AccessDenied")
@@ -269,9 +267,9 @@ def test_a_secret_that_cannot_be_stored_takes_the_endpoint_with_it(
         assert it.vendor.hooks == []
 
 
-def test_what_has_no_api_is_told(stack: EmbeddedStack, tmp_path: Path) -> None:
+def test_what_has_no_api_is_told(tmp_path: Path) -> None:
     """The URL, the types and the page that says where to click."""
-    with _desk("stripe", stack, tmp_path) as it:
+    with _desk("stripe", tmp_path) as it:
         it.config_path.write_text("[paystack]\n")
         result = it.run(source="paystack")
         assert result.exit_code == 0
@@ -281,18 +279,27 @@ def test_what_has_no_api_is_told(stack: EmbeddedStack, tmp_path: Path) -> None:
         assert "secrets set paystack" in result.stdout
 
 
-def test_a_provider_reaches_no_local_stack(stack: EmbeddedStack, tmp_path: Path) -> None:
-    """The URL of `make run` is of no use to it, and that is said before anything is asked."""
-    with _desk("stripe", stack, tmp_path) as it:
-        result = CliRunner().invoke(main, ["connect", "stripe", "--config", str(it.config_path)])
+def test_a_provider_reaches_no_local_stack(
+    stack: EmbeddedStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The URL of `make run` is of no use to it; with that of a tunnel its real secrets are stored."""
+    with _desk("stripe", tmp_path) as it:
+        put(stack, "WebhookSecretsArn", "{}")
+        monkeypatch.setattr(state, "read", lambda: published(stack))
+        monkeypatch.setattr(connect, "find", find)
+        result = it.run("--yes")
         assert result.exit_code == 1
         assert "--url" in result.output
         assert it.vendor.calls == []
+        assert it.run("--yes", "--url", URL.format("stripe")).exit_code == 0
+        client = stack.aws.client("secretsmanager")
+        stored = SigningSecrets(Secret(client, stack.outputs["WebhookSecretsArn"]))
+        assert stored.of("stripe") == (it.hooks[0].secret,)
 
 
-def test_square_signs_the_url_that_is_configured(stack: EmbeddedStack, tmp_path: Path) -> None:
+def test_square_signs_the_url_that_is_configured(tmp_path: Path) -> None:
     """Another one would never verify: the setting to change is named."""
-    with _desk("square", stack, tmp_path) as it:
+    with _desk("square", tmp_path) as it:
         it.config_path.write_text('[square]\nnotification_url = "https://other.example/square"\n')
         result = it.run("--yes")
         assert result.exit_code == 1
@@ -300,11 +307,11 @@ def test_square_signs_the_url_that_is_configured(stack: EmbeddedStack, tmp_path:
         assert it.vendor.hooks == []
 
 
-def test_doctor_looks_at_the_other_side(stack: EmbeddedStack, tmp_path: Path) -> None:
+def test_doctor_looks_at_the_other_side(tmp_path: Path) -> None:
     """Where credentials are given, and nowhere else; a key without the right is no fault."""
-    with _desk("stripe", stack, tmp_path) as it:
+    with _desk("stripe", tmp_path) as it:
         it.config_path.write_text("[stripe]\n[shopify]\n")
-        configured, known = config.load(it.config_path), find_local()
+        configured, known = config.load(it.config_path), it.stack
         (missing,) = other_side(configured, known)
         assert (missing.right, "none sends to" in missing.found) == (False, True)
         assert "connect stripe" in missing.advice
@@ -312,10 +319,3 @@ def test_doctor_looks_at_the_other_side(stack: EmbeddedStack, tmp_path: Path) ->
         (unseen,) = other_side(configured, known)
         assert (unseen.right, unseen.found) == (True, "not seen")
         assert "STRIPE_API_KEY" in unseen.advice
-
-
-def find_local() -> Stack:
-    """The stack that commands find, as if it were deployed."""
-    with click.Context(main):
-        known = find(None)
-    return replace(known, outputs={**known.outputs, "WebhookUrl": URL.format("")})

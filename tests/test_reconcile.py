@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,8 +31,9 @@ from linkrunner_webhooks.letters import Letter
 from linkrunner_webhooks.model import Kind, Webhook
 from linkrunner_webhooks.once import KEPT
 from linkrunner_webhooks.pacing import Pace
-from linkrunner_webhooks_cli import reconcile, samples
+from linkrunner_webhooks_cli import clients, reconcile, samples
 from linkrunner_webhooks_cli.clients import api
+from linkrunner_webhooks_cli.clients.client import Lists
 from linkrunner_webhooks_cli.main import main
 from linkrunner_webhooks_cli.records import Snapshot
 from linkrunner_webhooks_cli.stories import read
@@ -39,6 +41,7 @@ from linkrunner_webhooks_cli.stories import told as told_in
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 WEEK = timedelta(days=7)
+SEEDS = int(os.environ.get("WEEKS", "2"))
 
 # What an event is, whichever webhook told it: which way money moved and how much, or else its name. The names
 # of payments and of users can depend on what came before.
@@ -169,6 +172,10 @@ def _missing(answer: dict[str, Any]) -> Counter[Told]:
     )
 
 
+def _money(told: Counter[Told]) -> Counter[Told]:
+    return Counter({each: count for each, count in told.items() if each[1]})
+
+
 # ------------------------------------------------------------------------- a random week
 
 
@@ -195,10 +202,12 @@ def week(vendor: Vendor, source: Any, random: Random, count: int) -> list[tuple[
 
 
 @every_list
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", range(SEEDS))
 def test_what_was_lost_is_found_and_filled_in(name: str, seed: int) -> None:
     """Exactly that: its money arrives once, and a second run finds nothing."""
-    random = Random(f"{name}{seed}")
+    kind, random = clients.client_of(name), Random(f"{name}{seed}")
+    assert kind is not None
+    assert issubclass(kind, Lists)
     vendor = imitations.imitation_of(name)(now=lambda: NOW)
     vendor.prepare()
     shop, whole = Shop.of(vendor), Shop.of(vendor)
@@ -218,7 +227,12 @@ def test_what_was_lost_is_found_and_filled_in(name: str, seed: int) -> None:
         assert shop.told - known == _missing(before)
         # A refund whose payment was lost has arrived, and is parked.
         shop.pipeline.redrive()
-        assert shop.told == whole.told
+        if kind.by_change:
+            # An order tells what it is now: that it was cancelled before it was refunded is lost for good.
+            assert not shop.told - whole.told
+            assert _money(shop.told) == _money(whole.told)
+        else:
+            assert shop.told == whole.told
         after = found(name, "--fill", "--yes")
         assert (after["missing"], after["left"], after["filled"]) == ([], [], 0)
         assert after["listed"] == before["listed"]

@@ -218,9 +218,7 @@ class Claims:
         while another worker has one of them in hand.
         """
         named = set(keys)
-        others = (texts(self._rows.get(key), "others") for key in named)
-        sorts = Counter(_sort(key) for key in named.union(*others))
-        if max(sorts.values()) > 1:
+        if self._are_parts(named):
             return Standing.OURS
         claim = self.claim(named, uuid4().hex)
         if claim.standing is Standing.BUSY:
@@ -229,6 +227,17 @@ class Claims:
             for key in claim.keys:
                 self._free(key, claim.owner, doubtful=True)
         return claim.standing
+
+    def knows(self, keys: Iterable[str]) -> bool:
+        """Whether `link` would change nothing: these keys are known to name one fact, or never will."""
+        named = set(keys)
+        rows = {key: self._rows.get(key) for key in named}
+        linked = all(texts(row, "others") >= named - {key} for key, row in rows.items())
+        return linked or all(map(is_done, rows.values())) or self._are_parts(named)
+
+    def _are_parts(self, named: set[str]) -> bool:
+        others = (texts(self._rows.get(key), "others") for key in named)
+        return max(Counter(_sort(key) for key in named.union(*others)).values()) > 1
 
     def _told_elsewhere(self, shared: Item, scope: str) -> Item | None:
         """The captured payment of another scope that a shared key is known to belong to.

@@ -101,6 +101,16 @@ _OPERATION = re.compile(
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\$?[A-Za-z_]\w*|-?\d+|[{}\[\]:]')
 
 
+def _whole(topic: str, told: Json) -> Json:
+    """With every field that an order has. One that says too little was sold when it changed."""
+    sample = load("shopify", "orders/paid").body
+    empty = {name: [] if isinstance(value, list) else None for name, value in sample.items()}
+    at = told.get("updated_at") or told.get("created_at") or sample["updated_at"]
+    times = dict.fromkeys(("created_at", "processed_at", "updated_at"), at)
+    paid = {"financial_status": "paid"} if topic == "orders/paid" else {}
+    return empty | times | paid | {name: value for name, value in told.items() if value is not None}
+
+
 @dataclass
 class Shopify(Vendor):
     """Orders by their ids. `tokens` are valid until a time."""
@@ -184,6 +194,7 @@ class Shopify(Vendor):
         )
 
     def _changed(self, topic: str, told: Json, at: datetime) -> Json:
+        told = _whole(topic, told)
         order: Json = _moved(told, at - datetime.fromisoformat(told["updated_at"]))
         before = self.orders.get(order["id"])
         if before:

@@ -73,7 +73,7 @@ def connect(
         return
     client = opened(kind, meant, config)
     assert isinstance(client, Connects)
-    if objection := client.objection(wanted):
+    if objection := client.objection(wanted) or _unrenewable(client, renew=renew):
         raise Failure(objection)
     if check:
         _check(client, wanted, as_json=as_json)
@@ -89,6 +89,14 @@ def _source(config: Config, name: str) -> Source:
             f"webhooks.toml has no table [{name}]{hint}; `linkrunner-webhooks add` makes one"
         )
     return source
+
+
+def _unrenewable(client: Connects, *, renew: bool) -> str:
+    """Why there can be no new secret; empty where there can."""
+    if not renew or client.origin in (Origin.ONCE, Origin.OURS):
+        return ""
+    title = client.source.provider.title
+    return f"{title} makes a new secret only there; afterwards `connect` without --renew stores it"
 
 
 def _by_hand(source: Source, wanted: Wanted, *, as_json: bool) -> None:

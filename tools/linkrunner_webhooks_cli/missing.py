@@ -21,7 +21,7 @@ from linkrunner_webhooks.model import Identity, Kind, Outcome, Webhook
 from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.once import KEPT, LEASE, Claims
 from linkrunner_webhooks.receive import ignored
-from linkrunner_webhooks.rows import Item, number, text
+from linkrunner_webhooks.rows import Item, number, text, texts
 from linkrunner_webhooks.translation import Decision, Plan, Planned, decide, parked, plan_of
 from linkrunner_webhooks_cli.clients.client import Happened, Window
 from linkrunner_webhooks_cli.records import Snapshot
@@ -74,29 +74,30 @@ class Found:
 
 
 class Letters(NamedTuple):
-    """What is parked of a source: the reasons by the keys of its facts, and by the provider's event ids."""
+    """What is parked of a source: the reasons by the keys of its facts, and by the provider's events."""
 
     keys: Mapping[str, str]
-    ids: Mapping[str, str]
+    events: Mapping[tuple[str, str], str]
 
     @classmethod
     def of(cls, letters: Iterable[Letter], source: Source, config: Config) -> Letters:
-        keys, ids = dict[str, str](), dict[str, str]()
+        keys, events = dict[str, str](), dict[tuple[str, str], str]()
         for each in letters:
             if each.source != source.name:
                 continue
-            ids[each.event_id] = each.reason
+            events[each.event_type, each.event_id] = each.reason
             try:
                 planned = plan_in(each.text, config).planned
             except Parked:
                 continue
             keys |= {key: each.reason for fact in planned for key in fact.keys}
-        return cls(keys, ids)
+        return cls(keys, events)
 
     def reason_of(self, found: Found) -> str | None:
         """Why a webhook or a fact of it is parked, if it is."""
         reasons = (self.keys.get(key) for each in found.planned for key in each.keys)
-        return next(filter(None, reasons), self.ids.get(found.identity.event_id))
+        event = found.identity.event_type, found.identity.event_id
+        return next(filter(None, reasons), self.events.get(event))
 
 
 class _Read(NamedTuple):
@@ -136,6 +137,7 @@ class Comparison:
         self._now = now
         self._users: dict[str, str] = {}
         self._filled: set[str] = set()
+        self._same: dict[str, tuple[str, ...]] = {}
 
     def of(self, happened: Iterable[Happened]) -> Iterator[Found]:
         """What became of each webhook. What happened at once is missing as a whole, or left as a whole."""
@@ -213,9 +215,10 @@ class Comparison:
             return parked(error)
 
     def _is_captured(self, planned: Planned) -> bool:
-        if not self._filled.isdisjoint((*planned.keys, *planned.shared)):
+        keys = self._joined(planned.keys)
+        if not self._filled.isdisjoint((*keys, *planned.shared)):
             return True
-        return self._facts.is_done(planned.keys, planned.shared)
+        return self._facts.is_done(keys, planned.shared)
 
     def _is_in_hand(self, planned: Planned) -> bool:
         rows = [self._rows.get(key) for key in planned.keys]
@@ -226,13 +229,22 @@ class Comparison:
         known = self._facts.user_of
         people = plan.user_id and any(not known((each.key,)) for each in plan.lessons)
         merged = any("same" not in self._rows.get(key) for key in plan.merged)
-        return bool(people or merged or (plan.same and not self._facts.is_linked(plan.same)))
+        return bool(people or merged or (plan.same and not self._facts.knows(plan.same)))
 
     def _user_of(self, keys: Sequence[str]) -> str | None:
-        found = (self._users.get(key) for key in keys)
-        return self._facts.user_of(keys) or next(filter(None, found), None)
+        joined = self._joined(keys)
+        found = (self._users.get(key) for key in joined)
+        return self._facts.user_of(joined) or next(filter(None, found), None)
+
+    def _joined(self, keys: Sequence[str]) -> tuple[str, ...]:
+        """These keys, and those of the same payment, as the ledger knows or something missing says."""
+        told = (other for key in keys for other in self._same.get(key, ()))
+        known = (other for key in keys for other in texts(self._rows.get(key), "others"))
+        return tuple(dict.fromkeys((*keys, *told, *known)))
 
     def _remember(self, plan: Plan) -> None:
+        together = self._joined(plan.same)
+        self._same |= dict.fromkeys(together, together)
         decision = self._decided(plan)
         for planned, event in zip(decision.planned, decision.events, strict=True):
             self._users |= dict.fromkeys((*planned.keys, *planned.shared), event.user_id)

@@ -28,6 +28,7 @@ from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_local.project import ROOT
 
 EVENTS = ROOT / "events"
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _NUMBER = re.compile(r"-?\d{1,15}(?:\.\d{1,6})?", re.ASCII)
 # The scales of integer amounts: hundredths, thousandths, or whole units; the likeliest first.
 _SCALES = (2, 3, 0)
@@ -223,7 +224,9 @@ def _ids(sample: Sample, source: Source) -> Iterable[str]:
 def _parts(id: str) -> list[str]:
     """The ids inside a transaction like `ch_1:2599`, which says when as well."""
     parts = id.split(":")
-    return parts if len(parts) == 1 else [part for part in parts if len(part) >= _SHORTEST_PART]
+    if len(parts) == 1:
+        return parts
+    return [part for part in parts if len(part) >= _SHORTEST_PART and not _DAY.match(part)]
 
 
 def _fresh(old: str) -> str:

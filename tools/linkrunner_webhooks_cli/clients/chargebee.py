@@ -94,6 +94,10 @@ class Chargebee(Lists, Connects):
                 version=each["api_version"],
             )
 
+    def choose(self) -> str:
+        """Of basic authentication: user and password."""
+        return f"linkrunner:{super().choose()}"
+
     def creation(self, wanted: Wanted) -> Request:
         return Request("POST", _ENDPOINTS, form=self._form(wanted))
 
