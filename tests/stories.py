@@ -63,10 +63,14 @@ class Pipeline:
     config: Config
     now: float = NOW
     table: FakeTable = field(default_factory=FakeTable)
+    ledger: Ledger = field(init=False)
     captured: list[LinkrunnerEvent] = field(default_factory=list)
     requests: list[ApiRequest] = field(default_factory=list)
     parked: list[tuple[str, str]] = field(default_factory=list)
     letters: list[Letter] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.ledger = Ledger(self.table, "ledger", clock=lambda: self.now)
 
     def capture(self, request: ApiRequest) -> None:
         self.requests.append(request)
@@ -122,7 +126,7 @@ class Pipeline:
             config=self.config,
             capture=self.capture,
             knows=lambda _: True,
-            ledger=Ledger(self.table, "ledger", clock=lambda: self.now),
+            ledger=self.ledger,
             queue=self,
             now=lambda: self.now,
             observe=lambda _: None,

@@ -120,6 +120,8 @@ RUNS = {
     "providers": (),
     "init": ("{folder}/shop",),
     "add": ("polar", "--config", "{folder}/new.toml", "--yes"),
+    "connect": ("stripe", "--url", "https://hooks.example.com/webhooks/stripe"),
+    "reconcile": ("stripe",),
     "secrets set": ("stripe",),
     "secrets list": (),
     "secrets drop": ("stripe", "--yes"),

@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,8 +20,10 @@ import yaml
 from botocore.client import BaseClient
 from click.testing import CliRunner
 from tests.embedded import eventually
+from tests.imitations.stripe import Stripe
 from tests.messages import another
 from tests.policies import ACCOUNT, REGION, Evaluation, Node, actions, allows, evaluation, made
+from tests.samples import load
 
 from linkrunner_webhooks import dead_letters
 from linkrunner_webhooks.ledger import Ledger
@@ -55,8 +58,11 @@ LOOKING = {
     "dlq preview": "",
     "dlq redrive --dry-run": "",
     "dlq discard --dry-run": "",
+    "reconcile stripe": "",
 }
 OPERATING = {
+    "connect stripe --yes --url https://hooks.example.com/webhooks/stripe": "",
+    "reconcile stripe --fill --yes": "",
     "secrets set stripe": "whsec_0123456789",
     "secrets list": "",
     "secrets drop stripe --all --yes": "",
@@ -91,7 +97,10 @@ def requests(tmp_path_factory: pytest.TempPathFactory) -> Requests:
         embedded_aws() as aws,
         EmbeddedLinkrunner(key=KEY) as linkrunner,
         pytest.MonkeyPatch.context() as patch,
+        _stripe().serving() as environment,
     ):
+        for name, value in environment.items():
+            patch.setenv(name, value)
         client = cache(aws.client)
         outputs = deployed(client, linkrunner.url)
         for name, value in aws.environment.items():
@@ -108,6 +117,14 @@ def requests(tmp_path_factory: pytest.TempPathFactory) -> Requests:
             assert result.exit_code in (0, 1), result.output
             found[line] = asked
     return found
+
+
+def _stripe() -> Stripe:
+    """Stripe's API, which lists a sale that never arrived."""
+    vendor = Stripe()
+    sale = load("stripe", "checkout.session.completed").webhook()
+    vendor.happen(sale, datetime.now(UTC) - timedelta(hours=1))
+    return vendor
 
 
 def deployed(client: Client, linkrunner_url: str) -> dict[str, str]:

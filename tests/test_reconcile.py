@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -19,25 +20,33 @@ import pytest
 from click.testing import CliRunner, Result
 from tests import imitations
 from tests.amounts import moved
+from tests.embedded import empty, published
 from tests.imitations.vendor import Vendor
 from tests.samples import accepts, live_secret, scheme_of
 from tests.stories import Pipeline
 from tests.test_clients import every_list
 
-from linkrunner_webhooks import providers
+from linkrunner_webhooks import config, dead_letters, providers
 from linkrunner_webhooks.config import Config
+from linkrunner_webhooks.envelope import Opened
 from linkrunner_webhooks.event_body import LinkrunnerEvent
+from linkrunner_webhooks.ledger import Ledger
 from linkrunner_webhooks.letters import Letter
 from linkrunner_webhooks.model import Kind, Webhook
 from linkrunner_webhooks.once import KEPT
 from linkrunner_webhooks.pacing import Pace
+from linkrunner_webhooks.queues import untyped
+from linkrunner_webhooks.translation import plan_of
 from linkrunner_webhooks_cli import clients, reconcile, samples
 from linkrunner_webhooks_cli.clients import api
 from linkrunner_webhooks_cli.clients.client import Lists
 from linkrunner_webhooks_cli.main import main
-from linkrunner_webhooks_cli.records import Snapshot
+from linkrunner_webhooks_cli.records import Records, Snapshot, days_since
+from linkrunner_webhooks_cli.stacks import find
 from linkrunner_webhooks_cli.stories import read
 from linkrunner_webhooks_cli.stories import told as told_in
+from linkrunner_webhooks_local import state
+from linkrunner_webhooks_local.cloudformation import EmbeddedStack
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 WEEK = timedelta(days=7)
@@ -64,8 +73,8 @@ class Shop:
         provider = providers.load(vendor.name)
         ladder = [*provider.user_id, *provider.customer_ids]
         table = {"user_id": ladder, **provider.options.example(), **options}
-        config = Config({vendor.name: table})
-        return cls(vendor, Pipeline(provider, config, NOW.timestamp()))
+        configured = Config({vendor.name: table})
+        return cls(vendor, Pipeline(provider, configured, NOW.timestamp()))
 
     # What `reconcile` asks of a stack.
 
@@ -237,3 +246,177 @@ def test_what_was_lost_is_found_and_filled_in(name: str, seed: int) -> None:
         assert (after["missing"], after["left"], after["filled"]) == ([], [], 0)
         assert after["listed"] == before["listed"]
     assert not shop.pipeline.letters
+
+
+# ------------------------------------------------------------------------- what people meet
+
+
+def _stripe() -> tuple[Vendor, Shop]:
+    vendor = imitations.imitation_of("stripe")(now=lambda: datetime.now(UTC))
+    return vendor, Shop.of(vendor)
+
+
+def _sale(
+    vendor: Vendor, shop: Shop, ago: timedelta, event_type: str = "", **values: Any
+) -> Webhook:
+    """A sale of one's own, so long ago; `values` are set in its object."""
+    (source,) = shop.pipeline.config.sources()
+    sample = samples.load(source, event_type or "checkout.session.completed")
+    fresh = samples.with_fresh_ids(sample, source)
+    for name, value in values.items():
+        fresh = samples.with_value(fresh, samples.Setting(f"data.object.{name}", value))
+    return vendor.happen(fresh.webhook(source), datetime.now(UTC) - ago)
+
+
+def test_nothing_is_changed_unless_it_is_asked_for() -> None:
+    """Without --fill nothing is sent; with it a person is asked, and told where it goes and how old it is."""
+    vendor, shop = _stripe()
+    _sale(vendor, shop, timedelta(days=3))
+    with opened(vendor, shop):
+        looked = run("stripe")
+        assert "purchase_completed 25.99 USD" in looked.stdout
+        assert "1 listed = 1 missing" in looked.stdout
+        assert "--fill" in looked.stderr
+        declined = run("stripe", "--fill", text="n\n")
+        assert declined.exit_code == 1
+        assert "1 webhook" in declined.output
+        assert "http://127.0.0.1:9" in declined.output
+        assert "over a day ago" in declined.stderr
+        assert shop.queue == []
+        assert run("stripe", "--fill", text="y\n").exit_code == 0
+        assert len(shop.queue) == 1
+
+
+def test_an_interrupted_fill_is_run_again() -> None:
+    """It says how far it came; what is in the queue twice counts once."""
+    vendor, shop = _stripe()
+    for hours in range(6):
+        _sale(vendor, shop, timedelta(hours=hours + 1))
+    with opened(vendor, shop), pytest.MonkeyPatch.context() as patch:
+
+        def store(text: str, known: dict[str, str]) -> None:
+            if len(shop.queue) == 4:
+                raise KeyboardInterrupt
+            shop.queue.append((text, known))
+
+        patch.setattr(shop, "webhook_queue", lambda: SimpleNamespace(store=store))
+        stopped = run("stripe", "--fill", "--yes")
+        assert stopped.exit_code == 1
+        assert "4 of 6" in stopped.stderr
+        patch.undo()
+        with opened(vendor, shop):
+            assert found("stripe", "--fill", "--yes")["filled"] == 6
+            shop.work()
+            assert sum(shop.told.values()) == 6
+            assert found("stripe")["arrived"] == 6
+
+
+def test_the_edge_of_what_a_vendor_lists_is_told() -> None:
+    """What is older is not claimed to have arrived, and an empty list proves nothing."""
+    vendor, shop = _stripe()
+    _sale(vendor, shop, timedelta(days=45))
+    with opened(vendor, shop):
+        result = run("stripe", "--since", "60d")
+        assert "Stripe lists 30 days, and you asked for 60" in result.stderr
+        assert "no proof" in result.stderr
+        old = run("stripe", "--since", "60d", "--until", "40d")
+        assert old.exit_code == 1
+        assert "earliest" in old.output
+        assert run("stripe", "--since", "1d", "--until", "2d").exit_code == 2
+
+
+def test_what_the_ledger_has_forgotten_is_not_asked_for() -> None:
+    """A shop remembers everything; a stack that does not would count it once more."""
+    vendor = imitations.imitation_of("woocommerce")(now=lambda: NOW)
+    shop = Shop.of(vendor)
+    with opened(vendor, shop):
+        assert "remembers 400 days" in run("woocommerce", "--since", "500d").stderr
+
+
+def test_what_would_park_is_left() -> None:
+    """With the reason: in the queue it would only become a dead letter."""
+    vendor, shop = _stripe()
+    _sale(vendor, shop, timedelta(hours=1), client_reference_id=None, metadata={}, customer=None)
+    _sale(vendor, shop, timedelta(hours=2))
+    with opened(vendor, shop):
+        answer = found("stripe", "--fill", "--yes")
+        assert [each["reason"] for each in answer["left"]] == ["missing_user"]
+        assert answer["filled"] == 1
+
+
+def test_what_is_held_or_in_delivery_is_not_missing() -> None:
+    """It has arrived: sending it again would bring nothing."""
+    vendor, shop = _stripe()
+    sale = _sale(vendor, shop, timedelta(hours=1))
+    (source,) = shop.pipeline.config.sources()
+    (planned,) = plan_of(Opened(sale, source, source.provider.identify(sale))).planned
+    claims = Ledger(shop.pipeline.table, "ledger").facts
+    claim = claims.claim(planned.keys, "worker")
+    with opened(vendor, shop):
+        assert (found("stripe")["waiting"], found("stripe")["missing"]) == (1, [])
+        claims.release(claim)
+        assert found("stripe")["waiting"] == 1
+
+
+def test_tests_are_not_filled_in_as_money() -> None:
+    """The API of a sandbox lists what is none, and many a webhook does not say so."""
+    vendor = imitations.imitation_of("razorpay")(now=lambda: NOW)
+    shop = Shop.of(vendor)
+    with opened(vendor, shop), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAZORPAY_KEY_ID", "rzp_test_imitated")
+        result = run("razorpay")
+        assert result.exit_code == 1
+        assert "test_events = true" in result.output
+
+
+def test_a_source_has_to_be_deployed() -> None:
+    """What is filled in is read by the functions as they are there."""
+    vendor, shop = _stripe()
+    shop.outputs |= {"Sources": "shopify", "ConfigurationDigest": "c0"}
+    with opened(vendor, shop):
+        assert "has no source stripe" in run("stripe").output
+        shop.outputs["Sources"] = "stripe shopify"
+        assert "another webhooks.toml is deployed" in run("stripe").stderr
+
+
+def test_who_has_no_list_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With those who have one; and a source that is not there with the nearest."""
+    both = Config({"adyen": {}, "stripe": {}})
+    monkeypatch.setattr(reconcile, "config_of", lambda *_: both)
+    nobody = run("adyen")
+    assert nobody.exit_code == 1
+    assert "stripe" in nobody.output
+    assert 'did you mean "stripe"' in run("strip").output
+
+
+def test_it_works_with_real_queues_and_tables(
+    stack: EmbeddedStack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """From Stripe's list through SQS and DynamoDB, and what came so says it."""
+    empty(stack)
+    monkeypatch.setattr(state, "read", lambda: published(stack))
+    monkeypatch.setattr(dead_letters, "PATIENCE", 0)
+    vendor, shop = _stripe()
+    sales = [_sale(vendor, shop, timedelta(hours=hours + 1)) for hours in range(3)]
+    written = tmp_path / "webhooks.toml"
+    written.write_text("[stripe]\n")
+    with opened(vendor, shop), monkeypatch.context() as patch:
+        patch.setattr(reconcile, "find", find)
+        patch.setattr(reconcile, "config_of", lambda *_: config.load(written))
+        table = stack.environment("DeliverFunction")["LEDGER_TABLE"]
+        shop.pipeline.ledger = Ledger(stack.aws.client("dynamodb"), table)
+        shop.receive(sales[:1])
+        assert found("stripe", "--fill", "--yes")["filled"] == 2
+        sqs = stack.aws.client("sqs")
+        taken = sqs.receive_message(
+            QueueUrl=stack.outputs["WebhookQueueUrl"],
+            MaxNumberOfMessages=10,
+            MessageAttributeNames=["All"],
+            WaitTimeSeconds=2,
+        )["Messages"]
+        shop.queue = [(each["Body"], untyped(each["MessageAttributes"])) for each in taken]
+        shop.work()
+        assert sum(shop.told.values()) == 3
+        assert found("stripe")["arrived"] == 3
+        facts = Records(stack.aws.client("dynamodb"), table).on(["stripe"], days_since(NOW))
+        assert sorted(each.origin for each in facts) == ["", "reconcile", "reconcile"]

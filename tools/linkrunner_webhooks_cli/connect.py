@@ -54,7 +54,7 @@ def connect(
 
     An endpoint that is there is changed, and never made twice; run it again after a change of webhooks.toml.
     The signing secret goes straight into WebhookSecrets, and is shown nowhere. Credentials come from the
-    environment (STRIPE_API_KEY and the like; docs/connecting.md lists them) or a prompt, and are not kept.
+    environment (STRIPE_API_KEY and the like; docs/provider-apis.md lists them) or a prompt, and are not kept.
 
     \b
     Examples:

@@ -78,7 +78,7 @@ def reconcile(
     so that nothing counts twice, whatever arrives in the meantime. It is also the first import. Linkrunner
     counts everything on the day it is sent.
 
-    Credentials come from the environment (STRIPE_API_KEY and the like; docs/reconciling.md lists them) or a
+    Credentials come from the environment (STRIPE_API_KEY and the like; docs/provider-apis.md lists them) or a
     prompt. They are used for reading and kept nowhere. Interrupt it whenever you like, and run it again.
 
     \b

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from linkrunner_webhooks import providers
-from linkrunner_webhooks_cli import events_page, provider_page
+from linkrunner_webhooks_cli import apis_page, events_page, provider_page
 from linkrunner_webhooks_local.project import ROOT
 
 _PART = re.compile(
@@ -29,6 +29,7 @@ def pages() -> dict[str, Mapping[str, str]]:
         "README.md": {"providers": provider_page.links(provider_page.FOLDER)},
         "docs/providers.md": {"providers": provider_page.index()},
         "docs/events.md": events_page.parts(),
+        apis_page.PAGE: apis_page.parts(),
         **{provider_page.page_of(each.name): provider_page.parts(each) for each in every},
     }
 

@@ -14,7 +14,7 @@ from linkrunner_webhooks_cli.clients import client_of
 from linkrunner_webhooks_cli.clients.client import Client, Credential, variable
 from linkrunner_webhooks_cli.failures import Failure
 
-_BASE: Final = Credential("API_BASE", "address of the API", hidden=False)
+BASE: Final = Credential("API_BASE", "address of the API (of a shop of one's own: https://shop.example)", hidden=False)
 _HERE: Final = ("127.0.0.1", "localhost", "::1")
 
 
@@ -22,7 +22,7 @@ def opened(kind: type[Client], source: Source, config: Config) -> Client:
     """The client of a source's account. Raises Failure naming the variable that is missing."""
     given = {each.name: _given(each, source, config) for each in kind.credentials}
     home = kind.home.format(**given) if kind.home else ""
-    base = _found(_BASE, source, config) or home or _given(_BASE, source, config)
+    base = _found(BASE, source, config) or home or _given(BASE, source, config)
     return kind(source, given, _checked(base, source))
 
 
@@ -32,7 +32,7 @@ def is_given(source: Source, config: Config) -> bool:
     if kind is None:
         return False
     needed = [each for each in kind.credentials if each.default is None]
-    needed += [] if kind.home else [_BASE]
+    needed += [] if kind.home else [BASE]
     return all(_found(each, source, config) for each in needed)
 
 
@@ -63,7 +63,7 @@ def _found(credential: Credential, source: Source, config: Config) -> str:
 def _checked(base: str, source: Source) -> str:
     """A credential goes there: only over TLS, but for this machine."""
     parts = urlsplit(base if "://" in base else f"https://{base}")
-    name = variable(_BASE, source.name)
+    name = variable(BASE, source.name)
     if not parts.hostname or parts.query or parts.fragment or parts.username:
         raise Failure(f"{name} takes an address like https://api.example.com")
     if parts.scheme != "https" and parts.hostname not in _HERE:
