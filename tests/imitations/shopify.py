@@ -104,7 +104,7 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\$?[A-Za-z_]\w*|-?\d+|[{}\[\]:]')
 def _whole(topic: str, told: Json) -> Json:
     """With every field that an order has. One that says too little was sold when it changed."""
     sample = load("shopify", "orders/paid").body
-    empty = {name: [] if isinstance(value, list) else None for name, value in sample.items()}
+    empty: Json = {name: [] if isinstance(value, list) else None for name, value in sample.items()}
     at = told.get("updated_at") or told.get("created_at") or sample["updated_at"]
     times = dict.fromkeys(("created_at", "processed_at", "updated_at"), at)
     paid = {"financial_status": "paid"} if topic == "orders/paid" else {}

@@ -14,7 +14,8 @@ from linkrunner_webhooks_cli.clients import client_of
 from linkrunner_webhooks_cli.clients.client import Client, Credential, variable
 from linkrunner_webhooks_cli.failures import Failure
 
-BASE: Final = Credential("API_BASE", "address of the API (of a shop of one's own: https://shop.example)", hidden=False)
+# Where every merchant has a server of their own it is that one's.
+BASE: Final = Credential("API_BASE", "address, like https://shop.example", hidden=False)
 _HERE: Final = ("127.0.0.1", "localhost", "::1")
 
 
