@@ -20,11 +20,12 @@ _MARK: Final = "linkrunner-webhooks"
 
 def wanted_of(source: Source, stack: Stack, url: str | None = None) -> Wanted:
     """The endpoint that a source of a stack needs. Raises Failure for one that no provider reaches."""
-    address = url or f"{stack.outputs.get('WebhookUrl', stack.name).rstrip('/')}/{source.name}"
+    known = stack.outputs.get("WebhookUrl")
+    address = url or (f"{known.rstrip('/')}/{source.name}" if known else "the local stack")
     if not address.startswith("https://"):
         raise Failure(
-            f"no provider reaches {address}: give the address of a tunnel with --url https://..., or a "
-            "deployed stack with --stack"
+            f"no provider reaches {address}: give a deployed one with --stack, or the address of a tunnel "
+            "with --url https://..."
         )
     return Wanted(address, types_of(source), f"{_MARK} {stack.name}/{source.name}")
 
