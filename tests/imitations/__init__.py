@@ -14,7 +14,7 @@ from tests.imitations.vendor import Vendor
 def names() -> tuple[str, ...]:
     """Every vendor there is an imitation of."""
     found = (each.name for each in iter_modules(__path__))
-    return tuple(name for name in sorted(found) if name != "vendor")
+    return tuple(name for name in sorted(found) if name not in ("vendor", "__main__"))
 
 
 def imitation_of(name: str) -> type[Vendor]:

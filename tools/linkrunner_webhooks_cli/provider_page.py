@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 from linkrunner_webhooks import providers, signups
 from linkrunner_webhooks.provider import EventType, Provider
+from linkrunner_webhooks_cli.clients import client_of
+from linkrunner_webhooks_cli.clients.client import Connects, Lists
 
 FOLDER = "docs/providers"
 # Sections of a page, in this order. The first four are written by hand.
@@ -70,10 +72,22 @@ def _head(provider: Provider) -> str:
         f"- Source `{provider.name}`, URL `<WebhookUrl>{provider.name}`",
         f"- Proof: {provider.example_scheme.title}",
         f"- [{provider.title}'s own documentation]({provider.docs})",
+        *_commands(provider),
     ]
     if provider.caution:
         lines += ["", f"> **Caution.** {' '.join(provider.caution.split())}"]
     return "\n".join(lines)
+
+
+def _commands(provider: Provider) -> Iterator[str]:
+    """What its own API is asked for."""
+    kind, page = client_of(provider.name), "../provider-apis.md"
+    if kind and issubclass(kind, Connects):
+        what = "makes the endpoint there and stores its secret"
+        yield f"- `linkrunner-webhooks connect {provider.name}` {what} ([how]({page}#connect))"
+    if kind and issubclass(kind, Lists):
+        what = f"finds in its {kind.listed} what never arrived"
+        yield f"- `linkrunner-webhooks reconcile {provider.name}` {what} ([how]({page}#reconcile))"
 
 
 def _user_id(provider: Provider) -> str:
