@@ -133,7 +133,7 @@ def test_all_pages_are_read(name: str) -> None:
         sent = [it.happen(NOW - timedelta(seconds=60 * n + 60)) for n in range(count)]
         found = it.listed(NOW - 30 * DAY, NOW, it.vendor.types[0])
         assert set(it.facts(found)) == {key for each in sent for key in it.keys(each)}
-        assert len(found) == len({tuple(it.facts([each])) for each in found}) > 2 * it.vendor.page
+        assert len(found) == len({tuple(it.facts([each])) for each in found}) > it.vendor.page
 
 
 @every_list

@@ -106,7 +106,8 @@ class Vendor(ABC):
     `environment` is what an operator sets to be let in: the client's own variables by name, with `{url}` for
     where it listens. `types` are the provider's webhook types that its lists can give back (or rebuild).
     `pauses` says that an endpoint can be off and still there, `bare` that an empty list is an empty object.
-    `now` is its clock. `meanwhile` runs after every list that was answered: lists move while they are read.
+    `now` is its clock. `on` may answer a request in the vendor's place. `meanwhile` runs after every list that
+    was answered: lists move while they are read.
     """
 
     name: ClassVar[str] = ""
@@ -121,6 +122,7 @@ class Vendor(ABC):
     hooks: list[Hook] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     faults: list[Response | None] = field(default_factory=list)
+    on: Callable[[Call], Response | None] | None = None
     meanwhile: Callable[[], None] = lambda: None
     locked: bool = False
 
@@ -154,6 +156,8 @@ class Vendor(ABC):
             return self.faults.pop(0)
         if self.locked:
             return self.unauthorized()
+        if self.on and (answer := self.on(call)):
+            return answer
         try:
             return self.respond(call)
         except Refusal as refusal:

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Final
 
 import click
 
 from linkrunner_webhooks.config import Config, Source, suggest
-from linkrunner_webhooks.errors import Unavailable
 from linkrunner_webhooks.signatures.scheme import complaint
 from linkrunner_webhooks_cli.clients import client_of
-from linkrunner_webhooks_cli.clients.api import ApiError
-from linkrunner_webhooks_cli.clients.client import Connects, Endpoint, Made, Origin, Wanted
+from linkrunner_webhooks_cli.clients.api import ApiError, Away
+from linkrunner_webhooks_cli.clients.client import Connects, Endpoint, Origin, Wanted
 from linkrunner_webhooks_cli.clients.credentials import opened
 from linkrunner_webhooks_cli.completions import source_names
-from linkrunner_webhooks_cli.endpoints import Step, findings, is_same, steps
+from linkrunner_webhooks_cli.deployed import require_deployed
+from linkrunner_webhooks_cli.endpoints import Known, Step, ours, steps
 from linkrunner_webhooks_cli.failures import Failure, in_sentences
-from linkrunner_webhooks_cli.findings import show
-from linkrunner_webhooks_cli.other_side import wanted_of
-from linkrunner_webhooks_cli.output import say, write_json, write_table, write_text
+from linkrunner_webhooks_cli.findings import Finding, show
+from linkrunner_webhooks_cli.other_side import known_of, looked_at, wanted_of
+from linkrunner_webhooks_cli.output import confirm, say, write_json, write_table, write_text
 from linkrunner_webhooks_cli.provider_page import page_of
-from linkrunner_webhooks_cli.signing_secrets import store
+from linkrunner_webhooks_cli.secret_table import signers
+from linkrunner_webhooks_cli.signing_secrets import note_signers, store
 from linkrunner_webhooks_cli.sources import config_of, config_option, json_option
 from linkrunner_webhooks_cli.stacks import Stack, find, stack_option
+from linkrunner_webhooks_local.development import development_secret
+
+_UNKNOWN: Final = (
+    "an endpoint sends to {url}, and its secret is not known here: put it there as {title} shows it "
+    "(`linkrunner-webhooks secrets set {source}`), or make a new one with --renew"
+)
 
 
 @click.command()
@@ -63,9 +71,12 @@ def connect(
       linkrunner-webhooks connect stripe --stack linkrunner-webhooks --check
       linkrunner-webhooks connect stripe --url https://my.tunnel.example/webhooks/stripe
     """
+    if as_json and not (yes or check or dry_run):
+        raise click.UsageError("--json asks nothing: give --yes, --dry-run or --check")
     config = config_of(stack, config_path)
     meant = _source(config, source)
     found = find(stack)
+    require_deployed(meant, config, found, strictly=True)
     wanted = wanted_of(meant, found, url)
     kind = client_of(meant.provider.name)
     if kind is None or not issubclass(kind, Connects):
@@ -73,12 +84,25 @@ def connect(
         return
     client = opened(kind, meant, config)
     assert isinstance(client, Connects)
+    if check:
+        _tell(looked_at(client, wanted, found, stack), as_json=as_json)
+        return
     if objection := client.objection(wanted) or _unrenewable(client, renew=renew):
         raise Failure(objection)
-    if check:
-        _check(client, wanted, as_json=as_json)
+    job = Job.of(client, found, wanted, renew=renew)
+    if not as_json:
+        job.write()
+    if dry_run:
+        job.show(as_json=as_json)
         return
-    _connect(client, found, wanted, dry_run=dry_run, renew=renew, yes=yes, as_json=as_json)
+    if job.changes and not yes:
+        confirm(f"Change this at {meant.provider.title}, and in the secrets of {found.name}?")
+    job.do()
+    told = looked_at(client, wanted, found, stack)
+    if as_json:
+        write_json(job.told() | {"findings": [asdict(each) for each in told]})
+    _require_right(told, job, as_json=as_json)
+    say(job.done)
 
 
 def _source(config: Config, name: str) -> Source:
@@ -96,6 +120,8 @@ def _unrenewable(client: Connects, *, renew: bool) -> str:
     if not renew or client.origin in (Origin.ONCE, Origin.OURS):
         return ""
     title = client.source.provider.title
+    if client.origin is Origin.GIVEN:
+        return f"{title} signs with nothing that could be renewed here"
     return f"{title} makes a new secret only there; afterwards `connect` without --renew stores it"
 
 
@@ -113,11 +139,7 @@ def _by_hand(source: Source, wanted: Wanted, *, as_json: bool) -> None:
     write_text(f"then put its secret: linkrunner-webhooks secrets set {source.name}")
 
 
-# ------------------------------------------------------------------------- looking
-
-
-def _check(client: Connects, wanted: Wanted, *, as_json: bool) -> None:
-    found = findings(client, client.endpoints(), wanted)
+def _tell(found: Sequence[Finding], *, as_json: bool) -> None:
     if as_json:
         write_json([asdict(each) for each in found])
     else:
@@ -126,137 +148,196 @@ def _check(client: Connects, wanted: Wanted, *, as_json: bool) -> None:
         raise Failure("something is missing")
 
 
+def _require_right(told: Sequence[Finding], job: Job, *, as_json: bool) -> None:
+    wrong = [each for each in told if not each.right]
+    if wrong and not as_json:
+        show(wrong)
+    if job.refused:
+        name = job.client.source.name
+        raise Failure(
+            f"{'; '.join(job.refused)}. Give the credentials that right, or switch the type off in "
+            f"[{name}.events] of webhooks.toml; the others are set up"
+        )
+    if wrong:
+        raise Failure("the endpoint is not as it should be")
+
+
 # ------------------------------------------------------------------------- changing
 
 
-def _connect(
-    client: Connects,
-    stack: Stack,
-    wanted: Wanted,
-    *,
-    dry_run: bool,
-    renew: bool,
-    yes: bool,
-    as_json: bool,
-) -> None:
-    source = client.source
-    live = stack.signing_secrets().of(source.name)
-    there = client.endpoints()
-    if client.origin is Origin.OURS:
-        wanted = wanted._replace(secret=client.choose() if renew or not live else live[0])
-    todo = [*steps(client, there, wanted, renew=renew or not live)]
-    unknown = _unknown_secret(client, there, wanted, live)
-    if not as_json:
-        _write(todo, unknown=bool(unknown))
-    if dry_run:
-        _show(todo, client, wanted, as_json=as_json)
-        return
-    changes = bool(todo or unknown)
-    if changes and not yes:
-        title = source.provider.title
-        click.confirm(
-            f"Change this at {title}, and in the secrets of {stack.name}?", abort=True, err=True
-        )
-    if changes:
-        _change(client, stack, todo, wanted)
-    if unknown:
-        _keep(stack, source, unknown)
-    told = findings(client, client.endpoints(), wanted)
-    if as_json:
-        write_json(
-            {
-                "source": source.name,
-                "url": wanted.url,
-                "types": wanted.types,
-                "steps": [{"what": each.what, "why": each.why} for each in todo],
-                "findings": [asdict(each) for each in told],
-            }
-        )
-    if not all(each.right for each in told):
-        show([each for each in told if not each.right])
-        raise Failure("the endpoint is not as it should be")
-    say(_done(client, changes=changes))
+@dataclass(slots=True)
+class Job:
+    """All that is to be done at a provider and in a stack's secrets, and how far it came.
 
+    `there` are the ids of all endpoints. `secret` is what has to be stored before anything is changed, if
+    anything has, and `signer` the endpoint that has it. `applied` are endpoints that were given the secret of
+    `wanted`, and `refused` says which types the provider does not take.
+    """
 
-def _unknown_secret(
-    client: Connects, there: Sequence[Endpoint], wanted: Wanted, live: Sequence[str]
-) -> str:
-    """The secret of the endpoint that is there, where it can be read and is not known here."""
-    if client.origin not in (Origin.AGAIN, Origin.GIVEN):
-        return ""
-    ours = [each for each in there if each.usable and is_same(each.url, wanted.url)]
-    secret = client.secret_of(ours[0]) if ours else ""
-    return "" if secret in live else secret
+    client: Connects
+    stack: Stack
+    wanted: Wanted
+    known: Known
+    todo: list[Step]
+    there: frozenset[str]
+    secret: str = ""
+    signer: str = ""
+    applied: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
 
+    @classmethod
+    def of(cls, client: Connects, stack: Stack, wanted: Wanted, *, renew: bool) -> Job:
+        """Look what is there. Raises ApiError, or Failure where only a person can know the secret."""
+        there = client.endpoints()
+        known = known_of(client, there, wanted, stack)
+        secret = signer = ""
+        if client.origin is Origin.OURS:
+            chosen = _ours(client, known, renew=renew)
+            wanted, secret = wanted._replace(secret=chosen), chosen
+            client.api.hide(chosen)
+        for endpoint in ours(there, wanted, known)[:1]:
+            if client.origin in (Origin.AGAIN, Origin.GIVEN):
+                secret, signer = known.told[endpoint.id], endpoint.id
+            if client.origin is Origin.ONCE and known.has(endpoint) is False and not renew:
+                source = client.source
+                title = source.provider.title
+                raise Failure(_UNKNOWN.format(url=wanted.url, title=title, source=source.name))
+        todo = steps(client, there, wanted, known, renew=renew)
+        secret = "" if secret in known.live else secret
+        ids = frozenset(each.id for each in there)
+        return cls(client, stack, wanted, known, todo, ids, secret, signer)
 
-def _write(todo: Sequence[Step], *, unknown: bool) -> None:
-    rows = [(str(each.what), ", ".join(each.wanted.types), each.why) for each in todo]
-    if unknown:
-        rows.append(("store", "its signing secret", "it is not known here"))
-    if rows:
-        write_table(("", "what", "because"), rows)
+    @property
+    def changes(self) -> bool:
+        """Whether anything is to be done at all."""
+        return bool(self.todo or self.secret)
 
+    def write(self) -> None:
+        """What would be done, for people."""
+        rows = [(str(each.what), ", ".join(_types(each)), each.why) for each in self.todo]
+        if self.secret:
+            rows.append(("store", "the signing secret", "it is not known here"))
+        if rows:
+            write_table(("", "what", "because"), rows)
+            write_text(f"URL: {self.wanted.url}")
 
-def _show(todo: Sequence[Step], client: Connects, wanted: Wanted, *, as_json: bool) -> None:
-    requests = [*client.switches(), *(each.request for each in todo)]
-    shown = [each.shown(wanted.secret) for each in requests]
-    if as_json:
-        write_json({"source": client.source.name, "requests": shown, "dry_run": True})
-        return
-    for text in shown:
-        write_text(f"\n{text}")
-    say("Nothing was sent." if shown else "Nothing would be changed.")
+    def show(self, *, as_json: bool) -> None:
+        """The requests that would be sent."""
+        requests = [*self.client.switches(), *(each.request for each in self.todo if each.request)]
+        shown = [each.shown(self.wanted.secret) for each in requests]
+        if as_json:
+            write_json(self.told() | {"requests": shown, "dry_run": True})
+            return
+        for text in shown:
+            write_text(f"\n{text}")
+        say("Nothing was sent.")
 
+    def told(self) -> dict[str, object]:
+        """For programs."""
+        return {
+            "source": self.client.source.name,
+            "url": self.wanted.url,
+            "types": self.wanted.types,
+            "steps": [
+                {"what": each.what, "types": _types(each), "why": each.why} for each in self.todo
+            ],
+            "refused": self.refused,
+        }
 
-def _change(client: Connects, stack: Stack, todo: Sequence[Step], wanted: Wanted) -> None:
-    if client.origin is Origin.OURS:
-        # First, so that the first webhook is verified.
-        _keep(stack, client.source, wanted.secret)
-    for request in client.switches():
-        client.apply(request)
-    for step in todo:
+    @property
+    def done(self) -> str:
+        """One sentence for the end."""
+        if self.changes:
+            return "Connected. `linkrunner-webhooks tail` shows the first webhook."
+        return f"Everything is as it should be at {self.client.source.provider.title}."
+
+    def do(self) -> None:
+        """Do it. The secret first, so that the first webhook is verified. Raises Failure."""
+        if self.secret:
+            self._keep(self.secret, self.signer)
+        for request in self.client.switches():
+            self.client.apply(request)
+        try:
+            for step in self.todo:
+                self._take(step)
+        finally:
+            # However it ends: the next run has to know who has which.
+            if self.applied:
+                source, secret = self.client.source.name, self.wanted.secret
+                note_signers(self.stack, source, secret, self.applied)
+
+    def _take(self, step: Step) -> None:
+        try:
+            self._try(step)
+        except Away:
+            raise
+        except ApiError as error:
+            if not self.client.one_each:
+                raise
+            self.refused.append(f"{step.what} {', '.join(_types(step))}: {error.format_message()}")
+
+    def _try(self, step: Step) -> None:
+        endpoint = step.endpoint
         if step.what == "create":
-            _create(client, stack, step)
-        else:
-            client.apply(step.request)
+            endpoint = self._create(step)
+        elif step.what == "renew" and endpoint:
+            self._keep(self.client.renewed(endpoint), endpoint.id)
+        elif step.request:
+            self.client.apply(step.request)
+        if self.client.origin is Origin.OURS and endpoint and step.what != "remove":
+            self.applied.append(endpoint.id)
+
+    def _create(self, step: Step) -> Endpoint:
+        made = self.client.create(step.wanted)
+        endpoint = Endpoint(made.id, step.wanted.url, frozenset(step.wanted.types))
+        try:
+            if made.secret:
+                with in_sentences():
+                    self._keep(made.secret, made.id)
+        except BaseException as error:  # noqa: BLE001 - also where somebody interrupts
+            # Nobody would know its secret.
+            raise self._undone(endpoint, error) from None
+        return endpoint
+
+    def _undone(self, endpoint: Endpoint, error: BaseException) -> Failure:
+        title = self.client.source.provider.title
+        why = f"{error}" if isinstance(error, Failure) else "interrupted"
+        with suppress(ApiError):
+            self.client.apply(self.client.removal(endpoint))
+            return Failure(f"{why}; so the new endpoint at {title} was taken away again")
+        return Failure(
+            f"{why}; and the new endpoint {endpoint.id} is still at {title}: remove it there"
+        )
+
+    def _keep(self, secret: str, signer: str) -> None:
+        """Store a secret, with who was given it; those of endpoints elsewhere stay valid."""
+        source = self.client.source
+        if secret in self.stack.signing_secrets().of(source.name):
+            return
+        if wrong := complaint(source.signature, secret):
+            raise Failure(f"{source.provider.title}'s secret was not stored: {wrong}")
+        store(self.stack, source.name, secret, signer=signer, keep=self._in_use())
+
+    def _in_use(self) -> Collection[str]:
+        table, name = self.stack.signing_secrets().table(), self.client.source.name
+        return [
+            each for each in self.known.live if self.there & set(signers(table, name, each) or ())
+        ]
 
 
-def _create(client: Connects, stack: Stack, step: Step) -> None:
-    made = client.create(step.wanted)
-    if not made.secret:
-        return
-    try:
-        with in_sentences():
-            _keep(stack, client.source, made.secret)
-    except Failure as error:
-        raise _undone(client, step, made, error) from None
+def _ours(client: Connects, known: Known, *, renew: bool) -> str:
+    """The secret to give to endpoints: a new one only where the last new one reached some."""
+    public = development_secret(client.source)
+    live = [each for each in known.live if each != public]
+    if not live:
+        return client.choose()
+    unapplied = signers(known.table, known.source, live[0]) == ()
+    return client.choose() if renew and not unapplied else live[0]
 
 
-def _undone(client: Connects, step: Step, made: Made, error: Failure) -> Failure:
-    """Nobody would know the secret of that endpoint: it is taken away again."""
-    title, endpoint = client.source.provider.title, Endpoint(made.id, step.wanted.url, frozenset())
-    with suppress(ApiError):
-        client.apply(client.removal(endpoint))
-        return Failure(f"{error}; so the new endpoint at {title} was taken away again")
-    return Failure(f"{error}; and the new endpoint {made.id} is still at {title}: remove it there")
-
-
-def _keep(stack: Stack, source: Source, secret: str) -> None:
-    if secret in stack.signing_secrets().of(source.name):
-        return
-    if wrong := complaint(source.signature, secret):
-        raise Failure(f"{source.provider.title}'s secret was not stored: {wrong}")
-    try:
-        store(stack, source.name, secret)
-    except Unavailable as error:
-        raise Failure(str(error)) from None
-
-
-def _done(client: Connects, *, changes: bool) -> str:
-    source = client.source
-    if not changes:
-        return f"Everything is as it should be at {source.provider.title}."
+def _types(step: Step) -> list[str]:
     return (
-        "Connected. A new secret works within five minutes; what comes until then "
-        f"{source.provider.title} sends again. `linkrunner-webhooks tail` shows the first webhook."
+        sorted(step.endpoint.types)
+        if step.what == "remove" and step.endpoint
+        else [*step.wanted.types]
     )

@@ -22,6 +22,7 @@ from linkrunner_webhooks.watch import Concern, Worry, concerns
 from linkrunner_webhooks_cli import samples
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.findings import Finding
+from linkrunner_webhooks_cli.output import say
 from linkrunner_webhooks_cli.provider_page import page_of
 from linkrunner_webhooks_cli.stacks import Stack
 from linkrunner_webhooks_cli.targets import Target, post
@@ -46,6 +47,27 @@ def versions(stack: Stack, config: Config) -> Iterator[Finding]:
         found=digest if same else f"{digest} is deployed, {config.digest} is here",
         advice="" if same else "deploy this one, or give the deployed one with --config",
     )
+
+
+def require_deployed(
+    source: Source, config: Config, stack: Stack, *, strictly: bool = False
+) -> None:
+    """What arrives is read by the functions as they are deployed. Raises Failure where those know no source.
+
+    `strictly` says that the configuration here has to be the deployed one; otherwise a warning does.
+    """
+    known = stack.outputs.get("Sources", _UNKNOWN)
+    if known != _UNKNOWN and source.name not in known.split():
+        raise Failure(f"stack {stack.name} has no source {source.name}: deploy its table first")
+    digest = stack.outputs.get("ConfigurationDigest", _UNKNOWN)
+    if digest in (_UNKNOWN, config.digest):
+        return
+    if strictly:
+        raise Failure(
+            f"{digest} of webhooks.toml is deployed, and {config.digest} is here: deploy this one first, or "
+            "give the deployed one with --config"
+        )
+    say("Warning: another webhooks.toml is deployed, and that decides; give it with --config.")
 
 
 def habits(stack: Stack, config: Config) -> Iterator[Finding]:

@@ -5,8 +5,9 @@ Pure: nothing is asked and nothing is changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Final, Literal, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from linkrunner_webhooks.config import Source
@@ -14,18 +15,48 @@ from linkrunner_webhooks_cli.clients.api import Request
 from linkrunner_webhooks_cli.clients.client import Connects, Endpoint, Origin, Wanted
 from linkrunner_webhooks_cli.findings import Finding
 from linkrunner_webhooks_cli.output import counted
+from linkrunner_webhooks_cli.secret_table import signers
 
 EVERY: Final = "*"
+_HTTPS: Final = 443
 
 
 class Step(NamedTuple):
-    """One change at the provider. `types` are those that it is about, `why` is for people."""
+    """One change at the provider. `why` is for people. A renewal has no request that could be shown."""
 
-    what: Literal["create", "change", "remove"]
+    what: Literal["create", "change", "renew", "remove"]
     why: str
-    request: Request
     wanted: Wanted
+    request: Request | None = None
     endpoint: Endpoint | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of the secrets of a source: those that are live, and which endpoint has which.
+
+    `told` are those that the vendor tells of its endpoints, by their ids, where it does.
+    """
+
+    source: str
+    live: tuple[str, ...]
+    table: Mapping[str, Any]
+    told: Mapping[str, str]
+
+    def has(self, endpoint: Endpoint) -> bool | None:
+        """Whether what this endpoint signs is verified; None where nobody noted which secret it has."""
+        if endpoint.id in self.told:
+            return self.told[endpoint.id] in self.live
+        given = [signers(self.table, self.source, each) for each in self.live]
+        if any(endpoint.id in (ids or ()) for ids in given):
+            return True
+        return None if None in given else False
+
+    def has_newest(self, endpoint: Endpoint) -> bool:
+        """Whether this endpoint was given the first of the secrets."""
+        return bool(self.live) and endpoint.id in (
+            signers(self.table, self.source, self.live[0]) or ()
+        )
 
 
 def types_of(source: Source) -> tuple[str, ...]:
@@ -33,58 +64,75 @@ def types_of(source: Source) -> tuple[str, ...]:
     return tuple(each for each in source.provider.types if source.wants(each))
 
 
+def ours(found: Sequence[Endpoint], wanted: Wanted, known: Known) -> list[Endpoint]:
+    """The usable endpoints at our URL, that which is to stay first."""
+    there = [each for each in found if each.usable and is_same(each.url, wanted.url)]
+
+    def rank(endpoint: Endpoint) -> tuple[bool, int, bool]:
+        secret = {True: 0, None: 1, False: 2}[known.has(endpoint)]
+        return (not endpoint.enabled, secret, endpoint.url != wanted.url)
+
+    return sorted(there, key=rank)
+
+
 def steps(
-    client: Connects, found: Sequence[Endpoint], wanted: Wanted, *, renew: bool
-) -> Iterator[Step]:
+    client: Connects, found: Sequence[Endpoint], wanted: Wanted, known: Known, *, renew: bool
+) -> list[Step]:
     """The changes that make of what is `found` what is `wanted`, the removals last.
 
-    `renew` says that a new secret is needed, because nobody here knows the one in use.
+    `renew` asks for a new secret. Endpoints that send the same to the same URL are left as they are.
     """
-    ours = [each for each in found if each.usable and is_same(each.url, wanted.url)]
+    there = ours(found, wanted, known)
     if not client.one_each:
-        yield from _of_all(client, ours[:1], wanted, renew=renew)
-        return
+        return _of_one(client, there[:1], wanted, known, renew=renew)
+    todo = []
     for event_type in wanted.types:
-        alike = [each for each in ours if event_type in each.types][:1]
-        yield from _of_all(client, alike, wanted._replace(types=(event_type,)), renew=renew)
-    for each in ours:
+        alike = [each for each in there if event_type in each.types][:1]
+        todo += _of_one(client, alike, wanted._replace(types=(event_type,)), known, renew=renew)
+    for each in there:
         if each.types.isdisjoint(wanted.types):
-            yield Step("remove", "not forwarded", client.removal(each), wanted, each)
+            todo.append(Step("remove", "not forwarded", wanted, client.removal(each), each))
+    return todo
 
 
-def _of_all(
-    client: Connects, known: Sequence[Endpoint], wanted: Wanted, *, renew: bool
-) -> Iterator[Step]:
-    """At most one endpoint is known, and one is wanted."""
-    if not known:
-        yield Step("create", "none sends there", client.creation(wanted), wanted)
-        return
-    (endpoint,) = known
+def _of_one(
+    client: Connects, there: Sequence[Endpoint], wanted: Wanted, known: Known, *, renew: bool
+) -> list[Step]:
+    if not there:
+        return [Step("create", "none sends there", wanted, client.creation(wanted))]
+    (endpoint,) = there
+    todo = []
     if renew and client.origin is Origin.ONCE:
-        why = "its secret is not known here, and is told only once"
-        yield Step("create", why, client.creation(wanted), wanted)
-        yield Step(
-            "remove", "the new one takes its place", client.removal(endpoint), wanted, endpoint
-        )
-    elif reasons := [
-        *_differences(endpoint, wanted),
-        *(["a new secret"] if _is_new(client, renew) else []),
-    ]:
+        if not client.renews:
+            return _replacing(client, endpoint, wanted)
+        todo.append(Step("renew", "a new secret was asked for", wanted, endpoint=endpoint))
+    reasons = [*_differences(endpoint, wanted)]
+    if client.origin is Origin.OURS and (renew or not known.has_newest(endpoint)):
+        reasons.append("a new secret" if renew else "to be sure of its secret")
+    if reasons:
         request = client.change(endpoint, wanted)
-        yield Step("change", "; ".join(reasons), request, wanted, endpoint)
+        todo.append(Step("change", "; ".join(reasons), wanted, request, endpoint))
+    return todo
 
 
-def _is_new(client: Connects, renew: bool) -> bool:
-    return renew and client.origin is Origin.OURS
+def _replacing(client: Connects, endpoint: Endpoint, wanted: Wanted) -> list[Step]:
+    gone = "the new one takes its place; what it still had to send again is gone with it"
+    return [
+        Step("create", "a new secret was asked for", wanted, client.creation(wanted)),
+        Step("remove", gone, wanted, client.removal(endpoint), endpoint),
+    ]
 
 
 def _differences(endpoint: Endpoint, wanted: Wanted) -> Iterator[str]:
+    if endpoint.url != wanted.url:
+        yield f"its URL is {endpoint.url}"
     if not endpoint.enabled:
         yield "it is switched off"
     if missing := _missing(endpoint, wanted):
         yield f"more types: {', '.join(missing)}"
-    if more := _superfluous(endpoint, wanted):
+    if more := sorted(endpoint.types - set(wanted.types)):
         yield f"fewer types: {', '.join(more)}"
+    yield from endpoint.faults
 
 
 def _missing(endpoint: Endpoint, wanted: Wanted) -> list[str]:
@@ -93,40 +141,21 @@ def _missing(endpoint: Endpoint, wanted: Wanted) -> list[str]:
     return [each for each in wanted.types if each not in endpoint.types]
 
 
-def _superfluous(endpoint: Endpoint, wanted: Wanted) -> list[str]:
-    return sorted(endpoint.types - set(wanted.types))
-
-
 def is_same(one: str, other: str) -> bool:
-    """Whether two URLs are one."""
-    ours, theirs = urlsplit(one), urlsplit(other)
-    return (ours.scheme, ours.netloc.lower(), ours.path.rstrip("/")) == (
-        theirs.scheme,
-        theirs.netloc.lower(),
-        theirs.path.rstrip("/"),
-    )
+    """Whether two URLs probably mean one place."""
+    return _place(one) == _place(other)
+
+
+def _place(url: str) -> tuple[str, str, int, str] | str:
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _HTTPS
+    except ValueError:
+        return url
+    return parts.scheme.lower(), parts.hostname or "", port, parts.path.rstrip("/")
 
 
 # ------------------------------------------------------------------------- what is wrong
-
-
-def findings(client: Connects, found: Sequence[Endpoint], wanted: Wanted) -> list[Finding]:
-    """What an operator has to know of the endpoints that send to a URL, or do not."""
-    source = client.source
-    what = name_of(source)
-    there = [each for each in found if is_same(each.url, wanted.url)]
-    usable = [each for each in there if each.usable]
-    told = [*_of_each(client, usable, wanted, what)]
-    told += [_trouble(each, what) for each in there if each.troubles]
-    if not usable:
-        told.insert(0, _none(source, found, wanted, what))
-    if any(not each.right or each.advice for each in told):
-        return told
-    return [
-        Finding(
-            what, right=True, found=f"sends {counted(len(wanted.types), 'type')} to {wanted.url}"
-        )
-    ]
 
 
 def name_of(source: Source) -> str:
@@ -134,61 +163,116 @@ def name_of(source: Source) -> str:
     return f"{source.provider.title}'s endpoint of {source.name}"
 
 
-def _connect(source: Source) -> str:
-    return f"`linkrunner-webhooks connect {source.name}`"
+def findings(
+    client: Connects, found: Sequence[Endpoint], wanted: Wanted, known: Known, command: str
+) -> list[Finding]:
+    """What an operator has to know of the endpoints that send to a URL, or do not.
+
+    `command` is the one that mends it.
+    """
+    what = name_of(client.source)
+    there = ours(found, wanted, known)
+    kept = _kept(client, there, wanted)
+    told = [*_of_kept(client, kept, wanted, known, what, command)]
+    told += _superfluous(there if client.one_each else kept, wanted, what, command)
+    if not there:
+        told.append(_none(found, wanted, what, command))
+    more = [each.id for each in there if each not in kept and each.enabled]
+    if more and not client.one_each:
+        advice = f"remove {', '.join(more)} there: each event comes often"
+        told.append(Finding(what, right=True, found=f"{len(more) + 1} send there", advice=advice))
+    odd = [each for each in found if not each.usable and is_same(each.url, wanted.url)]
+    # Beside one that works it does no harm.
+    told += [_trouble(each, what, right=bool(there)) for each in odd if each.troubles]
+    if objection := client.objection(wanted):
+        told.append(Finding(what, right=False, found="cannot be verified", advice=objection))
+    if told:
+        return told
+    types = counted(len(wanted.types), "type")
+    secret = "" if known.has(kept[0]) else "; whether its secret is the one here is not noted"
+    return [Finding(what, right=True, found=f"sends {types} to {wanted.url}{secret}")]
 
 
-def _none(source: Source, found: Sequence[Endpoint], wanted: Wanted, what: str) -> Finding:
+def _kept(client: Connects, there: Sequence[Endpoint], wanted: Wanted) -> list[Endpoint]:
+    """The endpoints that are to stay."""
+    if not client.one_each:
+        return [*there[:1]]
+    firsts = (
+        next((each for each in there if event_type in each.types), None)
+        for event_type in wanted.types
+    )
+    return [each for each in firsts if each]
+
+
+def _none(found: Sequence[Endpoint], wanted: Wanted, what: str, command: str) -> Finding:
     near = [each.url for each in found if _is_near(each.url, wanted.url)]
     elsewhere = f", but one to {near[0]}" if near else ""
     return Finding(
         what,
         right=False,
         found=f"none sends to {wanted.url}{elsewhere}",
-        advice=f"{_connect(source)} makes it",
+        advice=f"{command} makes it",
     )
 
 
 def _is_near(url: str, wanted: str) -> bool:
     """Whether a URL looks like ours, with another host or another source."""
-    ours, theirs = urlsplit(wanted), urlsplit(url)
-    return ours.netloc.lower() == theirs.netloc.lower() or ours.path.rstrip(
-        "/"
-    ) == theirs.path.rstrip("/")
+    theirs, place = _place(url), _place(wanted)
+    return theirs[1] == place[1] or theirs[-1] == place[-1]
 
 
-def _of_each(
-    client: Connects, usable: Sequence[Endpoint], wanted: Wanted, what: str
+def _of_kept(
+    client: Connects,
+    kept: Sequence[Endpoint],
+    wanted: Wanted,
+    known: Known,
+    what: str,
+    command: str,
 ) -> Iterator[Finding]:
-    if not usable:
+    if not kept:
         return
-    mend = f"{_connect(client.source)} mends it"
-    off = [each for each in usable if not each.enabled]
-    if off:
-        lost = "what was not sent meanwhile is found by `reconcile`"
-        yield Finding(what, right=False, found="is switched off", advice=f"{mend}; {lost}")
-    live = [each for each in usable if each.enabled]
-    sent = frozenset().union(*(each.types for each in live))
-    if live and EVERY not in sent and (missing := [t for t in wanted.types if t not in sent]):
-        yield Finding(what, right=False, found=f"does not send {', '.join(missing)}", advice=mend)
+    mends = f"{command} mends it"
+    for found in dict.fromkeys(_wrong(kept, wanted)):
+        yield Finding(what, right=False, found=found, advice=mends)
+    if any(known.has(each) is False for each in kept):
+        by_hand = "put it there: `secrets set`, or make a new one: `connect --renew`"
+        advice = by_hand if client.origin is Origin.ONCE else mends
+        yield Finding(what, right=False, found="signs with a secret not known here", advice=advice)
+    yield from _versions(client, kept, what)
+    for each in kept:
+        if each.troubles:
+            yield _trouble(each, what, right=False)
+
+
+def _superfluous(
+    there: Sequence[Endpoint], wanted: Wanted, what: str, command: str
+) -> Iterator[Finding]:
+    sent = frozenset().union(*(each.types for each in there))
     if more := sorted(sent - set(wanted.types)):
         found = f"sends {', '.join(more)}, which nobody forwards"
-        yield Finding(what, right=True, found=found, advice=f"no harm; {mend}")
-    if len(usable) > 1 and not client.one_each:
-        found = f"{len(usable)} endpoints send to {wanted.url}"
-        yield Finding(
-            what, right=True, found=found, advice="remove all but one there: each event comes often"
-        )
-    yield from _versions(client, usable, what)
+        yield Finding(what, right=True, found=found, advice=f"no harm; {command} mends it")
 
 
-def _versions(client: Connects, usable: Sequence[Endpoint], what: str) -> Iterator[Finding]:
-    other = {each.version for each in usable if each.version and each.version != client.version}
+def _wrong(kept: Sequence[Endpoint], wanted: Wanted) -> Iterator[str]:
+    """What a change mends."""
+    sent = frozenset().union(*(each.types for each in kept))
+    if EVERY not in sent and (missing := [each for each in wanted.types if each not in sent]):
+        yield f"does not send {', '.join(missing)}"
+    for each in kept:
+        if not each.enabled:
+            yield "is switched off; what was not sent meanwhile is found by `reconcile`"
+        if each.url != wanted.url:
+            yield f"sends to {each.url}, which is not letter by letter {wanted.url}"
+        yield from each.faults
+
+
+def _versions(client: Connects, kept: Sequence[Endpoint], what: str) -> Iterator[Finding]:
+    other = {each.version for each in kept if each.version and each.version != client.version}
     if client.version and other:
         found = f"sends bodies of API version {', '.join(sorted(other))}"
         advice = f"the mappers are tested with {client.version}; `send --body` tries one of yours"
         yield Finding(what, right=True, found=found, advice=advice)
 
 
-def _trouble(endpoint: Endpoint, what: str) -> Finding:
-    return Finding(what, right=False, found="; ".join(endpoint.troubles), advice="look there")
+def _trouble(endpoint: Endpoint, what: str, *, right: bool) -> Finding:
+    return Finding(what, right=right, found="; ".join(endpoint.troubles), advice="look there")

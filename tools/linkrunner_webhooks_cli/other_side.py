@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from linkrunner_webhooks.config import Config, Source
+from linkrunner_webhooks.errors import Unavailable
 from linkrunner_webhooks_cli.clients import client_of
-from linkrunner_webhooks_cli.clients.api import ApiError, Denied
-from linkrunner_webhooks_cli.clients.client import Connects, Wanted
+from linkrunner_webhooks_cli.clients.api import Denied
+from linkrunner_webhooks_cli.clients.client import Connects, Endpoint, Origin, Wanted
 from linkrunner_webhooks_cli.clients.credentials import is_given, opened
-from linkrunner_webhooks_cli.endpoints import findings, name_of, types_of
+from linkrunner_webhooks_cli.endpoints import Known, findings, is_same, name_of, types_of
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.findings import Finding
 from linkrunner_webhooks_cli.stacks import Stack
 
 _MARK: Final = "linkrunner-webhooks"
+# Who looks at everything does not wait for a vendor that is away.
+_TRIES: Final = 2
 
 
 def wanted_of(source: Source, stack: Stack, url: str | None = None) -> Wanted:
@@ -27,7 +30,35 @@ def wanted_of(source: Source, stack: Stack, url: str | None = None) -> Wanted:
             f"no provider reaches {address}: give a deployed one with --stack, or the address of a tunnel "
             "with --url https://..."
         )
-    return Wanted(address, types_of(source), f"{_MARK} {stack.name}/{source.name}")
+    types = types_of(source)
+    if not types:
+        # To many a vendor no types at all mean all of them.
+        raise Failure(
+            f"[{source.name}] of webhooks.toml forwards nothing, so nothing is to be sent"
+        )
+    return Wanted(address, types, f"{_MARK} {stack.name}/{source.name}")
+
+
+def known_of(client: Connects, found: Sequence[Endpoint], wanted: Wanted, stack: Stack) -> Known:
+    """What is known of the secrets of the endpoints at that URL. Raises ApiError."""
+    stored = stack.signing_secrets()
+    told = {}
+    if client.origin in (Origin.AGAIN, Origin.GIVEN):
+        there = [each for each in found if each.usable and is_same(each.url, wanted.url)]
+        told = {each.id: client.secret_of(each) for each in there}
+    return Known(client.source.name, stored.of(client.source.name), stored.table(), told)
+
+
+def command_of(source: Source, stack: str | None) -> str:
+    """The command that sets up the endpoint of a source."""
+    return f"`linkrunner-webhooks connect {source.name}{f' --stack {stack}' if stack else ''}`"
+
+
+def looked_at(client: Connects, wanted: Wanted, stack: Stack, name: str | None) -> list[Finding]:
+    """What is found of the endpoints of a source; `name` is what the stack is called by. Raises ApiError."""
+    found = client.endpoints()
+    known = known_of(client, found, wanted, stack)
+    return findings(client, found, wanted, known, command_of(client.source, name))
 
 
 def other_side(config: Config, stack: Stack) -> Iterator[Finding]:
@@ -36,13 +67,13 @@ def other_side(config: Config, stack: Stack) -> Iterator[Finding]:
         kind = client_of(source.provider.name)
         if kind is None or not issubclass(kind, Connects) or not is_given(source, config):
             continue
-        what = name_of(source)
         try:
             client = opened(kind, source, config)
             assert isinstance(client, Connects)
-            yield from findings(client, client.endpoints(), wanted_of(source, stack))
+            client.api.tries = _TRIES
+            yield from looked_at(client, wanted_of(source, stack), stack, stack.name)
         except Denied as error:
             # A key that only reads events is right for `reconcile`.
-            yield Finding(what, right=True, found="not seen", advice=str(error))
-        except ApiError as error:
-            yield Finding(what, right=False, found="not seen", advice=str(error))
+            yield Finding(name_of(source), right=True, found="not seen", advice=str(error))
+        except (Failure, Unavailable) as error:
+            yield Finding(name_of(source), right=False, found="not seen", advice=str(error))

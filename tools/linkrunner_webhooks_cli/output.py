@@ -93,6 +93,15 @@ def progress(what: str, values: Iterable[T], total: int | None) -> Iterator[T]:
         yield from bar.track(values, total=total, description=what)
 
 
+def confirm(question: str) -> None:
+    """Ask a person. Raises Abort unless they say yes."""
+    try:
+        click.confirm(question, abort=True, err=True)
+    except click.Abort:
+        say("Nothing was changed; --yes does not ask.")
+        raise
+
+
 def counted(number: int, what: str) -> str:
     """`1 webhook`, `2 webhooks`."""
     return f"{number} {what}{'' if number == 1 else 's'}"

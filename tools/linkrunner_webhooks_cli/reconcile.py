@@ -23,10 +23,12 @@ from linkrunner_webhooks_cli.clients import client_of, names
 from linkrunner_webhooks_cli.clients.client import Client, Happened, Lists, Window
 from linkrunner_webhooks_cli.clients.credentials import opened
 from linkrunner_webhooks_cli.completions import source_names
+from linkrunner_webhooks_cli.deployed import require_deployed
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.gaps import Gaps
 from linkrunner_webhooks_cli.missing import Comparison, Found, Letters, Standing
 from linkrunner_webhooks_cli.output import (
+    confirm,
     counted,
     progress,
     say,
@@ -91,7 +93,7 @@ def reconcile(
     meant = _source(config, source)
     kind = _kind(meant)
     found = find(stack)
-    _require_deployed(meant, config, found)
+    require_deployed(meant, config, found)
     window = _window(meant, kind, found, Window(since, until or datetime.now(UTC)))
     client = opened(kind, meant, config)
     assert isinstance(client, Lists)
@@ -127,16 +129,6 @@ def _kind(source: Source) -> type[Lists]:
             f"one are: {able}. What it sends again, and how: {page_of(source.provider.name)}"
         )
     return kind
-
-
-def _require_deployed(source: Source, config: Config, stack: Stack) -> None:
-    """What is filled in is read by the functions as they are deployed."""
-    known = stack.outputs.get("Sources", "unknown")
-    if known != "unknown" and source.name not in known.split():
-        raise Failure(f"stack {stack.name} has no source {source.name}: deploy its table first")
-    digest = stack.outputs.get("ConfigurationDigest", "unknown")
-    if digest not in ("unknown", config.digest):
-        say("Warning: another webhooks.toml is deployed, and that decides; give it with --config.")
 
 
 def _require_wanted(client: Lists) -> None:
@@ -243,7 +235,7 @@ def _ask(gaps: Gaps, stack: Stack, *, yes: bool) -> None:
     if not yes:
         count = counted(len(gaps.missing), "webhook")
         where = f"the queue of {stack.name}, whose events reach {stack.linkrunner_url}"
-        click.confirm(f"Put {count} into {where}?", abort=True, err=True)
+        confirm(f"Put {count} into {where}?")
 
 
 def _fill(gaps: Gaps, stack: Stack, config: Config, rate: float) -> int:

@@ -1,8 +1,8 @@
-"""The text of WebhookSecrets: JSON `{"<source>": ["new", "old"]}`, and when each secret was put there."""
+"""The text of WebhookSecrets: JSON `{"<source>": ["new", "old"]}`, since when, and who signs with which."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, Final
@@ -10,11 +10,42 @@ from typing import Any, Final
 # The entry that is no source: dates by source and `_mark`. Only for people; a secret that was put there by
 # other means has none.
 SINCE: Final = "@since"
+# Another one: the ids of the endpoints that were given a secret, by source and `_mark`. One that was put
+# there by hand has none, and may be that of any endpoint.
+SIGNERS: Final = "@signers"
 
 
-def rotated(live: Sequence[str], secret: str, *, only: bool) -> tuple[str, ...]:
-    """The secrets of a source after a new one: newest first, and at most the newest former one."""
-    return (secret,) if only else (secret, *[each for each in live if each != secret][:1])
+def rotated(
+    live: Sequence[str], secret: str, *, only: bool, keep: Collection[str] = ()
+) -> tuple[str, ...]:
+    """The secrets of a source after a new one: first that, the newest former one, and those to keep."""
+    former = [each for each in live if each != secret]
+    return (
+        (secret,) if only else (secret, *former[:1], *(each for each in former[1:] if each in keep))
+    )
+
+
+def signers(table: Mapping[str, Any], source: str, secret: str) -> tuple[str, ...] | None:
+    """The endpoints that were given a secret; None where nobody noted it."""
+    known = _noted(table, SIGNERS, source).get(_mark(secret))
+    return tuple(map(str, known)) if isinstance(known, list) else None
+
+
+def with_signers(
+    table: Mapping[str, Any], source: str, secret: str, endpoints: Iterable[str]
+) -> dict[str, Any]:
+    """The table with the note that these endpoints were given this secret, and have no other."""
+    given = set(endpoints)
+    live = table.get(source, [])
+    marks = {_mark(each) for each in ([live] if isinstance(live, str) else live)}
+    known = {
+        mark: sorted(set(ids) - given)
+        for mark, ids in _noted(table, SIGNERS, source).items()
+        if mark in marks and isinstance(ids, list)
+    }
+    known[_mark(secret)] = sorted({*known.get(_mark(secret), ()), *given})
+    noted = table.get(SIGNERS)
+    return {**table, SIGNERS: {**(noted if isinstance(noted, Mapping) else {}), source: known}}
 
 
 def since(table: Mapping[str, Any], source: str, live: Sequence[str]) -> list[datetime | None]:
@@ -45,9 +76,13 @@ def table_with(
 
 
 def _dates(table: Mapping[str, Any], source: str) -> dict[str, Any]:
-    noted = table.get(SINCE)
-    dates = noted.get(source) if isinstance(noted, Mapping) else None
-    return dict(dates) if isinstance(dates, Mapping) else {}
+    return _noted(table, SINCE, source)
+
+
+def _noted(table: Mapping[str, Any], entry: str, source: str) -> dict[str, Any]:
+    noted = table.get(entry)
+    found = noted.get(source) if isinstance(noted, Mapping) else None
+    return dict(found) if isinstance(found, Mapping) else {}
 
 
 def _date(text: Any) -> datetime | None:

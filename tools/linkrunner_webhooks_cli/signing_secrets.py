@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from linkrunner_webhooks_cli.failures import Commands, Failure
 from linkrunner_webhooks_cli.findings import Place, deployed, homeless, shared, signing
 from linkrunner_webhooks_cli.output import ago, counted, say, write_json, write_table
 from linkrunner_webhooks_cli.provider_page import page_of
-from linkrunner_webhooks_cli.secret_table import rotated, since, table_with
+from linkrunner_webhooks_cli.secret_table import rotated, since, table_with, with_signers
 from linkrunner_webhooks_cli.sources import config_of, config_option, json_option
 from linkrunner_webhooks_cli.stacks import Stack, find, stack_option
 
@@ -90,15 +90,35 @@ class Stored(NamedTuple):
     dropped: int
 
 
-def store(stack: Stack, source: str, secret: str, *, only: bool = False) -> Stored:
+def store(
+    stack: Stack,
+    source: str,
+    secret: str,
+    *,
+    only: bool = False,
+    signer: str | None = None,
+    keep: Collection[str] = (),
+) -> Stored:
     """Put a secret of a source first. The newest former one stays beside it, unless it is the `only` one.
 
-    Raises Failure for a WebhookSecrets that nobody can read, and what the SDK raises.
+    `signer` is the endpoint that was given it, empty where none was yet; None of one put by hand. Those to
+    `keep` stay, too. Raises Failure for a WebhookSecrets that nobody can read, or that somebody else has
+    written at the same time, and what the SDK raises.
     """
     table, before = _known(stack.signing_secrets(), source, only=only)
-    live = rotated(before, secret, only=only)
-    _write(stack, table_with(table, source, before, live, datetime.now(UTC)))
+    live = rotated(before, secret, only=only, keep=keep)
+    written = table_with(table, source, before, live, datetime.now(UTC))
+    if signer is not None:
+        written = with_signers(written, source, secret, [signer] if signer else [])
+    _write(stack, written)
+    if secret not in stack.signing_secrets().of(source):
+        raise Failure("somebody else has just changed WebhookSecrets; run it again")
     return Stored(len(live), len([each for each in before if each not in live]))
+
+
+def note_signers(stack: Stack, source: str, secret: str, endpoints: Collection[str]) -> None:
+    """Note that these endpoints were given a secret that is stored."""
+    _write(stack, with_signers(stack.signing_secrets().table(), source, secret, endpoints))
 
 
 @secrets.command("list")

@@ -16,7 +16,6 @@ from linkrunner_webhooks_cli.clients.client import (
     Connects,
     Credential,
     Endpoint,
-    Made,
     Origin,
     Wanted,
 )
@@ -24,6 +23,7 @@ from linkrunner_webhooks_cli.clients.client import (
 _STANDARD = "standard"
 _JSON = "json"
 _PAGE = 100
+_ERRORS = "Adyen says that it has errors: test it in the Customer Area"
 # Without the shopper reference and the metadata no webhook names a user. The names stand in examples of
 # Adyen's; that metadata are sent unasked except after 3D Secure is unconfirmed.
 _SHOWN = {"includeShopperDetail": True, "includeMetadataIn3DSecurePaymentNotification": True}
@@ -40,6 +40,7 @@ class Adyen(Connects):
     # The limit is not documented.
     per_second = 5.0
     origin = Origin.ONCE
+    renews = True
 
     def headers(self) -> Mapping[str, str]:
         return {"X-API-Key": self.given["API_KEY"]}
@@ -55,8 +56,9 @@ class Adyen(Connects):
                 each["url"],
                 _types(each),
                 enabled=each["active"],
-                troubles=tuple(_troubles(each)),
+                troubles=(_ERRORS,) if each.get("hasError") else (),
                 usable=each["type"] == _STANDARD,
+                faults=tuple(_faults(each)),
             )
 
     def _listed(self) -> Iterator[Any]:
@@ -73,11 +75,17 @@ class Adyen(Connects):
     def removal(self, endpoint: Endpoint) -> Request:
         return Request("DELETE", f"{self._path}/{endpoint.id}")
 
-    def _made(self, answer: Answer) -> Made:
-        id = answer.value["id"]
-        # Each time it makes another key, and nobody has the one before.
+    def _secret(self, answer: Answer) -> str:
+        return self._new_key(self._id(answer))
+
+    def renewed(self, endpoint: Endpoint) -> str:
+        with self._reading():
+            return self._new_key(endpoint.id)
+
+    def _new_key(self, id: str) -> str:
+        # Each time it makes another one, and nobody has the one before.
         asked = Request("POST", f"{self._path}/{id}/generateHmac", repeatable=True)
-        return Made(id, self.api.ask(asked).value["hmacKey"])
+        return str(self.api.ask(asked).value["hmacKey"])
 
 
 def _next(request: Request, answer: Answer) -> Request | None:
@@ -107,12 +115,10 @@ def _types(webhook: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(settings.get("includeEventCodes") or ())
 
 
-def _troubles(webhook: Mapping[str, Any]) -> Iterator[str]:
+def _faults(webhook: Mapping[str, Any]) -> Iterator[str]:
     settings = webhook.get("additionalSettings") or {}
     shown = settings.get("properties") or {}
-    if webhook.get("hasError"):
-        yield "Adyen says that it has errors: test it in the Customer Area"
     if webhook["communicationFormat"] != _JSON:
         yield f"it sends {webhook['communicationFormat']}, and only JSON is read"
-    if not any(shown.get(name) for name in _SHOWN):
-        yield "it does not show who the shopper is: switch on the additional settings"
+    if not all(shown.get(name) for name in _SHOWN):
+        yield "it does not show who the shopper is"

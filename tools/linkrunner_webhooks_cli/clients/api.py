@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from itertools import islice
+from math import isfinite
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
@@ -35,7 +37,6 @@ _LONGEST_PAUSE: Final = 600.0
 _A_MOMENT: Final = 1e11
 # Pauses from here on are told.
 _WORTH_TELLING: Final = 5.0
-_BUSY: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 _LONGEST_QUOTE: Final = 200
 # What vendors call the sentence in an error, the most telling first.
 _SENTENCES: Final = (
@@ -46,6 +47,9 @@ _SENTENCES: Final = (
     "description",
     "errorMessage",
 )
+# ... and about one field of what was asked.
+_DETAILS: Final = ("issue", "msg", "value")
+_MOST_SENTENCES: Final = 4
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -99,16 +103,22 @@ class Request:
 
     def shown(self, *hidden: str) -> str:
         """For people: what would be sent, without the values to hide."""
-        lines = [f"{self.method} {self.target}"]
-        lines += [f"  {name}: {value}" for name, value in self.form]
-        if self.json is not None:
-            lines += [f"  {line}" for line in json.dumps(self.json, indent=2).splitlines()]
-        text = "\n".join(lines)
         # Of a user and a password they may stand apart.
-        parts = [*hidden, *(each.partition(":")[2] for each in hidden)]
-        for value in filter(None, parts):
-            text = text.replace(value, "(the secret)")
-        return text
+        secrets = {*hidden, *(each.partition(":")[2] for each in hidden)} - {""}
+        lines = [f"{self.method} {self.target}"]
+        lines += [f"  {name}: {_masked(value, secrets)}" for name, value in self.form]
+        if self.json is not None:
+            told = json.dumps(_masked(self.json, secrets), indent=2, ensure_ascii=False)
+            lines += [f"  {line}" for line in told.splitlines()]
+        return "\n".join(lines)
+
+
+def _masked(value: Any, secrets: Collection[str]) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _masked(each, secrets) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_masked(each, secrets) for each in value]
+    return "(the secret)" if isinstance(value, str) and value in secrets else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,22 +152,35 @@ class Api:
         self._keys = keys
         self._pace = Pace(per_second, sleep=sleep)
         self._sleep = sleep
+        self._hidden: set[str] = set()
+        self.tries = _TRIES
         # A redirect could lead a credential elsewhere.
         self._pool = urllib3.PoolManager(retries=False, timeout=_TIMEOUT)
 
-    def ask(self, request: Request, headers: Mapping[str, str] | None = None) -> Answer:
+    def hide(self, *secrets: str) -> None:
+        """Never quote these, should the vendor's own words have them."""
+        self._hidden.update(filter(None, secrets))
+
+    def ask(
+        self,
+        request: Request,
+        headers: Mapping[str, str] | None = None,
+        *,
+        tries: int | None = None,
+    ) -> Answer:
         """The answer to one request. Raises ApiError. `headers` let in instead of the usual ones."""
-        for tried in range(1, _TRIES + 1):
+        most = self.tries if tries is None else tries
+        for tried in range(1, most + 1):
             pause = min(_FIRST_PAUSE * 2 ** (tried - 1), _LONGEST_PAUSE)
             try:
                 response = self._send(request, self._headers() if headers is None else headers)
             except HTTPError as error:
-                self._require_another(request, tried, error)
+                self._require_another(request, tried, most, error)
             else:
                 if response.status < HTTPStatus.MULTIPLE_CHOICES:
                     return self._read(response)
-                if not self._may_repeat(request, response) or tried == _TRIES:
-                    raise self._failure(response)
+                if not self._may_repeat(request, response) or tried == most:
+                    raise self._failure(response, request, tried)
                 named = _named_pause(response.headers)
                 pause = pause if named is None else named
             self._rest(pause)
@@ -214,19 +237,17 @@ class Api:
             raise self.not_understood(error) from None
 
     def _may_repeat(self, request: Request, response: urllib3.BaseHTTPResponse) -> bool:
-        """What is too busy has done nothing. What failed may have done it all the same."""
-        if response.status in _BUSY:
+        """Who refuses so many has done nothing. What failed may have done it all the same."""
+        if response.status == HTTPStatus.TOO_MANY_REQUESTS:
             return True
         return response.status >= HTTPStatus.INTERNAL_SERVER_ERROR and request.is_repeatable
 
-    def _require_another(self, request: Request, tried: int, error: HTTPError) -> None:
+    def _require_another(self, request: Request, tried: int, most: int, error: HTTPError) -> None:
         """Raises Away unless another try is left, and safe."""
         safe = isinstance(error, NewConnectionError) or request.is_repeatable
-        if safe and tried < _UNANSWERED_TRIES:
+        if safe and tried < min(_UNANSWERED_TRIES, most):
             return
-        doubt = (
-            "" if safe else "; it may have done it all the same, so look before you run it again"
-        )
+        doubt = "" if safe else _DOUBT
         raise Away(f"{self._title} does not answer at {self._base}{doubt}") from None
 
     def _rest(self, seconds: float) -> None:
@@ -238,13 +259,17 @@ class Api:
             say(f"{self._title} asks for a pause of {seconds:.0f} s.")
         self._sleep(seconds)
 
-    def _failure(self, response: urllib3.BaseHTTPResponse) -> ApiError:
-        status, words = response.status, _words(response.data)
+    def _failure(
+        self, response: urllib3.BaseHTTPResponse, request: Request, tried: int
+    ) -> ApiError:
+        status, words = response.status, _words(response.data, self._hidden)
         told = f"{self._title} answered {status}{f': {words}' if words else ''}"
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             return Denied(f"{told}; look at {self._keys}", status)
-        if status in _BUSY or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return Away(f"{told}, {_TRIES} times; run it again later", status)
+        if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            doubt = "" if self._may_repeat(request, response) else _DOUBT
+            times = f", {tried} times" if tried > 1 else ""
+            return Away(f"{told}{times}; run it again later{doubt}", status)
         if status < HTTPStatus.BAD_REQUEST:
             return ApiError(
                 f"{told}, and leads elsewhere; give the address that it leads to", status
@@ -252,6 +277,7 @@ class Api:
         return ApiError(told, status)
 
 
+_DOUBT: Final = "; it may have done it all the same: `--check` says what is there"
 _FORM: Final = "application/x-www-form-urlencoded"
 # Some vendors refuse requests without one.
 _NAME: Final = "linkrunner-webhooks"
@@ -267,6 +293,8 @@ def _named_pause(headers: Mapping[str, str]) -> float | None:
         return None
     with suppress(ValueError):
         number = float(told)
+        if not isfinite(number):
+            return None
         return max(number / 1000 - time.time() if number > _A_MOMENT else number, 0.0)
     try:
         return max((parsedate_to_datetime(told) - datetime.now(UTC)).total_seconds(), 0.0)
@@ -274,18 +302,22 @@ def _named_pause(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def _words(body: bytes) -> str:
-    """The vendor's own sentence about an error, on one line; empty where it has none."""
+def _words(body: bytes, hidden: Collection[str]) -> str:
+    """The vendor's own sentences about an error, on one line; empty where it has none."""
     try:
-        told = next(_sentences(json.loads(body)), "")
+        told = dict.fromkeys(islice(_sentences(json.loads(body)), _MOST_SENTENCES))
     except (ValueError, RecursionError):
         return ""
-    return " ".join(filter(str.isprintable, told.split()))[:_LONGEST_QUOTE]
+    words = " ".join(filter(str.isprintable, "; ".join(told).split()))
+    for value in hidden:
+        words = words.replace(value, "...")
+    return words[:_LONGEST_QUOTE]
 
 
 def _sentences(value: Any) -> Iterator[str]:
     if isinstance(value, Mapping):
-        yield from (value[name] for name in _SENTENCES if _is_text(value.get(name)))
+        known = [value[name] for name in _SENTENCES if _is_text(value.get(name))]
+        yield from (*known[:1], *(value[name] for name in _DETAILS if _is_text(value.get(name))))
         inner: Iterable[Any] = value.values()
     else:
         inner = value if isinstance(value, list) else ()

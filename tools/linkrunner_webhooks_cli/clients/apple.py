@@ -46,7 +46,11 @@ class Apple(Lists):
     credentials = (
         Credential("ISSUER_ID", "issuer id of the In-App Purchase keys", hidden=False),
         Credential("KEY_ID", "id of the key", hidden=False),
-        Credential("PRIVATE_KEY", r"text of the key's .p8 file; a new line may be written as \n"),
+        Credential(
+            "PRIVATE_KEY",
+            r"text of the key's .p8 file; a new line may be written as \n",
+            lines=True,
+        ),
         Credential("BUNDLE_ID", "bundle id of the app", hidden=False),
     )
     rights = "an In-App Purchase key of App Store Connect, and the app's own bundle id"

@@ -23,7 +23,6 @@ from linkrunner_webhooks_cli.clients.client import (
     Endpoint,
     Happened,
     Lists,
-    Made,
     Origin,
     Wanted,
     Window,
@@ -108,8 +107,8 @@ class Chargebee(Lists, Connects):
     def removal(self, endpoint: Endpoint) -> Request:
         return Request("POST", f"{_ENDPOINTS}/{endpoint.id}/delete")
 
-    def _made(self, answer: Answer) -> Made:
-        return Made(answer.value["webhook_endpoint"]["id"])
+    def _id(self, answer: Answer) -> str:
+        return str(answer.value["webhook_endpoint"]["id"])
 
     def _form(self, wanted: Wanted) -> Pairs:
         user, _, password = wanted.secret.partition(":")

@@ -10,7 +10,7 @@ import secrets
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import cached_property
@@ -19,19 +19,19 @@ from urllib.parse import urlsplit
 
 from linkrunner_webhooks.config import Source
 from linkrunner_webhooks.model import Webhook
-from linkrunner_webhooks_cli.clients.api import Answer, Api, Request
+from linkrunner_webhooks_cli.clients.api import Answer, Api, ApiError, Request
 
 
 class Credential(NamedTuple):
     """One thing that lets us in: the end of its environment variable, and what it is, for people.
 
-    `hidden` says that it is a secret; `default` that it need not be given.
+    `hidden` says that it is a secret, and `lines` that it may have several.
     """
 
     name: str
     what: str
     hidden: bool = True
-    default: str | None = None
+    lines: bool = False
 
 
 def variable(credential: Credential, owner: str) -> str:
@@ -59,8 +59,9 @@ class Happened(NamedTuple):
 class Endpoint(NamedTuple):
     """An endpoint as it is set up at the vendor. `types` are those of webhooks.toml, or `*` for all.
 
-    `version` is the API version of its bodies, if it has one, and `troubles` what the vendor says is wrong.
-    One that is not `usable` is of another sort than ours, and is only looked at.
+    `version` is the API version of its bodies, if it has one. `faults` are settings that a change mends, and
+    `troubles` what else the vendor says is wrong. One that is not `usable` is of another sort than ours, and
+    is only looked at.
     """
 
     id: str
@@ -70,6 +71,7 @@ class Endpoint(NamedTuple):
     version: str = ""
     troubles: tuple[str, ...] = ()
     usable: bool = True
+    faults: tuple[str, ...] = ()
 
 
 class Wanted(NamedTuple):
@@ -91,7 +93,7 @@ class Made(NamedTuple):
 class Origin(Enum):
     """Where the signing secret of an endpoint comes from.
 
-    ONCE: only in the answer to its creation. AGAIN: it can be read later, too. OURS: we choose it, and it can
+    ONCE: only when it is made. AGAIN: it can be read later, too. OURS: we choose it, and it can
     not be read. GIVEN: it is one of the credentials, or the endpoint's id.
     """
 
@@ -134,6 +136,12 @@ class Client(ABC):
             per_second=self.per_second,
             sleep=sleep,
         )
+        self.api.hide(*(given[each.name] for each in self.credentials if each.hidden))
+
+    @classmethod
+    def checked(cls, given: Mapping[str, str]) -> Mapping[str, str]:
+        """The credentials as they are used. Raises ValueError for one that cannot be, with what to give."""
+        return given
 
     @abstractmethod
     def headers(self) -> Mapping[str, str]:
@@ -190,12 +198,14 @@ class Connects(Client):
 
     `origin` is where their secrets come from. With `one_each` an endpoint has one type. `version` is the API
     version that our mappers are tested with, where an endpoint has one. `at_most` endpoints can be set up.
+    With `renews` an endpoint can be given a new secret.
     """
 
     origin: ClassVar[Origin] = Origin.AGAIN
     one_each: ClassVar[bool] = False
     version: ClassVar[str] = ""
     at_most: ClassVar[int | None] = None
+    renews: ClassVar[bool] = False
 
     def endpoints(self) -> list[Endpoint]:
         """Every endpoint that is set up. Raises ApiError."""
@@ -232,14 +242,30 @@ class Connects(Client):
         return ()
 
     def create(self, wanted: Wanted) -> Made:
-        """Set it up. Raises ApiError."""
+        """Set it up. Raises ApiError, and takes it away again where its secret cannot be had."""
         answer = self.api.ask(self.creation(wanted))
         with self._reading():
-            return self._made(answer)
+            id = self._id(answer)
+        try:
+            with self._reading():
+                return Made(id, self._secret(answer))
+        except BaseException:
+            with suppress(ApiError):
+                self.apply(self.removal(Endpoint(id, wanted.url, frozenset(wanted.types))))
+            raise
 
-    @abstractmethod
-    def _made(self, answer: Answer) -> Made:
-        """What the answer to a creation says. May ask the vendor for the secret."""
+    def _id(self, answer: Answer) -> str:
+        """The id of a new endpoint."""
+        return str(answer.value["id"])
+
+    def _secret(self, answer: Answer) -> str:
+        """The secret of a new endpoint, empty where it is ours. May ask the vendor for it."""
+        del answer
+        return ""
+
+    def renewed(self, endpoint: Endpoint) -> str:
+        """A new secret of an endpoint that stays, where one can be had. Raises ApiError."""
+        raise NotImplementedError(endpoint)
 
     def apply(self, request: Request) -> None:
         """Send a change, a removal or a switch. Raises ApiError."""

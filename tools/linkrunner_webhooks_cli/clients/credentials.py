@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -21,7 +22,13 @@ _HERE: Final = ("127.0.0.1", "localhost", "::1")
 
 def opened(kind: type[Client], source: Source, config: Config) -> Client:
     """The client of a source's account. Raises Failure naming the variable that is missing."""
-    given = {each.name: _given(each, source, config) for each in kind.credentials}
+    given: Mapping[str, str] = {
+        each.name: _typed(_given(each, source, config), each, source) for each in kind.credentials
+    }
+    try:
+        given = kind.checked(given)
+    except ValueError as error:
+        raise Failure(f"{variable(kind.credentials[0], source.name)} takes {error}") from None
     home = kind.home.format(**given) if kind.home else ""
     base = _found(BASE, source, config) or home or _given(BASE, source, config)
     return kind(source, given, _checked(base, source))
@@ -32,21 +39,27 @@ def is_given(source: Source, config: Config) -> bool:
     kind = client_of(source.provider.name)
     if kind is None:
         return False
-    needed = [each for each in kind.credentials if each.default is None]
-    needed += [] if kind.home else [BASE]
+    needed = [*kind.credentials, *([] if kind.home else [BASE])]
     return all(_found(each, source, config) for each in needed)
 
 
 def _given(credential: Credential, source: Source, config: Config) -> str:
     if found := _found(credential, source, config):
         return found
-    if credential.default is not None:
-        return credential.default
     name, what = variable(credential, source.name), credential.what
     if not sys.stdin.isatty():
         raise Failure(f"set {name}: the {what} of {source.provider.title}")
     title = f"{source.provider.title}: {what}"
     return str(click.prompt(title, hide_input=credential.hidden, err=True)).strip()
+
+
+def _typed(value: str, credential: Credential, source: Source) -> str:
+    """Raises Failure for what cannot be one: a line or a quotation mark that came along."""
+    text = value.replace("\n", "") if credential.lines else value
+    if not (text.isascii() and text.isprintable()):
+        name = variable(credential, source.name)
+        raise Failure(f"{name} has a character that no {credential.what} has; copy it again")
+    return value
 
 
 def _found(credential: Credential, source: Source, config: Config) -> str:
@@ -63,8 +76,11 @@ def _found(credential: Credential, source: Source, config: Config) -> str:
 
 def _checked(base: str, source: Source) -> str:
     """A credential goes there: only over TLS, but for this machine."""
-    parts = urlsplit(base if "://" in base else f"https://{base}")
     name = variable(BASE, source.name)
+    try:
+        parts = urlsplit(base if "://" in base else f"https://{base}")
+    except ValueError:
+        parts = urlsplit("")
     if not parts.hostname or parts.query or parts.fragment or parts.username:
         raise Failure(f"{name} takes an address like https://api.example.com")
     if parts.scheme != "https" and parts.hostname not in _HERE:

@@ -16,7 +16,6 @@ from linkrunner_webhooks_cli.clients.client import (
     Connects,
     Credential,
     Endpoint,
-    Made,
     Origin,
     Wanted,
 )
@@ -76,8 +75,8 @@ class LemonSqueezy(Connects):
     def removal(self, endpoint: Endpoint) -> Request:
         return Request("DELETE", f"{_WEBHOOKS}/{endpoint.id}")
 
-    def _made(self, answer: Answer) -> Made:
-        return Made(answer.value["data"]["id"])
+    def _id(self, answer: Answer) -> str:
+        return str(answer.value["data"]["id"])
 
 
 def _endpoint(webhook: Any) -> Endpoint:

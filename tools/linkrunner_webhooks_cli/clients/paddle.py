@@ -19,7 +19,6 @@ from linkrunner_webhooks_cli.clients.client import (
     Endpoint,
     Happened,
     Lists,
-    Made,
     Origin,
     Wanted,
     Window,
@@ -89,7 +88,7 @@ class Paddle(Lists, Connects):
                 frozenset(event["name"] for event in each["subscribed_events"]),
                 enabled=each["active"],
                 version=str(each["api_version"]),
-                troubles=(_SIMULATED,) if each["traffic_source"] == "simulation" else (),
+                faults=tuple(_faults(each)),
                 # The others are e-mail addresses.
                 usable=each["type"] == "url",
             )
@@ -104,14 +103,16 @@ class Paddle(Lists, Connects):
     def removal(self, endpoint: Endpoint) -> Request:
         return Request("DELETE", f"{_SETTINGS}/{endpoint.id}")
 
-    def _made(self, answer: Answer) -> Made:
-        setting = answer.value["data"]
-        return Made(setting["id"], setting["endpoint_secret_key"])
+    def _id(self, answer: Answer) -> str:
+        return str(answer.value["data"]["id"])
+
+    def _secret(self, answer: Answer) -> str:
+        return str(answer.value["data"]["endpoint_secret_key"])
 
     def secret_of(self, endpoint: Endpoint) -> str:
         answer = self.api.ask(Request("GET", f"{_SETTINGS}/{endpoint.id}"))
         with self._reading():
-            return self._made(answer).secret
+            return self._secret(answer)
 
 
 def _setting(wanted: Wanted) -> dict[str, Any]:
@@ -124,3 +125,10 @@ def _setting(wanted: Wanted) -> dict[str, Any]:
         "include_sensitive_fields": False,
         "traffic_source": "platform",
     }
+
+
+def _faults(setting: Any) -> Iterator[str]:
+    if setting["traffic_source"] == "simulation":
+        yield _SIMULATED
+    if setting["include_sensitive_fields"]:
+        yield "it sends sensitive fields, which nobody reads"

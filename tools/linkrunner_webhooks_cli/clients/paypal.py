@@ -20,7 +20,6 @@ from linkrunner_webhooks_cli.clients.client import (
     Endpoint,
     Happened,
     Lists,
-    Made,
     Origin,
     Wanted,
     Window,
@@ -109,8 +108,8 @@ class PayPal(Lists, Connects):
     def removal(self, endpoint: Endpoint) -> Request:
         return Request("DELETE", f"{_WEBHOOKS}/{endpoint.id}")
 
-    def _made(self, answer: Answer) -> Made:
-        return Made(answer.value["id"], secret=answer.value["id"])
+    def _secret(self, answer: Answer) -> str:
+        return self._id(answer)
 
     def secret_of(self, endpoint: Endpoint) -> str:
         return endpoint.id

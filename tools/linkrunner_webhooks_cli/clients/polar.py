@@ -23,7 +23,6 @@ from linkrunner_webhooks_cli.clients.client import (
     Endpoint,
     Happened,
     Lists,
-    Made,
     Origin,
     Wanted,
     Window,
@@ -172,7 +171,7 @@ class Polar(Lists, Connects):
                 frozenset(each["events"]),
                 enabled=each["enabled"],
                 version=each.get("api_version") or "",
-                troubles=() if each["format"] == "raw" else (_FORMATTED,),
+                faults=() if each["format"] == "raw" else (_FORMATTED,),
             )
 
     def creation(self, wanted: Wanted) -> Request:
@@ -194,13 +193,13 @@ class Polar(Lists, Connects):
             "events": [*wanted.types],
         }
 
-    def _made(self, answer: Answer) -> Made:
-        return Made(answer.value["id"], answer.value["secret"])
+    def _secret(self, answer: Answer) -> str:
+        return str(answer.value["secret"])
 
     def secret_of(self, endpoint: Endpoint) -> str:
         answer = self.api.ask(Request("GET", f"{_ENDPOINTS}/{endpoint.id}"))
         with self._reading():
-            return self._made(answer).secret
+            return self._secret(answer)
 
 
 def _told(event: Any) -> Iterator[str]:

@@ -13,7 +13,6 @@ from linkrunner_webhooks_cli.clients.client import (
     Connects,
     Credential,
     Endpoint,
-    Made,
     Origin,
     Wanted,
 )
@@ -40,7 +39,7 @@ class RevenueCat(Connects):
 
     def _endpoints(self) -> Iterable[Endpoint]:
         for each in self._listed():
-            yield Endpoint(each["id"], each["url"], _types(each), troubles=tuple(_troubles(each)))
+            yield Endpoint(each["id"], each["url"], _types(each), faults=tuple(_faults(each)))
 
     def _listed(self) -> Iterator[Any]:
         def following(request: Request, answer: Answer) -> Request | None:
@@ -60,9 +59,6 @@ class RevenueCat(Connects):
     def removal(self, endpoint: Endpoint) -> Request:
         return Request("DELETE", f"{self._path}/{endpoint.id}")
 
-    def _made(self, answer: Answer) -> Made:
-        return Made(answer.value["id"])
-
 
 def _integration(wanted: Wanted) -> Mapping[str, Any]:
     """The body of a request. It has no app, so that a new one is told of all apps of the project."""
@@ -81,6 +77,6 @@ def _types(integration: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(each.upper() for each in integration.get("event_types") or ["*"])
 
 
-def _troubles(integration: Mapping[str, Any]) -> Iterator[str]:
+def _faults(integration: Mapping[str, Any]) -> Iterator[str]:
     if integration.get("environment") == "sandbox":
         yield "it is sent nothing but purchases in the sandbox"

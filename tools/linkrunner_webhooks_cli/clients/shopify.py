@@ -14,14 +14,13 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from linkrunner_webhooks.model import Webhook
-from linkrunner_webhooks_cli.clients.api import Answer, ApiError, Request
+from linkrunner_webhooks_cli.clients.api import Answer, ApiError, Away, Denied, Request
 from linkrunner_webhooks_cli.clients.client import (
     Connects,
     Credential,
     Endpoint,
     Happened,
     Lists,
-    Made,
     Origin,
     Wanted,
     Window,
@@ -33,11 +32,12 @@ _VERSION = "2026-07"
 _API = f"/admin/api/{_VERSION}"
 _REBUILT = frozenset({"orders/create", "orders/paid", "refunds/create", "orders/cancelled"})
 _PAID = frozenset({"paid", "partially_refunded", "refunded"})
+_SHOP = re.compile(r"[a-z0-9-]+\.myshopify\.com")
 _NEXT = re.compile(r'<([^>]+)>; *rel="?next"?')
 _LIST = """\
 query ($after: String) {
   webhookSubscriptions(first: 250, after: $after) {
-    nodes { id topic uri apiVersion { handle } }
+    nodes { id topic uri format filter includeFields apiVersion { handle } }
     pageInfo { hasNextPage endCursor }
   }
 }"""
@@ -88,6 +88,15 @@ class Shopify(Lists, Connects):
     one_each = True
     version = _VERSION
 
+    @classmethod
+    def checked(cls, given: Mapping[str, str]) -> Mapping[str, str]:
+        """The domain, however it was copied."""
+        shop = given["SHOP"].removeprefix("https://").partition("/")[0].lower()
+        shop = shop if "." in shop else f"{shop}.myshopify.com"
+        if not _SHOP.fullmatch(shop):
+            raise ValueError("a domain like my-shop.myshopify.com, where the admin is")
+        return {**given, "SHOP": shop}
+
     def headers(self) -> Mapping[str, str]:
         return {"X-Shopify-Access-Token": self._token}
 
@@ -100,7 +109,13 @@ class Shopify(Lists, Connects):
             "grant_type": "client_credentials",
         }
         asked = Request("POST", "/admin/oauth/access_token", json=given, repeatable=True)
-        answer = self.api.ask(asked, {})
+        try:
+            answer = self.api.ask(asked, {})
+        except Away:
+            raise
+        except ApiError as error:
+            # An app that is not installed in the shop is answered 400.
+            raise Denied(str(error), error.status) from None
         with self._reading():
             return str(answer.value["access_token"])
 
@@ -168,6 +183,7 @@ class Shopify(Lists, Connects):
                     each["uri"],
                     frozenset([topics.get(each["topic"], each["topic"].lower())]),
                     version=each["apiVersion"]["handle"],
+                    faults=tuple(_faults(each)),
                 )
 
     def creation(self, wanted: Wanted) -> Request:
@@ -183,9 +199,12 @@ class Shopify(Lists, Connects):
     def _done(self, answer: Answer) -> None:
         _result(answer)
 
-    def _made(self, answer: Answer) -> Made:
-        made = _result(answer)["webhookSubscription"]
-        return Made(made["id"], self.given["CLIENT_SECRET"])
+    def _id(self, answer: Answer) -> str:
+        return str(_result(answer)["webhookSubscription"]["id"])
+
+    def _secret(self, answer: Answer) -> str:
+        del answer
+        return self.given["CLIENT_SECRET"]
 
     def secret_of(self, endpoint: Endpoint) -> str:
         del endpoint
@@ -238,13 +257,26 @@ def _result(answer: Answer) -> Any:
         (result,) = told["data"].values()
         errors = result.get("userErrors")
     if errors:
-        raise ApiError(f"Shopify refused: {errors[0]['message']}", answer.status)
+        first = errors[0]
+        denied = first.get("extensions", {}).get("code") == "ACCESS_DENIED"
+        raise (Denied if denied else ApiError)(
+            f"Shopify refused: {first['message']}", answer.status
+        )
     return result
 
 
-def _settings(wanted: Wanted) -> dict[str, str]:
+def _settings(wanted: Wanted) -> dict[str, object]:
     # No name: it has to be unique in the shop, and each topic is an endpoint.
-    return {"uri": wanted.url, "format": "JSON"}
+    return {"uri": wanted.url, "format": "JSON", "filter": "", "includeFields": []}
+
+
+def _faults(subscription: Any) -> Iterator[str]:
+    if subscription["format"] != "JSON":
+        yield f"it sends {subscription['format']}, and only JSON is read"
+    if subscription["filter"]:
+        yield f"it leaves out what does not match {subscription['filter']}"
+    if subscription["includeFields"]:
+        yield "it leaves out fields"
 
 
 def _topic(kind: str) -> str:

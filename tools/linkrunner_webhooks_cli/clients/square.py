@@ -20,7 +20,6 @@ from linkrunner_webhooks_cli.clients.client import (
     Endpoint,
     Happened,
     Lists,
-    Made,
     Origin,
     Wanted,
     Window,
@@ -108,14 +107,16 @@ class Square(Lists, Connects):
     def switches(self) -> tuple[Request, ...]:
         return (Request("PUT", "/v2/events/enable"),)
 
-    def _made(self, answer: Answer) -> Made:
-        made = answer.value["subscription"]
-        return Made(made["id"], made["signature_key"])
+    def _id(self, answer: Answer) -> str:
+        return str(answer.value["subscription"]["id"])
+
+    def _secret(self, answer: Answer) -> str:
+        return str(answer.value["subscription"]["signature_key"])
 
     def secret_of(self, endpoint: Endpoint) -> str:
         answer = self.api.ask(Request("GET", f"{_SUBSCRIPTIONS}/{endpoint.id}"))
         with self._reading():
-            return str(answer.value["subscription"]["signature_key"])
+            return self._secret(answer)
 
     def _settings(self, wanted: Wanted) -> dict[str, object]:
         return {

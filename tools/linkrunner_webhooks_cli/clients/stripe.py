@@ -12,6 +12,7 @@ from datetime import timedelta
 from itertools import islice
 from math import ceil
 from typing import Any
+from uuid import uuid4
 
 from linkrunner_webhooks_cli.clients.api import Answer, ApiError, Pairs, Request
 from linkrunner_webhooks_cli.clients.client import (
@@ -20,7 +21,6 @@ from linkrunner_webhooks_cli.clients.client import (
     Endpoint,
     Happened,
     Lists,
-    Made,
     Origin,
     Wanted,
     Window,
@@ -81,6 +81,8 @@ class Stripe(Lists, Connects):
                 frozenset(each["enabled_events"]),
                 enabled=each["status"] == "enabled",
                 version=each.get("api_version") or "",
+                # One of a Connect application hears other accounts.
+                usable=not each.get("application"),
             )
         # The key need not have the right to see destinations of the newer kind.
         with suppress(ApiError):
@@ -91,7 +93,7 @@ class Stripe(Lists, Connects):
         query = (("include[0]", "webhook_endpoint.url"), ("limit", "100"))
         headers = {"Stripe-Version": "2025-04-30.basil"}
         asked = Request("GET", "/v2/core/event_destinations", query, headers=headers)
-        for each in self.api.ask(asked).value["data"]:
+        for each in self.api.ask(asked, tries=1).value["data"]:
             if each.get("event_payload") == "thin" and (hook := each.get("webhook_endpoint")):
                 yield Endpoint(
                     each["id"],
@@ -106,6 +108,9 @@ class Stripe(Lists, Connects):
         return Request(
             "POST",
             _ENDPOINTS,
+            # With it a repetition makes no second one.
+            headers={"Idempotency-Key": str(uuid4())},
+            repeatable=True,
             form=(
                 *_form(wanted),
                 ("api_version", self.version),
@@ -120,8 +125,8 @@ class Stripe(Lists, Connects):
     def removal(self, endpoint: Endpoint) -> Request:
         return Request("DELETE", f"{_ENDPOINTS}/{endpoint.id}")
 
-    def _made(self, answer: Answer) -> Made:
-        return Made(answer.value["id"], answer.value["secret"])
+    def _secret(self, answer: Answer) -> str:
+        return str(answer.value["secret"])
 
 
 def _form(wanted: Wanted) -> Pairs:

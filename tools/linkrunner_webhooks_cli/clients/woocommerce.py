@@ -21,7 +21,6 @@ from linkrunner_webhooks_cli.clients.client import (
     Endpoint,
     Happened,
     Lists,
-    Made,
     Origin,
     Wanted,
     Window,
@@ -109,9 +108,6 @@ class WooCommerce(Lists, Connects):
     def removal(self, endpoint: Endpoint) -> Request:
         # Webhooks have no trash, and the shop wants to hear that we know.
         return Request("DELETE", f"{_WEBHOOKS}/{endpoint.id}", (("force", "true"),))
-
-    def _made(self, answer: Answer) -> Made:
-        return Made(str(answer.value["id"]))
 
 
 def _told(order: Any, since: datetime) -> Iterator[tuple[str, Any]]:
