@@ -140,9 +140,7 @@ def test_all_pages_are_read(name: str) -> None:
 def test_a_window_ends_where_it_says(name: str) -> None:
     """What happens at its beginning belongs to it, and what happens at its end does not."""
     with desk(name) as it:
-        client: Lists = it.client()
-        # Where something is found by when it was made or changed, that is a little earlier or later.
-        exact = not (client.by_change or client.early)
+        exact = it.vendor.exact
         short = timedelta(seconds=1) if exact else timedelta(minutes=10)
         since, until = NOW - 3 * DAY, NOW - 2 * DAY
         for each in (

@@ -161,6 +161,7 @@ class Polar(Vendor):
     """
 
     name: ClassVar[str] = "polar"
+    exact: ClassVar[bool] = False
     environment: ClassVar[Mapping[str, str]] = {"POLAR_API_BASE": "{url}", "POLAR_API_KEY": KEY}
     types: ClassVar[tuple[str, ...]] = tuple(_OURS.types)
 

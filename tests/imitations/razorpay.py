@@ -41,6 +41,7 @@ class Razorpay(Vendor):
     """Payments, refunds and orders by their ids, in the order in which they were made."""
 
     name: ClassVar[str] = "razorpay"
+    exact: ClassVar[bool] = False
     environment: ClassVar[Mapping[str, str]] = {
         "RAZORPAY_API_BASE": "{url}",
         "RAZORPAY_KEY_ID": KEY_ID,

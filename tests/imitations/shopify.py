@@ -116,6 +116,7 @@ class Shopify(Vendor):
     """Orders by their ids. `tokens` are valid until a time."""
 
     name: ClassVar[str] = "shopify"
+    exact: ClassVar[bool] = False
     pauses: ClassVar[bool] = False
     environment: ClassVar[Mapping[str, str]] = {
         "SHOPIFY_API_BASE": "{url}",
@@ -132,6 +133,7 @@ class Shopify(Vendor):
     page: ClassVar[int] = 250
 
     orders: dict[int, Json] = field(default_factory=dict)
+    sales: dict[int, Json] = field(default_factory=dict)
     tokens: dict[str, datetime] = field(default_factory=dict)
     cursors: dict[str, Cursor] = field(default_factory=dict)
     _number: Any = field(default_factory=lambda: count(1))
@@ -172,7 +174,7 @@ class Shopify(Vendor):
             case "GET", _, "orders", None, None, None:
                 answer = self._orders(call)
             case "GET", _, None, str(id), "transactions", None if int(id) in self.orders:
-                answer = _transactions(call, self.orders[int(id)])
+                answer = _transactions(call, self.orders[int(id)], self.sales.get(int(id)))
             case _:
                 raise Refusal(Response.of(404, {"errors": "Not Found"}))
         self.meanwhile()
@@ -203,6 +205,11 @@ class Shopify(Vendor):
                 changes.pop("financial_status", None)
             order = before | changes
         self.orders[order["id"]] = order
+        if topic == "orders/paid" or order["financial_status"] in _PAID:
+            # What was owed at that moment, whatever becomes of the order.
+            self.sales.setdefault(
+                order["id"], _sale(order, order["processed_at"] if before is None else _date(at))
+            )
         return order
 
     def _refunded(self, told: Json, at: datetime) -> Json:
@@ -413,14 +420,14 @@ def _fields(call: Call, item: Json) -> Json:
     return {name: each for name, each in item.items() if wanted == [""] or name in wanted}
 
 
-def _transactions(call: Call, order: Json) -> Response:
+def _transactions(call: Call, order: Json, sale: Json | None) -> Response:
     _only(call, {"fields": _SIZED["fields"]})
-    sales = [_sale(order)] if order["financial_status"] in _PAID else []
-    every = [*sales, *(each for refund in order["refunds"] for each in refund["transactions"])]
+    refunds = [each for refund in order["refunds"] for each in refund["transactions"]]
+    every = [sale, *refunds] if sale else refunds
     return Response.of(200, {"transactions": [_fields(call, each) for each in every]})
 
 
-def _sale(order: Json) -> Json:
+def _sale(order: Json, at: str) -> Json:
     """The transaction that paid for the order, which the order itself does not show."""
     id = order["id"] + 1
     return {
@@ -429,11 +436,11 @@ def _sale(order: Json) -> Json:
         "order_id": order["id"],
         "kind": "sale",
         "status": "success",
-        "amount": order["total_price"],
+        "amount": order["current_total_price"] or order["total_price"],
         "currency": order["currency"],
         "gateway": order["payment_gateway_names"][0],
-        "created_at": order["processed_at"],
-        "processed_at": order["processed_at"],
+        "created_at": at,
+        "processed_at": at,
         "parent_id": None,
         "test": order["test"],
     }

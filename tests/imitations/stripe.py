@@ -20,7 +20,7 @@ from linkrunner_webhooks import providers
 from linkrunner_webhooks.model import Webhook
 from linkrunner_webhooks_local.loopback import Response
 
-KEY = "rk_test_imitated"
+KEY = "rk_live_imitated"
 _KEPT = timedelta(days=30)
 _MOST_TYPES = 20
 _MOST_ENDPOINTS = 16
@@ -56,7 +56,7 @@ class Stripe(Vendor):
         return replace(webhook, body=json.dumps(event, indent=2).encode())
 
     def unauthorized(self) -> Response:
-        return _error(401, "invalid_request_error", "Invalid API Key provided: rk_test_****ated")
+        return _error(401, "invalid_request_error", "Invalid API Key provided: rk_live_****ated")
 
     def too_many(self, seconds: int) -> Response:
         response = _error(

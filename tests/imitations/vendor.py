@@ -106,8 +106,9 @@ class Vendor(ABC):
     `environment` is what an operator sets to be let in: the client's own variables by name, with `{url}` for
     where it listens. `types` are the provider's webhook types that its lists can give back (or rebuild).
     `pauses` says that an endpoint can be off and still there, `bare` that an empty list is an empty object.
-    `now` is its clock. `on` may answer a request in the vendor's place. `meanwhile` runs after every list that
-    was answered: lists move while they are read.
+    What is not `exact` is listed by when it was made or changed, a little before it happened.
+    `now` is its clock. `on` may answer a request in the vendor's place. `meanwhile` runs after every list
+    that was answered: lists move while they are read.
     """
 
     name: ClassVar[str] = ""
@@ -116,6 +117,7 @@ class Vendor(ABC):
     # Items on a full page, where the caller asks for as many as it may.
     page: ClassVar[int] = 100
     pauses: ClassVar[bool] = True
+    exact: ClassVar[bool] = True
     bare: ClassVar[bool] = False
 
     now: Callable[[], datetime] = lambda: datetime.now(UTC)

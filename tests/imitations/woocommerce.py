@@ -65,6 +65,7 @@ class WooCommerce(Vendor):
     """Orders by their ids, and the refunds of each order."""
 
     name: ClassVar[str] = "woocommerce"
+    exact: ClassVar[bool] = False
     environment: ClassVar[Mapping[str, str]] = {
         "WOOCOMMERCE_API_BASE": "{url}",
         "WOOCOMMERCE_CONSUMER_KEY": KEY,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,14 +14,14 @@ from linkrunner_webhooks.config import Config, Source, suggest
 from linkrunner_webhooks.signatures.scheme import complaint
 from linkrunner_webhooks_cli.clients import client_of
 from linkrunner_webhooks_cli.clients.api import ApiError, Away
-from linkrunner_webhooks_cli.clients.client import Connects, Endpoint, Origin, Wanted
-from linkrunner_webhooks_cli.clients.credentials import opened
+from linkrunner_webhooks_cli.clients.client import Connects, Endpoint, Lists, Origin, Wanted
+from linkrunner_webhooks_cli.clients.credentials import opened, require_live
 from linkrunner_webhooks_cli.completions import source_names
 from linkrunner_webhooks_cli.deployed import require_deployed
 from linkrunner_webhooks_cli.endpoints import Known, Step, ours, steps
 from linkrunner_webhooks_cli.failures import Failure, in_sentences
 from linkrunner_webhooks_cli.findings import Finding, show
-from linkrunner_webhooks_cli.other_side import known_of, looked_at, wanted_of
+from linkrunner_webhooks_cli.other_side import command_of, known_of, looked_at, wanted_of
 from linkrunner_webhooks_cli.output import confirm, say, write_json, write_table, write_text
 from linkrunner_webhooks_cli.provider_page import page_of
 from linkrunner_webhooks_cli.secret_table import signers
@@ -81,11 +81,15 @@ def connect(
     kind = client_of(meant.provider.name)
     if kind is None or not issubclass(kind, Connects):
         _by_hand(meant, wanted, as_json=as_json)
+        if check:
+            raise Failure(f"{meant.provider.title} has no API that could be looked at")
         return
     client = opened(kind, meant, config)
     assert isinstance(client, Connects)
+    require_live(client)
+    command = command_of(meant, stack, url)
     if check:
-        _tell(looked_at(client, wanted, found, stack), as_json=as_json)
+        _tell(looked_at(client, wanted, found, command), as_json=as_json)
         return
     if objection := client.objection(wanted) or _unrenewable(client, renew=renew):
         raise Failure(objection)
@@ -95,14 +99,20 @@ def connect(
     if dry_run:
         job.show(as_json=as_json)
         return
+    _do(job, command, yes=yes, as_json=as_json)
+
+
+def _do(job: Job, command: str, *, yes: bool, as_json: bool) -> None:
+    title = job.client.source.provider.title
     if job.changes and not yes:
-        confirm(f"Change this at {meant.provider.title}, and in the secrets of {found.name}?")
+        confirm(f"Change this at {title}, and in the secrets of {job.stack.name}?")
     job.do()
-    told = looked_at(client, wanted, found, stack)
+    told = looked_at(job.client, job.wanted, job.stack, command)
     if as_json:
         write_json(job.told() | {"findings": [asdict(each) for each in told]})
     _require_right(told, job, as_json=as_json)
-    say(job.done)
+    for line in job.remarks():
+        say(line)
 
 
 def _source(config: Config, name: str) -> Source:
@@ -136,7 +146,10 @@ def _by_hand(source: Source, wanted: Wanted, *, as_json: bool) -> None:
     write_text(f"{provider.title} has no API for that. Set up there ({page_of(provider.name)}):")
     write_text(f"  URL    {wanted.url}")
     write_text(f"  types  {', '.join(wanted.types)}")
-    write_text(f"then put its secret: linkrunner-webhooks secrets set {source.name}")
+    write_text(
+        f"then store what it signs with (the page says what that is): "
+        f"linkrunner-webhooks secrets set {source.name}"
+    )
 
 
 def _tell(found: Sequence[Finding], *, as_json: bool) -> None:
@@ -169,7 +182,7 @@ def _require_right(told: Sequence[Finding], job: Job, *, as_json: bool) -> None:
 class Job:
     """All that is to be done at a provider and in a stack's secrets, and how far it came.
 
-    `there` are the ids of all endpoints. `secret` is what has to be stored before anything is changed, if
+    `found` are all endpoints. `secret` is what has to be stored before anything is changed, if
     anything has, and `signer` the endpoint that has it. `applied` are endpoints that were given the secret of
     `wanted`, and `refused` says which types the provider does not take.
     """
@@ -179,7 +192,7 @@ class Job:
     wanted: Wanted
     known: Known
     todo: list[Step]
-    there: frozenset[str]
+    found: Sequence[Endpoint]
     secret: str = ""
     signer: str = ""
     applied: list[str] = field(default_factory=list)
@@ -204,8 +217,7 @@ class Job:
                 raise Failure(_UNKNOWN.format(url=wanted.url, title=title, source=source.name))
         todo = steps(client, there, wanted, known, renew=renew)
         secret = "" if secret in known.live else secret
-        ids = frozenset(each.id for each in there)
-        return cls(client, stack, wanted, known, todo, ids, secret, signer)
+        return cls(client, stack, wanted, known, todo, there, secret, signer)
 
     @property
     def changes(self) -> bool:
@@ -244,12 +256,28 @@ class Job:
             "refused": self.refused,
         }
 
-    @property
-    def done(self) -> str:
-        """One sentence for the end."""
+    def remarks(self) -> Iterator[str]:
+        """What to know at the end."""
+        source = self.client.source
         if self.changes:
-            return "Connected. `linkrunner-webhooks tail` shows the first webhook."
-        return f"Everything is as it should be at {self.client.source.provider.title}."
+            yield "Connected. `linkrunner-webhooks tail` shows the first webhook."
+        else:
+            yield f"Everything is as it should be at {source.provider.title}."
+        if self.unsure:
+            yield (
+                "Whether the secret that was put here by hand is that of the endpoint cannot be seen; if "
+                "its webhooks are answered 401, --renew mends it."
+            )
+        if isinstance(self.client, Lists) and any(each.what == "remove" for each in self.todo):
+            yield f"What was not sent meanwhile: `linkrunner-webhooks reconcile {source.name} --since 3d`."
+
+    @property
+    def unsure(self) -> bool:
+        """Whether an endpoint stays of which nobody noted which secret it has."""
+        kept = ours(self.found, self.wanted, self.known)[:1]
+        changed = any(each.what in ("create", "renew") for each in self.todo)
+        once = self.client.origin is Origin.ONCE
+        return once and not changed and any(self.known.has(each) is None for each in kept)
 
     def do(self) -> None:
         """Do it. The secret first, so that the first webhook is verified. Raises Failure."""
@@ -319,10 +347,11 @@ class Job:
         store(self.stack, source.name, secret, signer=signer, keep=self._in_use())
 
     def _in_use(self) -> Collection[str]:
+        """Those of endpoints that are there, and those of which nobody noted whose they are."""
         table, name = self.stack.signing_secrets().table(), self.client.source.name
-        return [
-            each for each in self.known.live if self.there & set(signers(table, name, each) or ())
-        ]
+        there = {each.id for each in self.found}
+        given = {each: signers(table, name, each) for each in self.known.live}
+        return [each for each, ids in given.items() if ids is None or there & set(ids)]
 
 
 def _ours(client: Connects, known: Known, *, renew: bool) -> str:

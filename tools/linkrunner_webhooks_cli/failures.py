@@ -31,6 +31,9 @@ class Commands(click.Group):
         except click.Abort:
             write_failure(ctx, "aborted")
             raise
+        except KeyboardInterrupt:
+            write_failure(ctx, "interrupted")
+            raise
 
     def _invoke(self, ctx: click.Context) -> object:
         with in_sentences():

@@ -6,15 +6,24 @@ its facts are captured. Nothing is sent.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Final, NamedTuple
 
 from linkrunner_webhooks.config import Config, Source
 from linkrunner_webhooks.envelope import Envelope, Opened
-from linkrunner_webhooks.errors import Parked, Reason, Rejected, TooLarge
+from linkrunner_webhooks.errors import (
+    Parked,
+    Reason,
+    Rejected,
+    TooLarge,
+    TooOld,
+    Untranslatable,
+)
 from linkrunner_webhooks.held import plan_in
 from linkrunner_webhooks.letters import Letter
 from linkrunner_webhooks.model import Identity, Kind, Outcome, Webhook
@@ -23,11 +32,15 @@ from linkrunner_webhooks.once import KEPT, LEASE, Claims
 from linkrunner_webhooks.receive import ignored
 from linkrunner_webhooks.rows import Item, number, text, texts
 from linkrunner_webhooks.translation import Decision, Plan, Planned, decide, parked, plan_of
+from linkrunner_webhooks.waiting import EVENT
+from linkrunner_webhooks_cli.clients.api import ApiError, Away, Denied
 from linkrunner_webhooks_cli.clients.client import Happened, Window
 from linkrunner_webhooks_cli.records import Snapshot
 
 # Who put a message into the queue that is filled in.
 ORIGIN: Final = "reconcile"
+# Why something is left that has no reason to be parked: it, or what it follows, happened before the window.
+EARLIER: Final = "earlier"
 # A delivery that failed so many seconds ago is tried again; the longest wait is an hour.
 _TRIED_AGAIN: Final = 7200
 
@@ -35,12 +48,14 @@ _TRIED_AGAIN: Final = 7200
 class Standing(StrEnum):
     """What became of a webhook here.
 
-    MISSING never arrived. What is LEFT did not either, and would be parked if it did. NOTHING reports
-    nothing, and WAITING is in delivery, backs off, or is held until its user signs up.
+    MISSING never arrived. What is LEFT did not either, and would be parked if it did. REPEATED tells what
+    something missing tells. NOTHING reports nothing, and WAITING is in delivery, backs off, or is held until
+    its user signs up.
     """
 
     MISSING = "missing"
     LEFT = "left"
+    REPEATED = "repeated"
     ARRIVED = "arrived"
     WAITING = "waiting"
     PARKED = "parked"
@@ -48,12 +63,27 @@ class Standing(StrEnum):
     NOTHING = "nothing"
 
 
+class Event(NamedTuple):
+    """One event that a webhook would become, and how much would move which way."""
+
+    name: str
+    flow: str
+    money: Money | None
+    order_id: str
+
+    @classmethod
+    def of(cls, planned: Planned) -> Event:
+        flow = Kind(planned.sent["kind"]).flow
+        money = planned.money if flow else None
+        return cls(planned.event_name, flow or "", money, planned.sent.get("order_id", ""))
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """One webhook that the provider sent, or would have sent.
 
-    `planned` are its events that are not captured; a webhook that only teaches has none. `message` is what
-    brings it, if it is missing.
+    `events` are those that are not captured; a webhook that only teaches has none. `packed` is the message
+    that brings it, if it is missing. Many are held at once.
     """
 
     standing: Standing
@@ -61,16 +91,13 @@ class Found:
     at: datetime
     reason: str = ""
     detail: str = ""
-    planned: tuple[Planned, ...] = ()
-    message: str = field(default="", repr=False)
+    events: tuple[Event, ...] = ()
+    packed: bytes = field(default=b"", repr=False)
 
     @property
-    def money(self) -> Iterator[tuple[str, Money]]:
-        """How much would move, and which way."""
-        for each in self.planned:
-            flow = Kind(each.sent["kind"]).flow
-            if each.money and flow:
-                yield flow.value, each.money
+    def message(self) -> str:
+        """The text for the queue."""
+        return zlib.decompress(self.packed).decode("ascii")
 
 
 class Letters(NamedTuple):
@@ -93,11 +120,12 @@ class Letters(NamedTuple):
             keys |= {key: each.reason for fact in planned for key in fact.keys}
         return cls(keys, events)
 
-    def reason_of(self, found: Found) -> str | None:
+    def reason_of(self, identity: Identity, planned: Iterable[Planned]) -> str | None:
         """Why a webhook or a fact of it is parked, if it is."""
-        reasons = (self.keys.get(key) for each in found.planned for key in each.keys)
-        event = found.identity.event_type, found.identity.event_id
-        return next(filter(None, reasons), self.events.get(event))
+        reasons = (self.keys.get(key) for each in planned for key in each.keys)
+        return next(
+            filter(None, reasons), self.events.get((identity.event_type, identity.event_id))
+        )
 
 
 class _Read(NamedTuple):
@@ -110,10 +138,11 @@ class _Read(NamedTuple):
 
 
 class Comparison:
-    """What a source's provider lists against what this stack knows, the oldest first.
+    """What a source's provider lists against what this stack knows.
 
     `parked` reads the dead letters, which is done once, and only where something is not captured. What
-    happened outside the window is left out, unless a part of it happened inside. `now` is unix seconds.
+    happened outside the window is left out; where something before it is not captured, so is what followed:
+    both or neither. What happened before the stack `remembers` may have been captured. `now` is unix seconds.
 
     What is found missing counts from then on as if it were filled in: it says whose later events are, and
     another report of the same fact is no second one.
@@ -126,6 +155,7 @@ class Comparison:
         parked: Callable[[], Letters],
         window: Window,
         *,
+        remembers: datetime,
         now: float,
     ) -> None:
         self._source = source
@@ -133,32 +163,75 @@ class Comparison:
         self._facts = Claims(rows, lambda: now, LEASE, KEPT)
         self._parked = parked
         self._window = window
-        self._letters: Letters | None = None
+        self._remembers = remembers
         self._now = now
         self._users: dict[str, str] = {}
         self._filled: set[str] = set()
         self._same: dict[str, tuple[str, ...]] = {}
+        self._aside: list[_Read] = []
 
-    def of(self, happened: Iterable[Happened]) -> Iterator[Found]:
-        """What became of each webhook. What happened at once is missing as a whole, or left as a whole."""
-        read = ([*self._read(each)] for each in happened)
-        bundles = [bundle for bundle in read if any(map(self._is_inside, bundle))]
-        plans = [each.plan for bundle in bundles for each in bundle if isinstance(each.plan, Plan)]
+    @cached_property
+    def _letters(self) -> Letters:
+        return self._parked()
+
+    def of(self, happened: Sequence[Happened]) -> Iterator[Found]:
+        """What became of each webhook, but of those whose user something later may name."""
+        bundles = [self._read(each.at, each.webhooks) for each in happened]
+        self._read_ahead(read for bundle in bundles for read in bundle)
+        for each, bundle in zip(happened, bundles, strict=True):
+            if each.exact and any(map(self._is_fresh, bundle)):
+                bundle = self._exactly(each, bundle)  # noqa: PLW2901
+            if any(map(self._is_inside, bundle)):
+                yield from self._judged(bundle)
+
+    def rest(self) -> Iterator[Found]:
+        """What became of those, now that all is read."""
+        while aside := self._aside:
+            self._aside = []
+            self._read_ahead(aside)
+            for read in aside:
+                yield from self._judged([read])
+            if len(self._aside) == len(aside):
+                yield from map(self._judge, aside)
+                return
+
+    def _read(self, at: datetime, webhooks: Iterable[Webhook]) -> list[_Read]:
+        found = []
+        for each in (one for webhook in webhooks for one in self._unpacked(webhook)):
+            identity = self._source.provider.identity(each)
+            opened = Opened(each, self._source, identity, self._now, ORIGIN)
+            why = ignored(self._source, identity)
+            moment = (identity.occurred_at or at).astimezone(UTC)
+            found.append(_Read(opened, moment, why, _plan(opened, why)))
+        return found
+
+    def _exactly(self, happened: Happened, draft: Sequence[_Read]) -> list[_Read]:
+        """The same with all that the vendor knows of it; or why that is not known."""
+        assert happened.exact
+        try:
+            return self._read(happened.at, happened.exact())
+        except (Away, Denied):
+            raise
+        except (ApiError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError):
+            title = self._source.provider.title
+            why = Untranslatable(f"{title} tells something else of it than is documented")
+            return [each._replace(plan=why) for each in draft]
+
+    def _read_ahead(self, read: Iterable[_Read]) -> None:
+        plans = [each.plan for each in read if isinstance(each.plan, Plan)]
         self._rows.read_ahead(key for plan in plans for key in _keys(plan))
-        for bundle in bundles:
-            yield from self._judged(bundle)
-
-    def _read(self, happened: Happened) -> Iterator[_Read]:
-        for webhook in happened.webhooks:
-            for each in self._unpacked(webhook):
-                identity = self._source.provider.identity(each)
-                opened = Opened(each, self._source, identity, self._now, ORIGIN)
-                why = ignored(self._source, identity)
-                at = identity.occurred_at or happened.at
-                yield _Read(opened, at.astimezone(UTC), why, _plan(opened, why))
 
     def _is_inside(self, read: _Read) -> bool:
         return self._window.since <= read.at < self._window.until
+
+    def _is_before(self, found: Found) -> bool:
+        return found.at < self._window.since
+
+    def _is_fresh(self, read: _Read) -> bool:
+        """Whether something of it may be missing."""
+        if read.ignored is not Reason.NONE or isinstance(read.plan, Parked):
+            return read.ignored is Reason.NONE
+        return any(not self._is_captured(each) for each in read.plan.planned)
 
     def _unpacked(self, webhook: Webhook) -> Sequence[Webhook]:
         try:
@@ -168,40 +241,60 @@ class Comparison:
             return (webhook,)
 
     def _judged(self, bundle: Sequence[_Read]) -> Iterator[Found]:
+        """What happened at once is missing as a whole, or left as a whole."""
         unread = next((each.plan for each in bundle if isinstance(each.plan, Parked)), None)
+        earlier = False
         for each in bundle:
             found = self._judge(each)
-            if unread and found.standing is Standing.MISSING:
-                # A sale without its refunds would be wrong for good.
-                found = _left(found, parked(unread))
+            if found.standing is Standing.MISSING:
+                earlier = earlier or self._is_before(found)
+                if earlier:
+                    found = replace(found, standing=Standing.LEFT, reason=EARLIER, packed=b"")
+                elif unread:
+                    # A sale without its refunds would be wrong for good.
+                    found = _left(found, parked(unread))
+            if found.at >= self._window.until:
+                continue
             if found.standing is Standing.MISSING and isinstance(each.plan, Plan):
                 self._remember(each.plan)
-            yield found
+            if found.standing is Standing.LEFT and found.reason == Reason.MISSING_USER:
+                self._aside.append(each)
+            else:
+                yield found
 
     def _judge(self, read: _Read) -> Found:
         plan, found = read.plan, Found(Standing.MISSING, read.opened.identity, read.at)
         if read.ignored is not Reason.NONE:
             return replace(found, standing=Standing.IGNORED, reason=read.ignored.value)
         if isinstance(plan, Parked):
-            return self._uncaptured(found, parked(plan), read.opened)
+            return self._uncaptured(found, (), parked(plan), read.opened)
         planned = tuple(each.settled(self._user_of) for each in plan.planned)
-        fresh = tuple(each for each in planned if not self._is_captured(each))
-        found = replace(found, planned=fresh)
+        untold = tuple(each for each in planned if not self._is_filled(each))
+        fresh = tuple(each for each in untold if not self._is_captured(each))
+        if not planned:
+            return self._lesson(found, plan, read.opened)
         if not fresh:
-            if not planned and self._is_news(plan):
-                return _sealed(found, read.opened)
-            known = Standing.ARRIVED if planned or plan.lesson else Standing.NOTHING
+            known = Standing.ARRIVED if untold else Standing.REPEATED
             return replace(found, standing=known)
-        if all(self._is_in_hand(each) for each in fresh):
-            return replace(found, standing=Standing.WAITING)
-        return self._uncaptured(found, self._decided(plan), read.opened)
+        found = replace(found, events=tuple(map(Event.of, fresh)))
+        return self._uncaptured(found, fresh, self._decided(plan), read.opened)
 
-    def _uncaptured(self, found: Found, decision: Decision, opened: Opened) -> Found:
-        """Parked before, or what it would become."""
-        if self._letters is None:
-            self._letters = self._parked()
-        if reason := self._letters.reason_of(found):
+    def _lesson(self, found: Found, plan: Plan, opened: Opened) -> Found:
+        if self._is_news(plan):
+            return _sealed(found, opened)
+        known = Standing.ARRIVED if plan.lesson else Standing.NOTHING
+        return replace(found, standing=known)
+
+    def _uncaptured(
+        self, found: Found, fresh: Sequence[Planned], decision: Decision, opened: Opened
+    ) -> Found:
+        """Parked before, on its way, or what it would become."""
+        if reason := self._letters.reason_of(found.identity, fresh):
             return replace(found, standing=Standing.PARKED, reason=reason)
+        if fresh and all(map(self._is_in_hand, fresh)):
+            return replace(found, standing=Standing.WAITING)
+        if found.at < self._remembers:
+            return _left(found, parked(TooOld("it may have been captured, and be forgotten")))
         if decision.would_park:
             return _left(found, decision)
         if decision.outcome is Outcome.IGNORED:
@@ -214,19 +307,24 @@ class Comparison:
         except Parked as error:
             return parked(error)
 
+    def _is_filled(self, planned: Planned) -> bool:
+        """Whether something missing tells it, too."""
+        return not self._filled.isdisjoint((*self._joined(planned.keys), *planned.shared))
+
     def _is_captured(self, planned: Planned) -> bool:
-        keys = self._joined(planned.keys)
-        if not self._filled.isdisjoint((*keys, *planned.shared)):
-            return True
-        return self._facts.is_done(keys, planned.shared)
+        return self._facts.is_done(self._joined(planned.keys), planned.shared)
 
     def _is_in_hand(self, planned: Planned) -> bool:
+        """Whether it is being delivered, backs off, or is held until its user signs up."""
         rows = [self._rows.get(key) for key in planned.keys]
-        return any(_is_delivered(row, self._now) for row in rows)
+        held = (self._rows.get(f"{EVENT}{mark}") for row in rows for mark in texts(row, "waits"))
+        return any(_is_delivered(row, self._now) for row in rows) or any(
+            "message" in row for row in held
+        )
 
     def _is_news(self, plan: Plan) -> bool:
         """Whether it teaches what the ledger does not know."""
-        known = self._facts.user_of
+        known = self._user_of
         people = plan.user_id and any(not known((each.key,)) for each in plan.lessons)
         merged = any("same" not in self._rows.get(key) for key in plan.merged)
         return bool(people or merged or (plan.same and not self._facts.knows(plan.same)))
@@ -247,8 +345,9 @@ class Comparison:
         self._same |= dict.fromkeys(together, together)
         decision = self._decided(plan)
         for planned, event in zip(decision.planned, decision.events, strict=True):
-            self._users |= dict.fromkeys((*planned.keys, *planned.shared), event.user_id)
-            self._filled.update((*planned.keys, *planned.shared))
+            told = (*planned.keys, *planned.shared)
+            self._users |= dict.fromkeys((*told, *planned.marks), event.user_id)
+            self._filled.update(told)
         user = plan.user_id or next((each.user_id for each in decision.events), None)
         if user:
             self._users |= {each.key: user for each in plan.lessons}
@@ -262,7 +361,8 @@ def _left(found: Found, decision: Decision) -> Found:
 def _sealed(found: Found, opened: Opened) -> Found:
     envelope = Envelope(opened.webhook, opened.received_at, opened.origin)
     try:
-        return replace(found, message=envelope.seal(opened.source.provider))
+        packed = zlib.compress(envelope.seal(opened.source.provider).encode("ascii"))
+        return replace(found, packed=packed)
     except TooLarge as error:
         return _left(found, Decision(Outcome.PARKED, Reason.TOO_LARGE, str(error)))
 
@@ -290,6 +390,6 @@ def _keys(plan: Plan) -> Iterator[str]:
 
 
 def _is_delivered(row: Item, now: float) -> bool:
-    """Whether a fact that is not captured is in somebody's hands, or held until its user signs up."""
+    """Whether a worker has a fact in hand, or had it just now and tries it again."""
     claimed = text(row, "state") == "claimed" and (number(row, "until") or 0) > now
-    return claimed or "waits" in row or (number(row, "failed_at") or 0) > now - _TRIED_AGAIN
+    return claimed or (number(row, "failed_at") or 0) > now - _TRIED_AGAIN

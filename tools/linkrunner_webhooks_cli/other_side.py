@@ -30,6 +30,10 @@ def wanted_of(source: Source, stack: Stack, url: str | None = None) -> Wanted:
             f"no provider reaches {address}: give a deployed one with --stack, or the address of a tunnel "
             "with --url https://..."
         )
+    if not address.rstrip("/").endswith(f"/{source.name}"):
+        raise Failure(
+            f"the URL of {source.name} ends in /webhooks/{source.name}, and {address} does not"
+        )
     types = types_of(source)
     if not types:
         # To many a vendor no types at all mean all of them.
@@ -49,16 +53,16 @@ def known_of(client: Connects, found: Sequence[Endpoint], wanted: Wanted, stack:
     return Known(client.source.name, stored.of(client.source.name), stored.table(), told)
 
 
-def command_of(source: Source, stack: str | None) -> str:
+def command_of(source: Source, stack: str | None, url: str | None = None) -> str:
     """The command that sets up the endpoint of a source."""
-    return f"`linkrunner-webhooks connect {source.name}{f' --stack {stack}' if stack else ''}`"
+    options = (f" --stack {stack}" if stack else "") + (f" --url {url}" if url else "")
+    return f"`linkrunner-webhooks connect {source.name}{options}`"
 
 
-def looked_at(client: Connects, wanted: Wanted, stack: Stack, name: str | None) -> list[Finding]:
-    """What is found of the endpoints of a source; `name` is what the stack is called by. Raises ApiError."""
+def looked_at(client: Connects, wanted: Wanted, stack: Stack, command: str) -> list[Finding]:
+    """What is found of the endpoints of a source; `command` mends it. Raises ApiError."""
     found = client.endpoints()
-    known = known_of(client, found, wanted, stack)
-    return findings(client, found, wanted, known, command_of(client.source, name))
+    return findings(client, found, wanted, known_of(client, found, wanted, stack), command)
 
 
 def other_side(config: Config, stack: Stack) -> Iterator[Finding]:
@@ -71,7 +75,8 @@ def other_side(config: Config, stack: Stack) -> Iterator[Finding]:
             client = opened(kind, source, config)
             assert isinstance(client, Connects)
             client.api.tries = _TRIES
-            yield from looked_at(client, wanted_of(source, stack), stack, stack.name)
+            command = command_of(source, stack.name)
+            yield from looked_at(client, wanted_of(source, stack), stack, command)
         except Denied as error:
             # A key that only reads events is right for `reconcile`.
             yield Finding(name_of(source), right=True, found="not seen", advice=str(error))

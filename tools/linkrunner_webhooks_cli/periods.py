@@ -17,13 +17,14 @@ def moment(context: click.Context, parameter: click.Parameter, text: str | None)
     if text is None or text == "now":
         return None if text is None else datetime.now(UTC)
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-    if text[:-1].isdigit() and text[-1] in units:
-        return datetime.now(UTC) - timedelta(seconds=int(text[:-1]) * units[text[-1]])
     try:
+        if text.isascii() and text[:-1].isdigit() and text[-1] in units:
+            return datetime.now(UTC) - timedelta(seconds=int(text[:-1]) * units[text[-1]])
         found = datetime.fromisoformat(text)
         # A day is one in UTC, as in the ledger; a time of day is one of the shell's.
-        return found.replace(tzinfo=UTC) if len(text) == len("2026-11-24") else found.astimezone()
-    except ValueError:
+        is_day = len(text) in (len("2026-11-24"), len("20261124"))
+        return found.replace(tzinfo=UTC) if is_day else found.astimezone()
+    except (ValueError, OverflowError):
         message = f'takes a time like 2026-11-24T10:00 or an age like 2h, not "{text}"'
         raise click.BadParameter(message) from None
 

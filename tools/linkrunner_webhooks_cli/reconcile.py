@@ -16,17 +16,16 @@ from linkrunner_webhooks.config import Config, Source, suggest
 from linkrunner_webhooks.errors import BadSignature, Reason
 from linkrunner_webhooks.pacing import Pace
 from linkrunner_webhooks.receive import attributes
-from linkrunner_webhooks.rows import DAY
 from linkrunner_webhooks.signatures.scheme import verify
 from linkrunner_webhooks_cli.advice import ADVICE
 from linkrunner_webhooks_cli.clients import client_of, names
 from linkrunner_webhooks_cli.clients.client import Client, Happened, Lists, Window
-from linkrunner_webhooks_cli.clients.credentials import opened
+from linkrunner_webhooks_cli.clients.credentials import opened, require_live
 from linkrunner_webhooks_cli.completions import source_names
 from linkrunner_webhooks_cli.deployed import require_deployed
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.gaps import Gaps
-from linkrunner_webhooks_cli.missing import Comparison, Found, Letters, Standing
+from linkrunner_webhooks_cli.missing import EARLIER, Comparison, Found, Letters, Standing
 from linkrunner_webhooks_cli.output import (
     confirm,
     counted,
@@ -35,7 +34,6 @@ from linkrunner_webhooks_cli.output import (
     write_json,
 )
 from linkrunner_webhooks_cli.periods import since_option, until_option
-from linkrunner_webhooks_cli.provider_page import page_of
 from linkrunner_webhooks_cli.sources import config_of, config_option, json_option
 from linkrunner_webhooks_cli.stacks import Stack, find, stack_option
 
@@ -59,6 +57,7 @@ _MARGIN: Final = timedelta(minutes=5)
     help="Webhooks a second that --fill puts there.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--strict", is_flag=True, help="Fail where something stays missing: for a schedule.")
 @config_option
 @stack_option
 @json_option
@@ -70,6 +69,7 @@ def reconcile(
     fill: bool,
     rate: float,
     yes: bool,
+    strict: bool,
     config_path: Path | None,
     stack: str | None,
     as_json: bool,
@@ -89,6 +89,8 @@ def reconcile(
       linkrunner-webhooks reconcile shopify --since 30d --until 2d --json --stack linkrunner-webhooks
       linkrunner-webhooks reconcile stripe --since 2026-11-20 --fill --stack linkrunner-webhooks
     """
+    if as_json and fill and not yes:
+        raise click.UsageError("--json asks nothing: give --yes, too")
     config = config_of(stack, config_path)
     meant = _source(config, source)
     kind = _kind(meant)
@@ -97,7 +99,7 @@ def reconcile(
     window = _window(meant, kind, found, Window(since, until or datetime.now(UTC)))
     client = opened(kind, meant, config)
     assert isinstance(client, Lists)
-    _require_wanted(client)
+    require_live(client)
     gaps = Gaps(meant, window)
     for each in _compared(client, found, config, window):
         gaps.add(each)
@@ -111,12 +113,17 @@ def reconcile(
         write_json(gaps.told() | {"filled": filled, "dry_run": not fill})
     for line in _remarks(gaps, client, found, filled=filled, fill=fill):
         say(line)
+    if strict and (gaps.left or len(gaps.missing) > filled):
+        raise Failure("something is missing")
 
 
 def _source(config: Config, name: str) -> Source:
     source = config.source(name)
     if source is None:
-        raise Failure(f"webhooks.toml has no table [{name}]{suggest(name, config.names)}")
+        hint = suggest(name, config.names)
+        raise Failure(
+            f"webhooks.toml has no table [{name}]{hint}; `linkrunner-webhooks add` makes one"
+        )
     return source
 
 
@@ -126,45 +133,37 @@ def _kind(source: Source) -> type[Lists]:
         able = ", ".join(name for name in names() if issubclass(client_of(name) or Client, Lists))
         raise Failure(
             f"{source.provider.title} has no list of what happened that could be compared; those that have "
-            f"one are: {able}. What it sends again, and how: {page_of(source.provider.name)}"
+            f"one are: {able}"
         )
     return kind
-
-
-def _require_wanted(client: Lists) -> None:
-    """Many a webhook does not say whether it is a test. The API that lists it does."""
-    source = client.source
-    if client.is_sandbox and not source.test_events:
-        raise Failure(
-            f"{client.base} is {source.provider.title}'s API for tests, and [{source.name}] forwards none: "
-            "set test_events = true there, or ask the live API"
-        )
 
 
 def _window(source: Source, kind: type[Lists], stack: Stack, asked: Window) -> Window:
     """What can be asked for: as far back as the provider lists, and the ledger remembers."""
     now, title = datetime.now(UTC), source.provider.title
-    if asked.since >= asked.until:
-        raise click.UsageError("--since has to be before --until")
-    remembers = now - timedelta(seconds=stack.ledger().facts.kept)
-    if asked.since < remembers:
-        # What is forgotten would count once more.
-        days = stack.ledger().facts.kept // DAY
-        say(f"This stack remembers {days} days (LedgerDays), so it begins there.")
+    until = min(asked.until, now)
+    if asked.since >= until:
+        raise click.UsageError("--since has to be before --until, and not in the future")
+    remembers = _remembers(stack)
     # While it is read its beginning moves on.
-    oldest = now - kind.kept + _MARGIN if kind.kept else remembers
-    edge = max(remembers, oldest)
-    if kind.kept and asked.since < oldest - 2 * _MARGIN:
-        days, of = kind.kept.days, (now - asked.since).days
-        say(
-            f"{title} lists {days} days, and you asked for {of}: it begins {edge:%Y-%m-%d %H:%M} UTC."
-        )
-    if asked.until <= edge:
+    edge = max(remembers, now - kind.kept + _MARGIN) if kind.kept else remembers
+    if asked.since < edge - 2 * _MARGIN:
+        days, of = (round((now - each) / _SLICE) for each in (edge, asked.since))
+        whose = f"{title} lists {days} days"
+        if edge == remembers:
+            whose = f"this stack remembers {days} days (LedgerDays)"
+        say(f"{whose}, and you asked for {of}: it begins {edge:%Y-%m-%d %H:%M} UTC.")
+    if until <= edge:
         raise Failure(
             f"nothing of that time can be told apart any more; the earliest is {edge:%Y-%m-%d}"
         )
     # Most vendors know whole seconds.
-    return Window(*(each.replace(microsecond=0) for each in (max(asked.since, edge), asked.until)))
+    return Window(*(each.replace(microsecond=0) for each in (max(asked.since, edge), until)))
+
+
+def _remembers(stack: Stack) -> datetime:
+    """What was captured before that may be forgotten, and would count once more."""
+    return datetime.now(UTC) - timedelta(seconds=stack.ledger().facts.kept)
 
 
 # ------------------------------------------------------------------------- reading
@@ -182,14 +181,16 @@ def _compared(client: Lists, stack: Stack, config: Config, window: Window) -> It
             return Letters.of(reading, source, config)
 
     now = time.time()
-    about = Window(window.since - client.early, window.until)
-    comparison = Comparison(source, stack.snapshot(), parked, about, now=now)
-    for slice in _slices(client, about):
+    comparison = Comparison(
+        source, stack.snapshot(), parked, window, remembers=_remembers(stack), now=now
+    )
+    for slice in _slices(client, window):
         happened = _in_order(client, slice)
         while some := list(islice(happened, _AT_ONCE)):
             if client.signed:
                 _require_signed(some, source, secrets, now)
             yield from comparison.of(some)
+    yield from comparison.rest()
 
 
 def _slices(client: Lists, window: Window) -> Iterable[Window]:
@@ -223,14 +224,17 @@ def _require_signed(
         try:
             verify(source.signature, webhook, secrets, now)
         except BadSignature:
-            raise Failure(f"{title} listed something that it has not signed for us") from None
+            raise Failure(
+                f"{title} listed something that it has not signed for us: is the secret of {source.name} "
+                "right (`linkrunner-webhooks secrets list`)?"
+            ) from None
 
 
 # ------------------------------------------------------------------------- filling in
 
 
 def _ask(gaps: Gaps, stack: Stack, *, yes: bool) -> None:
-    for line in gaps.ages.lines("A later --since leaves what is older."):
+    for line in _ages(gaps):
         say(line)
     if not yes:
         count = counted(len(gaps.missing), "webhook")
@@ -258,27 +262,52 @@ def _fill(gaps: Gaps, stack: Stack, config: Config, rate: float) -> int:
 
 def _remarks(gaps: Gaps, client: Lists, stack: Stack, *, filled: int, fill: bool) -> Iterator[str]:
     """What to know about the answer, and what next."""
+    yield from _of_list(gaps, client)
+    if filled:
+        yield f"{counted(filled, 'webhook')} put into the queue: `linkrunner-webhooks tail`."
+    elif fill:
+        yield "There is nothing to put into the queue."
+    elif gaps.missing:
+        yield from _ages(gaps)
+        yield "Nothing was sent; --fill puts what is missing into the queue."
+        if waiting := stack.backlog():
+            yield f"{counted(waiting, 'webhook')} in the queue: what those bring may look missing."
+    if gaps.rest[Standing.PARKED]:
+        yield "What is parked has arrived: `linkrunner-webhooks dlq list`."
+    for reason, count in Counter(each.reason for each in gaps.left).items():
+        advice = _LEFT.get(reason) or ADVICE.get(reason, "")
+        yield f"{count} left ({reason}): {advice}"
+
+
+def _of_list(gaps: Gaps, client: Lists) -> Iterator[str]:
+    """What the provider's list cannot tell."""
     title = client.source.provider.title
     if not gaps.listed:
         yield f"{title} listed nothing of that time: that is no proof that nothing happened."
     if client.hint:
         yield client.hint
-    if filled:
-        yield f"{counted(filled, 'webhook')} put into the queue: `linkrunner-webhooks tail`."
-    elif gaps.missing and not fill:
-        yield "Nothing was sent; --fill puts what is missing into the queue."
-    if (waiting := stack.backlog()) and gaps.missing and not filled:
-        yield f"{counted(waiting, 'webhook')} in the queue: what those bring may look missing."
-    if gaps.rest[Standing.PARKED]:
-        yield "What is parked has arrived: `linkrunner-webhooks dlq list`."
-    for reason, count in Counter(each.reason for each in gaps.left).items():
-        advice = _LEFT.get(reason) or ADVICE.get(reason, "")
-        yield f"{count} left, which would be parked as {reason}: {advice}"
+    if unseen := _unseen(client):
+        yield f"{title} lists nothing of {', '.join(unseen)}: that was not looked up."
+
+
+def _ages(gaps: Gaps) -> Iterator[str]:
+    return gaps.ages.lines("A later --since leaves what is older.")
+
+
+def _unseen(client: Lists) -> list[str]:
+    """The types that are forwarded, and that the provider's list cannot tell of."""
+    source, tells = client.source, client.tells
+    if tells is None:
+        return []
+    return [each for each in source.provider.types if source.wants(each) and each not in tells]
 
 
 _LEFT: Final[Mapping[str, str]] = {
+    EARLIER: "they, or the sales that they follow, happened before --since; an earlier one brings both",
     Reason.MISSING_USER: "they name nobody, and what they follow is not known here; an earlier --since may "
     "find it, or a path in user_id",
     Reason.UNTRANSLATABLE: "no mapper understands them; report it",
     Reason.TOO_LARGE: "they do not fit into the queue",
+    Reason.TOO_OLD: "they may have been captured before facts were forgotten (LedgerDays); look for them at "
+    "Linkrunner",
 }

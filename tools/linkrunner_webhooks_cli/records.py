@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 from linkrunner_webhooks.accounts import account_of
@@ -30,6 +30,8 @@ from linkrunner_webhooks.waiting import DUE, USER
 _MOST_KEYS = 100
 # Queries at once: each waits for an answer most of the time. The SDK keeps ten connections.
 _READERS = 10
+# Seconds, more each time, until DynamoDB is asked for what it was too busy for.
+_PAUSE = 0.05
 # Every name that the first part of a fact's key can have besides its source's.
 _CATEGORIES = (*Flow, *(kind for kind in Kind if kind.flow is None), Kind.SUBSCRIPTION_STARTED)
 _PEOPLE = ("subscription", "customer")
@@ -122,10 +124,12 @@ class Records:
         wanted: dict[str, Any] = {self._table: {"Keys": [{"key": {"S": key}} for key in keys]}}
         rows: list[Row] = []
         # What DynamoDB was too busy for comes back as unprocessed.
-        while wanted:
+        for pause in count(1):
             answer = self._client.batch_get_item(RequestItems=wanted)
             rows += answer["Responses"].get(self._table, [])
-            wanted = answer.get("UnprocessedKeys", {})
+            if not (wanted := answer.get("UnprocessedKeys", {})):
+                break
+            time.sleep(min(pause * _PAUSE, 1.0))
         return rows
 
     def of_user(self, user: str) -> Iterator[Row]:

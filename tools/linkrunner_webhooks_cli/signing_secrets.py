@@ -19,7 +19,7 @@ from linkrunner_webhooks.signatures.scheme import complaint
 from linkrunner_webhooks_cli.completions import source_names
 from linkrunner_webhooks_cli.doctor import asked
 from linkrunner_webhooks_cli.failures import Commands, Failure
-from linkrunner_webhooks_cli.findings import Place, deployed, homeless, shared, signing
+from linkrunner_webhooks_cli.findings import LOCAL, Place, deployed, homeless, shared, signing
 from linkrunner_webhooks_cli.output import ago, counted, say, write_json, write_table
 from linkrunner_webhooks_cli.provider_page import page_of
 from linkrunner_webhooks_cli.secret_table import rotated, since, table_with, with_signers
@@ -135,7 +135,8 @@ def listed(config_path: Path | None, as_json: bool, stack: str | None) -> None:
     """
     config = config_of(stack, config_path)
     found = find(stack)
-    rows = list(_rows(config, found.signing_secrets(), deployed(found.name)))
+    place = LOCAL if stack is None else deployed(found.name)
+    rows = list(_rows(config, found.signing_secrets(), place))
     if as_json:
         write_json([each.document() for each in rows])
         return

@@ -133,7 +133,8 @@ class Answer:
 class Api:
     """One vendor's API. `headers` makes those that let us in, and `keys` says what they are made of.
 
-    `per_second` is how many requests the vendor takes at most, or fewer.
+    `per_second` is how many requests the vendor takes at most, or fewer, and `is_busy` whether an answer, by
+    its status and its JSON, says that these were too many.
     """
 
     def __init__(
@@ -144,10 +145,14 @@ class Api:
         headers: Callable[[], Mapping[str, str]],
         keys: str,
         per_second: float,
+        is_busy: Callable[[int, Any], bool],
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._title = title
         self._base = base.rstrip("/")
+        self._is_busy = is_busy
+        # Links to other pages have it, too.
+        self._prefix = urlsplit(self._base).path
         self._headers = headers
         self._keys = keys
         self._pace = Pace(per_second, sleep=sleep)
@@ -170,21 +175,28 @@ class Api:
     ) -> Answer:
         """The answer to one request. Raises ApiError. `headers` let in instead of the usual ones."""
         most = self.tries if tries is None else tries
-        for tried in range(1, most + 1):
-            pause = min(_FIRST_PAUSE * 2 ** (tried - 1), _LONGEST_PAUSE)
+        refused = unanswered = 0
+        while True:
             try:
                 response = self._send(request, self._headers() if headers is None else headers)
             except HTTPError as error:
-                self._require_another(request, tried, most, error)
-            else:
-                if response.status < HTTPStatus.MULTIPLE_CHOICES:
-                    return self._read(response)
-                if not self._may_repeat(request, response) or tried == most:
-                    raise self._failure(response, request, tried)
-                named = _named_pause(response.headers)
-                pause = pause if named is None else named
-            self._rest(pause)
-        raise AssertionError(tried)
+                unanswered += 1
+                self._require_another(request, unanswered, most, error)
+                self._rest(_pause(unanswered))
+                continue
+            value = _json(response.data)
+            busy = self._is_busy(response.status, value)
+            if response.status < HTTPStatus.MULTIPLE_CHOICES and not busy:
+                if value is _NO_JSON:
+                    raise self.not_understood(ValueError())
+                return Answer(response.status, response.headers, value)
+            refused += 1
+            safe = busy or (
+                response.status >= HTTPStatus.INTERNAL_SERVER_ERROR and request.is_repeatable
+            )
+            if not safe or refused >= most:
+                raise self._failure(response, value, refused, busy=busy, safe=safe)
+            self._rest(_named_pause(response.headers) or _pause(refused))
 
     def pages(
         self, first: Request, following: Callable[[Request, Answer], Request | None]
@@ -220,27 +232,16 @@ class Api:
         elif request.json is not None:
             body, kind = json.dumps(request.json), {"Content-Type": "application/json"}
         sent = {"Accept": "application/json", "User-Agent": _NAME, **kind, **headers}
+        target = request.target
+        if self._prefix and target.startswith(f"{self._prefix}/"):
+            target = target.removeprefix(self._prefix)
         return self._pool.request(
             request.method,
-            f"{self._base}{request.target}",
+            f"{self._base}{target}",
             body=body,
             headers={**sent, **request.headers},
             redirect=False,
         )
-
-    def _read(self, response: urllib3.BaseHTTPResponse) -> Answer:
-        if not response.data:
-            return Answer(response.status, response.headers, None)
-        try:
-            return Answer(response.status, response.headers, json.loads(response.data))
-        except (ValueError, RecursionError) as error:
-            raise self.not_understood(error) from None
-
-    def _may_repeat(self, request: Request, response: urllib3.BaseHTTPResponse) -> bool:
-        """Who refuses so many has done nothing. What failed may have done it all the same."""
-        if response.status == HTTPStatus.TOO_MANY_REQUESTS:
-            return True
-        return response.status >= HTTPStatus.INTERNAL_SERVER_ERROR and request.is_repeatable
 
     def _require_another(self, request: Request, tried: int, most: int, error: HTTPError) -> None:
         """Raises Away unless another try is left, and safe."""
@@ -248,7 +249,8 @@ class Api:
         if safe and tried < min(_UNANSWERED_TRIES, most):
             return
         doubt = "" if safe else _DOUBT
-        raise Away(f"{self._title} does not answer at {self._base}{doubt}") from None
+        why = type(error).__name__
+        raise Away(f"{self._title} does not answer at {self._base} ({why}){doubt}") from None
 
     def _rest(self, seconds: float) -> None:
         if seconds > _LONGEST_PAUSE:
@@ -260,21 +262,43 @@ class Api:
         self._sleep(seconds)
 
     def _failure(
-        self, response: urllib3.BaseHTTPResponse, request: Request, tried: int
+        self,
+        response: urllib3.BaseHTTPResponse,
+        value: Any,
+        tried: int,
+        *,
+        busy: bool,
+        safe: bool,
     ) -> ApiError:
-        status, words = response.status, _words(response.data, self._hidden)
+        status, words = response.status, _words(value, self._hidden)
         told = f"{self._title} answered {status}{f': {words}' if words else ''}"
-        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            return Denied(f"{told}; look at {self._keys}", status)
-        if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            doubt = "" if self._may_repeat(request, response) else _DOUBT
+        if busy or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             times = f", {tried} times" if tried > 1 else ""
-            return Away(f"{told}{times}; run it again later{doubt}", status)
+            return Away(f"{told}{times}; run it again later{'' if safe else _DOUBT}", status)
+        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            return Denied(f"{told}; check {self._keys}", status)
         if status < HTTPStatus.BAD_REQUEST:
             return ApiError(
                 f"{told}, and leads elsewhere; give the address that it leads to", status
             )
         return ApiError(told, status)
+
+
+# What is no JSON, where None is.
+_NO_JSON: Final = object()
+
+
+def _json(body: bytes) -> Any:
+    if not body:
+        return None
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return _NO_JSON
+
+
+def _pause(tried: int) -> float:
+    return min(_FIRST_PAUSE * 2.0 ** (tried - 1), _LONGEST_PAUSE)
 
 
 _DOUBT: Final = "; it may have done it all the same: `--check` says what is there"
@@ -302,15 +326,12 @@ def _named_pause(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def _words(body: bytes, hidden: Collection[str]) -> str:
+def _words(value: Any, hidden: Collection[str]) -> str:
     """The vendor's own sentences about an error, on one line; empty where it has none."""
-    try:
-        told = dict.fromkeys(islice(_sentences(json.loads(body)), _MOST_SENTENCES))
-    except (ValueError, RecursionError):
-        return ""
+    told = dict.fromkeys(islice(_sentences(value), _MOST_SENTENCES))
     words = " ".join(filter(str.isprintable, "; ".join(told).split()))
-    for value in hidden:
-        words = words.replace(value, "...")
+    for each in hidden:
+        words = words.replace(each, "...")
     return words[:_LONGEST_QUOTE]
 
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import cached_property
+from http import HTTPStatus
 from typing import Any, ClassVar, NamedTuple
 from urllib.parse import urlsplit
 
@@ -49,11 +50,14 @@ class Window(NamedTuple):
 class Happened(NamedTuple):
     """What happened at a vendor, as the webhooks about it: all of them count, or none.
 
-    `at` is when, or when the first of them happened.
+    `at` is when, or when the first of them happened. With `exact` the webhooks have the right ids, and it
+    asks the vendor for all the rest, which is worth it where something is missing. It raises ApiError, and
+    what reading an answer of another shape raises.
     """
 
     at: datetime
     webhooks: tuple[Webhook, ...]
+    exact: Callable[[], tuple[Webhook, ...]] | None = None
 
 
 class Endpoint(NamedTuple):
@@ -132,8 +136,9 @@ class Client(ABC):
             source.provider.title,
             base,
             headers=self.headers,
-            keys=f"{names}; what they need: {self.rights}" if self.rights else names,
+            keys=f"{names}, which need {self.rights}",
             per_second=self.per_second,
+            is_busy=self.is_busy,
             sleep=sleep,
         )
         self.api.hide(*(given[each.name] for each in self.credentials if each.hidden))
@@ -146,6 +151,11 @@ class Client(ABC):
     @abstractmethod
     def headers(self) -> Mapping[str, str]:
         """The headers that let us in. May ask the vendor for a token first. Raises ApiError."""
+
+    def is_busy(self, status: int, value: Any) -> bool:
+        """Whether an answer says that there were too many requests, so that nothing was done."""
+        del value
+        return status == HTTPStatus.TOO_MANY_REQUESTS
 
     @cached_property
     def is_sandbox(self) -> bool:
@@ -171,17 +181,16 @@ class Lists(Client):
 
     `listed` is what it lists, in the plural. `kept` is how far back, None without a limit. With `by_change`
     it finds by when something last changed, and not by when it happened: then a window has no end, and what
-    changes while it is read comes once more. `early` is how much earlier than a window that may have begun
-    which belongs to it. `hint` says why a list can be empty although something happened. What is `signed` is
-    verified like a webhook.
+    changes while it is read comes once more. `hint` says why a list can be empty although something happened.
+    What is `signed` is verified like a webhook. `tells` are the types that it can tell of, None for all.
     """
 
     listed: ClassVar[str] = "events"
     kept: ClassVar[timedelta | None] = None
     by_change: ClassVar[bool] = False
-    early: ClassVar[timedelta] = timedelta(0)
     hint: ClassVar[str] = ""
     signed: ClassVar[bool] = False
+    tells: ClassVar[frozenset[str] | None] = None
 
     def happened(self, window: Window, types: Sequence[str]) -> Iterator[Happened]:
         """What happened in a window, in no order, and of these webhook types alone. Raises ApiError."""

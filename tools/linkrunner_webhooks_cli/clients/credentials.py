@@ -22,6 +22,7 @@ _HERE: Final = ("127.0.0.1", "localhost", "::1")
 
 def opened(kind: type[Client], source: Source, config: Config) -> Client:
     """The client of a source's account. Raises Failure naming the variable that is missing."""
+    _require_all(kind, source, config)
     given: Mapping[str, str] = {
         each.name: _typed(_given(each, source, config), each, source) for each in kind.credentials
     }
@@ -32,6 +33,16 @@ def opened(kind: type[Client], source: Source, config: Config) -> Client:
     home = kind.home.format(**given) if kind.home else ""
     base = _found(BASE, source, config) or home or _given(BASE, source, config)
     return kind(source, given, _checked(base, source))
+
+
+def require_live(client: Client) -> None:
+    """Many a webhook does not say whether it is a test; who sends it does. Raises Failure for tests."""
+    source = client.source
+    if client.is_sandbox and not source.test_events:
+        raise Failure(
+            f"these credentials are for {source.provider.title}'s tests, and [{source.name}] forwards none: "
+            "set test_events = true there, or give those of the live account"
+        )
 
 
 def is_given(source: Source, config: Config) -> bool:
@@ -46,11 +57,17 @@ def is_given(source: Source, config: Config) -> bool:
 def _given(credential: Credential, source: Source, config: Config) -> str:
     if found := _found(credential, source, config):
         return found
-    name, what = variable(credential, source.name), credential.what
-    if not sys.stdin.isatty():
-        raise Failure(f"set {name}: the {what} of {source.provider.title}")
-    title = f"{source.provider.title}: {what}"
+    title = f"{source.provider.title}: {credential.what}"
     return str(click.prompt(title, hide_input=credential.hidden, err=True)).strip()
+
+
+def _require_all(kind: type[Client], source: Source, config: Config) -> None:
+    """Nobody is there to be asked: every variable at once. Raises Failure."""
+    needed = [*kind.credentials, *([] if kind.home else [BASE])]
+    missing = [each for each in needed if not _found(each, source, config)]
+    if missing and not sys.stdin.isatty():
+        told = "; ".join(f"{variable(each, source.name)} ({each.what})" for each in missing)
+        raise Failure(f"set {told}")
 
 
 def _typed(value: str, credential: Credential, source: Source) -> str:

@@ -68,6 +68,7 @@ class PayPal(Lists, Connects):
         answer = self.api.ask(asked, make_headers(basic_auth=f"{user}:{password}"))
         with self._reading():
             self._token = answer.value["access_token"]
+            self.api.hide(self._token)
             # PayPal gives the same one until it expires, which can be soon.
             self._good_until = time.monotonic() + float(answer.value["expires_in"]) - _SPARE
 

@@ -57,9 +57,6 @@ class Polar(Lists, Connects):
     per_second = 5.0
     # Older payloads are emptied.
     kept = timedelta(days=90)
-    # Orders are found by when they were made. A renewal that cannot be paid is tried again after 2, 7, 14
-    # and 21 days.
-    early = timedelta(days=3)
     hint = (
         "Of a time when the endpoint was off or not there, Polar lists paid orders and refunds alone;"
         " a renewal that was paid late is listed when its order was made, up to 21 days before."

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import timedelta
 from functools import cached_property
 from math import ceil
 from typing import Any
@@ -19,7 +18,6 @@ from linkrunner_webhooks_cli.clients.api import Answer, Pairs, Request
 from linkrunner_webhooks_cli.clients.client import Credential, Happened, Lists, Window, at
 
 _PAYMENTS, _REFUNDS, _ORDERS = "/v1/payments", "/v1/refunds", "/v1/orders"
-_REBUILT = frozenset({"order.paid", "payment.captured", "payment.failed", "refund.processed"})
 
 
 class Razorpay(Lists):
@@ -33,13 +31,8 @@ class Razorpay(Lists):
     # The limit is not documented.
     per_second = 4.0
     listed = "payments and refunds"
-    # Lists go by creation. A payment is captured within five days of it, and a refund paid within seven
-    # working days.
-    early = timedelta(days=10)
-    hint = (
-        "Razorpay lists payments, refunds and orders: what happens to subscriptions, payment links, "
-        "invoices and disputes is not looked up."
-    )
+    hint = "Razorpay lists payments by when they were made: begin earlier for those captured days later."
+    tells = frozenset({"order.paid", "payment.captured", "payment.failed", "refund.processed"})
 
     def headers(self) -> Mapping[str, str]:
         return make_headers(basic_auth=f"{self.given['KEY_ID']}:{self.given['KEY_SECRET']}")
@@ -50,7 +43,7 @@ class Razorpay(Lists):
         return self.given["KEY_ID"].startswith("rzp_test_")
 
     def _happened(self, window: Window, types: Sequence[str]) -> Iterator[Happened]:
-        wanted = _REBUILT.intersection(types)
+        wanted = self.tells.intersection(types)
         if not wanted:
             return
         payments = {each["id"]: each for each in self._made_in(window, _PAYMENTS)}

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
-from functools import cached_property
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 from linkrunner_webhooks.model import Webhook
@@ -30,7 +31,10 @@ from linkrunner_webhooks_cli.clients.client import (
 
 _VERSION = "2026-07"
 _API = f"/admin/api/{_VERSION}"
-_REBUILT = frozenset({"orders/create", "orders/paid", "refunds/create", "orders/cancelled"})
+_AT_ONCE = timedelta(minutes=1)
+# Clocks differ.
+_SKEW = timedelta(minutes=2)
+_CENT = Decimal("0.01")
 _PAID = frozenset({"paid", "partially_refunded", "refunded"})
 _SHOP = re.compile(r"[a-z0-9-]+\.myshopify\.com")
 _NEXT = re.compile(r'<([^>]+)>; *rel="?next"?')
@@ -62,6 +66,14 @@ class _Change(NamedTuple):
     body: Any
 
 
+class _Paid(NamedTuple):
+    """What was paid for an order in all, and when it was all paid."""
+
+    at: str
+    amount: Decimal
+    currency: str
+
+
 class Shopify(Lists, Connects):
     provider = "shopify"
     home = "https://{SHOP}"
@@ -80,10 +92,8 @@ class Shopify(Lists, Connects):
     kept = timedelta(days=60)
     listed = "orders"
     by_change = True
-    hint = (
-        "Shopify lists orders of the last 60 days: what happened to older ones, to checkouts, disputes "
-        "and subscriptions is not looked up."
-    )
+    tells = frozenset({"orders/create", "orders/paid", "refunds/create", "orders/cancelled"})
+    hint = "Shopify lists orders that were made in the last 60 days."
     origin = Origin.GIVEN
     one_each = True
     version = _VERSION
@@ -117,48 +127,68 @@ class Shopify(Lists, Connects):
             # An app that is not installed in the shop is answered 400.
             raise Denied(str(error), error.status) from None
         with self._reading():
-            return str(answer.value["access_token"])
+            token = str(answer.value["access_token"])
+        self.api.hide(token)
+        return token
+
+    def is_busy(self, status: int, value: Any) -> bool:
+        """GraphQL says so with status 200."""
+        errors = value.get("errors") if isinstance(value, dict) else None
+        first = errors[0] if isinstance(errors, list) and errors else {}
+        throttled = (
+            isinstance(first, dict) and first.get("extensions", {}).get("code") == "THROTTLED"
+        )
+        return throttled or super().is_busy(status, value)
 
     def _happened(self, window: Window, types: Sequence[str]) -> Iterator[Happened]:
-        if not _REBUILT.intersection(types):
+        if not self.tells.intersection(types):
             return
         for order in self._orders(window.since):
-            changes = [each for each in self._changes(order, window, types) if each.topic in types]
-            if changes:
-                told = tuple(self._sent(each, order) for each in changes)
-                yield Happened(moment(_made_at(order)), told)
+            draft = self._told(_draft(order), order, types)
+            if draft:
+                exact = partial(self._exact, order, types)
+                yield Happened(moment(_made_at(order)), draft, exact)
+
+    def _exact(self, order: Any, types: Sequence[str]) -> tuple[Webhook, ...]:
+        is_paid = order["financial_status"] in _PAID
+        return self._told(_changes(order, self._paid(order) if is_paid else None), order, types)
+
+    def _told(
+        self, changes: Iterable[_Change], order: Any, types: Sequence[str]
+    ) -> tuple[Webhook, ...]:
+        return tuple(self._sent(each, order) for each in changes if each.topic in types)
 
     def _orders(self, since: datetime) -> Iterator[Any]:
-        # Without a status the closed and the cancelled ones are left out. The order of the list is not
-        # documented; it is taken for that of their creation, which no change moves (unconfirmed).
+        seen = set[tuple[Any, Any]]()
+        began = datetime.now(UTC) - _SKEW
+        # The order of the list is not documented: what changes while it is read is asked for once more.
+        for bound in (since, began):
+            for order in self._listed(bound):
+                state = (order["id"], order["updated_at"])
+                if state not in seen:
+                    seen.add(state)
+                    yield order
+
+    def _listed(self, since: datetime) -> Iterator[Any]:
+        # Without a status the closed and the cancelled ones are left out.
         query = (("status", "any"), ("limit", "250"), ("updated_at_min", iso(since)))
         for answer in self.api.pages(Request("GET", f"{_API}/orders.json", query), _next):
             yield from answer.value["orders"]
 
-    def _changes(self, order: Any, window: Window, types: Sequence[str]) -> Iterator[_Change]:
-        is_paid = order["financial_status"] in _PAID
-        before = _before_refunds(order) if is_paid else order
-        yield _Change("orders/create", order["created_at"], before)
-        if is_paid and "orders/paid" in types:
-            yield _Change("orders/paid", self._paid_at(order, window), before)
-        for refund in order["refunds"]:
-            body = {**refund, "order_id": order["id"]}
-            yield _Change("refunds/create", refund["created_at"], body)
-        if order["cancelled_at"]:
-            yield _Change("orders/cancelled", order["cancelled_at"], order)
-
-    def _paid_at(self, order: Any, window: Window) -> str:
-        """When it was paid: mostly at once, and only of an order before the window the difference matters."""
-        made = _made_at(order)
-        if moment(made) >= window.since:
-            return made
+    def _paid(self, order: Any) -> _Paid | None:
+        """What was paid for an order, and when the last part of it; None of one that is not paid for."""
         asked = Request("GET", f"{_API}/orders/{order['id']}/transactions.json")
         paid = [
-            str(each["processed_at"])
+            each
             for each in self.api.ask(asked).value["transactions"]
             if each["kind"] in ("sale", "capture") and each["status"] == "success"
         ]
-        return max(paid, key=moment, default=made)
+        if not paid or Decimal(order.get("total_outstanding") or 0) > 0:
+            return None
+        times = [str(each.get("processed_at") or each["created_at"]) for each in paid]
+        amount = sum((Decimal(each["amount"]) for each in paid), Decimal(0))
+        currency = paid[0].get("currency") or order["currency"]
+        return _Paid(max(times, key=moment), amount, currency)
 
     def _sent(self, change: _Change, order: Any) -> Webhook:
         headers = {
@@ -168,7 +198,7 @@ class Shopify(Lists, Connects):
             "webhook-id": f"fill:{change.body['id']}:{change.topic}",
             "triggered-at": change.at,
         }
-        if order["test"]:
+        if order.get("test"):
             headers["test"] = "true"
         return self.webhook(
             change.body, {f"x-shopify-{name}": value for name, value in headers.items()}
@@ -215,14 +245,37 @@ def _made_at(order: Any) -> str:
     return str(order["processed_at"] or order["created_at"])
 
 
-def _before_refunds(order: Any) -> dict[str, Any]:
-    """The order as it was when it was paid, for what our mapper reads.
+def _draft(order: Any) -> Iterator[_Change]:
+    """All that may have been told of an order: its ids are right, and amounts and times may be others."""
+    made = _made_at(order)
+    yield _Change("orders/create", made, order)
+    if order["financial_status"] in _PAID:
+        yield _Change("orders/paid", made, order)
+    yield from _afterwards(order)
 
-    Current values are after edits and refunds. An edit may have been before the payment: they stay then.
-    """
-    then = {**order, "financial_status": "paid", "cancelled_at": None}
-    if not any(refund["transactions"] for refund in order["refunds"]):
-        return then
+
+def _changes(order: Any, paid: _Paid | None) -> Iterator[_Change]:
+    """What was told of an order, as it was then, by what was paid for it."""
+    created = order["created_at"]
+    # Most are paid before they are made an order.
+    at_once = paid is not None and moment(paid.at) <= moment(created) + _AT_ONCE
+    status = "paid" if at_once else "pending"
+    yield _Change("orders/create", created, {**_originally(order), "financial_status": status})
+    if paid:
+        yield _Change("orders/paid", paid.at, _when_paid(order, paid))
+    yield from _afterwards(order)
+
+
+def _afterwards(order: Any) -> Iterator[_Change]:
+    for refund in order.get("refunds") or ():
+        body = {**refund, "order_id": order["id"]}
+        yield _Change("refunds/create", refund["created_at"], body)
+    if order.get("cancelled_at"):
+        yield _Change("orders/cancelled", order["cancelled_at"], order)
+
+
+def _originally(order: Any) -> dict[str, Any]:
+    """The order as it was made, for what our mapper reads: current values are after edits and refunds."""
     originals = {
         name: order[original]
         for name in order
@@ -231,7 +284,34 @@ def _before_refunds(order: Any) -> dict[str, Any]:
     if "total_shipping_price_set" in order:
         originals["current_shipping_price_set"] = order["total_shipping_price_set"]
     lines = [{**each, "current_quantity": each["quantity"]} for each in order["line_items"]]
-    return {**then, **originals, "line_items": lines, "refunds": []}
+    return {**order, **originals, "line_items": lines, "refunds": [], "cancelled_at": None}
+
+
+def _when_paid(order: Any, paid: _Paid) -> dict[str, Any]:
+    """The order as it was when it was paid: with its original values, unless something else was paid.
+
+    Then it was edited before. What its lines were then is not listed: they are as they are today.
+    """
+    whole = _amount_in(paid.currency, order, "total_price")
+    if whole in (None, paid.amount):
+        return {**_originally(order), "financial_status": "paid"}
+    share = paid.amount / whole if whole else Decimal(1)
+    owed = {
+        side: {**money, "amount": str((Decimal(money["amount"]) * share).quantize(_CENT))}
+        for side, money in (order.get("total_price_set") or {}).items()
+    }
+    total = (Decimal(order["total_price"]) * share).quantize(_CENT)
+    current = {"current_total_price": str(total), "current_total_price_set": owed or None}
+    return {**order, **current, "refunds": [], "cancelled_at": None, "financial_status": "paid"}
+
+
+def _amount_in(currency: str, order: Any, name: str) -> Decimal | None:
+    """An amount of the order in one of its two currencies."""
+    if order.get("currency") == currency:
+        return Decimal(order[name])
+    sides = (order.get(f"{name}_set") or {}).values()
+    found = (each["amount"] for each in sides if each["currency_code"] == currency)
+    return next(map(Decimal, found), None)
 
 
 def _next(request: Request, answer: Answer) -> Request | None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from functools import cached_property
+from http import HTTPStatus
 from itertools import islice
 from math import ceil
 from typing import Any
@@ -47,6 +49,18 @@ class Stripe(Lists, Connects):
 
     def headers(self) -> Mapping[str, str]:
         return {"Authorization": f"Bearer {self.given['API_KEY']}"}
+
+    @cached_property
+    def is_sandbox(self) -> bool:
+        """By the key: the host is the same."""
+        return "_test_" in self.given["API_KEY"]
+
+    def is_busy(self, status: int, value: Any) -> bool:
+        """Some limits are answered 400."""
+        error = value.get("error") if isinstance(value, dict) else None
+        code = error.get("code") if isinstance(error, dict) else None
+        limited = status == HTTPStatus.BAD_REQUEST and code == "rate_limit"
+        return limited or super().is_busy(status, value)
 
     def _happened(self, window: Window, types: Sequence[str]) -> Iterator[Happened]:
         # In whole seconds, as `created` is.

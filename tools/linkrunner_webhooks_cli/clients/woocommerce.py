@@ -46,10 +46,8 @@ class WooCommerce(Lists, Connects):
     per_second = 1.0
     listed = "orders"
     by_change = True
-    hint = (
-        "WooCommerce lists orders, and none in the trash. Subscriptions cannot be listed, but each "
-        "renewal is an order."
-    )
+    tells = frozenset({"order.created", "order.updated"})
+    hint = "WooCommerce lists no orders in the trash. Each renewal of a subscription is an order."
     origin = Origin.OURS
     one_each = True
 
@@ -58,7 +56,7 @@ class WooCommerce(Lists, Connects):
         return make_headers(basic_auth=f"{key}:{secret}")
 
     def _happened(self, window: Window, types: Sequence[str]) -> Iterator[Happened]:
-        if not {"order.created", "order.updated"}.intersection(types):
+        if not self.tells.intersection(types):
             return
         for order in self._orders(window.since):
             told = tuple(
