@@ -21,7 +21,7 @@ from linkrunner_webhooks.envelope import Opened
 from linkrunner_webhooks.model import Webhook
 from linkrunner_webhooks.translation import plan_of
 from linkrunner_webhooks_cli import clients, samples
-from linkrunner_webhooks_cli.clients import credentials
+from linkrunner_webhooks_cli.clients import api, credentials
 from linkrunner_webhooks_cli.clients.api import ApiError, Away, Denied
 from linkrunner_webhooks_cli.clients.client import (
     Client,
@@ -33,7 +33,7 @@ from linkrunner_webhooks_cli.clients.client import (
     Window,
 )
 from linkrunner_webhooks_cli.failures import Failure
-from linkrunner_webhooks_local.loopback import Response
+from linkrunner_webhooks_local.loopback import Request, Response, listen, serving, url_of
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -313,6 +313,27 @@ def test_a_lost_connection_is_made_again(name: str) -> None:
         before = _asks(it)()
         it.vendor.faults = [None]
         assert _asks(it)() == before
+
+
+def test_pages_are_found_below_a_path() -> None:
+    """An API behind a proxy: links to other pages have its path, too, and whatever host they name."""
+    asked: list[str] = []
+
+    def answer(request: Request) -> Response:
+        asked.append(request.target)
+        more = "https://elsewhere.example/proxy/events?after=1" if len(asked) == 1 else None
+        return Response.of(200, {"next": more})
+
+    def following(request: api.Request, answer: api.Answer) -> api.Request | None:
+        return request.following(answer.value["next"]) if answer.value["next"] else None
+
+    listener = listen()
+    with serving(listener, answer):
+        base = f"{url_of(listener)}/proxy"
+        it = api.Api("Acme", base, headers=dict, keys="", per_second=100, is_busy=lambda *_: False)
+        pages = list(it.pages(api.Request("GET", "/events"), following))
+    assert len(pages) == 2
+    assert asked == ["/proxy/events", "/proxy/events?after=1"]
 
 
 # ------------------------------------------------------------------------- endpoints

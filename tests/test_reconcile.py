@@ -21,6 +21,7 @@ from click.testing import CliRunner, Result
 from tests import imitations
 from tests.amounts import moved
 from tests.embedded import empty, published
+from tests.imitations.shopify import Shopify
 from tests.imitations.vendor import Vendor
 from tests.samples import accepts, live_secret, scheme_of
 from tests.stories import Pipeline
@@ -67,6 +68,7 @@ class Shop:
     name: str = "shop"
     outputs: dict[str, str] = field(default_factory=dict)
     linkrunner_url: str = "http://127.0.0.1:9"
+    kept: int = KEPT
 
     @classmethod
     def of(cls, vendor: Vendor, **options: Any) -> Shop:
@@ -79,7 +81,7 @@ class Shop:
     # What `reconcile` asks of a stack.
 
     def ledger(self) -> Any:
-        return SimpleNamespace(facts=SimpleNamespace(kept=KEPT))
+        return SimpleNamespace(facts=SimpleNamespace(kept=self.kept))
 
     def snapshot(self) -> Snapshot:
         return Snapshot(self.pipeline.table, "ledger")
@@ -420,3 +422,172 @@ def test_it_works_with_real_queues_and_tables(
         assert found("stripe")["arrived"] == 3
         facts = Records(stack.aws.client("dynamodb"), table).on(["stripe"], days_since(NOW))
         assert sorted(each.origin for each in facts) == ["", "reconcile", "reconcile"]
+
+
+# ------------------------------------------------------------------------- what may not be counted
+
+
+def _razorpay(days: Sequence[int], *, kept: int = KEPT) -> tuple[Vendor, Shop]:
+    """A payment and its refund, so many days ago each."""
+    vendor = imitations.imitation_of("razorpay")(now=lambda: NOW)
+    shop = Shop.of(vendor)
+    shop.kept = kept
+    (source,) = shop.pipeline.config.sources()
+    loaded = [samples.load(source, each) for each in ("payment.captured", "refund.processed")]
+    for sample, ago in zip(samples.all_with_fresh_ids(loaded, source), days, strict=True):
+        vendor.happen(sample.webhook(source), NOW - timedelta(days=ago))
+    return vendor, shop
+
+
+def test_what_may_be_forgotten_is_not_counted_again() -> None:
+    """The ledger remembers 30 days: a sale of before that may have been captured, refunded now or not."""
+    vendor, shop = _razorpay([60, 2], kept=30 * 24 * 3600)
+    with opened(vendor, shop):
+        answer = found("razorpay", "--fill", "--yes")
+        assert {each["reason"] for each in answer["left"]} == {"too_old"}
+        # The refund is news in any case.
+        assert [each["flow"] for each in answer["money"]] == ["refund"]
+
+
+def test_what_is_before_since_is_not_filled_in() -> None:
+    """A sale of ten days ago that was refunded yesterday: both, or neither."""
+    vendor, shop = _razorpay([10, 1])
+    with opened(vendor, shop):
+        week = found("razorpay", "--fill", "--yes")
+        assert (week["missing"], {each["reason"] for each in week["left"]}) == ([], {"earlier"})
+        assert "before --since" in run("razorpay").stderr
+        assert run("razorpay", "--strict").exit_code == 1
+        month = found("razorpay", "--since", "30d", "--fill", "--yes", "--strict")
+        assert len(month["missing"]) == 2
+
+
+def test_a_sale_is_not_filled_in_without_its_time() -> None:
+    """What happened after --until may still be on its way."""
+    vendor, shop = _razorpay([5, 1])
+    with opened(vendor, shop):
+        money = found("razorpay", "--until", "3d")["money"]
+        assert [each["flow"] for each in money] == ["payment"]
+
+
+def test_a_user_who_is_named_later_is_found() -> None:
+    """Stripe tells of a subscription's first invoice before its checkout, which alone names the user."""
+    vendor, shop = _stripe()
+    (source,) = shop.pipeline.config.sources()
+    told = {"checkout.session.completed", "invoice.paid"}
+    for story in read("stripe"):
+        entries = [told_in("stripe", each) for each in story["cases"]]
+        types = {each.body["type"] for each in entries}
+        if told <= types:
+            break
+    for number, each in enumerate(reversed(samples.all_with_fresh_ids(entries, source))):
+        vendor.happen(each.webhook(source), NOW - timedelta(hours=2) + timedelta(seconds=number))
+    with opened(vendor, shop):
+        assert found("stripe", "--fill", "--yes")["left"] == []
+        shop.work()
+        assert found("stripe")["missing"] == []
+    assert not shop.pipeline.parked
+
+
+def test_two_reports_of_one_sale_are_one_sale() -> None:
+    """The second says nothing new, and has not arrived."""
+    vendor = imitations.imitation_of("shopify")(now=lambda: NOW)
+    shop = Shop.of(vendor, events={"orders/create": "purchase_completed"})
+    (source,) = shop.pipeline.config.sources()
+    loaded = [samples.load(source, each) for each in ("orders/create", "orders/paid")]
+    for sample in samples.all_with_fresh_ids(loaded, source):
+        vendor.happen(sample.webhook(source), NOW - timedelta(hours=1))
+    with opened(vendor, shop):
+        answer = found("shopify")
+        assert (len(answer["missing"]), answer["repeated"], answer["arrived"]) == (1, 1, 0)
+        (paid,) = answer["money"]
+        assert paid["flow"] == "payment"
+
+
+# What becomes of an order of 100 after it was paid, or before; and what was paid.
+LIVES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "as it was": ({}, {}, "100.00"),
+    "edited after it was paid": ({}, {"current_total_price": "60.00"}, "100.00"),
+    "edited before it was paid": ({"current_total_price": "80.00"}, {}, "80.00"),
+    "restocked without a refund": (
+        {},
+        {"current_total_price": "50.00", "refunds": [{"id": 1, "transactions": []}]},
+        "100.00",
+    ),
+    "edited, paid, and edited again": (
+        {"current_total_price": "80.00"},
+        {"current_total_price": "70.00"},
+        "80.00",
+    ),
+}
+
+
+@pytest.mark.parametrize("life", LIVES)
+def test_an_order_counts_what_was_paid(life: str) -> None:
+    """Whatever it is today."""
+    before, after, paid = LIVES[life]
+    vendor = imitations.imitation_of("shopify")(now=lambda: NOW)
+    shop = Shop.of(vendor)
+    (source,) = shop.pipeline.config.sources()
+    whole = {"total_price": "100.00", "current_total_price": "100.00", "refunds": []}
+    subtotals = {"subtotal_price": "100.00", "current_subtotal_price": "100.00"}
+    sets = dict.fromkeys(("total_price_set", "current_total_price_set"), None)
+    sample = samples.load(source, "orders/paid")
+    body = {**sample.body, **whole, **subtotals, **sets, **before}
+    if before:
+        body["current_subtotal_price"] = body["current_total_price"]
+    at = NOW - timedelta(hours=3)
+    live = vendor.happen(samples.Sample(sample.headers, body).webhook(source), at)
+    assert isinstance(vendor, Shopify)
+    order: dict[str, Any]
+    (order,) = vendor.orders.values()
+    order.update(after)
+    for refund in order["refunds"]:
+        refund.update(created_at=order["updated_at"], refund_line_items=[])
+    order["current_subtotal_price"] = order["current_total_price"]
+    (planned,) = plan_of(Opened(live, source, source.provider.identify(live))).planned
+    assert planned.money is not None
+    assert f"{planned.money.amount:f}" == paid
+    with opened(vendor, shop):
+        money = found("shopify")["money"]
+        assert [each["amount"] for each in money] == [paid]
+
+
+def test_only_what_may_be_missing_is_asked_for_again() -> None:
+    """Orders that were captured cost no request each, however many were touched since."""
+    vendor = imitations.imitation_of("shopify")(now=lambda: NOW)
+    shop = Shop.of(vendor)
+    (source,) = shop.pipeline.config.sources()
+    for hours in range(20):
+        sample = samples.with_fresh_ids(samples.load(source, "orders/paid"), source)
+        shop.receive([vendor.happen(sample.webhook(source), NOW - timedelta(hours=hours + 1))])
+    with opened(vendor, shop):
+        assert found("shopify")["missing"] == []
+        assert len(vendor.calls) < 5
+
+
+def test_json_keeps_its_promise_when_it_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C ends in one document, too."""
+    vendor, shop = _stripe()
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shop, "snapshot", interrupt)
+    with opened(vendor, shop):
+        result = run("stripe", "--json")
+        assert result.exit_code == 1
+        assert json.loads(result.stdout) == {"error": "interrupted"}
+
+
+@pytest.mark.parametrize("since", ["1000000d", "²d", "99999999999999999999d", "-5d", ""])
+def test_a_time_that_is_none_is_wrong_usage(since: str) -> None:
+    """In a sentence, and not in a traceback."""
+    assert run("stripe", "--since", since).exit_code == 2
+
+
+def test_the_future_is_not_read_day_by_day() -> None:
+    """--until is now at the latest."""
+    vendor, shop = _stripe()
+    with opened(vendor, shop):
+        assert found("stripe", "--until", "9999-12-31")["listed"] == 0
+        assert len(vendor.calls) < 20

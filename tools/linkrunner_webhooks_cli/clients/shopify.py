@@ -73,6 +73,18 @@ class _Paid(NamedTuple):
     amount: Decimal
     currency: str
 
+    def owed_for(self, order: Any) -> Decimal | None:
+        """What the order was to cost when it was made, in one of its two currencies."""
+        if order.get("currency") == self.currency:
+            return Decimal(order["total_price"])
+        sides = (order.get("total_price_set") or {}).values()
+        found = (each["amount"] for each in sides if each["currency_code"] == self.currency)
+        return next(map(Decimal, found), None)
+
+    def is_all_of(self, order: Any) -> bool:
+        """Whether it was paid as it was made, as far as that is known."""
+        return self.owed_for(order) in (None, self.amount)
+
 
 class Shopify(Lists, Connects):
     provider = "shopify"
@@ -257,8 +269,8 @@ def _draft(order: Any) -> Iterator[_Change]:
 def _changes(order: Any, paid: _Paid | None) -> Iterator[_Change]:
     """What was told of an order, as it was then, by what was paid for it."""
     created = order["created_at"]
-    # Most are paid before they are made an order.
-    at_once = paid is not None and moment(paid.at) <= moment(created) + _AT_ONCE
+    # Most are paid before they are made an order. What was edited in between was not.
+    at_once = paid and paid.is_all_of(order) and moment(paid.at) <= moment(created) + _AT_ONCE
     status = "paid" if at_once else "pending"
     yield _Change("orders/create", created, {**_originally(order), "financial_status": status})
     if paid:
@@ -292,9 +304,9 @@ def _when_paid(order: Any, paid: _Paid) -> dict[str, Any]:
 
     Then it was edited before. What its lines were then is not listed: they are as they are today.
     """
-    whole = _amount_in(paid.currency, order, "total_price")
-    if whole in (None, paid.amount):
+    if paid.is_all_of(order):
         return {**_originally(order), "financial_status": "paid"}
+    whole = paid.owed_for(order)
     share = paid.amount / whole if whole else Decimal(1)
     owed = {
         side: {**money, "amount": str((Decimal(money["amount"]) * share).quantize(_CENT))}
@@ -303,15 +315,6 @@ def _when_paid(order: Any, paid: _Paid) -> dict[str, Any]:
     total = (Decimal(order["total_price"]) * share).quantize(_CENT)
     current = {"current_total_price": str(total), "current_total_price_set": owed or None}
     return {**order, **current, "refunds": [], "cancelled_at": None, "financial_status": "paid"}
-
-
-def _amount_in(currency: str, order: Any, name: str) -> Decimal | None:
-    """An amount of the order in one of its two currencies."""
-    if order.get("currency") == currency:
-        return Decimal(order[name])
-    sides = (order.get(f"{name}_set") or {}).values()
-    found = (each["amount"] for each in sides if each["currency_code"] == currency)
-    return next(map(Decimal, found), None)
 
 
 def _next(request: Request, answer: Answer) -> Request | None:
