@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -866,12 +867,15 @@ def test_send_to_another_receiver_uses_nothing_of_the_running_stack(
 def test_send_says_that_the_running_stack_has_no_secret(
     told: tuple[Endpoint, LocalStack], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A source that the stack would answer 404 is not tried, and the message says how to start it again."""
+    """What it would answer 404 is not tried, and the message says how to put one there; then it is used."""
     _, local = told
+    live: list[str] = []
+    stored = SimpleNamespace(signing_secrets=lambda: SimpleNamespace(of=lambda _: tuple(live)))
     monkeypatch.setattr(state, "read", lambda: replace(local, secrets={}))
-    assert (
-        "start it again with one in WEBHOOK_SECRETS" in run("send", "stripe", "invoice.paid").stderr
-    )
+    monkeypatch.setattr(targets, "find", lambda _: stored)
+    assert "linkrunner-webhooks secrets set stripe" in run("send", "stripe", "invoice.paid").stderr
+    live.append("whsec_put_there")
+    assert "-> 200" in run("send", "stripe", "invoice.paid").stdout
 
 
 def test_translate_uses_the_running_stacks_configuration(told: tuple[Endpoint, LocalStack]) -> None:

@@ -72,10 +72,13 @@ def target_of(source: Source, url: str | None, stack: str | None, secret: str | 
         known, origin = development_secret(source), "the development secret"
     elif source.name in local.secrets:
         known, origin = local.secrets[source.name][0], "the running stack's secret"
+    elif live := find(None).signing_secrets().of(source.name):
+        # Put there since it started.
+        known, origin = live[0], "the running stack's secret"
     else:
         raise Failure(
-            f"the running stack has no secret for {source.name}: start it again with one in "
-            "WEBHOOK_SECRETS, and with the table in its webhooks.toml; or give --secret"
+            f"the running stack has no secret for {source.name}: `linkrunner-webhooks secrets set {source.name}`, "
+            "with its table in the stack's webhooks.toml; or give --secret"
         )
     return Target(source.name, _url(base, source), known, origin)
 
