@@ -873,7 +873,7 @@ def test_send_says_that_the_running_stack_has_no_secret(
     stored = SimpleNamespace(signing_secrets=lambda: SimpleNamespace(of=lambda _: tuple(live)))
     monkeypatch.setattr(state, "read", lambda: replace(local, secrets={}))
     monkeypatch.setattr(targets, "find", lambda _: stored)
-    assert "linkrunner-webhooks secrets set stripe" in run("send", "stripe", "invoice.paid").stderr
+    assert "linkrunner-webhooks secrets set shop_eu" in run("send", "stripe", "invoice.paid").stderr
     live.append("whsec_put_there")
     assert "-> 200" in run("send", "stripe", "invoice.paid").stdout
 

@@ -77,7 +77,8 @@ def target_of(source: Source, url: str | None, stack: str | None, secret: str | 
         known, origin = live[0], "the running stack's secret"
     else:
         raise Failure(
-            f"the running stack has no secret for {source.name}: `linkrunner-webhooks secrets set {source.name}`, "
+            f"the running stack has no secret for {source.name}: "
+            f"`linkrunner-webhooks secrets set {source.name}`, "
             "with its table in the stack's webhooks.toml; or give --secret"
         )
     return Target(source.name, _url(base, source), known, origin)
