@@ -875,7 +875,7 @@ def test_send_says_that_the_running_stack_has_no_secret(
     monkeypatch.setattr(targets, "find", lambda _: stored)
     assert "linkrunner-webhooks secrets set shop_eu" in run("send", "stripe", "invoice.paid").stderr
     live.append("whsec_put_there")
-    assert "-> 200" in run("send", "stripe", "invoice.paid").stdout
+    assert run("send", "stripe", "invoice.paid").exit_code == 0
 
 
 def test_translate_uses_the_running_stacks_configuration(told: tuple[Endpoint, LocalStack]) -> None:
