@@ -14,7 +14,6 @@ import pytest
 from benchmarks import cost, usage
 from benchmarks.cost import ORDERS, PARTS, month
 from benchmarks.usage import metrics_of, of_month
-from tests import stories
 from tests.simulation.table import FakeTable, Item
 from tests.stories import Pipeline, told, users
 
@@ -176,7 +175,7 @@ class MeteredTable(FakeTable):
             self.used["writes"] += is_listed(after) and after != before
 
 
-def test_the_ledger_takes_what_is_assumed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ledger_takes_what_is_assumed() -> None:
     """Over all stories: reads and writes of a stored webhook, and the bytes that stay of it."""
     tables: list[MeteredTable] = []
 
@@ -184,13 +183,12 @@ def test_the_ledger_takes_what_is_assumed(monkeypatch: pytest.MonkeyPatch) -> No
         tables.append(MeteredTable())
         return tables[-1]
 
-    monkeypatch.setattr(stories, "FakeTable", metered)
     stored = 0
     for name in providers.names():
         provider = providers.load(name)
         for story in read(name):
             table = provider.options.example() | users(provider, story)
-            pipeline = Pipeline(provider, Config({name: table}))
+            pipeline = Pipeline(provider, Config({name: table}), table=metered())
             reports = [told(name, entry) for entry in story["cases"]]
             pipeline.deliver(reports)
             stored += len(pipeline.messages(reports))
