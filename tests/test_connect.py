@@ -439,14 +439,12 @@ def test_what_has_no_api_is_told(tmp_path: Path) -> None:
         assert "secrets set paystack" in result.stdout
 
 
-def test_a_provider_reaches_no_local_stack(
-    stack: EmbeddedStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_provider_reaches_no_local_stack(stack: EmbeddedStack, tmp_path: Path) -> None:
     """The URL of `make run` is of no use to it; with that of a tunnel its real secrets are stored."""
-    with _desk("stripe", tmp_path) as it:
-        put(stack, "WebhookSecretsArn", "{}")
-        monkeypatch.setattr(state, "read", lambda: published(stack))
-        monkeypatch.setattr(connect, "find", find)
+    put(stack, "WebhookSecretsArn", "{}")
+    with _desk("stripe", tmp_path) as it, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(state, "read", lambda: published(stack))
+        patch.setattr(connect, "find", find)
         result = it.run("--yes")
         assert result.exit_code == 1
         assert "--url" in result.output
