@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from linkrunner_webhooks.config import Config, Source, suggest
+from linkrunner_webhooks.config import Source
 from linkrunner_webhooks.signatures.scheme import complaint
 from linkrunner_webhooks_cli.clients import client_of
 from linkrunner_webhooks_cli.clients.api import ApiError, Away
@@ -26,7 +26,12 @@ from linkrunner_webhooks_cli.output import confirm, say, write_json, write_table
 from linkrunner_webhooks_cli.provider_page import page_of
 from linkrunner_webhooks_cli.secret_table import signers
 from linkrunner_webhooks_cli.signing_secrets import note_signers, store
-from linkrunner_webhooks_cli.sources import config_of, config_option, json_option
+from linkrunner_webhooks_cli.sources import (
+    config_of,
+    config_option,
+    json_option,
+    source_named,
+)
 from linkrunner_webhooks_cli.stacks import Stack, find, stack_option
 from linkrunner_webhooks_local.development import development_secret
 
@@ -74,7 +79,7 @@ def connect(
     if as_json and not (yes or check or dry_run):
         raise click.UsageError("--json asks nothing: give --yes, --dry-run or --check")
     config = config_of(stack, config_path)
-    meant = _source(config, source)
+    meant = source_named(config, source)
     found = find(stack)
     require_deployed(meant, config, found, strictly=True)
     wanted = wanted_of(meant, found, url)
@@ -113,16 +118,6 @@ def _do(job: Job, command: str, *, yes: bool, as_json: bool) -> None:
     _require_right(told, job, as_json=as_json)
     for line in job.remarks():
         say(line)
-
-
-def _source(config: Config, name: str) -> Source:
-    source = config.source(name)
-    if source is None:
-        hint = suggest(name, config.names)
-        raise Failure(
-            f"webhooks.toml has no table [{name}]{hint}; `linkrunner-webhooks add` makes one"
-        )
-    return source
 
 
 def _unrenewable(client: Connects, *, renew: bool) -> str:

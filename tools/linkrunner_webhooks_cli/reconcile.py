@@ -12,7 +12,7 @@ from typing import Final
 
 import click
 
-from linkrunner_webhooks.config import Config, Source, suggest
+from linkrunner_webhooks.config import Config, Source
 from linkrunner_webhooks.errors import BadSignature, Reason
 from linkrunner_webhooks.pacing import Pace
 from linkrunner_webhooks.receive import attributes
@@ -34,7 +34,12 @@ from linkrunner_webhooks_cli.output import (
     write_json,
 )
 from linkrunner_webhooks_cli.periods import since_option, until_option
-from linkrunner_webhooks_cli.sources import config_of, config_option, json_option
+from linkrunner_webhooks_cli.sources import (
+    config_of,
+    config_option,
+    json_option,
+    source_named,
+)
 from linkrunner_webhooks_cli.stacks import Stack, find, stack_option
 
 # Of a list, what is held at once: a request to the ledger reads a hundred records.
@@ -92,7 +97,7 @@ def reconcile(
     if as_json and fill and not yes:
         raise click.UsageError("--json asks nothing: give --yes, too")
     config = config_of(stack, config_path)
-    meant = _source(config, source)
+    meant = source_named(config, source)
     kind = _kind(meant)
     found = find(stack)
     require_deployed(meant, config, found)
@@ -115,16 +120,6 @@ def reconcile(
         say(line)
     if strict and (gaps.left or len(gaps.missing) > filled):
         raise Failure("something is missing")
-
-
-def _source(config: Config, name: str) -> Source:
-    source = config.source(name)
-    if source is None:
-        hint = suggest(name, config.names)
-        raise Failure(
-            f"webhooks.toml has no table [{name}]{hint}; `linkrunner-webhooks add` makes one"
-        )
-    return source
 
 
 def _kind(source: Source) -> type[Lists]:

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import click
 
-from linkrunner_webhooks.config import Config, Source, suggest
+from linkrunner_webhooks.config import Config, suggest
 from linkrunner_webhooks.errors import Unavailable
 from linkrunner_webhooks.secrets import ServerKey, SigningSecrets
 from linkrunner_webhooks.signatures.scheme import complaint
@@ -23,7 +23,12 @@ from linkrunner_webhooks_cli.findings import LOCAL, Place, deployed, homeless, s
 from linkrunner_webhooks_cli.output import ago, counted, say, write_json, write_table
 from linkrunner_webhooks_cli.provider_page import page_of
 from linkrunner_webhooks_cli.secret_table import rotated, since, table_with, with_signers
-from linkrunner_webhooks_cli.sources import config_of, config_option, json_option
+from linkrunner_webhooks_cli.sources import (
+    config_of,
+    config_option,
+    json_option,
+    source_named,
+)
 from linkrunner_webhooks_cli.stacks import Stack, find, stack_option
 
 _SOON: Final = "It works within five minutes, without a deploy."
@@ -63,7 +68,7 @@ def put(
       linkrunner-webhooks secrets set shopify --only --stack linkrunner-webhooks
     """
     config = config_of(stack, config_path)
-    meant = _source(config, source)
+    meant = source_named(config, source)
     found = find(stack)
     secret = _read(f"Signing secret of {source}")
     if wrong := complaint(meant.signature, secret):
@@ -233,17 +238,6 @@ def server_key(as_json: bool, stack: str | None) -> None:
     if as_json:
         write_json({"stored": True})
     say(f"Stored: {verdict.found}. {_SOON}")
-
-
-def _source(config: Config, name: str) -> Source:
-    source = config.source(name)
-    if source is None:
-        hint = suggest(name, config.names)
-        raise Failure(
-            f"webhooks.toml has no table [{name}]{hint}; give the deployed one with --config, "
-            f"or add the table: `linkrunner-webhooks add`"
-        )
-    return source
 
 
 def _read(what: str) -> str:

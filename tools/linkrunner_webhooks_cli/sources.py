@@ -62,6 +62,18 @@ def some_sources(configured: Config) -> tuple[Source, ...]:
     return configured.sources()
 
 
+def source_named(configured: Config, name: str) -> Source:
+    """The source of that name. Raises Failure that suggests the nearest, and how to get one."""
+    source = configured.source(name)
+    if source is None:
+        hint = config.suggest(name, configured.names)
+        raise Failure(
+            f"webhooks.toml has no table [{name}]{hint}; give the deployed one with --config, "
+            f"or add the table: `linkrunner-webhooks add`"
+        )
+    return source
+
+
 def load_provider(name: str) -> Provider:
     """A provider by name; an unknown one is a usage error that suggests the nearest."""
     if name == signups.NAME:

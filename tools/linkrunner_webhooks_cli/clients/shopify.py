@@ -35,6 +35,8 @@ _AT_ONCE = timedelta(minutes=1)
 # Clocks differ.
 _SKEW = timedelta(minutes=2)
 _CENT = Decimal("0.01")
+# That emptying is how to end them is unconfirmed.
+_WHOLE = {"filter": "", "includeFields": []}
 _PAID = frozenset({"paid", "partially_refunded", "refunded"})
 _SHOP = re.compile(r"[a-z0-9-]+\.myshopify\.com")
 _NEXT = re.compile(r'<([^>]+)>; *rel="?next"?')
@@ -233,7 +235,8 @@ class Shopify(Lists, Connects):
         return _asking(_CREATE, variables, repeatable=False)
 
     def change(self, endpoint: Endpoint, wanted: Wanted) -> Request:
-        return _asking(_UPDATE, {"id": endpoint.id, "settings": _settings(wanted)})
+        settings = _settings(wanted) | (_WHOLE if endpoint.faults else {})
+        return _asking(_UPDATE, {"id": endpoint.id, "settings": settings})
 
     def removal(self, endpoint: Endpoint) -> Request:
         return _asking(_DELETE, {"id": endpoint.id})
@@ -350,7 +353,7 @@ def _result(answer: Answer) -> Any:
 
 def _settings(wanted: Wanted) -> dict[str, object]:
     # No name: it has to be unique in the shop, and each topic is an endpoint.
-    return {"uri": wanted.url, "format": "JSON", "filter": "", "includeFields": []}
+    return {"uri": wanted.url, "format": "JSON"}
 
 
 def _faults(subscription: Any) -> Iterator[str]:
