@@ -369,6 +369,58 @@ def test_the_best_of_several_endpoints_is_kept(tmp_path: Path) -> None:
         assert "remove we_1 there" in " ".join(it.run("--check").stdout.split())
 
 
+def test_an_endpoint_of_a_former_run_is_removed(tmp_path: Path) -> None:
+    """That which has the newest secret stays."""
+    with _desk("stripe", tmp_path) as it:
+        assert it.run("--yes").exit_code == 0
+        (former,) = it.hooks
+        it.vendor.hooks.remove(former)
+        assert it.run("--yes").exit_code == 0
+        (newest,) = it.hooks
+        it.vendor.hooks.insert(0, former)
+        assert former.id in it.run("--check").stdout
+        assert it.run("--yes").exit_code == 0
+        assert it.hooks == [newest]
+        it.assert_connected()
+
+
+def test_a_secret_that_was_dropped_signs_nothing(tmp_path: Path) -> None:
+    """An endpoint that still has it is seen, whatever others are live."""
+    with _desk("stripe", tmp_path) as it:
+        assert it.run("--yes").exit_code == 0
+        assert it.run("--check").exit_code == 0
+        table = it.stack.signing_secrets().table()
+        it.secrets.put_secret_value(
+            SecretId="arn:secret", SecretString=json.dumps({**table, "stripe": "whsec_of_another"})
+        )
+        assert it.run("--check").exit_code == 1
+        assert "--renew" in it.run("--yes").stderr
+        assert it.run("--renew", "--yes").exit_code == 0
+        it.assert_connected()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://hooks.example.com/webhooks/stripe",
+        "https://localhost/webhooks/stripe",
+        "https://127.0.0.1/webhooks/stripe",
+        "https://hooks.example.com/webhooks/paddle",
+        "https://hooks.example.com/stripe",
+        "https://hooks.example.com/webhooks/stripe?source=stripe",
+        "https://user@hooks.example.com/webhooks/stripe",
+        "https://[hooks/webhooks/stripe",
+    ],
+)
+def test_a_url_that_no_webhook_reaches_is_refused(url: str, tmp_path: Path) -> None:
+    """Or at which another source, or nobody, listens."""
+    with _desk("stripe", tmp_path) as it:
+        refused = it.run("--url", url, "--yes")
+        assert refused.exit_code == 1
+        assert "/webhooks/stripe" in refused.stderr
+        assert it.vendor.hooks == []
+
+
 def test_a_url_that_differs_in_a_letter_is_mended(tmp_path: Path) -> None:
     """Some vendors sign it, and not every server takes it for the same."""
     with _desk("stripe", tmp_path) as it:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from click.testing import CliRunner, Result
@@ -550,6 +550,123 @@ def test_an_order_counts_what_was_paid(life: str) -> None:
     with opened(vendor, shop):
         money = found("shopify")["money"]
         assert [each["amount"] for each in money] == [paid]
+
+
+class Bill(NamedTuple):
+    """An order that was made 3 hours ago, and how it was paid: hours later, an amount, a kind, a currency."""
+
+    cost: str
+    paid: Sequence[tuple[int, str, str, str]]
+    counted: str | None
+    currency: str = "USD"
+    presentment: tuple[str, str] = ("", "USD")
+    today: str = ""
+    owed: str = "0.00"
+    status: str = "paid"
+    made: timedelta = timedelta(hours=3)
+
+
+BILLS: dict[str, Bill] = {
+    "in two parts": Bill(
+        "100.00", [(0, "60.00", "capture", "USD"), (1, "40.00", "capture", "USD")], "100.00"
+    ),
+    "by an app, with no transaction": Bill("100.00", [], "100.00"),
+    "for nothing": Bill("0.00", [], None),
+    "in cash, with change": Bill(
+        "43.00", [(0, "50.00", "sale", "USD"), (0, "7.00", "change", "USD")], "43.00"
+    ),
+    "in cash, rounded": Bill("9.98", [(0, "10.00", "sale", "USD")], "9.98"),
+    "in two currencies": Bill(
+        "100.00",
+        [(0, "50.00", "sale", "USD"), (0, "45.00", "sale", "EUR")],
+        "100.00",
+        presentment=("90.00", "EUR"),
+    ),
+    "and more was added that is owed": Bill(
+        "100.00",
+        [(0, "100.00", "sale", "USD")],
+        "100.00",
+        today="150.00",
+        owed="50.00",
+        status="partially_paid",
+    ),
+    "and more was added that was paid": Bill(
+        "100.00",
+        [(0, "100.00", "sale", "USD"), (2, "50.00", "sale", "USD")],
+        "100.00",
+        today="150.00",
+    ),
+    "after something was added": Bill(
+        "0.00", [(1, "20.00", "sale", "USD")], "20.00", today="20.00"
+    ),
+    "in a currency of three decimals": Bill(
+        "12.345", [(1, "6.175", "sale", "KWD")], "6.175", "KWD", ("", "KWD"), today="6.175"
+    ),
+    "in a currency of none": Bill(
+        "1200", [(1, "800", "sale", "JPY")], "800", "JPY", ("", "JPY"), today="800"
+    ),
+    "days after it was made": Bill(
+        "100.00", [(239, "100.00", "sale", "USD")], "100.00", made=timedelta(hours=240)
+    ),
+    "in part": Bill(
+        "100.00",
+        [(0, "60.00", "sale", "USD")],
+        None,
+        owed="40.00",
+        status="partially_paid",
+    ),
+}
+
+
+@pytest.mark.parametrize("bill", BILLS)
+def test_an_order_counts_when_it_was_paid_first(bill: str) -> None:
+    """And as much as it cost then: a payment that follows it is none to the mapper, who knows orders."""
+    it, made = BILLS[bill], NOW - BILLS[bill].made
+    vendor = imitations.imitation_of("shopify")(now=lambda: NOW)
+    shop = Shop.of(vendor)
+    assert isinstance(vendor, Shopify)
+    (source,) = shop.pipeline.config.sources()
+    sample = samples.load(source, "orders/paid")
+    shown = {"amount": it.presentment[0] or it.cost, "currency_code": it.presentment[1]}
+    sides = {"shop_money": {"amount": it.cost, "currency_code": it.currency}}
+    totals = dict.fromkeys(("total_price", "subtotal_price"), it.cost)
+    current = dict.fromkeys(("current_total_price", "current_subtotal_price"), it.cost)
+    body = {**sample.body, **totals, **current, "refunds": [], "currency": it.currency}
+    body |= {
+        "total_price_set": {**sides, "presentment_money": shown},
+        "financial_status": "pending",
+    }
+    body |= {"current_total_price_set": None, "total_outstanding": it.cost}
+    topic = {"x-shopify-topic": "orders/create"}
+    webhook = samples.Sample({**sample.headers, **topic}, body).webhook(source)
+    vendor.happen(webhook, made)
+    (order,) = vendor.orders.values()
+    today = it.today or it.cost
+    order |= {
+        "financial_status": it.status,
+        "total_outstanding": it.owed,
+        "updated_at": NOW.isoformat(),
+    }
+    order |= {"current_total_price": today, "current_subtotal_price": today}
+    vendor.sales[order["id"]] = [
+        {
+            "id": number,
+            "kind": kind,
+            "status": "success",
+            "amount": amount,
+            "currency": currency,
+            "created_at": (made + timedelta(hours=hours)).isoformat(),
+            "processed_at": (made + timedelta(hours=hours)).isoformat(),
+        }
+        for number, (hours, amount, kind, currency) in enumerate(it.paid)
+    ]
+    with opened(vendor, shop):
+        answer = found("shopify", "--fill", "--yes")
+        amounts = [each["amount"] for each in answer["money"]]
+        assert amounts == ([it.counted] if it.counted else [])
+        assert answer["left"] == []
+        shop.work()
+        assert found("shopify")["missing"] == []
 
 
 def test_only_what_may_be_missing_is_asked_for_again() -> None:

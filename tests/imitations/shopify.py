@@ -133,7 +133,7 @@ class Shopify(Vendor):
     page: ClassVar[int] = 250
 
     orders: dict[int, Json] = field(default_factory=dict)
-    sales: dict[int, Json] = field(default_factory=dict)
+    sales: dict[int, list[Json]] = field(default_factory=dict)
     tokens: dict[str, datetime] = field(default_factory=dict)
     cursors: dict[str, Cursor] = field(default_factory=dict)
     _number: Any = field(default_factory=lambda: count(1))
@@ -174,7 +174,7 @@ class Shopify(Vendor):
             case "GET", _, "orders", None, None, None:
                 answer = self._orders(call)
             case "GET", _, None, str(id), "transactions", None if int(id) in self.orders:
-                answer = _transactions(call, self.orders[int(id)], self.sales.get(int(id)))
+                answer = _transactions(call, self.orders[int(id)], self.sales.get(int(id), []))
             case _:
                 raise Refusal(Response.of(404, {"errors": "Not Found"}))
         self.meanwhile()
@@ -207,9 +207,8 @@ class Shopify(Vendor):
         self.orders[order["id"]] = order
         if topic == "orders/paid" or order["financial_status"] in _PAID:
             # What was owed at that moment, whatever becomes of the order.
-            self.sales.setdefault(
-                order["id"], _sale(order, order["processed_at"] if before is None else _date(at))
-            )
+            paid_at = order["processed_at"] if before is None else _date(at)
+            self.sales.setdefault(order["id"], [_sale(order, paid_at)])
         return order
 
     def _refunded(self, told: Json, at: datetime) -> Json:
@@ -420,11 +419,11 @@ def _fields(call: Call, item: Json) -> Json:
     return {name: each for name, each in item.items() if wanted == [""] or name in wanted}
 
 
-def _transactions(call: Call, order: Json, sale: Json | None) -> Response:
+def _transactions(call: Call, order: Json, sales: Sequence[Json]) -> Response:
     _only(call, {"fields": _SIZED["fields"]})
     refunds = [each for refund in order["refunds"] for each in refund["transactions"]]
-    every = [sale, *refunds] if sale else refunds
-    return Response.of(200, {"transactions": [_fields(call, each) for each in every]})
+    every = [_fields(call, each) for each in (*sales, *refunds)]
+    return Response.of(200, {"transactions": every})
 
 
 def _sale(order: Json, at: str) -> Json:

@@ -15,7 +15,7 @@ from linkrunner_webhooks_cli.clients.api import Request
 from linkrunner_webhooks_cli.clients.client import Connects, Endpoint, Origin, Wanted
 from linkrunner_webhooks_cli.findings import Finding
 from linkrunner_webhooks_cli.output import counted
-from linkrunner_webhooks_cli.secret_table import signers
+from linkrunner_webhooks_cli.secret_table import has_another, signers
 
 EVERY: Final = "*"
 _HTTPS: Final = 443
@@ -48,9 +48,16 @@ class Known:
         if endpoint.id in self.told:
             return self.told[endpoint.id] in self.live
         given = [signers(self.table, self.source, each) for each in self.live]
-        if any(endpoint.id in (ids or ()) for ids in given):
+        if self.was_given(endpoint):
             return True
+        if has_another(self.table, self.source, self.live, endpoint.id):
+            return False
         return None if None in given else False
+
+    def was_given(self, endpoint: Endpoint) -> bool:
+        """Whether somebody here gave this endpoint one of the secrets."""
+        given = (signers(self.table, self.source, each) for each in self.live)
+        return any(endpoint.id in (ids or ()) for ids in given)
 
     def has_newest(self, endpoint: Endpoint) -> bool:
         """Whether this endpoint was given the first of the secrets."""
@@ -68,9 +75,10 @@ def ours(found: Sequence[Endpoint], wanted: Wanted, known: Known) -> list[Endpoi
     """The usable endpoints at our URL, that which is to stay first."""
     there = [each for each in found if each.usable and is_same(each.url, wanted.url)]
 
-    def rank(endpoint: Endpoint) -> tuple[bool, int, bool]:
+    def rank(endpoint: Endpoint) -> tuple[bool, int, bool, bool]:
         secret = {True: 0, None: 1, False: 2}[known.has(endpoint)]
-        return (not endpoint.enabled, secret, endpoint.url != wanted.url)
+        newest = known.has_newest(endpoint)
+        return (not endpoint.enabled, secret, not newest, endpoint.url != wanted.url)
 
     return sorted(there, key=rank)
 
@@ -80,12 +88,17 @@ def steps(
 ) -> list[Step]:
     """The changes that make of what is `found` what is `wanted`, the removals last.
 
-    `renew` asks for a new secret. Endpoints that send the same to the same URL are left as they are.
+    `renew` asks for a new secret. Other endpoints that send to the same URL are left as they are, but those
+    that a former run made.
     """
     there = ours(found, wanted, known)
     if not client.one_each:
-        return _of_one(client, there[:1], wanted, known, renew=renew)
-    todo = []
+        former = [each for each in there[1:] if known.was_given(each)]
+        return [
+            *_of_one(client, there[:1], wanted, known, renew=renew),
+            *(_removal(client, each, wanted) for each in former),
+        ]
+    todo: list[Step] = []
     for event_type in wanted.types:
         alike = [each for each in there if event_type in each.types][:1]
         todo += _of_one(client, alike, wanted._replace(types=(event_type,)), known, renew=renew)
@@ -93,6 +106,11 @@ def steps(
         if each.types.isdisjoint(wanted.types):
             todo.append(Step("remove", "not forwarded", wanted, client.removal(each), each))
     return todo
+
+
+def _removal(client: Connects, endpoint: Endpoint, wanted: Wanted) -> Step:
+    why = "another has taken its place"
+    return Step("remove", why, wanted, client.removal(endpoint), endpoint)
 
 
 def _of_one(

@@ -21,12 +21,11 @@ from linkrunner_webhooks.errors import (
     Reason,
     Rejected,
     TooLarge,
-    TooOld,
     Untranslatable,
 )
 from linkrunner_webhooks.held import plan_in
 from linkrunner_webhooks.letters import Letter
-from linkrunner_webhooks.model import Identity, Kind, Outcome, Webhook
+from linkrunner_webhooks.model import Flow, Identity, Kind, Outcome, Webhook
 from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.once import KEPT, LEASE, Claims
 from linkrunner_webhooks.receive import ignored
@@ -128,6 +127,13 @@ class Letters(NamedTuple):
         )
 
 
+class _Bundle(NamedTuple):
+    """What happened at once, and its webhooks as they were read."""
+
+    happened: Happened
+    read: list[_Read]
+
+
 class _Read(NamedTuple):
     """A listed webhook, with what it would become, or why that is not known."""
 
@@ -135,6 +141,20 @@ class _Read(NamedTuple):
     at: datetime
     ignored: Reason
     plan: Plan | Parked
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What follows from what is missing: whose keys are whose, which facts are told, what is one payment."""
+
+    users: dict[str, str] = field(default_factory=dict)
+    told: set[str] = field(default_factory=set)
+    same: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def add(self, other: _Memory) -> None:
+        self.users |= other.users
+        self.told |= other.told
+        self.same |= other.same
 
 
 class Comparison:
@@ -165,10 +185,10 @@ class Comparison:
         self._window = window
         self._remembers = remembers
         self._now = now
-        self._users: dict[str, str] = {}
-        self._filled: set[str] = set()
-        self._same: dict[str, tuple[str, ...]] = {}
-        self._aside: list[_Read] = []
+        self._memory = _Memory()
+        # Of the bundle that is being judged.
+        self._tentative = _Memory()
+        self._aside: list[_Bundle] = []
 
     @cached_property
     def _letters(self) -> Letters:
@@ -176,24 +196,42 @@ class Comparison:
 
     def of(self, happened: Sequence[Happened]) -> Iterator[Found]:
         """What became of each webhook, but of those whose user something later may name."""
-        bundles = [self._read(each.at, each.webhooks) for each in happened]
-        self._read_ahead(read for bundle in bundles for read in bundle)
-        for each, bundle in zip(happened, bundles, strict=True):
-            if each.exact and any(map(self._is_fresh, bundle)):
-                bundle = self._exactly(each, bundle)  # noqa: PLW2901
-            if any(map(self._is_inside, bundle)):
-                yield from self._judged(bundle)
+        read = [self._read(each.at, each.webhooks) for each in happened]
+        bundles = [_Bundle(each, webhooks) for each, webhooks in zip(happened, read, strict=True)]
+        yield from self._concluded(bundles, last=False)
 
     def rest(self) -> Iterator[Found]:
         """What became of those, now that all is read."""
         while aside := self._aside:
             self._aside = []
-            self._read_ahead(aside)
-            for read in aside:
-                yield from self._judged([read])
+            yield from self._concluded(aside, last=False)
             if len(self._aside) == len(aside):
-                yield from map(self._judge, aside)
-                return
+                self._aside = []
+                yield from self._concluded(aside, last=True)
+
+    def _concluded(self, bundles: Sequence[_Bundle], *, last: bool) -> Iterator[Found]:
+        self._read_ahead(read for bundle in bundles for read in bundle.read)
+        for bundle in bundles:
+            found, known = self._settled(bundle)
+            is_open = any(
+                each.standing is Standing.LEFT and each.reason == Reason.MISSING_USER
+                for each in found
+            )
+            if is_open and not last:
+                self._aside.append(known)
+            elif any(map(self._is_inside, known.read)):
+                self._memory.add(self._tentative)
+                yield from (each for each in found if each.at < self._window.until)
+
+    def _settled(self, bundle: _Bundle) -> tuple[list[Found], _Bundle]:
+        """What became of a bundle, exactly where anything is missing or may be."""
+        found = self._judged(bundle.read)
+        # What was made before the time that is asked for may have been paid in it.
+        is_open = any(each.standing is Standing.MISSING or each.reason == EARLIER for each in found)
+        if bundle.happened.exact and is_open:
+            bundle = self._exactly(bundle)
+            found = self._judged(bundle.read)
+        return found, bundle
 
     def _read(self, at: datetime, webhooks: Iterable[Webhook]) -> list[_Read]:
         found = []
@@ -205,17 +243,19 @@ class Comparison:
             found.append(_Read(opened, moment, why, _plan(opened, why)))
         return found
 
-    def _exactly(self, happened: Happened, draft: Sequence[_Read]) -> list[_Read]:
+    def _exactly(self, bundle: _Bundle) -> _Bundle:
         """The same with all that the vendor knows of it; or why that is not known."""
+        happened = bundle.happened
         assert happened.exact
         try:
-            return self._read(happened.at, happened.exact())
+            read = self._read(happened.at, happened.exact())
         except (Away, Denied):
             raise
         except (ApiError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError):
             title = self._source.provider.title
             why = Untranslatable(f"{title} tells something else of it than is documented")
-            return [each._replace(plan=why) for each in draft]
+            read = [each._replace(plan=why) for each in bundle.read]
+        return _Bundle(happened._replace(exact=None), read)
 
     def _read_ahead(self, read: Iterable[_Read]) -> None:
         plans = [each.plan for each in read if isinstance(each.plan, Plan)]
@@ -227,12 +267,6 @@ class Comparison:
     def _is_before(self, found: Found) -> bool:
         return found.at < self._window.since
 
-    def _is_fresh(self, read: _Read) -> bool:
-        """Whether something of it may be missing."""
-        if read.ignored is not Reason.NONE or isinstance(read.plan, Parked):
-            return read.ignored is Reason.NONE
-        return any(not self._is_captured(each) for each in read.plan.planned)
-
     def _unpacked(self, webhook: Webhook) -> Sequence[Webhook]:
         try:
             return self._source.provider.unpack(webhook)
@@ -240,27 +274,25 @@ class Comparison:
             # It is read as it is, and found to say nothing.
             return (webhook,)
 
-    def _judged(self, bundle: Sequence[_Read]) -> Iterator[Found]:
+    def _judged(self, bundle: Sequence[_Read]) -> list[Found]:
         """What happened at once is missing as a whole, or left as a whole."""
+        self._tentative = _Memory()
         unread = next((each.plan for each in bundle if isinstance(each.plan, Parked)), None)
-        earlier = False
+        paid_before, judged = False, []
         for each in bundle:
             found = self._judge(each)
-            if found.standing is Standing.MISSING:
-                earlier = earlier or self._is_before(found)
-                if earlier:
-                    found = replace(found, standing=Standing.LEFT, reason=EARLIER, packed=b"")
-                elif unread:
-                    # A sale without its refunds would be wrong for good.
-                    found = _left(found, parked(unread))
-            if found.at >= self._window.until:
-                continue
+            if found.standing is Standing.MISSING and self._is_before(found):
+                paid_before = paid_before or any(one.flow == Flow.PAYMENT for one in found.events)
+                found = _left(found, EARLIER)
+            elif found.standing is Standing.MISSING and unread:
+                # A sale without its refunds would be wrong for good.
+                found = _left(found, unread.reason.value, str(unread))
+            if paid_before and found.standing in (Standing.MISSING, Standing.LEFT):
+                found = _left(found, EARLIER)
             if found.standing is Standing.MISSING and isinstance(each.plan, Plan):
                 self._remember(each.plan)
-            if found.standing is Standing.LEFT and found.reason == Reason.MISSING_USER:
-                self._aside.append(each)
-            else:
-                yield found
+            judged.append(found)
+        return judged
 
     def _judge(self, read: _Read) -> Found:
         plan, found = read.plan, Found(Standing.MISSING, read.opened.identity, read.at)
@@ -294,9 +326,9 @@ class Comparison:
         if fresh and all(map(self._is_in_hand, fresh)):
             return replace(found, standing=Standing.WAITING)
         if found.at < self._remembers:
-            return _left(found, parked(TooOld("it may have been captured, and be forgotten")))
+            return _left(found, Reason.TOO_OLD.value, "it may have been captured, and be forgotten")
         if decision.would_park:
-            return _left(found, decision)
+            return _left(found, decision.reason.value, decision.detail)
         if decision.outcome is Outcome.IGNORED:
             return replace(found, standing=Standing.IGNORED, reason=decision.reason.value)
         return _sealed(found, opened)
@@ -309,7 +341,8 @@ class Comparison:
 
     def _is_filled(self, planned: Planned) -> bool:
         """Whether something missing tells it, too."""
-        return not self._filled.isdisjoint((*self._joined(planned.keys), *planned.shared))
+        keys = {*self._joined(planned.keys), *planned.shared}
+        return bool(keys & self._memory.told or keys & self._tentative.told)
 
     def _is_captured(self, planned: Planned) -> bool:
         return self._facts.is_done(self._joined(planned.keys), planned.shared)
@@ -331,31 +364,32 @@ class Comparison:
 
     def _user_of(self, keys: Sequence[str]) -> str | None:
         joined = self._joined(keys)
-        found = (self._users.get(key) for key in joined)
-        return self._facts.user_of(joined) or next(filter(None, found), None)
+        memories = (self._memory.users, self._tentative.users)
+        found = (users[key] for key in joined for users in memories if key in users)
+        return self._facts.user_of(joined) or next(found, None)
 
     def _joined(self, keys: Sequence[str]) -> tuple[str, ...]:
         """These keys, and those of the same payment, as the ledger knows or something missing says."""
-        told = (other for key in keys for other in self._same.get(key, ()))
+        memories = (self._memory.same, self._tentative.same)
+        told = (other for key in keys for same in memories for other in same.get(key, ()))
         known = (other for key in keys for other in texts(self._rows.get(key), "others"))
         return tuple(dict.fromkeys((*keys, *told, *known)))
 
     def _remember(self, plan: Plan) -> None:
-        together = self._joined(plan.same)
-        self._same |= dict.fromkeys(together, together)
+        together, memory = self._joined(plan.same), self._tentative
+        memory.same |= dict.fromkeys(together, together)
         decision = self._decided(plan)
         for planned, event in zip(decision.planned, decision.events, strict=True):
             told = (*planned.keys, *planned.shared)
-            self._users |= dict.fromkeys((*told, *planned.marks), event.user_id)
-            self._filled.update(told)
+            memory.users |= dict.fromkeys((*told, *planned.marks), event.user_id)
+            memory.told.update(told)
         user = plan.user_id or next((each.user_id for each in decision.events), None)
         if user:
-            self._users |= {each.key: user for each in plan.lessons}
+            memory.users |= {each.key: user for each in plan.lessons}
 
 
-def _left(found: Found, decision: Decision) -> Found:
-    reason, detail = decision.reason.value, decision.detail
-    return replace(found, standing=Standing.LEFT, reason=reason, detail=detail)
+def _left(found: Found, reason: str, detail: str = "") -> Found:
+    return replace(found, standing=Standing.LEFT, reason=reason, detail=detail, packed=b"")
 
 
 def _sealed(found: Found, opened: Opened) -> Found:
@@ -364,7 +398,7 @@ def _sealed(found: Found, opened: Opened) -> Found:
         packed = zlib.compress(envelope.seal(opened.source.provider).encode("ascii"))
         return replace(found, packed=packed)
     except TooLarge as error:
-        return _left(found, Decision(Outcome.PARKED, Reason.TOO_LARGE, str(error)))
+        return _left(found, Reason.TOO_LARGE.value, str(error))
 
 
 def _plan(opened: Opened, why: Reason) -> Plan | Parked:

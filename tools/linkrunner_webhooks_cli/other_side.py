@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from ipaddress import ip_address
 from typing import Final
+from urllib.parse import SplitResult, urlsplit
 
 from linkrunner_webhooks.config import Config, Source
 from linkrunner_webhooks.errors import Unavailable
@@ -24,15 +27,13 @@ _TRIES: Final = 2
 def wanted_of(source: Source, stack: Stack, url: str | None = None) -> Wanted:
     """The endpoint that a source of a stack needs. Raises Failure for one that no provider reaches."""
     known = stack.outputs.get("WebhookUrl")
-    address = url or (f"{known.rstrip('/')}/{source.name}" if known else "the local stack")
-    if not address.startswith("https://"):
+    deployed = f"{known.rstrip('/')}/{source.name}" if known else "the local stack"
+    address = url.rstrip("/") if url else deployed
+    path = f"/webhooks/{source.name}"
+    if not _is_reached(address, path):
         raise Failure(
-            f"no provider reaches {address}: give a deployed one with --stack, or the address of a tunnel "
-            "with --url https://..."
-        )
-    if not address.rstrip("/").endswith(f"/{source.name}"):
-        raise Failure(
-            f"the URL of {source.name} ends in /webhooks/{source.name}, and {address} does not"
+            f"no provider reaches {address}: give a deployed stack with --stack, or the whole address of a "
+            f"tunnel with --url https://tunnel.example.com{path}"
         )
     types = types_of(source)
     if not types:
@@ -41,6 +42,23 @@ def wanted_of(source: Source, stack: Stack, url: str | None = None) -> Wanted:
             f"[{source.name}] of webhooks.toml forwards nothing, so nothing is to be sent"
         )
     return Wanted(address, types, f"{_MARK} {stack.name}/{source.name}")
+
+
+def _is_reached(url: str, path: str) -> bool:
+    """Whether a provider may send to this URL, and what it sends comes to the source of that path."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    with suppress(ValueError):
+        return _is_plain(parts, path) and ip_address(host).is_global
+    return _is_plain(parts, path) and "." in host and not host.endswith(".localhost")
+
+
+def _is_plain(parts: SplitResult, path: str) -> bool:
+    extra = parts.username or parts.query or parts.fragment
+    return parts.scheme == "https" and parts.path.endswith(path) and not extra
 
 
 def known_of(client: Connects, found: Sequence[Endpoint], wanted: Wanted, stack: Stack) -> Known:

@@ -31,17 +31,25 @@ def signers(table: Mapping[str, Any], source: str, secret: str) -> tuple[str, ..
     return tuple(map(str, known)) if isinstance(known, list) else None
 
 
+def has_another(table: Mapping[str, Any], source: str, live: Iterable[str], endpoint: str) -> bool:
+    """Whether an endpoint was given a secret that is none of these."""
+    marks = {_mark(each) for each in live}
+    noted = _noted(table, SIGNERS, source).items()
+    return any(
+        mark not in marks and endpoint in ids for mark, ids in noted if isinstance(ids, list)
+    )
+
+
 def with_signers(
     table: Mapping[str, Any], source: str, secret: str, endpoints: Iterable[str]
 ) -> dict[str, Any]:
     """The table with the note that these endpoints were given this secret, and have no other."""
     given = set(endpoints)
-    live = table.get(source, [])
-    marks = {_mark(each) for each in ([live] if isinstance(live, str) else live)}
+    # Those of secrets that are gone, too: what they sign is verified no more.
     known = {
         mark: sorted(set(ids) - given)
         for mark, ids in _noted(table, SIGNERS, source).items()
-        if mark in marks and isinstance(ids, list)
+        if isinstance(ids, list)
     }
     known[_mark(secret)] = sorted({*known.get(_mark(secret), ()), *given})
     noted = table.get(SIGNERS)

@@ -136,7 +136,7 @@ class Client(ABC):
             source.provider.title,
             base,
             headers=self.headers,
-            keys=f"{names}, which need {self.rights}",
+            keys=f"{names} (needed: {self.rights})",
             per_second=self.per_second,
             is_busy=self.is_busy,
             sleep=sleep,

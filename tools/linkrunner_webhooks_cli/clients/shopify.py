@@ -15,6 +15,7 @@ from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 from linkrunner_webhooks.model import Webhook
+from linkrunner_webhooks.money import rounded
 from linkrunner_webhooks_cli.clients.api import Answer, ApiError, Away, Denied, Request
 from linkrunner_webhooks_cli.clients.client import (
     Connects,
@@ -34,10 +35,14 @@ _API = f"/admin/api/{_VERSION}"
 _AT_ONCE = timedelta(minutes=1)
 # Clocks differ.
 _SKEW = timedelta(minutes=2)
-_CENT = Decimal("0.01")
+# Of what an order costs: cash is rounded.
+_ROUNDING = Decimal("0.01")
+# The kinds of transactions that pay for an order, and what is given back of cash.
+_MOVES = {"sale": 1, "capture": 1, "change": -1}
 # That emptying is how to end them is unconfirmed.
 _WHOLE = {"filter": "", "includeFields": []}
-_PAID = frozenset({"paid", "partially_refunded", "refunded"})
+# One that was added to after it was paid is partially paid.
+_MAY_BE_PAID = frozenset({"paid", "partially_paid", "partially_refunded", "refunded"})
 _SHOP = re.compile(r"[a-z0-9-]+\.myshopify\.com")
 _NEXT = re.compile(r'<([^>]+)>; *rel="?next"?')
 _LIST = """\
@@ -69,23 +74,14 @@ class _Change(NamedTuple):
 
 
 class _Paid(NamedTuple):
-    """What was paid for an order in all, and when it was all paid."""
+    """When an order was paid, and how much of what it cost when it was made: 1 is all of it.
+
+    `amount` is the same in the shop's currency, where it cost nothing when it was made.
+    """
 
     at: str
-    amount: Decimal
-    currency: str
-
-    def owed_for(self, order: Any) -> Decimal | None:
-        """What the order was to cost when it was made, in one of its two currencies."""
-        if order.get("currency") == self.currency:
-            return Decimal(order["total_price"])
-        sides = (order.get("total_price_set") or {}).values()
-        found = (each["amount"] for each in sides if each["currency_code"] == self.currency)
-        return next(map(Decimal, found), None)
-
-    def is_all_of(self, order: Any) -> bool:
-        """Whether it was paid as it was made, as far as that is known."""
-        return self.owed_for(order) in (None, self.amount)
+    share: Decimal
+    amount: Decimal = Decimal(0)
 
 
 class Shopify(Lists, Connects):
@@ -164,8 +160,8 @@ class Shopify(Lists, Connects):
                 yield Happened(moment(_made_at(order)), draft, exact)
 
     def _exact(self, order: Any, types: Sequence[str]) -> tuple[Webhook, ...]:
-        is_paid = order["financial_status"] in _PAID
-        return self._told(_changes(order, self._paid(order) if is_paid else None), order, types)
+        paid = self._paid(order) if order["financial_status"] in _MAY_BE_PAID else None
+        return self._told(_changes(order, paid), order, types)
 
     def _told(
         self, changes: Iterable[_Change], order: Any, types: Sequence[str]
@@ -190,19 +186,9 @@ class Shopify(Lists, Connects):
             yield from answer.value["orders"]
 
     def _paid(self, order: Any) -> _Paid | None:
-        """What was paid for an order, and when the last part of it; None of one that is not paid for."""
+        """When an order was paid for the first time, and how much of what it cost when it was made."""
         asked = Request("GET", f"{_API}/orders/{order['id']}/transactions.json")
-        paid = [
-            each
-            for each in self.api.ask(asked).value["transactions"]
-            if each["kind"] in ("sale", "capture") and each["status"] == "success"
-        ]
-        if not paid or Decimal(order.get("total_outstanding") or 0) > 0:
-            return None
-        times = [str(each.get("processed_at") or each["created_at"]) for each in paid]
-        amount = sum((Decimal(each["amount"]) for each in paid), Decimal(0))
-        currency = paid[0].get("currency") or order["currency"]
-        return _Paid(max(times, key=moment), amount, currency)
+        return _paid(order, self.api.ask(asked).value["transactions"])
 
     def _sent(self, change: _Change, order: Any) -> Webhook:
         headers = {
@@ -226,7 +212,7 @@ class Shopify(Lists, Connects):
                     each["id"],
                     each["uri"],
                     frozenset([topics.get(each["topic"], each["topic"].lower())]),
-                    version=each["apiVersion"]["handle"],
+                    version=(each.get("apiVersion") or {}).get("handle", ""),
                     faults=tuple(_faults(each)),
                 )
 
@@ -260,11 +246,54 @@ def _made_at(order: Any) -> str:
     return str(order["processed_at"] or order["created_at"])
 
 
+def _paid(order: Any, transactions: Iterable[Any]) -> _Paid | None:
+    """The first moment at which it was paid for; None where it never was.
+
+    What was added after that moment, and paid later, is no payment to our mapper: an order is one.
+    """
+    moved = [
+        each for each in transactions if each["status"] == "success" and each["kind"] in _MOVES
+    ]
+    moved.sort(key=lambda each: (moment(_processed(each)), each["kind"] != "change"))
+    share = amount = Decimal(0)
+    for each in moved:
+        part = Decimal(each["amount"]) * _MOVES[each["kind"]]
+        whole = _cost(order, each.get("currency") or order["currency"])
+        amount += part
+        share += part / whole if whole else Decimal(0)
+        if whole and share >= 1 - _ROUNDING:
+            # Cash is rounded, and what is paid at once for more was edited before.
+            exact = Decimal(1) if share <= 1 + _ROUNDING else share
+            return _Paid(_processed(each), exact, amount)
+    if moved and not _is_owed(order):
+        # It was made cheaper, or not for nothing, before it was paid.
+        return _Paid(_processed(moved[-1]), share, amount)
+    by_hand = not moved and order["financial_status"] == "paid"
+    return _Paid(_made_at(order), Decimal(1)) if by_hand else None
+
+
+def _processed(transaction: Any) -> str:
+    return str(transaction.get("processed_at") or transaction["created_at"])
+
+
+def _is_owed(order: Any) -> bool:
+    return Decimal(order.get("total_outstanding") or 0) > 0
+
+
+def _cost(order: Any, currency: str) -> Decimal:
+    """What the order was to cost when it was made, in one of its two currencies."""
+    if order.get("currency") == currency:
+        return Decimal(order["total_price"])
+    sides = (order.get("total_price_set") or {}).values()
+    found = (each["amount"] for each in sides if each["currency_code"] == currency)
+    return next(map(Decimal, found), Decimal(order["total_price"]))
+
+
 def _draft(order: Any) -> Iterator[_Change]:
     """All that may have been told of an order: its ids are right, and amounts and times may be others."""
     made = _made_at(order)
     yield _Change("orders/create", made, order)
-    if order["financial_status"] in _PAID:
+    if order["financial_status"] in _MAY_BE_PAID:
         yield _Change("orders/paid", made, order)
     yield from _afterwards(order)
 
@@ -273,7 +302,7 @@ def _changes(order: Any, paid: _Paid | None) -> Iterator[_Change]:
     """What was told of an order, as it was then, by what was paid for it."""
     created = order["created_at"]
     # Most are paid before they are made an order. What was edited in between was not.
-    at_once = paid and paid.is_all_of(order) and moment(paid.at) <= moment(created) + _AT_ONCE
+    at_once = paid and paid.share == 1 and moment(paid.at) <= moment(created) + _AT_ONCE
     status = "paid" if at_once else "pending"
     yield _Change("orders/create", created, {**_originally(order), "financial_status": status})
     if paid:
@@ -307,17 +336,33 @@ def _when_paid(order: Any, paid: _Paid) -> dict[str, Any]:
 
     Then it was edited before. What its lines were then is not listed: they are as they are today.
     """
-    if paid.is_all_of(order):
-        return {**_originally(order), "financial_status": "paid"}
-    whole = paid.owed_for(order)
-    share = paid.amount / whole if whole else Decimal(1)
-    owed = {
-        side: {**money, "amount": str((Decimal(money["amount"]) * share).quantize(_CENT))}
+    then = {**_originally(order), "financial_status": "paid"}
+    if paid.share == 1:
+        return then
+    total = Decimal(order["total_price"]) * paid.share if paid.share else paid.amount
+    sides = {
+        side: {
+            **money,
+            "amount": _rounded(Decimal(money["amount"]) * paid.share, money["currency_code"]),
+        }
         for side, money in (order.get("total_price_set") or {}).items()
     }
-    total = (Decimal(order["total_price"]) * share).quantize(_CENT)
-    current = {"current_total_price": str(total), "current_total_price_set": owed or None}
-    return {**order, **current, "refunds": [], "cancelled_at": None, "financial_status": "paid"}
+    owed = _rounded(total, order["currency"])
+    lines = [
+        {**each, "current_quantity": each.get("current_quantity")} for each in order["line_items"]
+    ]
+    return {
+        **then,
+        "line_items": lines,
+        # Another one than the original says that it was edited.
+        "current_subtotal_price": owed,
+        "current_total_price": owed,
+        "current_total_price_set": sides if paid.share else None,
+    }
+
+
+def _rounded(amount: Decimal, currency: str) -> str:
+    return f"{rounded(amount, currency):f}"
 
 
 def _next(request: Request, answer: Answer) -> Request | None:
@@ -357,11 +402,11 @@ def _settings(wanted: Wanted) -> dict[str, object]:
 
 
 def _faults(subscription: Any) -> Iterator[str]:
-    if subscription["format"] != "JSON":
-        yield f"it sends {subscription['format']}, and only JSON is read"
-    if subscription["filter"]:
-        yield f"it leaves out what does not match {subscription['filter']}"
-    if subscription["includeFields"]:
+    if (sent := subscription.get("format") or "JSON") != "JSON":
+        yield f"it sends {sent}, and only JSON is read"
+    if kept := subscription.get("filter"):
+        yield f"it leaves out what does not match {kept}"
+    if subscription.get("includeFields"):
         yield "it leaves out fields"
 
 

@@ -43,6 +43,7 @@ class Stripe(Lists, Connects):
     # Of the 25 that one endpoint of the API takes.
     per_second = 15.0
     kept = timedelta(days=30)
+    hint = "Stripe lists the events of this account, and none of accounts that are connected to it."
     origin = Origin.ONCE
     version = "2025-04-30.basil"
     at_most = 16
@@ -99,7 +100,7 @@ class Stripe(Lists, Connects):
                 usable=not each.get("application"),
             )
         # The key need not have the right to see destinations of the newer kind.
-        with suppress(ApiError):
+        with suppress(ApiError, LookupError, TypeError, AttributeError):
             yield from self._thin()
 
     def _thin(self) -> Iterator[Endpoint]:
