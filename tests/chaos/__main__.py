@@ -46,6 +46,8 @@ def main() -> int:
     )
     # As Ctrl-C does, so that everything is taken down in order.
     signal.signal(signal.SIGTERM, _stop)
+    # A shell starts what it puts into the background with this one ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with _progress() as progress:
             result = chaos(options, progress)
