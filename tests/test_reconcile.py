@@ -51,7 +51,7 @@ from linkrunner_webhooks_local.cloudformation import EmbeddedStack
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 WEEK = timedelta(days=7)
-SEEDS = int(os.environ.get("WEEKS", "2"))
+SEEDS = int(os.environ.get("WEEKS", "1"))
 
 # What an event is, whichever webhook told it: which way money moved and how much, or else its name. The names
 # of payments and of users can depend on what came before.
