@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -14,7 +14,7 @@ from tests.samples import NOW, Desk, Sample, Secrets, live_secret
 from tests.simulation.table import FakeTable
 
 from linkrunner_webhooks import providers
-from linkrunner_webhooks.capture import ApiRequest
+from linkrunner_webhooks.capture import ApiRequest, Capture
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.deliver import Deliverer
 from linkrunner_webhooks.event_body import LinkrunnerEvent
@@ -23,6 +23,7 @@ from linkrunner_webhooks.letters import Letter
 from linkrunner_webhooks.model import Flow, Kind, Webhook
 from linkrunner_webhooks.provider import Provider
 from linkrunner_webhooks.queues import Message
+from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks.schedule import PAYER_TRIES
 from linkrunner_webhooks_cli import stories as reader
 from linkrunner_webhooks_cli.samples import Sample as Unsigned
@@ -68,6 +69,8 @@ class Pipeline:
     requests: list[ApiRequest] = field(default_factory=list)
     parked: list[tuple[str, str]] = field(default_factory=list)
     letters: list[Letter] = field(default_factory=list)
+    observe: Callable[[Report], None] = lambda _: None
+    watched: Callable[[Capture], Capture] = lambda capture: capture
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.table, "ledger", clock=lambda: self.now)
@@ -124,12 +127,12 @@ class Pipeline:
         """The same for what is in the queue."""
         deliverer = Deliverer(
             config=self.config,
-            capture=self.capture,
+            capture=self.watched(self.capture),
             knows=lambda _: True,
             ledger=self.ledger,
             queue=self,
             now=lambda: self.now,
-            observe=lambda _: None,
+            observe=self.observe,
         )
         for _ in range(PAYER_TRIES + 2):
             kept = set(deliverer.deliver(messages, lambda: 900.0))

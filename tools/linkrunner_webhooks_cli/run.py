@@ -9,17 +9,26 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache, partial
+
+from starlette.routing import BaseRoute
 
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.errors import ConfigError
 from linkrunner_webhooks_cli.findings import LOCAL, doubts, homeless, shared, signing
+from linkrunner_webhooks_cli.pages.app import ConsolePages
+from linkrunner_webhooks_cli.pages.story import Known
 from linkrunner_webhooks_cli.sources import some_sources
+from linkrunner_webhooks_cli.stacks import Stack, of_local
 from linkrunner_webhooks_local.banner import banner
 from linkrunner_webhooks_local.console import Console
+from linkrunner_webhooks_local.embedded_linkrunner import EmbeddedLinkrunner
 from linkrunner_webhooks_local.local_stack import local_stack
 from linkrunner_webhooks_local.project import LocalError
+from linkrunner_webhooks_local.recorder import Recorder
 from linkrunner_webhooks_local.settings import Settings
+from linkrunner_webhooks_local.state import LocalStack
 
 
 def main() -> int:
@@ -28,7 +37,7 @@ def main() -> int:
         settings = Settings.read(os.environ)
         with Console(plain=bool(os.environ.get("NO_COLOR"))) as console:
             console.config = settings.config(console.say)
-            with local_stack(settings, console) as local:
+            with local_stack(settings, console, partial(pages, console.config)) as local:
                 console.say(banner(local, settings, console.config))
                 for finding in findings(settings, console.config):
                     console.say(f"!! {finding}")
@@ -38,6 +47,24 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0
+
+
+def pages(
+    config: Config, local: LocalStack, recorder: Recorder, linkrunner: EmbeddedLinkrunner | None
+) -> Sequence[BaseRoute]:
+    """The console, over what the stack records and what its AWS knows."""
+
+    @cache
+    def stack() -> Stack:
+        return of_local(local)
+
+    def known() -> Known:
+        secrets, facts = stack().signing_secrets(), stack().ledger().facts
+        return Known(
+            {name: secrets.of(name) for name in config.names}, facts.user_of, facts.rate_of
+        )
+
+    return ConsolePages(recorder, config, known, local.url, linkrunner).routes()
 
 
 def findings(settings: Settings, config: Config) -> Iterator[str]:

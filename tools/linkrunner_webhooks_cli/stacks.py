@@ -31,6 +31,7 @@ from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.records import Records, Snapshot
 from linkrunner_webhooks_cli.running import running
 from linkrunner_webhooks_local.embedded_aws import Service
+from linkrunner_webhooks_local.state import LocalStack
 
 stack_option = click.option(
     "--stack",
@@ -186,6 +187,11 @@ def _local() -> Stack:
         raise Failure(
             "the local stack is not running; start it with `make run`, or give --stack NAME"
         )
+    return of_local(local)
+
+
+def of_local(local: LocalStack) -> Stack:
+    """The stack that runs on this machine."""
     name = local.stack_name
     found = _state(name, local.aws.client)
     return Stack(name, found.outputs, found.parameters, local.linkrunner_url, local.aws.client)

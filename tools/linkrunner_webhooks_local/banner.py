@@ -17,6 +17,7 @@ def banner(local: LocalStack, settings: Settings, config: Config) -> str:
     return "\n".join(
         (
             f"Ready: {local.url}/webhooks/{{source}}",
+            f"  console     {local.url} shows what comes, and why it ends as it does",
             f"  sources     {_sources(settings)}",
             f"  secrets     {_secrets(settings)}",
             f"  Linkrunner  {_linkrunner(local, settings)}",

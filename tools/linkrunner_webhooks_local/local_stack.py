@@ -6,16 +6,19 @@ import errno
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
+from starlette.routing import BaseRoute
 
 from linkrunner_webhooks import deliver_function, receive_function
+from linkrunner_webhooks.capture import Capture
 from linkrunner_webhooks.dead_letters import depth
 from linkrunner_webhooks.reports import Report
+from linkrunner_webhooks_local import asgi
 from linkrunner_webhooks_local import cloudformation as stacks
 from linkrunner_webhooks_local.cloudformation import EmbeddedStack
 from linkrunner_webhooks_local.console import Console
@@ -23,27 +26,31 @@ from linkrunner_webhooks_local.embedded_aws import embedded_aws
 from linkrunner_webhooks_local.embedded_linkrunner import EmbeddedLinkrunner
 from linkrunner_webhooks_local.gateway import Receive, gateway
 from linkrunner_webhooks_local.journal import Journal
-from linkrunner_webhooks_local.loopback import listen, serving, url_of
+from linkrunner_webhooks_local.loopback import listen, url_of
 from linkrunner_webhooks_local.poller import Deliver, Poller
 from linkrunner_webhooks_local.project import STATE_FILE, LocalError
+from linkrunner_webhooks_local.recorder import Recorder
 from linkrunner_webhooks_local.sandboxes import Sandboxes
 from linkrunner_webhooks_local.settings import Settings
 from linkrunner_webhooks_local.state import LocalStack, published
 
 Observe = Callable[[Report], None]
+# The pages that show what a recorder remembers of a stack.
+Pages = Callable[[LocalStack, Recorder, EmbeddedLinkrunner | None], Sequence[BaseRoute]]
 
 _RECEIVE: Final = "ReceiveFunction"
 _DELIVER: Final = "DeliverFunction"
 
 
 @contextmanager
-def local_stack(settings: Settings, console: Console) -> Iterator[LocalStack]:
+def local_stack(settings: Settings, console: Console, pages: Pages) -> Iterator[LocalStack]:
     """Everything, ready for webhooks while the block runs. Raises LocalError."""
     with ExitStack() as running:
         # First, because a busy port is the likeliest mistake; served last, because until then
         # nothing is ready.
         listener = running.enter_context(_listen(settings.port))
-        linkrunner_url = _linkrunner_url(settings, running)
+        linkrunner = _linkrunner(settings, running)
+        linkrunner_url = linkrunner.url if linkrunner else str(settings.linkrunner_base_url)
         aws = running.enter_context(embedded_aws())
         stack = stacks.create(aws, {"LinkrunnerBaseUrl": linkrunner_url})
         _store_secrets(stack, settings)
@@ -52,15 +59,15 @@ def local_stack(settings: Settings, console: Console) -> Iterator[LocalStack]:
         journal = Journal(STATE_FILE.with_name(f"outcomes-{os.getpid()}.jsonl"))
         running.callback(journal.path.unlink, missing_ok=True)
 
+        recorder = Recorder()
+
         def observe(report: Report) -> None:
             journal.observe(report)
+            recorder.observe(report)
             console.observe(report)
 
-        receive = _receive(stack, console, observe)
-        running.enter_context(_poller(stack, console, observe).running())
-        running.enter_context(
-            serving(listener, gateway(receive, console.failed, console.unknown_path))
-        )
+        receive = recorder.receiving(_receive(stack, console, observe))
+        running.enter_context(_poller(stack, console, recorder, observe).running())
         local = LocalStack(
             endpoint_url=aws.endpoint_url,
             region=aws.region,
@@ -73,6 +80,9 @@ def local_stack(settings: Settings, console: Console) -> Iterator[LocalStack]:
             outcomes=str(journal.path),
             secrets={source: list(values) for source, values in settings.secrets.items()},
         )
+        answer = gateway(receive, console.failed, console.unknown_path)
+        app = asgi.app(answer, pages(local, recorder, linkrunner))
+        running.enter_context(asgi.serving(listener, app))
         running.enter_context(published(local))
         yield local
 
@@ -85,13 +95,13 @@ def _listen(port: int) -> socket.socket:
         raise LocalError(f"Port {port} is {reason}; set PORT to a free one.") from None
 
 
-def _linkrunner_url(settings: Settings, running: ExitStack) -> str:
+def _linkrunner(settings: Settings, running: ExitStack) -> EmbeddedLinkrunner | None:
+    """The embedded one; None where another is in use."""
     if settings.linkrunner_base_url is not None:
-        return settings.linkrunner_base_url
+        return None
     # Where events wait for signups, it knows nobody before.
     users = () if settings.holds else None
-    embedded = EmbeddedLinkrunner(key=settings.linkrunner_key, users=users)
-    return running.enter_context(embedded).url
+    return running.enter_context(EmbeddedLinkrunner(key=settings.linkrunner_key, users=users))
 
 
 def _store_secrets(stack: EmbeddedStack, settings: Settings) -> None:
@@ -144,13 +154,16 @@ def _receive(stack: EmbeddedStack, console: Console, observe: Observe) -> Receiv
     return receive
 
 
-def _poller(stack: EmbeddedStack, console: Console, observe: Observe) -> Poller:
+def _poller(stack: EmbeddedStack, console: Console, recorder: Recorder, observe: Observe) -> Poller:
+    def watched(capture: Capture) -> Capture:
+        return console.watched(recorder.watched(capture))
+
     build: Callable[[], Deliver] = partial(
         deliver_function.build,
         _environment(stack, _DELIVER),
         observe=observe,
         config=console.config,
-        watched=console.watched,
+        watched=watched,
     )
     return Poller(
         sqs=stack.aws.client("sqs"),

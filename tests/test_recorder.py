@@ -1,0 +1,119 @@
+"""What `make run` remembers: bounded, and each end with the request that it belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from linkrunner_webhooks.errors import Reason, Unavailable
+from linkrunner_webhooks.event_body import LinkrunnerEvent
+from linkrunner_webhooks.model import Outcome
+from linkrunner_webhooks.reports import Report
+from linkrunner_webhooks_local import recorder as module
+from linkrunner_webhooks_local.recorder import Recorder, id_of
+
+
+def event(body: str = "{}") -> dict[str, Any]:
+    """A request."""
+    return {"pathParameters": {"source": "stripe"}, "headers": {}, "body": body}
+
+
+def report(stage: Any, outcome: Outcome, id: str = "evt_1") -> Report:
+    """What a handler says."""
+    return Report(
+        stage=stage, outcome=outcome, source="stripe", event_type="invoice.paid", event_id=id
+    )
+
+
+def take(recorder: Recorder, id: str = "evt_1", body: str = "{}") -> None:
+    """A webhook comes and is queued."""
+
+    def receive(_: Mapping[str, Any]) -> Mapping[str, Any]:
+        recorder.observe(report("receive", Outcome.QUEUED, id))
+        return {"statusCode": 200}
+
+    recorder.receiving(receive)(event(body))
+
+
+def outcomes(recorder: Recorder) -> list[str]:
+    """Of everything, the oldest first."""
+    return [each.worst.outcome.value if each.worst else "" for each in recorder.newest()][::-1]
+
+
+def test_each_end_goes_to_the_request_that_waits_for_it() -> None:
+    """The first that came is captured, and the same once more is a duplicate."""
+    recorder = Recorder()
+    take(recorder)
+    take(recorder)
+    take(recorder, "evt_2")
+    recorder.observe(report("deliver", Outcome.RETRYING))
+    recorder.observe(report("deliver", Outcome.CAPTURED))
+    assert outcomes(recorder) == ["captured", "queued", "queued"]
+    recorder.observe(report("deliver", Outcome.DUPLICATE))
+    assert outcomes(recorder) == ["captured", "duplicate", "queued"]
+    # A redrive of what has ended is told where it came last.
+    recorder.observe(report("deliver", Outcome.PARKED))
+    assert outcomes(recorder) == ["captured", "parked", "queued"]
+    recorder.observe(report("deliver", Outcome.CAPTURED, "evt_of_another"))
+    assert [each.number for each in recorder.again(("stripe", "invoice.paid", "evt_1"))] == [1, 2]
+
+
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By requests, and by the bytes of their bodies."""
+    recorder = Recorder(most=3)
+    for number in range(5):
+        take(recorder, f"evt_{number}")
+    assert [each.number for each in recorder.newest()] == [5, 4, 3]
+    assert recorder.again(("stripe", "invoice.paid", "evt_0")) == []
+    monkeypatch.setattr(module, "_MOST_BYTES", 100)
+    take(recorder, "evt_9", "x" * 90)
+    assert [each.number for each in recorder.newest()] == [6, 5, 4]
+    take(recorder, "evt_10", "x" * 90)
+    assert [each.number for each in recorder.newest()] == [7]
+    for _ in range(200):
+        recorder.observe(report("deliver", Outcome.RETRYING, "evt_10"))
+    assert len(next(recorder.newest()).delivered) == 50
+
+
+def test_what_has_changed_is_told_once() -> None:
+    """The newest of it, where there is more than is wanted."""
+    recorder = Recorder()
+    for number in range(4):
+        take(recorder, f"evt_{number}")
+    seen = recorder.changed
+    assert recorder.since(seen, 9) == []
+    recorder.observe(report("deliver", Outcome.CAPTURED, "evt_1"))
+    recorder.observe(report("deliver", Outcome.DUPLICATE, "evt_1"))
+    assert [each.number for each in recorder.since(seen, 9)] == [2]
+    assert [each.number for each in recorder.since(0, 2)] == [3, 4]
+
+
+def test_a_request_that_raises_is_remembered() -> None:
+    """As the 500 that the sender gets."""
+    recorder = Recorder()
+
+    def receive(_: Mapping[str, Any]) -> Mapping[str, Any]:
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        recorder.receiving(receive)(event())
+    (arrival,) = recorder.newest()
+    assert (arrival.status, arrival.ended) == (500, None)
+
+
+def test_requests_to_linkrunner_are_found_by_their_event() -> None:
+    """Those that failed, too."""
+    recorder, error = Recorder(), Unavailable("503", reason=Reason.UNAVAILABLE)
+    told = LinkrunnerEvent("purchase_completed", {}, "user_1", "body", "id_1")
+
+    def capture(_: object) -> None:
+        raise error
+
+    with pytest.raises(Unavailable):
+        recorder.watched(capture)(told)
+    recorder.watched(lambda _: None)(told)
+    ids = frozenset({id_of(told.path, told.body())})
+    assert [bool(each.error) for each in recorder.attempts(ids)] == [True, False]
+    assert recorder.attempts(frozenset()) == []

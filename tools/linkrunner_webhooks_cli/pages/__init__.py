@@ -1,0 +1,1 @@
+"""The console's pages: what the commands answer, for a browser on this machine."""

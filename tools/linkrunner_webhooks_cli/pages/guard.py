@@ -1,0 +1,74 @@
+"""Who may see the pages: a browser on this machine, and nothing that another page makes it do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_HERE: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+# What a proxy or a tunnel adds: it shows this machine to others.
+_FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "cf-connecting-ip")
+_SAFE: Final = frozenset({"GET", "HEAD"})
+_SENT: Final[Mapping[str, str]] = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+    "img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+class Guard:
+    """The application, for requests that a person at this machine makes."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        if why := refusal(scope["method"], headers):
+            await PlainTextResponse(f"{why}\n", 403, dict(_SENT))(scope, receive, send)
+            return
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_SENT)
+            await send(message)
+
+        await self._app(scope, receive, guarded)
+
+
+def refusal(method: str, headers: Mapping[str, str]) -> str:
+    """Why a request is not answered; empty where it is.
+
+    A page of somebody else can make a browser send requests here, and by DNS rebinding it can read the
+    answers: then the Host is its own name, the Origin another, or Sec-Fetch-Site says so.
+    """
+    host = headers.get("host", "")
+    if _name(host) not in _HERE:
+        return "the console answers at 127.0.0.1 and localhost only"
+    if any(each in headers for each in _FORWARDED):
+        return "the console answers on this machine only, and not through a proxy or a tunnel"
+    origin = headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != host:
+        return "the console answers its own pages only"
+    if method not in _SAFE and headers.get("sec-fetch-site", "same-origin") != "same-origin":
+        return "the console answers its own pages only"
+    if method not in _SAFE and origin is None and "sec-fetch-site" not in headers:
+        return "a form is sent by the console's own page"
+    return ""
+
+
+def _name(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""

@@ -1,0 +1,104 @@
+"""The list of what came: rows, and which of them are wanted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from itertools import islice
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+from linkrunner_webhooks.config import Config
+from linkrunner_webhooks.errors import Reason
+from linkrunner_webhooks_local.recorder import Arrival
+from linkrunner_webhooks_local.switches import remedy
+
+PAGE = 200
+
+
+class Row(NamedTuple):
+    """One line. `verified` is yes, no or unknown; `latency` seconds from arrival to end, as far as it is."""
+
+    number: int
+    at: str
+    source: str
+    types: str
+    verified: str
+    outcome: str
+    reason: str
+    detail: str
+    acknowledged: str
+    latency: str
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What is asked for; an empty one is everything. `text` is any id that stands in the request."""
+
+    source: str = ""
+    type: str = ""
+    outcome: str = ""
+    text: str = ""
+    before: int = 0
+
+    @classmethod
+    def of(cls, query: Mapping[str, str]) -> Filter:
+        """From the address of a page, whatever stands there."""
+        known = {each.name: query.get(each.name, "").strip() for each in fields(cls)}
+        before = known.pop("before")
+        number = int(before) if before.isascii() and before.isdigit() and len(before) < 10 else 0
+        return cls(**known, before=number)
+
+    def address(self, **changes: object) -> str:
+        """The query of a page that shows it."""
+        told = {each.name: getattr(self, each.name) for each in fields(self)} | changes
+        return urlencode({name: value for name, value in told.items() if value})
+
+    def wants(self, arrival: Arrival) -> bool:
+        if self.before and arrival.number >= self.before:
+            return False
+        if self.source and self.source != arrival.name:
+            return False
+        latest = arrival.latest
+        if self.type and not any(self.type in each.event_type for each in latest):
+            return False
+        if self.outcome and self.outcome not in {each.outcome.value for each in latest}:
+            return False
+        return not self.text or self._is_in(arrival)
+
+    def _is_in(self, arrival: Arrival) -> bool:
+        webhook = arrival.webhook
+        return webhook is not None and self.text.encode() in webhook.body
+
+
+def page(arrivals: Iterable[Arrival], wanted: Filter) -> tuple[list[Arrival], bool]:
+    """The first that are wanted, and whether there are more."""
+    found = list(islice(filter(wanted.wants, arrivals), PAGE + 1))
+    return found[:PAGE], len(found) > PAGE
+
+
+def row(arrival: Arrival, config: Config) -> Row:
+    """What a person sees of it first: how the worst of its webhooks ended, and why."""
+    worst = arrival.worst
+    why = (worst.detail, remedy(config.source(arrival.name), worst)) if worst else ()
+    rejected = bool(arrival.received) and arrival.received[0].report.outcome == "rejected"
+    verified = "no" if rejected or arrival.status >= 400 else "yes" if arrival.received else ""
+    return Row(
+        number=arrival.number,
+        at=time.strftime("%H:%M:%S", time.localtime(arrival.at)),
+        source=arrival.name,
+        types=", ".join(
+            dict.fromkeys(each.event_type for each in arrival.latest if each.event_type)
+        ),
+        verified=verified,
+        outcome=worst.outcome.value if worst else "",
+        reason=worst.reason.value if worst and worst.reason is not Reason.NONE else "",
+        detail="; ".join(filter(None, why)),
+        acknowledged=f"{arrival.took * 1000:.0f} ms" if arrival.status else "",
+        latency=_latency(arrival),
+    )
+
+
+def _latency(arrival: Arrival) -> str:
+    return f"{max(0.0, arrival.ended - arrival.at):.1f} s" if arrival.ended else ""

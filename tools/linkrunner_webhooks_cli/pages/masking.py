@@ -1,0 +1,61 @@
+"""A request for people to look at, with nothing of a person in it until they ask."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from linkrunner_webhooks.errors import WebhookError
+from linkrunner_webhooks.model import Webhook
+from linkrunner_webhooks.screening import is_contact
+from linkrunner_webhooks_cli.user_paths import masked
+
+# What a value is, and not whose.
+_PLAIN: Final = re.compile(
+    r"(\w+_)?(id|ids|type|event|status|state|currency(_code)?|object|kind|topic|reason|mode|interval|action"
+    r"|created|updated|timestamp|time|date|\w+_at|version|amount\w*|price\w*|total\w*|quantity|livemode)",
+    re.IGNORECASE,
+)
+_SECRET: Final = re.compile(r"sign|auth|token|secret|key|hmac|cookie", re.IGNORECASE)
+
+
+def shown_headers(headers: Mapping[str, str], *, whole: bool) -> dict[str, str]:
+    """Signatures and tokens are masked in any case."""
+    return {
+        name: masked(value)
+        if _SECRET.search(name)
+        else value
+        if whole or _is_plain(name, value)
+        else masked(value)
+        for name, value in sorted(headers.items())
+    }
+
+
+def shown_body(webhook: Webhook, *, whole: bool) -> str:
+    """As indented JSON where it is JSON."""
+    try:
+        payload = webhook.payload
+    except WebhookError:
+        return (
+            webhook.body.decode("utf-8", "replace")
+            if whole
+            else f"{len(webhook.body)} bytes, no JSON"
+        )
+    return json.dumps(payload if whole else _masked("", payload), indent=2, ensure_ascii=False)
+
+
+def _masked(name: str, value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _masked(str(key), each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_masked(name, each) for each in value]
+    if value is None or isinstance(value, bool) or _is_plain(name, value):
+        return value
+    return masked(value)
+
+
+def _is_plain(name: str, value: Any) -> bool:
+    known = _PLAIN.fullmatch(name.removeprefix("x-").replace("-", "_"))
+    return bool(known) and not (isinstance(value, str) and is_contact(value))

@@ -1,0 +1,63 @@
+"use strict";
+
+// The live list: rows come as they change, the newest on top, and no more than the page holds.
+const table = document.getElementById("requests");
+
+function follow() {
+  const body = table.tBodies[0];
+  const most = Number(table.dataset.most);
+  const state = document.getElementById("state");
+  const address = new URL(table.dataset.live, location.href);
+  address.searchParams.set("after", table.dataset.after);
+  const news = new EventSource(address);
+  news.onopen = () => { state.textContent = "live"; };
+  news.onerror = () => { state.textContent = "not connected: is make run running?"; };
+  news.onmessage = (message) => {
+    for (const each of JSON.parse(message.data)) show(body, each, most);
+    document.getElementById("empty").hidden = body.rows.length > 0;
+  };
+}
+
+function show(body, news, most) {
+  const old = document.getElementById(`r${news.number}`);
+  if (!news.row) {
+    old?.remove();
+    return;
+  }
+  const made = document.createElement("template");
+  made.innerHTML = news.row.trim();
+  const row = made.content.firstElementChild;
+  if (old) {
+    if (old.classList.contains("here")) row.classList.add("here");
+    const focused = old.contains(document.activeElement);
+    old.replaceWith(row);
+    if (focused) row.querySelector("a").focus();
+  } else {
+    body.prepend(row);
+    while (body.rows.length > most) body.lastElementChild.remove();
+  }
+}
+
+function move(steps) {
+  const rows = [...table.tBodies[0].rows];
+  if (!rows.length) return;
+  const at = rows.findIndex((row) => row.classList.contains("here"));
+  const to = Math.min(Math.max(at + steps, 0), rows.length - 1);
+  rows[at]?.classList.remove("here");
+  rows[to].classList.add("here");
+  rows[to].querySelector("a").focus();
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea")) return;
+  if (event.key === "u") document.getElementById("back")?.click();
+  if (!table) return;
+  if (event.key === "j") move(1);
+  if (event.key === "k") move(-1);
+  if (event.key === "/") {
+    event.preventDefault();
+    document.getElementById("search").focus();
+  }
+});
+
+if (table && !table.dataset.still) follow();

@@ -1,0 +1,208 @@
+"""One request with everything that is known of it, as values for a page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from linkrunner_webhooks.config import Config, Source
+from linkrunner_webhooks.envelope import Opened
+from linkrunner_webhooks.errors import Parked, Reason, WebhookError
+from linkrunner_webhooks.model import CommerceEvent, Lesson, Outcome, Webhook
+from linkrunner_webhooks.reports import Report
+from linkrunner_webhooks.translation import Decision, RateOf, UserOf, decide, parked, plan_of
+from linkrunner_webhooks_cli.advice import ADVICE
+from linkrunner_webhooks_cli.explanation import dropped, explanation
+from linkrunner_webhooks_cli.pages.masking import shown_body, shown_headers
+from linkrunner_webhooks_cli.pages.origins import leaves, origin
+from linkrunner_webhooks_cli.signature_check import Check, check
+from linkrunner_webhooks_local.recorder import Arrival, Attempt, Key, Noted, Recorder, id_of
+from linkrunner_webhooks_local.switches import remedy
+
+
+class Field(NamedTuple):
+    """A field of a body for Linkrunner, and where its value stands in the webhook; empty where nowhere."""
+
+    name: str
+    value: str
+    origin: str
+
+
+class Sent(NamedTuple):
+    """A body for Linkrunner. `id` recognises its requests."""
+
+    body: str
+    fields: tuple[Field, ...]
+    id: tuple[str, str]
+
+
+class Step(NamedTuple):
+    """One thing that happened, seconds after the request came. `outcome` is one of ours, for its colour."""
+
+    after: float
+    outcome: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One webhook of the request: `told` is what `translate --explain` says of it."""
+
+    told: Mapping[str, Any]
+    report: Report | None
+    events: tuple[Field, ...]
+    sent: tuple[Sent, ...]
+    history: tuple[Step, ...]
+    again: tuple[int, ...]
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """A request, from its signature to Linkrunner."""
+
+    arrival: Arrival
+    headers: Mapping[str, str]
+    body: str
+    check: Check | None
+    parts: tuple[Part, ...]
+    unread: str
+    advice: str
+
+
+class Known(NamedTuple):
+    """What the stack knows now: the secrets of all sources, and whose facts are."""
+
+    secrets: Mapping[str, Sequence[str]]
+    user_of: UserOf
+    rate_of: RateOf
+
+
+def story(
+    arrival: Arrival, recorder: Recorder, config: Config, known: Known, *, whole: bool
+) -> Story:
+    """Everything about one request. Raises nothing for whatever came in it."""
+    webhook, source = arrival.webhook, config.source(arrival.name)
+    found = check(source, webhook, known.secrets, arrival.at) if webhook and source else None
+    parts: tuple[Part, ...] = ()
+    unread = "" if webhook else "the body cannot be decoded"
+    if webhook and source:
+        try:
+            parts = tuple(_parts(arrival, webhook, source, recorder, known))
+        except WebhookError as error:
+            unread = str(error)
+    return Story(
+        arrival=arrival,
+        headers=shown_headers(webhook.headers, whole=whole) if webhook else {},
+        body=shown_body(webhook, whole=whole) if webhook else "",
+        check=found,
+        parts=parts,
+        unread=unread,
+        advice=_advice(arrival, source),
+    )
+
+
+def _advice(arrival: Arrival, source: Source | None) -> str:
+    """What to do about a request that was turned away."""
+    rejected = [each.report for each in arrival.received if each.report.outcome is Outcome.REJECTED]
+    return next(filter(None, (remedy(source, each) for each in rejected)), "")
+
+
+def _parts(
+    arrival: Arrival, webhook: Webhook, source: Source, recorder: Recorder, known: Known
+) -> Iterator[Part]:
+    for each in source.provider.unpack(webhook):
+        opened = Opened(each, source, source.provider.identify(each))
+        yield _part(arrival, opened, recorder, known)
+
+
+def _part(arrival: Arrival, opened: Opened, recorder: Recorder, known: Known) -> Part:
+    identity, source = opened.identity, opened.source
+    key: Key = (source.name, identity.event_type, identity.event_id)
+    history = tuple(each for each in (*arrival.received, *arrival.delivered) if each.key == key)
+    report = history[-1].report if history else None
+    events, decision = _meant(opened, known)
+    places = list(leaves(opened.webhook.payload))
+    sent = tuple(_sent(decision, places))
+    attempts = recorder.attempts(frozenset(each.id for each in sent))
+    return Part(
+        told=explanation(opened, known.user_of, known.rate_of),
+        report=report,
+        events=tuple(_fields_of(events, places)),
+        sent=sent,
+        history=tuple(sorted(_steps(arrival, history, attempts))),
+        again=tuple(
+            other.number for other in recorder.again(key) if other.number != arrival.number
+        ),
+        advice=_next(source, report),
+    )
+
+
+def _steps(
+    arrival: Arrival, history: Sequence[Noted], attempts: Sequence[Attempt]
+) -> Iterator[Step]:
+    for at, report in history:
+        reason = "" if report.reason is Reason.NONE else report.reason.value
+        told = (", ".join(report.event_names), reason, report.detail)
+        what = f"{report.stage}: {report.outcome}"
+        yield Step(at - arrival.at, report.outcome.value, "  ".join(filter(None, (what, *told))))
+    for each in attempts:
+        outcome = Outcome.RETRYING if each.error else Outcome.CAPTURED
+        ended = each.error or "taken"
+        what = f"request: {each.path} in {each.took * 1000:.0f} ms: {ended}"
+        yield Step(each.at - arrival.at, outcome.value, what)
+
+
+def _meant(opened: Opened, known: Known) -> tuple[Sequence[CommerceEvent | Lesson], Decision]:
+    source, identity = opened.source, opened.identity
+    if dropped(source, identity):
+        return (), Decision(Outcome.IGNORED)
+    try:
+        events = source.provider.translate(opened.webhook, identity, source.options)
+        return events, decide(plan_of(opened), known.user_of, known.rate_of)
+    except Parked as error:
+        return (), parked(error)
+
+
+def _fields_of(
+    events: Sequence[CommerceEvent | Lesson], places: list[tuple[str, Any]]
+) -> Iterator[Field]:
+    """What the mapper read, by the names of our vocabulary."""
+    for number, event in enumerate(events, 1):
+        prefix = f"{number}. " if len(events) > 1 else ""
+        for name in getattr(event, "__dataclass_fields__", ()):
+            value = getattr(event, name)
+            if value in (None, (), ""):
+                continue
+            if name == "money":
+                yield Field(
+                    f"{prefix}money",
+                    f"{value.amount} {value.currency}",
+                    origin(value.amount, places),
+                )
+                continue
+            values = value if isinstance(value, tuple) else (value,)
+            paths = dict.fromkeys(filter(None, (origin(each, places) for each in values)))
+            yield Field(prefix + name, ", ".join(map(str, values)), ", ".join(paths))
+
+
+def _sent(decision: Decision, places: list[tuple[str, Any]]) -> Iterator[Sent]:
+    for request in (each for event in decision.events for each in event.requests):
+        body = request.body()
+        flat = {**body, **(body.get("event_data") or {})}
+        flat.pop("event_data", None)
+        fields = tuple(
+            Field(name, str(value), origin(value, places)) for name, value in flat.items()
+        )
+        text = json.dumps(body, indent=2, ensure_ascii=False)
+        yield Sent(text, fields, id_of(request.path, body))
+
+
+def _next(source: Source, report: Report | None) -> str:
+    if report is None:
+        return ""
+    if report.outcome is Outcome.PARKED:
+        return ADVICE.get(report.reason, "")
+    return "" if report.reason is Reason.NONE else remedy(source, report)

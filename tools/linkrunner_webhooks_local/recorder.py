@@ -1,0 +1,251 @@
+"""What came and what became of it, for the pages of `make run`: in memory, and no more than fits there."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from linkrunner_webhooks.capture import ApiRequest, Capture
+from linkrunner_webhooks.errors import WebhookError
+from linkrunner_webhooks.model import Outcome, Webhook
+from linkrunner_webhooks.receive import read
+from linkrunner_webhooks.reports import Report
+
+MOST: Final = 10_000
+# Bytes of bodies. A list of ten thousand fits; a list of ten thousand of the longest does not.
+_MOST_BYTES: Final = 128 * 1024 * 1024
+# A webhook that is tried for days is told by its newest reports.
+_MOST_REPORTS: Final = 50
+_PENDING: Final = frozenset({Outcome.QUEUED, Outcome.RETRYING, Outcome.HELD})
+# From the best end of a request's webhooks to the worst, which is shown.
+_ORDER: Final = (
+    Outcome.IGNORED,
+    Outcome.DUPLICATE,
+    Outcome.CAPTURED,
+    Outcome.QUEUED,
+    Outcome.HELD,
+    Outcome.RETRYING,
+    Outcome.PARKED,
+    Outcome.REJECTED,
+)
+
+Key = tuple[str, str, str]
+
+
+class Noted(NamedTuple):
+    """A report, and when it came: unix seconds."""
+
+    at: float
+    report: Report
+
+    @property
+    def key(self) -> Key:
+        return self.report.source, self.report.event_type, self.report.event_id
+
+
+class Attempt(NamedTuple):
+    """One request to Linkrunner: when it began, the seconds that it took, and why it failed, if it did."""
+
+    at: float
+    took: float
+    path: str
+    body: Mapping[str, Any]
+    error: str = ""
+
+
+@dataclass(slots=True)
+class Arrival:
+    """One request that came to the gateway. `number` counts them, `took` is seconds until the answer."""
+
+    number: int
+    at: float
+    event: Mapping[str, Any]
+    status: int = 0
+    took: float = 0.0
+    received: list[Noted] = field(default_factory=list)
+    delivered: list[Noted] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The source that its path names, which may be a stranger's text."""
+        return str(self.event["pathParameters"]["source"])
+
+    @property
+    def webhook(self) -> Webhook | None:
+        """None where the request cannot be read."""
+        with suppress(WebhookError):
+            return read(self.event)
+        return None
+
+    @property
+    def latest(self) -> list[Report]:
+        """The newest report of each webhook in it."""
+        newest = {each.key: each.report for each in (*self.received, *self.delivered)}
+        return list(newest.values())
+
+    @property
+    def worst(self) -> Report | None:
+        """The report that somebody should see; None while there is none."""
+        return max(self.latest, key=lambda each: _ORDER.index(each.outcome), default=None)
+
+    @property
+    def ended(self) -> float | None:
+        """When the last of its webhooks was done; None while one is not."""
+        if not self.latest or any(each.outcome in _PENDING for each in self.latest):
+            return None
+        return max(each.at for each in (*self.received, *self.delivered))
+
+    def is_waiting_for(self, key: Key) -> bool:
+        """Whether this webhook of it is in the queue, as far as reports say."""
+        seen = [each.report for each in (*self.received, *self.delivered) if each.key == key]
+        return bool(seen) and seen[-1].outcome in _PENDING
+
+
+class Recorder:
+    """Remembers the newest webhooks. Every method may be called by any thread."""
+
+    def __init__(self, most: int = MOST, clock: Callable[[], float] = time.time) -> None:
+        self._most = most
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._arrivals: OrderedDict[int, Arrival] = OrderedDict()
+        self._by_key: dict[Key, list[int]] = {}
+        self._attempts: deque[Attempt] = deque(maxlen=2 * most)
+        self._changes: deque[int] = deque(maxlen=most)
+        self._changed = 0
+        self._bytes = 0
+        self._numbers = 0
+        self._here = threading.local()
+
+    def receiving(
+        self, receive: Callable[[dict[str, Any]], Mapping[str, Any]]
+    ) -> Callable[[dict[str, Any]], Mapping[str, Any]]:
+        """The same function, whose requests and answers are remembered."""
+
+        def remembered(event: dict[str, Any]) -> Mapping[str, Any]:
+            arrival = self._begin(event)
+            self._here.arrival = arrival
+            try:
+                answer = receive(event)
+                arrival.status = int(answer["statusCode"])
+            except Exception:
+                arrival.status = 500
+                raise
+            finally:
+                del self._here.arrival
+                arrival.took = self._clock() - arrival.at
+                self._tell(arrival)
+            return answer
+
+        return remembered
+
+    def observe(self, report: Report) -> None:
+        """A handler is done with a webhook."""
+        noted = Noted(self._clock(), report)
+        if report.stage == "receive":
+            if (arrival := getattr(self._here, "arrival", None)) is None:
+                return
+            with self._lock:
+                arrival.received.append(noted)
+                self._by_key.setdefault(noted.key, []).append(arrival.number)
+        elif (arrival := self._arrival_of(noted.key)) is None:
+            return
+        else:
+            with self._lock:
+                arrival.delivered.append(noted)
+                del arrival.delivered[:-_MOST_REPORTS]
+        self._tell(arrival)
+
+    def watched(self, capture: Capture) -> Capture:
+        """The same, and what it asked of Linkrunner is remembered."""
+
+        def watched(request: ApiRequest) -> None:
+            at, error = self._clock(), ""
+            try:
+                capture(request)
+            except Exception as raised:
+                error = f"{type(raised).__name__}: {raised}"
+                raise
+            finally:
+                took = self._clock() - at
+                self._attempts.append(Attempt(at, took, request.path, request.body(), error))
+
+        return watched
+
+    @property
+    def changed(self) -> int:
+        """A number that grows with each change."""
+        return self._changed
+
+    def newest(self) -> Iterator[Arrival]:
+        """Everything that is remembered, the newest first."""
+        with self._lock:
+            arrivals = list(self._arrivals.values())
+        return reversed(arrivals)
+
+    def at(self, number: int) -> Arrival | None:
+        """One of them."""
+        return self._arrivals.get(number)
+
+    def since(self, changed: int, most: int) -> list[Arrival]:
+        """What has changed since then, the oldest first; no more than `most`, the newest of them."""
+        with self._lock:
+            count = min(self._changed - changed, len(self._changes))
+            numbers = list(self._changes)[len(self._changes) - count :] if count > 0 else []
+        newest = sorted(set(numbers))[-most:]
+        return [self._arrivals[each] for each in newest if each in self._arrivals]
+
+    def again(self, key: Key) -> list[Arrival]:
+        """Every request that brought this webhook, the oldest first."""
+        numbers = dict.fromkeys(self._by_key.get(key, ()))
+        return [self._arrivals[each] for each in numbers if each in self._arrivals]
+
+    def attempts(self, ids: frozenset[tuple[str, str]]) -> list[Attempt]:
+        """The requests with one of these ids, as `id_of` names them, the oldest first."""
+        return [each for each in list(self._attempts) if id_of(each.path, each.body) in ids]
+
+    def _begin(self, event: Mapping[str, Any]) -> Arrival:
+        with self._lock:
+            self._numbers += 1
+            arrival = Arrival(self._numbers, self._clock(), event)
+            self._arrivals[arrival.number] = arrival
+            self._bytes += _size(arrival)
+            while len(self._arrivals) > self._most or self._bytes > _MOST_BYTES:
+                self._forget()
+        return arrival
+
+    def _forget(self) -> None:
+        number, oldest = self._arrivals.popitem(last=False)
+        self._bytes -= _size(oldest)
+        for each in oldest.received:
+            left = [other for other in self._by_key.get(each.key, ()) if other != number]
+            if left:
+                self._by_key[each.key] = left
+            else:
+                self._by_key.pop(each.key, None)
+
+    def _arrival_of(self, key: Key) -> Arrival | None:
+        """The request that a delivered webhook came with: the first that waits, else the last."""
+        found = self.again(key)
+        return next(
+            (each for each in found if each.is_waiting_for(key)), found[-1] if found else None
+        )
+
+    def _tell(self, arrival: Arrival) -> None:
+        with self._lock:
+            self._changed += 1
+            self._changes.append(arrival.number)
+
+
+def id_of(path: str, body: Mapping[str, Any]) -> tuple[str, str]:
+    """By what a request to Linkrunner is recognised: a payment's id, or an event's."""
+    return path, str(body.get("payment_id") or body.get("event_id") or body.get("event_name", ""))
+
+
+def _size(arrival: Arrival) -> int:
+    return len(arrival.event.get("body") or "")
