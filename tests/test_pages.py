@@ -12,19 +12,22 @@ from urllib.parse import urlencode
 
 import pytest
 import urllib3
+from tests.embedded import empty, eventually, published
 from tests.samples import NOW, Secrets, every_provider, live_secret, load, tables
 from tests.stories import Pipeline
 
-from linkrunner_webhooks import providers
+from linkrunner_webhooks import dead_letters, providers
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.model import Webhook
+from linkrunner_webhooks.queues import typed
 from linkrunner_webhooks.receive import Receiver
 from linkrunner_webhooks_cli.pages.app import ConsolePages
 from linkrunner_webhooks_cli.pages.guard import refusal
 from linkrunner_webhooks_cli.pages.listing import PAGE
 from linkrunner_webhooks_cli.pages.sending import MOODS
-from linkrunner_webhooks_cli.pages.story import Known
+from linkrunner_webhooks_cli.stacks import of_local
 from linkrunner_webhooks_local import asgi
+from linkrunner_webhooks_local.cloudformation import EmbeddedStack
 from linkrunner_webhooks_local.embedded_linkrunner import EmbeddedLinkrunner
 from linkrunner_webhooks_local.gateway import event, gateway
 from linkrunner_webhooks_local.loopback import Request, listen, url_of
@@ -40,6 +43,7 @@ class Stand:
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     recorder: Recorder = field(default_factory=lambda: Recorder(clock=lambda: NOW))
+    deployed: Any = None
     linkrunner: EmbeddedLinkrunner = field(default_factory=EmbeddedLinkrunner)
     url: str = ""
 
@@ -78,9 +82,17 @@ class Stand:
     def sale(self, event_type: str = "checkout.session.completed") -> Webhook:
         return load(self.name, event_type).signed()
 
-    def known(self) -> Known:
-        facts = self.pipeline.ledger.facts
-        return Known(self.secrets, facts.user_of, facts.rate_of)
+    # What the pages ask of a stack.
+
+    def signing_secrets(self) -> Any:
+        return Secrets(self.secrets)
+
+    def ledger(self) -> Any:
+        return self.pipeline.ledger
+
+    def stack(self) -> Any:
+        """A deployed one, where a test needs its queues."""
+        return self.deployed or self
 
     @contextmanager
     def serving(self) -> Iterator[Stand]:
@@ -88,7 +100,7 @@ class Stand:
         listener = listen()
         answer = gateway(self.receive, lambda _: None)
         self.url = url_of(listener)
-        pages = ConsolePages(self.recorder, self.config, self.known, self.url, self.linkrunner)
+        pages = ConsolePages(self.recorder, self.config, self.stack, self.url, self.linkrunner)
         with asgi.serving(listener, asgi.app(answer, pages.routes())):
             yield self
 
@@ -335,6 +347,49 @@ def test_nobody_else_sends_a_form(stripe: Stand) -> None:
     """A page of somebody else knows no token, and says where it comes from."""
     assert stripe.ask("/send", "POST", Origin="https://attacker.example").status == 403
     assert stripe.ask("/linkrunner", "POST", Origin=stripe.url).status == 400
+
+
+# ------------------------------------------------------------------------- dead letters
+
+
+def test_dead_letters_are_seen_and_redriven(
+    stack: EmbeddedStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By reason, with the next step; what would park again has no button, and stays."""
+    empty(stack)
+    monkeypatch.setattr(dead_letters, "PATIENCE", 0)
+    deployed = of_local(published(stack))
+    sqs = stack.aws.client("sqs")
+    with Stand("stripe", deployed=deployed).serving() as stand:
+        assert "Nothing is parked" in stand.page("/dead-letters")
+        stand.send(stand.sale())
+        nobody = {("data", "object", "client_reference_id"): None}
+        stand.send(load("stripe", "checkout.session.completed").changed(nobody).signed())
+        for (text, attributes), reason in zip(
+            stand.stored, ("exhausted", "missing_user"), strict=True
+        ):
+            sqs.send_message(
+                QueueUrl=stack.outputs["DeadLetterQueueUrl"],
+                MessageBody=text,
+                MessageAttributes=typed({**attributes, "reason": reason, "error": STRANGE}),
+            )
+        eventually(lambda: stand.page("/dead-letters").count("<section") == 2)
+        shown = stand.page("/dead-letters")
+        assert "<script>alert" not in shown
+        assert "hand the id over" in shown
+        assert "25.99 USD as purchase_completed would be sent" in shown
+        assert shown.count("<button>Redrive 1</button>") == 1
+        assert '<a href="/requests/1">' in shown
+        group = {
+            "reason": "exhausted",
+            "source": "stripe",
+            "event_type": "checkout.session.completed",
+        }
+        assert fill_in(stand, "/dead-letters", {**group, "token": "another"}).status == 400
+        assert deployed.backlog() == 0
+        moved = fill_in(stand, "/dead-letters", group).data.decode()
+        assert "1 put back into the queue." in moved
+        assert (deployed.backlog(), deployed.parked()) == (1, 1)
 
 
 # ------------------------------------------------------------------------- who may look

@@ -22,7 +22,6 @@ from linkrunner_webhooks.pacing import Pace
 from linkrunner_webhooks.translation import Decision
 from linkrunner_webhooks_cli import copies
 from linkrunner_webhooks_cli.advice import ADVICE, COUNTED
-from linkrunner_webhooks_cli.ages import Ages, happened_at
 from linkrunner_webhooks_cli.explanation import user_of_message, write_user
 from linkrunner_webhooks_cli.failures import Commands, Failure
 from linkrunner_webhooks_cli.outlook import Outlook
@@ -35,6 +34,7 @@ from linkrunner_webhooks_cli.output import (
     write_text,
 )
 from linkrunner_webhooks_cli.periods import moment
+from linkrunner_webhooks_cli.redriving import redriven
 from linkrunner_webhooks_cli.selection import Search, Selection, filtered
 from linkrunner_webhooks_cli.sources import config_of, config_option, json_option
 from linkrunner_webhooks_cli.stacks import Stack, find, stack_option
@@ -284,39 +284,25 @@ def redrive(
     selection = Selection.of(**filters)
     foretell = selection.forecast(config_of(filters["stack"], config_path))
     letters, pace = selection.stack.dead_letters(), Pace(rate)
-    moved, left, older, ages = 0, Counter[str](), 0, Ages()
+
+    def move(letter: Letter, forced: bool) -> None:
+        if not dry_run:
+            pace.wait()
+            letters.redrive(letter, forced=forced)
+
     with selection.search(letters) as search:
-        for letter in search.letters("Moving"):
-            forecast = foretell(letter)
-            if forecast.would_park and not force:
-                left[forecast.reason] += 1
-                continue
-            happened = happened_at(letter, forecast)
-            if not_before and happened < not_before:
-                older += 1
-                continue
-            if forecast.outcome is not Outcome.DUPLICATE:
-                ages.add(happened)
-            if not dry_run:
-                pace.wait()
-                letters.redrive(letter, forced=forecast.would_park)
-            moved += 1
+        found = search.letters("Moving")
+        done = redriven(found, foretell, move, force=force, not_before=not_before)
     if as_json:
-        write_json(
-            {
-                "moved": moved,
-                "dry_run": dry_run,
-                "left": dict(left),
-                "older": older,
-                "ages": ages.summary(),
-            }
-        )
-    say(f"{moved} {'would be moved' if dry_run else 'moved'}.")
-    for line in ages.lines("`redrive --max-age 7d` leaves what is older."):
+        write_json(done.summary(dry_run=dry_run))
+    say(f"{done.moved} {'would be moved' if dry_run else 'moved'}.")
+    for line in done.ages.lines("`redrive --max-age 7d` leaves what is older."):
         say(line)
-    if older:
-        say(f"{older} left, which happened before that: redrive without --max-age, or discard.")
-    for reason, count in left.items():
+    if done.older:
+        say(
+            f"{done.older} left, which happened before that: redrive without --max-age, or discard."
+        )
+    for reason, count in done.left.items():
         say(f"{count} left, which would park again as {reason}; --force moves them, too.")
         say(f"  {reason}: {ADVICE.get(reason, '')}")
 

@@ -18,7 +18,6 @@ from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.errors import ConfigError
 from linkrunner_webhooks_cli.findings import LOCAL, doubts, homeless, shared, signing
 from linkrunner_webhooks_cli.pages.app import ConsolePages
-from linkrunner_webhooks_cli.pages.story import Known
 from linkrunner_webhooks_cli.sources import some_sources
 from linkrunner_webhooks_cli.stacks import Stack, of_local
 from linkrunner_webhooks_local.banner import banner
@@ -58,13 +57,7 @@ def pages(
     def stack() -> Stack:
         return of_local(local)
 
-    def known() -> Known:
-        secrets, facts = stack().signing_secrets(), stack().ledger().facts
-        return Known(
-            {name: secrets.of(name) for name in config.names}, facts.user_of, facts.rate_of
-        )
-
-    return ConsolePages(recorder, config, known, local.url, linkrunner).routes()
+    return ConsolePages(recorder, config, stack, local.url, linkrunner).routes()
 
 
 def findings(settings: Settings, config: Config) -> Iterator[str]:

@@ -25,8 +25,10 @@ from linkrunner_webhooks.model import Outcome
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.pages.guard import Guard
 from linkrunner_webhooks_cli.pages.listing import PAGE, Filter, page, row
+from linkrunner_webhooks_cli.pages.parked import Name, parked, redrive
 from linkrunner_webhooks_cli.pages.sending import MOODS, Form, script
 from linkrunner_webhooks_cli.pages.story import Known, story
+from linkrunner_webhooks_cli.stacks import Stack
 from linkrunner_webhooks_local.embedded_linkrunner import EmbeddedLinkrunner
 from linkrunner_webhooks_local.recorder import Arrival, Recorder
 
@@ -41,14 +43,14 @@ _AT_ONCE: Final = 100
 
 @dataclass(slots=True)
 class ConsolePages:
-    """The pages over what was recorded. `known` asks the stack at `url`, and may take a moment.
+    """The pages over what was recorded, and over the stack at `url`, which may take a moment to answer.
 
     `linkrunner` is the embedded one, if that is in use.
     """
 
     recorder: Recorder
     config: Config
-    known: Callable[[], Known]
+    stack: Callable[[], Stack]
     url: str
     linkrunner: EmbeddedLinkrunner | None = None
     mood: str = "well"
@@ -65,6 +67,8 @@ class ConsolePages:
             Route("/requests/{number:int}", self._story, methods=["GET"], middleware=guard),
             Route("/send", self._form, methods=["GET"], middleware=guard),
             Route("/send", self._send, methods=["POST"], middleware=guard),
+            Route("/dead-letters", self._parked, methods=["GET"], middleware=guard),
+            Route("/dead-letters", self._redrive, methods=["POST"], middleware=guard),
             Route("/linkrunner", self._change, methods=["POST"], middleware=guard),
             Mount("/static", static, middleware=guard),
         ]
@@ -129,6 +133,12 @@ class ConsolePages:
             token=self.token,
         )
 
+    def _known(self) -> Known:
+        stack = self.stack()
+        secrets, facts = stack.signing_secrets(), stack.ledger().facts
+        live = {name: secrets.of(name) for name in self.config.names}
+        return Known(live, facts.user_of, facts.rate_of)
+
     def _is_ours(self, given: Mapping[str, str]) -> bool:
         return compare_digest(given.get("token", "").encode(), self.token.encode())
 
@@ -141,7 +151,7 @@ class ConsolePages:
         newest = next((each.number for each in self.recorder.newest()), 0)
 
         def sent() -> None:
-            form.send(self.config, self.known().secrets, self.url)
+            form.send(self.config, self._known().secrets, self.url)
 
         try:
             await run_in_threadpool(sent)
@@ -151,6 +161,31 @@ class ConsolePages:
         came = [each.number for each in self.recorder.newest() if each.number > newest]
         address = f"/requests/{came[0]}" if len(came) == 1 else "/"
         return RedirectResponse(address, 303)
+
+    async def _parked(self, request: Request) -> Response:
+        del request
+        return await self._letters()
+
+    async def _letters(self, said: str = "", status: int = 200) -> Response:
+        found = await run_in_threadpool(lambda: parked(self.stack(), self.config))
+        requests = {
+            group.name: sorted(
+                {each.number for key in group.events for each in self.recorder.again(key)}
+            )
+            for group in found.groups
+        }
+        return _rendered(
+            "parked.html", status, parked=found, requests=requests, said=said, token=self.token
+        )
+
+    async def _redrive(self, request: Request) -> Response:
+        given = await _filled_in(request)
+        if not self._is_ours(given):
+            return await self._letters(_OLD, 400)
+        name = Name(*(given.get(each, "") for each in Name._fields))
+        done = await run_in_threadpool(lambda: redrive(self.stack(), self.config, name))
+        left = f", {done.left.total()} would park again and stay" if done.left else ""
+        return await self._letters(f"{done.moved} put back into the queue{left}.")
 
     async def _change(self, request: Request) -> Response:
         given = await _filled_in(request)
@@ -175,7 +210,7 @@ class ConsolePages:
         whole = request.query_params.get("values") == "shown"
 
         def told() -> Any:
-            return story(arrival, self.recorder, self.config, self.known(), whole=whole)
+            return story(arrival, self.recorder, self.config, self._known(), whole=whole)
 
         return _rendered(
             "story.html",
