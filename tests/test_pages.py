@@ -363,7 +363,7 @@ def test_dead_letters_are_seen_and_redriven(
     with Stand("stripe", deployed=deployed).serving() as stand:
         assert "Nothing is parked" in stand.page("/dead-letters")
         stand.send(stand.sale())
-        nobody = {("data", "object", "client_reference_id"): None}
+        nobody: dict[tuple[str | int, ...], Any] = {("data", "object", "client_reference_id"): None}
         stand.send(load("stripe", "checkout.session.completed").changed(nobody).signed())
         for (text, attributes), reason in zip(
             stand.stored, ("exhausted", "missing_user"), strict=True
