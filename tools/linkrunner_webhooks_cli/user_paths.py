@@ -26,7 +26,7 @@ _KEYS: Final = re.compile(
     r"|(\w*[_.])?uid|(app|obfuscated_?external)_?account_?\w+",
     re.IGNORECASE,
 )
-_PERSONAL: Final = re.compile(
+PERSONAL: Final = re.compile(
     r"name$|mail|phone|mobile|address|street|city|zip|postal|birth|gender|(^|_)ip($|_)|url|secret|password"
     r"|card|last4|iban|vat|tax|session|utm|gclid|fbclid",
     re.IGNORECASE,
@@ -169,7 +169,7 @@ class _Leaf(NamedTuple):
         if not is_own and not any(map(_PLACES.fullmatch, places)):
             return False
         text = str(self.value).strip()
-        if any(map(_PERSONAL.search, (*self.keys, self.key))) or not _OPAQUE.fullmatch(text):
+        if any(map(PERSONAL.search, (*self.keys, self.key))) or not _OPAQUE.fullmatch(text):
             return False
         # A word alone is a colour or a name, unless its key says otherwise.
         return is_own or not (_DATE.fullmatch(text) or _WORD.fullmatch(text))

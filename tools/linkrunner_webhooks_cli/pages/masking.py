@@ -10,25 +10,23 @@ from typing import Any, Final
 from linkrunner_webhooks.errors import WebhookError
 from linkrunner_webhooks.model import Webhook
 from linkrunner_webhooks.screening import is_contact
-from linkrunner_webhooks_cli.user_paths import masked
+from linkrunner_webhooks_cli.user_paths import PERSONAL, masked
 
-# What a value is, and not whose.
+# What a value is, and not whose. A state can be one of an address.
 _PLAIN: Final = re.compile(
-    r"(\w+_)?(id|ids|type|event|status|state|currency(_code)?|object|kind|topic|reason|mode|interval|action"
+    r"(\w+_)?(id|ids|type|event|status|currency(_code)?|object|kind|topic|mode|interval|action"
     r"|created|updated|timestamp|time|date|\w+_at|version|amount\w*|price\w*|total\w*|quantity|livemode)",
     re.IGNORECASE,
 )
+# Nobody writes about a person in one word of these.
+_WORD: Final = re.compile(r"[\w.:/+-]{1,80}", re.ASCII)
 _SECRET: Final = re.compile(r"sign|auth|token|secret|key|hmac|cookie", re.IGNORECASE)
 
 
 def shown_headers(headers: Mapping[str, str], *, whole: bool) -> dict[str, str]:
     """Signatures and tokens are masked in any case."""
     return {
-        name: masked(value)
-        if _SECRET.search(name)
-        else value
-        if whole or _is_plain(name, value)
-        else masked(value)
+        name: "…" if _SECRET.search(name) else value if whole else _plain(name, value)
         for name, value in sorted(headers.items())
     }
 
@@ -51,11 +49,13 @@ def _masked(name: str, value: Any) -> Any:
         return {str(key): _masked(str(key), each) for key, each in value.items()}
     if isinstance(value, list):
         return [_masked(name, each) for each in value]
-    if value is None or isinstance(value, bool) or _is_plain(name, value):
-        return value
-    return masked(value)
+    return value if value is None or isinstance(value, bool) else _plain(name, value)
 
 
-def _is_plain(name: str, value: Any) -> bool:
-    known = _PLAIN.fullmatch(name.removeprefix("x-").replace("-", "_"))
-    return bool(known) and not (isinstance(value, str) and is_contact(value))
+def _plain(name: str, value: Any) -> Any:
+    """The value, where its name says that it is nobody's; masked elsewhere."""
+    known = name.removeprefix("x-").replace("-", "_")
+    if not _PLAIN.fullmatch(known) or PERSONAL.search(known):
+        return masked(value)
+    is_plain = not isinstance(value, str) or (_WORD.fullmatch(value) and not is_contact(value))
+    return value if is_plain else masked(value)
