@@ -177,7 +177,9 @@ def test_a_long_list_is_read_page_by_page(stripe: Stand) -> None:
 def test_the_list_is_live(stripe: Stand) -> None:
     """A new row comes by itself, and comes again when it has changed."""
     with urllib3.PoolManager(retries=False, timeout=10) as pool:
-        news = pool.request("GET", f"{stripe.url}/live?after=0", preload_content=False)
+        news = pool.request(
+            "GET", f"{stripe.url}/live?after={stripe.recorder.run}-0", preload_content=False
+        )
         lines = (line for chunk in news.stream(1) for line in [chunk])
         stripe.send(stripe.sale())
         assert '"number": 1' in _until(lines, "queued")
@@ -265,6 +267,41 @@ def test_what_a_stranger_sends_is_text(stripe: Stand) -> None:
     for path in ("/", "/requests/1?values=shown", "/requests/2?values=shown", "/requests/3"):
         shown = stripe.page(path)
         assert "<script>alert" not in shown, path
+
+
+def test_what_is_odd_is_shown_all_the_same(stripe: Stand) -> None:
+    """Numbers beyond all bounds, people in keys and in the user's id, addresses that are none."""
+    sample = load("stripe", "checkout.session.completed")
+    odd: dict[tuple[str | int, ...], Any] = {
+        ("data", "object", "client_reference_id"): " 9e9999999 ",
+        ("data", "object", "metadata"): {"ada@example.com": 1, "user_id": "Ada Lovelace"},
+    }
+    stripe.send(sample.changed(odd).signed())
+    named: dict[tuple[str | int, ...], Any] = {
+        ("data", "object", "client_reference_id"): "Ada Lovelace"
+    }
+    stripe.send(sample.changed(named).signed())
+    for path in ("/requests/1", "/requests/2"):
+        shown = stripe.page(path)
+        assert "ada@example.com" not in shown
+        assert "Ada Lovelace" not in shown
+    assert "Ada Lovelace" in stripe.page("/requests/2?values=shown")
+    for path in ("/requests/" + "9" * 5000, "/requests/x"):
+        assert stripe.ask(path).status == 404
+
+
+def test_a_list_of_another_run_is_read_anew(stripe: Stand) -> None:
+    """Its numbers are other requests now."""
+    assert "event: anew" in stripe.page("/live?after=0-7")
+
+
+def test_what_was_accepted_stays_verified(stripe: Stand) -> None:
+    """Whatever the secret is by now; and what nobody looked at is neither."""
+    number = stripe.send(stripe.sale())
+    stripe.secrets["stripe"] = ("whsec_of_today",)
+    assert "it has others now" in stripe.page(f"/requests/{number}")
+    stripe.send(Webhook("nobody", {}, b"{}"))
+    assert "refused" not in stripe.page("/?source=nobody")
 
 
 def test_values_are_masked_until_somebody_asks(stripe: Stand) -> None:
@@ -421,6 +458,15 @@ def test_only_a_browser_on_this_machine_may_look(stripe: Stand) -> None:
         ("POST", {"host": "localhost", "sec-fetch-site": "cross-site"}, False),
         ("POST", {"host": "localhost", "origin": "null"}, False),
         ("POST", {"host": "localhost"}, False),
+        ("GET", {"host": "localhost", "origin": "http://[x"}, False),
+        ("GET", {"host": "localhost", "x-real-ip": "203.0.113.9"}, False),
+        ("GET", {"host": "localhost", "sec-fetch-site": "none"}, True),
+        ("GET", {"host": "localhost", "sec-fetch-site": "cross-site"}, False),
+        (
+            "GET",
+            {"host": "localhost", "sec-fetch-site": "cross-site", "sec-fetch-dest": "document"},
+            True,
+        ),
     ],
 )
 def test_who_is_refused(method: str, headers: dict[str, str], is_answered: bool) -> None:

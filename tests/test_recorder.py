@@ -67,7 +67,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         take(recorder, f"evt_{number}")
     assert [each.number for each in recorder.newest()] == [5, 4, 3]
     assert recorder.again(("stripe", "invoice.paid", "evt_0")) == []
-    monkeypatch.setattr(module, "_MOST_BYTES", 100)
+    monkeypatch.setattr(module, "_MOST_BYTES", 110)
     take(recorder, "evt_9", "x" * 90)
     assert [each.number for each in recorder.newest()] == [6, 5, 4]
     take(recorder, "evt_10", "x" * 90)
@@ -78,16 +78,22 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_has_changed_is_told_once() -> None:
-    """The newest of it, where there is more than is wanted."""
+    """In portions, where there is more than is wanted at once."""
     recorder = Recorder()
     for number in range(4):
         take(recorder, f"evt_{number}")
     seen = recorder.changed
-    assert recorder.since(seen, 9) == []
+    assert recorder.since(seen, 9) == ([], seen)
     recorder.observe(report("deliver", Outcome.CAPTURED, "evt_1"))
     recorder.observe(report("deliver", Outcome.DUPLICATE, "evt_1"))
-    assert [each.number for each in recorder.since(seen, 9)] == [2]
-    assert [each.number for each in recorder.since(0, 2)] == [3, 4]
+    found, now = recorder.since(seen, 9)
+    assert ([each.number for each in found], now) == ([2], recorder.changed)
+    told, reached = [], 0
+    while reached < recorder.changed:
+        found, reached = recorder.since(reached, 2)
+        told += [each.number for each in found]
+    assert (set(told), reached) == ({1, 2, 3, 4}, recorder.changed)
+    assert recorder.since(10**9, 9) == ([], recorder.changed)
 
 
 def test_a_request_that_raises_is_remembered() -> None:

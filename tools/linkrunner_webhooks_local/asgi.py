@@ -11,6 +11,7 @@ from typing import Final
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 from starlette.requests import Request as Asked
 from starlette.responses import Response as Answer
 from starlette.routing import BaseRoute, Mount
@@ -20,6 +21,8 @@ from linkrunner_webhooks_local.loopback import MAX_BODY, Answerer, Request, Resp
 
 # Seconds that running exchanges get at the end. A live list never ends by itself.
 _PATIENCE: Final = 2
+# A client that is still sending would not see an answer; one that never ends gets none.
+_MOST_READ: Final = 8 * MAX_BODY
 
 
 def app(answer: Answerer, pages: Sequence[BaseRoute] = ()) -> Starlette:
@@ -36,7 +39,11 @@ class _Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         asked = Asked(scope, receive)
-        if (body := await _body(asked)) is None:
+        try:
+            body = await _body(asked)
+        except ClientDisconnect:
+            return
+        if body is None:
             answered: Response | None = Response.of(413, {"message": "Request Too Long"})
         else:
             answered = await run_in_threadpool(self._answer, _request(scope, body))
@@ -52,6 +59,8 @@ async def _body(asked: Asked) -> bytes | None:
         length += len(part)
         if length <= MAX_BODY:
             parts.append(part)
+        elif length > _MOST_READ:
+            break
     return b"".join(parts) if length <= MAX_BODY else None
 
 

@@ -8,6 +8,8 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
+from secrets import token_hex
 from typing import Any, Final, NamedTuple
 
 from linkrunner_webhooks.capture import ApiRequest, Capture
@@ -110,12 +112,14 @@ class Recorder:
     """Remembers the newest webhooks. Every method may be called by any thread."""
 
     def __init__(self, most: int = MOST, clock: Callable[[], float] = time.time) -> None:
+        # Numbers begin anew with each run.
+        self.run = token_hex(4)
         self._most = most
         self._clock = clock
         self._lock = threading.Lock()
         self._arrivals: OrderedDict[int, Arrival] = OrderedDict()
         self._by_key: dict[Key, list[int]] = {}
-        self._attempts: deque[Attempt] = deque(maxlen=2 * most)
+        self._attempts: deque[Attempt] = deque(maxlen=most)
         self._changes: deque[int] = deque(maxlen=most)
         self._changed = 0
         self._bytes = 0
@@ -152,7 +156,8 @@ class Recorder:
                 return
             with self._lock:
                 arrival.received.append(noted)
-                self._by_key.setdefault(noted.key, []).append(arrival.number)
+                if arrival.number in self._arrivals:
+                    self._by_key.setdefault(noted.key, []).append(arrival.number)
         elif (arrival := self._arrival_of(noted.key)) is None:
             return
         else:
@@ -192,18 +197,24 @@ class Recorder:
         """One of them."""
         return self._arrivals.get(number)
 
-    def since(self, changed: int, most: int) -> list[Arrival]:
-        """What has changed since then, the oldest first; no more than `most`, the newest of them."""
+    def since(self, changed: int, most: int) -> tuple[list[Arrival], int]:
+        """The next of what has changed since then, the oldest change first, and how far that reaches.
+
+        What has changed longer ago than there is room for is not told.
+        """
         with self._lock:
-            count = min(self._changed - changed, len(self._changes))
-            numbers = list(self._changes)[len(self._changes) - count :] if count > 0 else []
-        newest = sorted(set(numbers))[-most:]
-        return [self._arrivals[each] for each in newest if each in self._arrivals]
+            first = self._changed - len(self._changes)
+            begin = max(changed, first)
+            numbers = list(islice(self._changes, begin - first, begin - first + most))
+            found = [self._arrivals.get(each) for each in dict.fromkeys(numbers)]
+        return [each for each in found if each], min(begin, self._changed) + len(numbers)
 
     def again(self, key: Key) -> list[Arrival]:
         """Every request that brought this webhook, the oldest first."""
-        numbers = dict.fromkeys(self._by_key.get(key, ()))
-        return [self._arrivals[each] for each in numbers if each in self._arrivals]
+        with self._lock:
+            numbers = dict.fromkeys(self._by_key.get(key, ()))
+            found = [self._arrivals.get(each) for each in numbers]
+        return [each for each in found if each]
 
     def attempts(self, ids: frozenset[tuple[str, str]]) -> list[Attempt]:
         """The requests with one of these ids, as `id_of` names them, the oldest first."""
@@ -248,4 +259,8 @@ def id_of(path: str, body: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _size(arrival: Arrival) -> int:
-    return len(arrival.event.get("body") or "")
+    """About how many bytes it takes: of text that is not ASCII each letter takes up to four."""
+    event = arrival.event
+    names = ("body", "rawPath", "rawQueryString", "queryStringParameters", "cookies", "headers")
+    texts = (str(event.get(name) or "") for name in names)
+    return sum(len(each) * (1 if each.isascii() else 4) for each in texts)

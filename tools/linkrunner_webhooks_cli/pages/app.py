@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 import jinja2
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -37,7 +37,7 @@ _HERE: Final = Path(__file__).parent
 _LOOK, _ALIVE = 0.25, 15.0
 _LONGEST_FORM: Final = 16_384
 _OLD: Final = "this page is older than the stack that runs now; it is a new one, fill it in again"
-# Rows in one message: of a flood the newest are shown.
+# Rows in one message.
 _AT_ONCE: Final = 100
 
 
@@ -64,7 +64,7 @@ class ConsolePages:
         return [
             Route("/", self._list, methods=["GET"], middleware=guard),
             Route("/live", self._live, methods=["GET"], middleware=guard),
-            Route("/requests/{number:int}", self._story, methods=["GET"], middleware=guard),
+            Route("/requests/{number}", self._story, methods=["GET"], middleware=guard),
             Route("/send", self._form, methods=["GET"], middleware=guard),
             Route("/send", self._send, methods=["POST"], middleware=guard),
             Route("/dead-letters", self._parked, methods=["GET"], middleware=guard),
@@ -75,7 +75,7 @@ class ConsolePages:
 
     async def _list(self, request: Request) -> Response:
         wanted = Filter.of(request.query_params)
-        changed = self.recorder.changed
+        changed = f"{self.recorder.run}-{self.recorder.changed}"
         arrivals, more = await run_in_threadpool(page, self.recorder.newest(), wanted)
         return _rendered(
             "list.html",
@@ -91,25 +91,28 @@ class ConsolePages:
     async def _live(self, request: Request) -> Response:
         wanted = Filter.of(request.query_params)
         after = request.headers.get("last-event-id") or request.query_params.get("after", "")
-        begin = int(after) if after.isascii() and after.isdigit() and len(after) < 16 else None
-        news = self._news(wanted, self.recorder.changed if begin is None else begin)
+        run, _, changed = after.partition("-")
+        # Another run began its numbers anew.
+        is_ours = run == self.recorder.run
+        news = self._news(wanted, (_number(changed) or 0) if is_ours else None)
         return StreamingResponse(news, media_type="text/event-stream")
 
-    async def _news(self, wanted: Filter, changed: int) -> AsyncIterator[str]:
-        """Rows that are new or changed, as they are now, the oldest first."""
+    async def _news(self, wanted: Filter, changed: int | None) -> AsyncIterator[str]:
+        """Rows that are new or changed, as they are now, the oldest change first."""
         silent = 0.0
         yield "retry: 1000\n\n"
+        if changed is None:
+            yield "event: anew\ndata: another run\n\n"
+            return
         while True:
-            now = self.recorder.changed
-            arrivals = self.recorder.since(changed, _AT_ONCE) if now > changed else []
-            changed = now
+            arrivals, changed = self.recorder.since(changed, _AT_ONCE)
             # What is no longer wanted leaves the list.
             told = [
                 {"number": each.number, "row": self._row(each) if wanted.wants(each) else ""}
                 for each in arrivals
             ]
             if told:
-                yield f"id: {changed}\ndata: {json.dumps(told)}\n\n"
+                yield f"id: {self.recorder.run}-{changed}\ndata: {json.dumps(told)}\n\n"
                 silent = 0.0
             elif silent >= _ALIVE:
                 yield ": still here\n\n"
@@ -203,10 +206,11 @@ class ConsolePages:
         return _TEMPLATES.get_template("row.html").render(row=row(arrival, self.config))
 
     async def _story(self, request: Request) -> Response:
-        number = request.path_params["number"]
-        arrival = self.recorder.at(number)
+        written = request.path_params["number"]
+        number = _number(written)
+        arrival = None if number is None else self.recorder.at(number)
         if arrival is None:
-            return _rendered("gone.html", 404, number=number)
+            return _rendered("gone.html", 404, number=written[:20])
         whole = request.query_params.get("values") == "shown"
 
         def told() -> Any:
@@ -220,13 +224,20 @@ class ConsolePages:
         )
 
 
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
+
+
 async def _filled_in(request: Request) -> dict[str, str]:
     """A form, as far as it is one: what is longer than a form of ours is none."""
     text = b""
-    async for part in request.stream():
-        text += part
-        if len(text) > _LONGEST_FORM:
-            return {}
+    try:
+        async for part in request.stream():
+            text += part
+            if len(text) > _LONGEST_FORM:
+                return {}
+    except ClientDisconnect:
+        return {}
     return dict(parse_qsl(text.decode("utf-8", "replace")))
 
 

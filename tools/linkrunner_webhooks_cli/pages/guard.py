@@ -12,7 +12,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _HERE: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 # What a proxy or a tunnel adds: it shows this machine to others.
-_FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "cf-connecting-ip")
+_FORWARDED: Final = (
+    "forwarded",
+    "via",
+    "x-real-ip",
+    "cf-connecting-ip",
+    *(f"x-forwarded-{each}" for each in ("for", "host", "proto", "port")),
+)
 _SAFE: Final = frozenset({"GET", "HEAD"})
 _SENT: Final[Mapping[str, str]] = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
@@ -58,9 +64,12 @@ def refusal(method: str, headers: Mapping[str, str]) -> str:
     if any(each in headers for each in _FORWARDED):
         return "the console answers on this machine only, and not through a proxy or a tunnel"
     origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != host:
+    if origin is not None and origin not in (f"http://{host}", f"https://{host}"):
         return "the console answers its own pages only"
-    if method not in _SAFE and headers.get("sec-fetch-site", "same-origin") != "same-origin":
+    site = headers.get("sec-fetch-site", "same-origin")
+    # A link from elsewhere may lead here; a picture, a frame and a script may not.
+    is_followed = method in _SAFE and headers.get("sec-fetch-dest") == "document"
+    if site != "same-origin" and not (is_followed or (method in _SAFE and site == "none")):
         return "the console answers its own pages only"
     if method not in _SAFE and origin is None and "sec-fetch-site" not in headers:
         return "a form is sent by the console's own page"

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.errors import Reason
+from linkrunner_webhooks.model import Outcome
 from linkrunner_webhooks_local.recorder import Arrival
 from linkrunner_webhooks_local.switches import remedy
 
@@ -18,7 +19,7 @@ PAGE = 200
 
 
 class Row(NamedTuple):
-    """One line. `verified` is yes, no or unknown; `latency` seconds from arrival to end, as far as it is."""
+    """One line. `verified` is yes, no or empty; `latency` seconds from arrival to end, as far as it is."""
 
     number: int
     at: str
@@ -82,8 +83,6 @@ def row(arrival: Arrival, config: Config) -> Row:
     """What a person sees of it first: how the worst of its webhooks ended, and why."""
     worst = arrival.worst
     why = (worst.detail, remedy(config.source(arrival.name), worst)) if worst else ()
-    rejected = bool(arrival.received) and arrival.received[0].report.outcome == "rejected"
-    verified = "no" if rejected or arrival.status >= 400 else "yes" if arrival.received else ""
     return Row(
         number=arrival.number,
         at=time.strftime("%H:%M:%S", time.localtime(arrival.at)),
@@ -91,13 +90,22 @@ def row(arrival: Arrival, config: Config) -> Row:
         types=", ".join(
             dict.fromkeys(each.event_type for each in arrival.latest if each.event_type)
         ),
-        verified=verified,
+        verified=verified(arrival),
         outcome=worst.outcome.value if worst else "",
         reason=worst.reason.value if worst and worst.reason is not Reason.NONE else "",
         detail="; ".join(filter(None, why)),
         acknowledged=f"{arrival.took * 1000:.0f} ms" if arrival.status else "",
         latency=_latency(arrival),
     )
+
+
+def verified(arrival: Arrival) -> str:
+    """What came of looking at its signature: yes, no, or nothing where nobody came to look."""
+    reports = [each.report for each in arrival.received]
+    if any(each.reason in (Reason.BAD_SIGNATURE, Reason.UNSIGNED) for each in reports):
+        return "no"
+    looked = [each for each in reports if each.outcome is not Outcome.REJECTED]
+    return "yes" if any(each.reason is not Reason.HANDSHAKE for each in looked) else ""
 
 
 def _latency(arrival: Arrival) -> str:

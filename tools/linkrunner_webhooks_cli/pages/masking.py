@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from linkrunner_webhooks.errors import WebhookError
@@ -20,15 +20,21 @@ _PLAIN: Final = re.compile(
 )
 # Nobody writes about a person in one word of these.
 _WORD: Final = re.compile(r"[\w.:/+-]{1,80}", re.ASCII)
-_SECRET: Final = re.compile(r"sign|auth|token|secret|key|hmac|cookie", re.IGNORECASE)
+_SECRET: Final = re.compile(r"sig(n|\b)|auth|token|secret|key|hmac|hash|cookie", re.IGNORECASE)
+# Fewer names than headers have: in a body many a key is no secret.
+_SECRET_INSIDE: Final = re.compile(r"signature|signed|hmac|secret|password|token", re.IGNORECASE)
+_KEY: Final = re.compile(r"[\w .:$/-]{1,80}", re.ASCII)
 
 
-def shown_headers(headers: Mapping[str, str], *, whole: bool) -> dict[str, str]:
-    """Signatures and tokens are masked in any case."""
-    return {
-        name: "…" if _SECRET.search(name) else value if whole else _plain(name, value)
-        for name, value in sorted(headers.items())
-    }
+def shown_headers(
+    headers: Mapping[str, str], proofs: Collection[str], *, whole: bool
+) -> dict[str, str]:
+    """Signatures and tokens are masked in any case; `proofs` are the headers that a scheme reads."""
+    shown = {}
+    for name, value in sorted(headers.items()):
+        secret = name in proofs or _SECRET.search(name)
+        shown[name] = "…" if secret else value if whole else _plain(name, value)
+    return shown
 
 
 def shown_body(webhook: Webhook, *, whole: bool) -> str:
@@ -41,15 +47,28 @@ def shown_body(webhook: Webhook, *, whole: bool) -> str:
             if whole
             else f"{len(webhook.body)} bytes, no JSON"
         )
-    return json.dumps(payload if whole else _masked("", payload), indent=2, ensure_ascii=False)
+    return json.dumps(_shown("", payload, whole=whole), indent=2, ensure_ascii=False)
 
 
-def _masked(name: str, value: Any) -> Any:
+def shown_key(key: object) -> str:
+    """A key of a body; somebody may have written a person there."""
+    text = str(key)
+    return text if _KEY.fullmatch(text) and not is_contact(text) else "…"
+
+
+def _shown(name: str, value: Any, *, whole: bool) -> Any:
     if isinstance(value, dict):
-        return {str(key): _masked(str(key), each) for key, each in value.items()}
+        return {
+            str(key) if whole else shown_key(key): _shown(str(key), each, whole=whole)
+            for key, each in value.items()
+        }
     if isinstance(value, list):
-        return [_masked(name, each) for each in value]
-    return value if value is None or isinstance(value, bool) else _plain(name, value)
+        return [_shown(name, each, whole=whole) for each in value]
+    if value is None or isinstance(value, bool):
+        return value
+    if _SECRET_INSIDE.search(name):
+        return "…"
+    return value if whole else _plain(name, value)
 
 
 def _plain(name: str, value: Any) -> Any:

@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Final
+
+from linkrunner_webhooks_cli.pages.masking import shown_key
 
 _PLAIN: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 # Minor units of up to four decimals.
@@ -19,7 +21,8 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Every value of a body with its path, as user paths are written."""
     if isinstance(value, dict):
         for key, each in value.items():
-            name = str(key) if _PLAIN.fullmatch(str(key)) else f'"{key}"'
+            shown = shown_key(key)
+            name = shown if _PLAIN.fullmatch(shown) else f'"{shown}"'
             yield from leaves(each, f"{path}.{name}" if path else name)
     elif isinstance(value, list):
         for number, each in enumerate(value):
@@ -47,7 +50,7 @@ def _is_text(value: Any, found: Any) -> bool:
 def _is_number(value: Any, found: Any) -> bool:
     if isinstance(value, bool) or isinstance(found, bool):
         return False
-    with suppress(InvalidOperation, ValueError, TypeError):
+    with suppress(ArithmeticError, ValueError, TypeError):
         number, other = Decimal(str(value)), Decimal(str(found))
         return any(number * scale == other for scale in _SCALES) and number != 0
     return False

@@ -15,9 +15,11 @@ from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks.translation import Decision, RateOf, UserOf, decide, parked, plan_of
 from linkrunner_webhooks_cli.advice import ADVICE
 from linkrunner_webhooks_cli.explanation import dropped, explanation
+from linkrunner_webhooks_cli.pages.listing import verified
 from linkrunner_webhooks_cli.pages.masking import shown_body, shown_headers
 from linkrunner_webhooks_cli.pages.origins import leaves, origin
 from linkrunner_webhooks_cli.signature_check import Check, check
+from linkrunner_webhooks_cli.user_paths import masked
 from linkrunner_webhooks_local.recorder import Arrival, Attempt, Key, Noted, Recorder, id_of
 from linkrunner_webhooks_local.switches import remedy
 
@@ -85,17 +87,17 @@ def story(
 ) -> Story:
     """Everything about one request. Raises nothing for whatever came in it."""
     webhook, source = arrival.webhook, config.source(arrival.name)
-    found = check(source, webhook, known.secrets, arrival.at) if webhook and source else None
+    found = _check(arrival, webhook, source, known) if webhook and source else None
     parts: tuple[Part, ...] = ()
     unread = "" if webhook else "the body cannot be decoded"
     if webhook and source:
         try:
-            parts = tuple(_parts(arrival, webhook, source, recorder, known))
+            parts = tuple(_parts(arrival, webhook, source, recorder, known, whole=whole))
         except WebhookError as error:
             unread = str(error)
     return Story(
         arrival=arrival,
-        headers=shown_headers(webhook.headers, whole=whole) if webhook else {},
+        headers=shown_headers(webhook.headers, _proofs(source), whole=whole) if webhook else {},
         body=shown_body(webhook, whole=whole) if webhook else "",
         check=found,
         parts=parts,
@@ -110,22 +112,45 @@ def _advice(arrival: Arrival, source: Source | None) -> str:
     return next(filter(None, (remedy(source, each) for each in rejected)), "")
 
 
+def _proofs(source: Source | None) -> Sequence[str]:
+    """The headers that its signature is in."""
+    found: Sequence[str] = getattr(source.signature, "headers", ()) if source else ()
+    return found
+
+
+def _check(arrival: Arrival, webhook: Webhook, source: Source, known: Known) -> Check:
+    if source.provider.handshake(webhook):
+        return Check(False, "a greeting, which nothing proves: it is answered, and dropped")
+    found = check(source, webhook, known.secrets, arrival.at)
+    if not found.verified and verified(arrival) == "yes":
+        return Check(True, "by a secret that it had when it came; it has others now")
+    return found
+
+
 def _parts(
-    arrival: Arrival, webhook: Webhook, source: Source, recorder: Recorder, known: Known
+    arrival: Arrival,
+    webhook: Webhook,
+    source: Source,
+    recorder: Recorder,
+    known: Known,
+    *,
+    whole: bool,
 ) -> Iterator[Part]:
     for each in source.provider.unpack(webhook):
         opened = Opened(each, source, source.provider.identify(each))
-        yield _part(arrival, opened, recorder, known)
+        yield _part(arrival, opened, recorder, known, whole=whole)
 
 
-def _part(arrival: Arrival, opened: Opened, recorder: Recorder, known: Known) -> Part:
+def _part(
+    arrival: Arrival, opened: Opened, recorder: Recorder, known: Known, *, whole: bool
+) -> Part:
     identity, source = opened.identity, opened.source
     key: Key = (source.name, identity.event_type, identity.event_id)
     history = tuple(each for each in (*arrival.received, *arrival.delivered) if each.key == key)
     report = history[-1].report if history else None
     events, decision = _meant(opened, known)
     places = list(leaves(opened.webhook.payload))
-    sent = tuple(_sent(decision, places))
+    sent = tuple(_sent(decision, places, whole=whole))
     attempts = recorder.attempts(frozenset(each.id for each in sent))
     return Part(
         told=explanation(opened, known.user_of, known.rate_of),
@@ -188,7 +213,7 @@ def _fields_of(
             yield Field(prefix + name, ", ".join(map(str, values)), ", ".join(paths))
 
 
-def _sent(decision: Decision, places: list[tuple[str, Any]]) -> Iterator[Sent]:
+def _sent(decision: Decision, places: list[tuple[str, Any]], *, whole: bool) -> Iterator[Sent]:
     for request in (each for event in decision.events for each in event.requests):
         body = request.body()
         flat = {**body, **(body.get("event_data") or {})}
@@ -196,6 +221,13 @@ def _sent(decision: Decision, places: list[tuple[str, Any]]) -> Iterator[Sent]:
         fields = tuple(
             Field(name, str(value), origin(value, places)) for name, value in flat.items()
         )
+        if not whole:
+            # It can be a name, where a shop made it one.
+            hidden = masked(body.get("user_id"))
+            body = {**body, "user_id": hidden}
+            fields = tuple(
+                each._replace(value=hidden) if each.name == "user_id" else each for each in fields
+            )
         text = json.dumps(body, indent=2, ensure_ascii=False)
         yield Sent(text, fields, id_of(request.path, body))
 

@@ -12,6 +12,7 @@ function follow() {
   const news = new EventSource(address);
   news.onopen = () => { state.textContent = "live"; };
   news.onerror = () => { state.textContent = "not connected: is make run running?"; };
+  news.addEventListener("anew", () => { location.reload(); });
   news.onmessage = (message) => {
     for (const each of JSON.parse(message.data)) show(body, each, most);
     document.getElementById("empty").hidden = body.rows.length > 0;
@@ -33,7 +34,10 @@ function show(body, news, most) {
     old.replaceWith(row);
     if (focused) row.querySelector("a").focus();
   } else {
-    body.prepend(row);
+    // The newest are on top, whichever of them has changed last.
+    const below = [...body.rows].find((each) => Number(each.id.slice(1)) < news.number);
+    if (!below && body.rows.length >= most) return;
+    body.insertBefore(row, below ?? null);
     while (body.rows.length > most) body.lastElementChild.remove();
   }
 }
