@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from linkrunner_webhooks.config import Config, Source
 from linkrunner_webhooks.envelope import Opened
@@ -22,6 +22,10 @@ from linkrunner_webhooks_cli.signature_check import Check, check
 from linkrunner_webhooks_cli.user_paths import masked
 from linkrunner_webhooks_local.recorder import Arrival, Attempt, Key, Noted, Recorder, id_of
 from linkrunner_webhooks_local.switches import remedy
+
+
+# What webhooks.toml says and not the webhook, though the same word may stand there.
+_OURS: Final = frozenset({"event_name", "event_id", "provider", "source"})
 
 
 class Field(NamedTuple):
@@ -219,7 +223,8 @@ def _sent(decision: Decision, places: list[tuple[str, Any]], *, whole: bool) -> 
         flat = {**body, **(body.get("event_data") or {})}
         flat.pop("event_data", None)
         fields = tuple(
-            Field(name, str(value), origin(value, places)) for name, value in flat.items()
+            Field(name, str(value), "" if name in _OURS else origin(value, places))
+            for name, value in flat.items()
         )
         if not whole:
             # It can be a name, where a shop made it one.
