@@ -23,7 +23,6 @@ from linkrunner_webhooks_cli.user_paths import masked
 from linkrunner_webhooks_local.recorder import Arrival, Attempt, Key, Noted, Recorder, id_of
 from linkrunner_webhooks_local.switches import remedy
 
-
 # What webhooks.toml says and not the webhook, though the same word may stand there.
 _OURS: Final = frozenset({"event_name", "event_id", "provider", "source"})
 
