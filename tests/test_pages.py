@@ -211,9 +211,8 @@ def test_every_webhook_has_its_story(name: str) -> None:
             shown = stand.page(f"/requests/{arrival.number}")
             assert "verified" in shown
             assert "not verified" not in shown
-            assert stand.secrets[name][0] not in stand.page(
-                f"/requests/{arrival.number}?values=shown"
-            )
+        whole = stand.page("/requests/1?values=shown")
+        assert stand.secrets[name][0] not in whole
 
 
 def test_a_sale_is_told_from_the_request_to_linkrunner(stripe: Stand) -> None:
