@@ -51,7 +51,8 @@ run: .venv/.ready .venvs/ministack/.ready ## Start the local stack on http://127
 	@exec $(BIN)/python -m linkrunner_webhooks_cli.run
 
 test: setup ## Run every test
-	@$(BIN)/python -m pytest -n 2 --dist worksteal
+	@# Three on two cores: much of it waits for real queues and processes.
+	@$(BIN)/python -m pytest -n 3 --dist worksteal
 
 chaos: .venv/.ready .venvs/ministack/.ready ## Faults, kills and outages on real components, with a report (CHAOS="--revenue payment --seed 7")
 	@$(BIN)/python -m tests.chaos $(CHAOS)
