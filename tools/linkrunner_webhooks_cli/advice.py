@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from linkrunner_webhooks.errors import Reason
+from linkrunner_webhooks.model import Outcome
 
 ADVICE: Final[Mapping[str, str]] = {
     Reason.MISSING_USER: "`dlq show <id>` says what each path found: hand the id over at the checkout "
@@ -29,3 +30,10 @@ ADVICE: Final[Mapping[str, str]] = {
 
 # For a message whose fact another report has counted meanwhile, whatever it was parked for.
 COUNTED: Final = "counted already: redrive or discard"
+
+
+def advice_for(reason: str, now: Outcome) -> str:
+    """The next step for a message that was parked for this reason and would end so now."""
+    # What only the letter itself knows as captured is not counted: a redrive notes it.
+    counted = now is Outcome.DUPLICATE and reason != Reason.UNRECORDED
+    return COUNTED if counted else ADVICE.get(reason, "")

@@ -17,11 +17,10 @@ import click
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.errors import Reason
 from linkrunner_webhooks.letters import Filter, Letter
-from linkrunner_webhooks.model import Outcome
 from linkrunner_webhooks.pacing import Pace
 from linkrunner_webhooks.translation import Decision
 from linkrunner_webhooks_cli import copies
-from linkrunner_webhooks_cli.advice import ADVICE, COUNTED
+from linkrunner_webhooks_cli.advice import ADVICE, advice_for
 from linkrunner_webhooks_cli.explanation import user_of_message, write_user
 from linkrunner_webhooks_cli.failures import Commands, Failure
 from linkrunner_webhooks_cli.outlook import Outlook
@@ -158,9 +157,7 @@ def show(
         return
     (letter,) = called
     forecast = found.foresee(letter, config)
-    # What only the letter itself knows as captured is not counted: a redrive notes it.
-    counted = forecast.outcome is Outcome.DUPLICATE and letter.reason != Reason.UNRECORDED
-    advice = COUNTED if counted else ADVICE.get(letter.reason, "")
+    advice = advice_for(letter.reason, forecast.outcome)
     story = _told(letter) | {"advice": advice, "now": _foretold(forecast)}
     if letter.reason == Reason.MISSING_USER:
         story["user"] = user_of_message(letter.text, config)

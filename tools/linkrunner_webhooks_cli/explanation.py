@@ -15,18 +15,40 @@ from linkrunner_webhooks_cli.user_paths import candidates, user_paths
 from linkrunner_webhooks_local.switches import kind_off, tests_off, thin, type_off
 
 
-def explanation(opened: Opened, user_of: UserOf, rate_of: RateOf) -> dict[str, Any]:
-    """As JSON values. It names nobody: ids of users are masked, and nothing else of the body is in it."""
-    webhook, source, identity = opened.webhook, opened.source, opened.identity
+class Drop(NamedTuple):
+    """Why receive drops a webhook, as a reason and as a sentence with the line that changes it."""
+
+    reason: Reason
+    why: str
+
+
+class Meant(NamedTuple):
+    """What a webhook means, and what would be done with it; `drops` are why receive would drop it first."""
+
+    events: tuple[CommerceEvent, ...]
+    decision: Decision
+    drops: tuple[Drop, ...]
+
+
+def meant(opened: Opened, user_of: UserOf, rate_of: RateOf) -> Meant:
+    """By today's code and webhooks.toml. Raises nothing."""
+    source, identity = opened.source, opened.identity
     try:
         decision = decide(plan_of(opened), user_of, rate_of)
-        events = source.provider.translate(webhook, identity, source.options)
+        events = tuple(source.provider.translate(opened.webhook, identity, source.options))
     except Parked as error:
         decision, events = parked(error), ()
     drops = dropped(source, identity)
     if drops:
         # Before anybody looks for events in it.
         decision = Decision(Outcome.IGNORED, drops[0].reason)
+    return Meant(events, decision, drops)
+
+
+def explanation(opened: Opened, found: Meant) -> dict[str, Any]:
+    """As JSON values. It names nobody: ids of users are masked, and nothing else of the body is in it."""
+    source, identity = opened.source, opened.identity
+    events, decision, drops = found
     return {
         "event_type": identity.event_type,
         "event_id": identity.event_id,
@@ -38,13 +60,6 @@ def explanation(opened: Opened, user_of: UserOf, rate_of: RateOf) -> dict[str, A
         "events": [_told(event, opened) for event in events],
         **user(opened),
     }
-
-
-class Drop(NamedTuple):
-    """Why receive drops a webhook, as a reason and as a sentence with the line that changes it."""
-
-    reason: Reason
-    why: str
 
 
 def dropped(source: Source, identity: Identity) -> tuple[Drop, ...]:

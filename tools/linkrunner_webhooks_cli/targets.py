@@ -19,6 +19,7 @@ from linkrunner_webhooks_cli.running import running
 from linkrunner_webhooks_cli.stacks import find
 from linkrunner_webhooks_local import state
 from linkrunner_webhooks_local.development import development_secret
+from linkrunner_webhooks_local.loopback import NAMES
 
 _DEFAULT: Final = "http://127.0.0.1:8000"
 _LONGEST_SHOWN: Final = 200
@@ -93,7 +94,7 @@ def post(target: Target, webhook: Webhook) -> Answer:
             text = response.data.decode("utf-8", "replace").strip()
             return Answer(response.status, text[:_LONGEST_SHOWN])
     except HTTPError:
-        here = urlsplit(target.url).hostname in ("127.0.0.1", "localhost", "::1")
+        here = urlsplit(target.url).hostname in NAMES
         hint = "is `make run` running? Start it, or name another receiver with --to URL or --stack NAME"
         raise Failure(
             f"nothing answers at {target.url}; {hint if here else 'can this machine reach it?'}"

@@ -19,6 +19,7 @@ from linkrunner_webhooks_cli.explanation import (
     Drop,
     dropped,
     explanation,
+    meant,
     nothing_of,
     write_explanation,
 )
@@ -70,7 +71,9 @@ def translate(
     request = webhook_of(picked, file.read(), headers)
     opened = [_opened(picked, each) for each in picked.provider.unpack(request)]
     if explain:
-        explained = [explanation(each, lambda _: user_id, lambda _: None) for each in opened]
+        explained = [
+            explanation(each, meant(each, lambda _: user_id, lambda _: None)) for each in opened
+        ]
         if as_json:
             write_json({"webhooks": explained})
         else:

@@ -17,15 +17,13 @@ from starlette.responses import Response as Answer
 from starlette.routing import BaseRoute, Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from linkrunner_webhooks_local.loopback import MAX_BODY, Answerer, Request, Response
+from linkrunner_webhooks_local.loopback import MAX_BODY, MAX_DISCARD, Answerer, Request, Response
 
 # Seconds that running exchanges get at the end. A live list never ends by itself.
 _PATIENCE: Final = 2
-# A client that is still sending would not see an answer; one that never ends gets none.
-_MOST_READ: Final = 8 * MAX_BODY
 
 
-def app(answer: Answerer, pages: Sequence[BaseRoute] = ()) -> Starlette:
+def app(answer: Answerer, pages: Sequence[BaseRoute]) -> Starlette:
     """`answer` gets what is for none of the pages: webhooks, and what people take for their path."""
     webhooks = _Endpoint(answer)
     return Starlette(routes=[Mount("/webhooks", webhooks), *pages, Mount("/", webhooks)])
@@ -59,7 +57,7 @@ async def _body(asked: Asked) -> bytes | None:
         length += len(part)
         if length <= MAX_BODY:
             parts.append(part)
-        elif length > _MOST_READ:
+        elif length > MAX_DISCARD:
             break
     return b"".join(parts) if length <= MAX_BODY else None
 

@@ -19,9 +19,11 @@ from socketserver import ThreadingTCPServer
 from typing import Any, Final
 
 HOST: Final = "127.0.0.1"
+NAMES: Final = frozenset({HOST, "localhost", "::1"})
 # API Gateway's own limit for a request body.
 MAX_BODY: Final = 10 * 1024 * 1024
-_MAX_DISCARD: Final = 8 * MAX_BODY
+# A client that is still sending would not see an answer; one that never ends gets none.
+MAX_DISCARD: Final = 8 * MAX_BODY
 _IDLE_SECONDS: Final = 75.0
 
 
@@ -182,7 +184,7 @@ class _Exchange(BaseHTTPRequestHandler):
         length = self._length()
         if length > MAX_BODY:
             # A client that is still sending would not see an answer given before it is done.
-            self._discard(min(length, _MAX_DISCARD))
+            self._discard(min(length, MAX_DISCARD))
             raise _UnreadableError(413, "Request Too Long")
         body = self.rfile.read(length)
         if len(body) < length:

@@ -85,9 +85,14 @@ class Arrival:
         return None
 
     @property
+    def noted(self) -> list[Noted]:
+        """Every report about it, in order."""
+        return [*self.received, *self.delivered]
+
+    @property
     def latest(self) -> list[Report]:
         """The newest report of each webhook in it."""
-        newest = {each.key: each.report for each in (*self.received, *self.delivered)}
+        newest = {each.key: each.report for each in self.noted}
         return list(newest.values())
 
     @property
@@ -100,11 +105,11 @@ class Arrival:
         """When the last of its webhooks was done; None while one is not."""
         if not self.latest or any(each.outcome in _PENDING for each in self.latest):
             return None
-        return max(each.at for each in (*self.received, *self.delivered))
+        return max(each.at for each in self.noted)
 
     def is_waiting_for(self, key: Key) -> bool:
         """Whether this webhook of it is in the queue, as far as reports say."""
-        seen = [each.report for each in (*self.received, *self.delivered) if each.key == key]
+        seen = [each.report for each in self.noted if each.key == key]
         return bool(seen) and seen[-1].outcome in _PENDING
 
 

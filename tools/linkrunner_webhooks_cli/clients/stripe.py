@@ -106,7 +106,7 @@ class Stripe(Lists, Connects):
     def _thin(self) -> Iterator[Endpoint]:
         """Destinations that only say that something happened: nothing can be told from those."""
         query = (("include[0]", "webhook_endpoint.url"), ("limit", "100"))
-        headers = {"Stripe-Version": "2025-04-30.basil"}
+        headers = {"Stripe-Version": self.version}
         asked = Request("GET", "/v2/core/event_destinations", query, headers=headers)
         for each in self.api.ask(asked, tries=1).value["data"]:
             if each.get("event_payload") == "thin" and (hook := each.get("webhook_endpoint")):

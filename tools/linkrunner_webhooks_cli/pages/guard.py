@@ -10,7 +10,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_HERE: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+from linkrunner_webhooks_local.loopback import NAMES
+
 # What a proxy or a tunnel adds: it shows this machine to others.
 _FORWARDED: Final = (
     "forwarded",
@@ -59,7 +60,7 @@ def refusal(method: str, headers: Mapping[str, str]) -> str:
     answers: then the Host is its own name, the Origin another, or Sec-Fetch-Site says so.
     """
     host = headers.get("host", "")
-    if _name(host) not in _HERE:
+    if _name(host) not in NAMES:
         return "the console answers at 127.0.0.1 and localhost only"
     if any(each in headers for each in _FORWARDED):
         return "the console answers on this machine only, and not through a proxy or a tunnel"

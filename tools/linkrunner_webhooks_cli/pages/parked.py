@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.letters import Filter, Letter
-from linkrunner_webhooks_cli.advice import ADVICE, COUNTED
+from linkrunner_webhooks_cli.advice import COUNTED, advice_for
 from linkrunner_webhooks_cli.outlook import Outlook
 from linkrunner_webhooks_cli.redriving import Redriven, redriven
 from linkrunner_webhooks_cli.stacks import Stack
@@ -32,15 +32,10 @@ class Group:
     name: Name
     letters: int = 0
     movable: int = 0
-    counted: int = 0
     error: str = ""
+    # Of one that still needs something, if any does.
+    advice: str = ""
     events: list[tuple[str, str, str]] = field(default_factory=list)
-
-    @property
-    def advice(self) -> str:
-        if self.counted == self.letters:
-            return COUNTED
-        return ADVICE.get(self.name.reason, "")
 
 
 class Parked(NamedTuple):
@@ -65,7 +60,9 @@ def parked(stack: Stack, config: Config) -> Parked:
             group = groups.setdefault(_name(letter), Group(_name(letter)))
             group.letters += 1
             group.movable += not forecast.would_park
-            group.counted += forecast.outcome == "duplicate"
+            advice = advice_for(letter.reason, forecast.outcome)
+            if group.advice in ("", COUNTED):
+                group.advice = advice
             group.error = letter.error
             if len(group.events) < _MOST:
                 group.events.append((letter.source, letter.event_type, letter.event_id))

@@ -13,7 +13,8 @@ from linkrunner_webhooks.config import Config
 from linkrunner_webhooks_cli import samples
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.samples import Changes
-from linkrunner_webhooks_cli.targets import Answer, Target, post
+from linkrunner_webhooks_cli.sources import source_named
+from linkrunner_webhooks_cli.targets import Target, post
 from linkrunner_webhooks_local import embedded_linkrunner
 from linkrunner_webhooks_local.embedded_linkrunner import Answer as Scripted
 
@@ -64,11 +65,9 @@ class Form:
         """Whatever was sent."""
         return cls(**{name: given.get(name, "").strip() for name in cls.__dataclass_fields__})
 
-    def send(self, config: Config, secrets: Mapping[str, Sequence[str]], url: str) -> list[Answer]:
+    def send(self, config: Config, secrets: Mapping[str, Sequence[str]], url: str) -> None:
         """Twice where it is to come again. Raises Failure that names the field."""
-        source = config.source(self.source)
-        if source is None:
-            raise Failure(f"webhooks.toml has no table [{self.source}]")
+        source = source_named(config, self.source)
         live = secrets.get(source.name, ())
         if not live:
             raise Failure(
@@ -83,7 +82,8 @@ class Form:
         sample = changes.apply(samples.load(source, self.type), source)
         target = Target(source.name, f"{url}/webhooks/{source.name}", secret, "the stack's secret")
         webhook = samples.sign(source, sample.webhook(source), secret, time.time())
-        return [post(target, webhook) for _ in range(2 if self.again else 1)]
+        for _ in range(2 if self.again else 1):
+            post(target, webhook)
 
     def _amount(self) -> Decimal | None:
         try:

@@ -9,12 +9,12 @@ from typing import Any, Final, NamedTuple
 
 from linkrunner_webhooks.config import Config, Source
 from linkrunner_webhooks.envelope import Opened
-from linkrunner_webhooks.errors import Parked, Reason, WebhookError
-from linkrunner_webhooks.model import CommerceEvent, Lesson, Outcome, Webhook
+from linkrunner_webhooks.errors import Reason, WebhookError
+from linkrunner_webhooks.model import CommerceEvent, Outcome, Webhook
 from linkrunner_webhooks.reports import Report
-from linkrunner_webhooks.translation import Decision, RateOf, UserOf, decide, parked, plan_of
+from linkrunner_webhooks.translation import Decision, RateOf, UserOf
 from linkrunner_webhooks_cli.advice import ADVICE
-from linkrunner_webhooks_cli.explanation import dropped, explanation
+from linkrunner_webhooks_cli.explanation import explanation, meant
 from linkrunner_webhooks_cli.pages.listing import verified
 from linkrunner_webhooks_cli.pages.masking import shown_body, shown_headers
 from linkrunner_webhooks_cli.pages.origins import leaves, origin
@@ -149,14 +149,15 @@ def _part(
 ) -> Part:
     identity, source = opened.identity, opened.source
     key: Key = (source.name, identity.event_type, identity.event_id)
-    history = tuple(each for each in (*arrival.received, *arrival.delivered) if each.key == key)
+    history = tuple(each for each in arrival.noted if each.key == key)
     report = history[-1].report if history else None
-    events, decision = _meant(opened, known)
+    found = meant(opened, known.user_of, known.rate_of)
+    events = () if found.drops else found.events
     places = list(leaves(opened.webhook.payload))
-    sent = tuple(_sent(decision, places, whole=whole))
+    sent = tuple(_sent(found.decision, places, whole=whole))
     attempts = recorder.attempts(frozenset(each.id for each in sent))
     return Part(
-        told=explanation(opened, known.user_of, known.rate_of),
+        told=explanation(opened, found),
         report=report,
         events=tuple(_fields_of(events, places)),
         sent=sent,
@@ -183,20 +184,7 @@ def _steps(
         yield Step(each.at - arrival.at, outcome.value, what)
 
 
-def _meant(opened: Opened, known: Known) -> tuple[Sequence[CommerceEvent | Lesson], Decision]:
-    source, identity = opened.source, opened.identity
-    if dropped(source, identity):
-        return (), Decision(Outcome.IGNORED)
-    try:
-        events = source.provider.translate(opened.webhook, identity, source.options)
-        return events, decide(plan_of(opened), known.user_of, known.rate_of)
-    except Parked as error:
-        return (), parked(error)
-
-
-def _fields_of(
-    events: Sequence[CommerceEvent | Lesson], places: list[tuple[str, Any]]
-) -> Iterator[Field]:
+def _fields_of(events: Sequence[CommerceEvent], places: list[tuple[str, Any]]) -> Iterator[Field]:
     """What the mapper read, by the names of our vocabulary."""
     for number, event in enumerate(events, 1):
         prefix = f"{number}. " if len(events) > 1 else ""
