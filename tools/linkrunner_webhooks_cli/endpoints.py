@@ -47,23 +47,25 @@ class Known:
         """Whether what this endpoint signs is verified; None where nobody noted which secret it has."""
         if endpoint.id in self.told:
             return self.told[endpoint.id] in self.live
-        given = [signers(self.table, self.source, each) for each in self.live]
         if self.was_given(endpoint):
             return True
         if has_another(self.table, self.source, self.live, endpoint.id):
             return False
-        return None if None in given else False
+        return None if None in self._given else False
 
     def was_given(self, endpoint: Endpoint) -> bool:
         """Whether somebody here gave this endpoint one of the secrets."""
-        given = (signers(self.table, self.source, each) for each in self.live)
-        return any(endpoint.id in (ids or ()) for ids in given)
+        return any(endpoint.id in (ids or ()) for ids in self._given)
 
     def has_newest(self, endpoint: Endpoint) -> bool:
         """Whether this endpoint was given the first of the secrets."""
-        return bool(self.live) and endpoint.id in (
-            signers(self.table, self.source, self.live[0]) or ()
-        )
+        newest = next(iter(self._given), None)
+        return endpoint.id in (newest or ())
+
+    @property
+    def _given(self) -> list[tuple[str, ...] | None]:
+        """Which endpoints were given each of the secrets, where that is noted."""
+        return [signers(self.table, self.source, each) for each in self.live]
 
 
 def types_of(source: Source) -> tuple[str, ...]:
@@ -96,7 +98,7 @@ def steps(
         former = [each for each in there[1:] if known.was_given(each)]
         return [
             *_of_one(client, there[:1], wanted, known, renew=renew),
-            *(_removal(client, each, wanted) for each in former),
+            *(_removal(client, each, wanted, "another has taken its place") for each in former),
         ]
     todo: list[Step] = []
     for event_type in wanted.types:
@@ -104,12 +106,11 @@ def steps(
         todo += _of_one(client, alike, wanted._replace(types=(event_type,)), known, renew=renew)
     for each in there:
         if each.types.isdisjoint(wanted.types):
-            todo.append(Step("remove", "not forwarded", wanted, client.removal(each), each))
+            todo.append(_removal(client, each, wanted, "not forwarded"))
     return todo
 
 
-def _removal(client: Connects, endpoint: Endpoint, wanted: Wanted) -> Step:
-    why = "another has taken its place"
+def _removal(client: Connects, endpoint: Endpoint, wanted: Wanted, why: str) -> Step:
     return Step("remove", why, wanted, client.removal(endpoint), endpoint)
 
 
@@ -137,7 +138,7 @@ def _replacing(client: Connects, endpoint: Endpoint, wanted: Wanted) -> list[Ste
     gone = "the new one takes its place; what it still had to send again is gone with it"
     return [
         Step("create", "a new secret was asked for", wanted, client.creation(wanted)),
-        Step("remove", gone, wanted, client.removal(endpoint), endpoint),
+        _removal(client, endpoint, wanted, gone),
     ]
 
 

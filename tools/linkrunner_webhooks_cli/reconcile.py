@@ -23,6 +23,7 @@ from linkrunner_webhooks_cli.clients.client import Client, Happened, Lists, Wind
 from linkrunner_webhooks_cli.clients.credentials import opened, require_live
 from linkrunner_webhooks_cli.completions import source_names
 from linkrunner_webhooks_cli.deployed import require_deployed
+from linkrunner_webhooks_cli.endpoints import types_of
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.gaps import Gaps
 from linkrunner_webhooks_cli.missing import EARLIER, Comparison, Found, Letters, Standing
@@ -201,8 +202,7 @@ def _slices(client: Lists, window: Window) -> Iterable[Window]:
 
 def _in_order(client: Lists, slice: Window) -> Iterator[Happened]:
     """The oldest first, where a list has an end: who paid comes before what goes back."""
-    types = [each for each in client.source.provider.types if client.source.wants(each)]
-    happened = client.happened(slice, types)
+    happened = client.happened(slice, types_of(client.source))
     return happened if client.by_change else iter(sorted(happened, key=lambda each: each.at))
 
 
@@ -240,7 +240,7 @@ def _ask(gaps: Gaps, stack: Stack, *, yes: bool) -> None:
 def _fill(gaps: Gaps, stack: Stack, config: Config, rate: float) -> int:
     """Put what is missing into the queue, the oldest first. Returns how many."""
     queue, pace, done = stack.webhook_queue(), Pace(rate), 0
-    in_order = sorted(gaps.missing, key=lambda each: each.at)
+    in_order = gaps.in_order
     try:
         for each in progress("Filling in", in_order, len(in_order)):
             pace.wait()
@@ -291,10 +291,8 @@ def _ages(gaps: Gaps) -> Iterator[str]:
 
 def _unseen(client: Lists) -> list[str]:
     """The types that are forwarded, and that the provider's list cannot tell of."""
-    source, tells = client.source, client.tells
-    if tells is None:
-        return []
-    return [each for each in source.provider.types if source.wants(each) and each not in tells]
+    tells = client.tells
+    return [] if tells is None else [each for each in types_of(client.source) if each not in tells]
 
 
 _LEFT: Final[Mapping[str, str]] = {

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from linkrunner_webhooks.config import Source
 from linkrunner_webhooks.model import Webhook
+from linkrunner_webhooks.moments import utc
 from linkrunner_webhooks_cli.clients.api import Answer, Api, ApiError, Request
 
 
@@ -207,9 +208,10 @@ class Connects(Client):
 
     `origin` is where their secrets come from. With `one_each` an endpoint has one type. `version` is the API
     version that our mappers are tested with, where an endpoint has one. `at_most` endpoints can be set up.
-    With `renews` an endpoint can be given a new secret.
+    With `renews` an endpoint can be given a new secret. Below `path` each endpoint is found by its id.
     """
 
+    path: str = ""
     origin: ClassVar[Origin] = Origin.AGAIN
     one_each: ClassVar[bool] = False
     version: ClassVar[str] = ""
@@ -233,9 +235,9 @@ class Connects(Client):
     def change(self, endpoint: Endpoint, wanted: Wanted) -> Request:
         """The request that makes of an endpoint what is wanted, and switches it on."""
 
-    @abstractmethod
     def removal(self, endpoint: Endpoint) -> Request:
         """The request that takes it away."""
+        return Request("DELETE", f"{self.path}/{endpoint.id}")
 
     def objection(self, wanted: Wanted) -> str:
         """Why its webhooks could not be verified, whatever the vendor does; empty where they can."""
@@ -299,7 +301,7 @@ def at(seconds: float) -> datetime:
 
 def iso(moment: datetime) -> str:
     """RFC 3339 in UTC, with milliseconds: 2026-11-24T10:00:00.000Z."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    return utc(moment, "milliseconds")
 
 
 def moment(text: str) -> datetime:

@@ -39,6 +39,7 @@ class LemonSqueezy(Connects):
     # Of 300 a minute.
     per_second = 4.0
     origin = Origin.OURS
+    path = _WEBHOOKS
 
     def headers(self) -> Mapping[str, str]:
         return {
@@ -71,9 +72,6 @@ class LemonSqueezy(Connects):
     def change(self, endpoint: Endpoint, wanted: Wanted) -> Request:
         webhook = {"type": "webhooks", "id": endpoint.id, "attributes": _attributes(wanted)}
         return Request("PATCH", f"{_WEBHOOKS}/{endpoint.id}", json={"data": webhook})
-
-    def removal(self, endpoint: Endpoint) -> Request:
-        return Request("DELETE", f"{_WEBHOOKS}/{endpoint.id}")
 
     def _id(self, answer: Answer) -> str:
         return str(answer.value["data"]["id"])

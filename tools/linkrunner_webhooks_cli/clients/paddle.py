@@ -47,6 +47,7 @@ class Paddle(Lists, Connects):
     per_second = 3.0
     kept = timedelta(days=90)
     origin = Origin.AGAIN
+    path = _SETTINGS
     version = str(_VERSION)
     # So many active ones; those that are switched off do not count.
     at_most = 10
@@ -99,9 +100,6 @@ class Paddle(Lists, Connects):
     def change(self, endpoint: Endpoint, wanted: Wanted) -> Request:
         setting = {**_setting(wanted), "active": True}
         return Request("PATCH", f"{_SETTINGS}/{endpoint.id}", json=setting)
-
-    def removal(self, endpoint: Endpoint) -> Request:
-        return Request("DELETE", f"{_SETTINGS}/{endpoint.id}")
 
     def _id(self, answer: Answer) -> str:
         return str(answer.value["data"]["id"])

@@ -51,6 +51,7 @@ class PayPal(Lists, Connects):
     kept = timedelta(days=30)
     hint = "PayPal lists what happens through this REST app alone."
     origin = Origin.GIVEN
+    path = _WEBHOOKS
     at_most = 10
 
     _token = ""
@@ -105,9 +106,6 @@ class PayPal(Lists, Connects):
         if endpoint.url != wanted.url:
             patches.append(_replacing("/url", wanted.url))
         return Request("PATCH", f"{_WEBHOOKS}/{endpoint.id}", json=patches)
-
-    def removal(self, endpoint: Endpoint) -> Request:
-        return Request("DELETE", f"{_WEBHOOKS}/{endpoint.id}")
 
     def _secret(self, answer: Answer) -> str:
         return self._id(answer)

@@ -62,6 +62,7 @@ class Polar(Lists, Connects):
         " a renewal that was paid late is listed when its order was made, up to 21 days before."
     )
     origin = Origin.AGAIN
+    path = _ENDPOINTS
     version = "2026-04"
 
     def headers(self) -> Mapping[str, str]:
@@ -177,9 +178,6 @@ class Polar(Lists, Connects):
     def change(self, endpoint: Endpoint, wanted: Wanted) -> Request:
         changed = {**self._endpoint(wanted), "enabled": True}
         return Request("PATCH", f"{_ENDPOINTS}/{endpoint.id}", json=changed)
-
-    def removal(self, endpoint: Endpoint) -> Request:
-        return Request("DELETE", f"{_ENDPOINTS}/{endpoint.id}")
 
     def _endpoint(self, wanted: Wanted) -> dict[str, Any]:
         return {

@@ -47,6 +47,7 @@ class Square(Lists, Connects):
         "`linkrunner-webhooks connect square` switches it on."
     )
     origin = Origin.AGAIN
+    path = _SUBSCRIPTIONS
     version = "2025-08-20"
 
     def headers(self) -> Mapping[str, str]:
@@ -92,9 +93,6 @@ class Square(Lists, Connects):
     def change(self, endpoint: Endpoint, wanted: Wanted) -> Request:
         body = {"subscription": self._settings(wanted)}
         return Request("PUT", f"{_SUBSCRIPTIONS}/{endpoint.id}", json=body)
-
-    def removal(self, endpoint: Endpoint) -> Request:
-        return Request("DELETE", f"{_SUBSCRIPTIONS}/{endpoint.id}")
 
     def objection(self, wanted: Wanted) -> str:
         """The URL is signed with the body, and no request states it: it has to be the same text."""

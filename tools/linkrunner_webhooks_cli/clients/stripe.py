@@ -45,6 +45,7 @@ class Stripe(Lists, Connects):
     kept = timedelta(days=30)
     hint = "Stripe lists the events of this account, and none of accounts that are connected to it."
     origin = Origin.ONCE
+    path = _ENDPOINTS
     version = "2025-04-30.basil"
     at_most = 16
 
@@ -136,9 +137,6 @@ class Stripe(Lists, Connects):
     def change(self, endpoint: Endpoint, wanted: Wanted) -> Request:
         form = (*_form(wanted), ("disabled", "false"))
         return Request("POST", f"{_ENDPOINTS}/{endpoint.id}", form=form, repeatable=True)
-
-    def removal(self, endpoint: Endpoint) -> Request:
-        return Request("DELETE", f"{_ENDPOINTS}/{endpoint.id}")
 
     def _secret(self, answer: Answer) -> str:
         return str(answer.value["secret"])

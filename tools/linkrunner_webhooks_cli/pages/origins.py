@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
+from linkrunner_webhooks_cli.clients.client import at, moment
 from linkrunner_webhooks_cli.pages.masking import shown_key
 
 _PLAIN: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
@@ -64,9 +65,6 @@ def _is_moment(value: Any, found: Any) -> bool:
 
 def _moment(value: Any) -> datetime:
     if isinstance(value, str) and not value.isdecimal():
-        found = datetime.fromisoformat(value)
-        return found if found.tzinfo else found.replace(tzinfo=UTC)
+        return moment(value)
     seconds = int(value)
-    return datetime.fromtimestamp(seconds / 1000 if seconds > 10**11 else seconds, UTC).replace(
-        microsecond=0
-    )
+    return at(seconds / 1000 if seconds > 10**11 else seconds).replace(microsecond=0)
