@@ -145,7 +145,7 @@ OUTAGES = {
 # The longest wait between two tries of one message; on the average they wait for a day each.
 LONGEST_WAITS = {"429": 900.0, "429-for-long": 1800.0}
 # Fewer where each is tried so often; what is asserted is per message.
-COUNTS = {"429": 40, "hangs": 240}
+COUNTS = {"429": 30, "hangs": 200}
 AT_ONCE = {"500"}
 
 
@@ -177,7 +177,7 @@ def most_requests(messages: int, hours: float, wait: float) -> float:
 @pytest.mark.parametrize("name", OUTAGES)
 def test_two_days_of_outage(name: str, record_property: Note) -> None:
     """Nothing is parked, Linkrunner is not pestered, and after recovery all is captured within 90 minutes."""
-    sent = traffic(COUNTS.get(name, 120), SALES)
+    sent = traffic(COUNTS.get(name, 80), SALES)
     with simulated(TABLES) as cloud:
         recovery = cloud.clock.now + 48 * HOUR
         cloud.linkrunner.moods = [(cloud.clock.now, OUTAGES[name]), (recovery, UP)]
@@ -243,7 +243,7 @@ def test_lost_answers_count_once_where_the_event_id_is_honoured(*, honours: bool
 @pytest.mark.parametrize("name", ["refused", "500", "429"])
 def test_longer_than_the_schedule(name: str) -> None:
     """After 60 hours everything is parked as exhausted with why, and a redrive captures it all once."""
-    sent = traffic(30, SALES)
+    sent = traffic(12, SALES)
     with simulated(TABLES) as cloud:
         recovery = NOW + 70 * HOUR
         cloud.linkrunner.moods = [(NOW, OUTAGES[name]), (recovery, UP)]
@@ -487,7 +487,7 @@ class Chaos:
         return self.dice.choice(survivable) if luck < 0.05 else None
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_everything_fails_at_random(seed: int, record_property: Note) -> None:
     """Hundreds of webhooks, repeated and in disorder, over failing parts and dying workers: all once."""
     dice, sent = Random(seed), traffic(700, EVERYTHING)

@@ -12,22 +12,20 @@ from urllib.parse import urlencode
 
 import pytest
 import urllib3
-from tests.embedded import empty, eventually, published
 from tests.samples import NOW, Secrets, every_provider, live_secret, load, tables
 from tests.stories import Pipeline
 
-from linkrunner_webhooks import dead_letters, providers
+from linkrunner_webhooks import providers
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.model import Webhook
-from linkrunner_webhooks.queues import typed
 from linkrunner_webhooks.receive import Receiver
-from linkrunner_webhooks_cli.pages.app import ConsolePages
+from linkrunner_webhooks_cli import stories
+from linkrunner_webhooks_cli.pages import app
 from linkrunner_webhooks_cli.pages.guard import refusal
 from linkrunner_webhooks_cli.pages.listing import PAGE
 from linkrunner_webhooks_cli.pages.sending import MOODS
-from linkrunner_webhooks_cli.stacks import of_local
+from linkrunner_webhooks_cli.pages.site import Site
 from linkrunner_webhooks_local import asgi
-from linkrunner_webhooks_local.cloudformation import EmbeddedStack
 from linkrunner_webhooks_local.embedded_linkrunner import EmbeddedLinkrunner
 from linkrunner_webhooks_local.gateway import event, gateway
 from linkrunner_webhooks_local.loopback import Request, listen, url_of
@@ -44,6 +42,7 @@ class Stand:
     options: Mapping[str, Any] = field(default_factory=dict)
     recorder: Recorder = field(default_factory=lambda: Recorder(clock=lambda: NOW))
     deployed: Any = None
+    site: Site = field(init=False)
     linkrunner: EmbeddedLinkrunner = field(default_factory=EmbeddedLinkrunner)
     url: str = ""
 
@@ -52,6 +51,7 @@ class Stand:
         self.config = Config(tables(provider, **self.options))
         self.secrets = {self.name: (live_secret(provider),)}
         self.stored: list[tuple[str, Mapping[str, str]]] = []
+        self.site = Site(self.config, self.stack)
         self.pipeline = Pipeline(
             provider, self.config, observe=self.recorder.observe, watched=self.recorder.watched
         )
@@ -100,8 +100,8 @@ class Stand:
         listener = listen()
         answer = gateway(self.receive, lambda _: None)
         self.url = url_of(listener)
-        pages = ConsolePages(self.recorder, self.config, self.stack, self.url, self.linkrunner)
-        with asgi.serving(listener, asgi.app(answer, pages.routes())):
+        pages = app.of_local(self.site, self.recorder, self.url, self.linkrunner)
+        with asgi.serving(listener, asgi.app(answer, pages)):
             yield self
 
     def ask(self, path: str, method: str = "GET", **headers: str) -> urllib3.BaseHTTPResponse:
@@ -331,7 +331,9 @@ def test_a_sample_of_every_provider_can_be_sent(name: str) -> None:
     """And leads to its story."""
     with Stand(name, recorder=Recorder()).serving() as stand:
         event_type = next(iter(providers.load(name).types))
-        answer = fill_in(stand, "/send", {"what": f"{name} {event_type}"})
+        shown = stand.page(f"/send?source={name}")
+        assert f'value="type:{event_type}"' in shown
+        answer = fill_in(stand, "/send", {"source": name, "what": f"type:{event_type}"})
         if name in ("apple", "paypal"):
             return
         assert (answer.status, answer.headers.get("location")) == (303, "/requests/1"), answer.data
@@ -341,7 +343,7 @@ def test_a_sample_of_every_provider_can_be_sent(name: str) -> None:
 def test_a_sale_is_sent_as_it_was_filled_in() -> None:
     """With its user and amount, and twice: what is the same is the same."""
     with Stand("stripe", recorder=Recorder()).serving() as stand:
-        sale = {"what": "stripe checkout.session.completed", "user_id": "user_42"}
+        sale = {**what("checkout.session.completed"), "user_id": "user_42"}
         money = {"amount": "12.50", "currency": "eur", "again": "yes"}
         assert fill_in(stand, "/send", {**sale, **money}).headers["location"] == "/"
         body = json.loads(next(stand.recorder.newest()).event["body"])["data"]["object"]
@@ -352,13 +354,36 @@ def test_a_sale_is_sent_as_it_was_filled_in() -> None:
         assert "not verified" in stand.page("/requests/3")
 
 
+def test_older_api_versions_and_whole_purchases_can_be_sent() -> None:
+    """As the golden cases and stories of the provider tell them; and a story in any order, twice."""
+    with Stand("stripe", recorder=Recorder()).serving() as stand:
+        shown = stand.page("/send?source=stripe")
+        assert re.search(r'value="case:invoice_paid_2020_cycle">invoice.paid, 2020-03-02', shown)
+        old = {"source": "stripe", "what": "case:invoice_paid_2020_cycle", "amount": "7.50"}
+        assert fill_in(stand, "/send", old).headers["location"] == "/requests/1"
+        body = json.loads(next(stand.recorder.newest()).event["body"])
+        assert (body["api_version"], body["data"]["object"]["amount_paid"]) == ("2020-03-02", 750)
+        story = {"source": "stripe", "what": "story:1", "shuffled": "yes", "again": "yes"}
+        assert fill_in(stand, "/send", story).headers["location"] == "/"
+        told = stories.pick("stripe", "1")["cases"]
+        assert len(list(stand.recorder.newest())) == 1 + 2 * len(told)
+
+
+def what(event_type: str) -> dict[str, str]:
+    """The fields that choose a sample of Stripe."""
+    return {"source": "stripe", "what": f"type:{event_type}"}
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"what": "stripe nothing"}, "there is no sample"),
-        ({"what": "nobody invoice.paid"}, "no table [nobody]"),
-        ({"what": "stripe invoice.paid", "amount": "NaN"}, "25.99"),
-        ({"what": "stripe invoice.paid", "amount": "much"}, "25.99"),
+        (what("nothing"), "there is no sample"),
+        ({"source": "stripe", "what": "case:../../x"}, "there is no case"),
+        ({"source": "stripe", "what": "story:99"}, "no story has"),
+        ({"source": "stripe", "what": "story:1", "amount": "5"}, "has its own amounts"),
+        ({"source": "nobody", "what": "type:invoice.paid"}, "no table [nobody]"),
+        ({**what("invoice.paid"), "amount": "NaN"}, "25.99"),
+        ({**what("invoice.paid"), "amount": "much"}, "25.99"),
         ({"token": "another"}, "fill it in again"),
         ({"what": "x" * 20_000}, "fill it in again"),
     ],
@@ -383,49 +408,6 @@ def test_nobody_else_sends_a_form(stripe: Stand) -> None:
     """A page of somebody else knows no token, and says where it comes from."""
     assert stripe.ask("/send", "POST", Origin="https://attacker.example").status == 403
     assert stripe.ask("/linkrunner", "POST", Origin=stripe.url).status == 400
-
-
-# ------------------------------------------------------------------------- dead letters
-
-
-def test_dead_letters_are_seen_and_redriven(
-    stack: EmbeddedStack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By reason, with the next step; what would park again has no button, and stays."""
-    empty(stack)
-    monkeypatch.setattr(dead_letters, "PATIENCE", 0)
-    deployed = of_local(published(stack))
-    sqs = stack.aws.client("sqs")
-    with Stand("stripe", deployed=deployed).serving() as stand:
-        assert "Nothing is parked" in stand.page("/dead-letters")
-        stand.send(stand.sale())
-        nobody: dict[tuple[str | int, ...], Any] = {("data", "object", "client_reference_id"): None}
-        stand.send(load("stripe", "checkout.session.completed").changed(nobody).signed())
-        for (text, attributes), reason in zip(
-            stand.stored, ("exhausted", "missing_user"), strict=True
-        ):
-            sqs.send_message(
-                QueueUrl=stack.outputs["DeadLetterQueueUrl"],
-                MessageBody=text,
-                MessageAttributes=typed({**attributes, "reason": reason, "error": STRANGE}),
-            )
-        eventually(lambda: stand.page("/dead-letters").count("<section") == 2)
-        shown = stand.page("/dead-letters")
-        assert "<script>alert" not in shown
-        assert "hand the id over" in shown
-        assert "25.99 USD as purchase_completed would be sent" in shown
-        assert shown.count("<button>Redrive 1</button>") == 1
-        assert '<a href="/requests/1">' in shown
-        group = {
-            "reason": "exhausted",
-            "source": "stripe",
-            "event_type": "checkout.session.completed",
-        }
-        assert fill_in(stand, "/dead-letters", {**group, "token": "another"}).status == 400
-        assert deployed.backlog() == 0
-        moved = fill_in(stand, "/dead-letters", group).data.decode()
-        assert "1 put back into the queue." in moved
-        assert (deployed.backlog(), deployed.parked()) == (1, 1)
 
 
 # ------------------------------------------------------------------------- who may look

@@ -64,6 +64,11 @@ def load(provider: str, case: str, through: tuple[str, ...] = ()) -> Sample:
         raise
 
 
+def names(provider: str) -> list[str]:
+    """The cases that there are of a provider, in order."""
+    return sorted(path.parent.name for path in (CASES / provider).glob("*/input.json"))
+
+
 def expanded(provider: str, entry: Written, through: tuple[str, ...] = ()) -> Sample:
     """The webhook that an entry describes, in the form of the module's docstring."""
     if "like" not in entry:
@@ -118,8 +123,8 @@ def _named(provider: str, name: str, through: tuple[str, ...]) -> Sample:
     if name in types:
         return samples.read(provider, name)
     if not _path(provider, name).is_file():
-        cases = [path.parent.name for path in (CASES / provider).glob("*/input.json")]
-        raise BadCase(f"{provider} has no sample or case {name!r}{_near(name, [*types, *cases])}")
+        known = [*types, *names(provider)]
+        raise BadCase(f"{provider} has no sample or case {name!r}{_near(name, known)}")
     if len(through) == LONGEST_CHAIN:
         chain = " like ".join((*through, name))
         raise BadCase(f"{chain}: the last but one has to be like a sample, or whole")

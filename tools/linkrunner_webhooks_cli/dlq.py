@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,13 +14,12 @@ from typing import Any
 
 import click
 
-from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.errors import Reason
 from linkrunner_webhooks.letters import Filter, Letter
 from linkrunner_webhooks.pacing import Pace
 from linkrunner_webhooks.translation import Decision
-from linkrunner_webhooks_cli import copies
 from linkrunner_webhooks_cli.advice import ADVICE, advice_for
+from linkrunner_webhooks_cli.discarding import Discarded, copies_path, described, discarded, noted
 from linkrunner_webhooks_cli.explanation import user_of_message, write_user
 from linkrunner_webhooks_cli.failures import Commands, Failure
 from linkrunner_webhooks_cli.outlook import Outlook
@@ -36,7 +35,7 @@ from linkrunner_webhooks_cli.periods import moment
 from linkrunner_webhooks_cli.redriving import redriven
 from linkrunner_webhooks_cli.selection import Search, Selection, filtered
 from linkrunner_webhooks_cli.sources import config_of, config_option, json_option
-from linkrunner_webhooks_cli.stacks import Stack, find, stack_option
+from linkrunner_webhooks_cli.stacks import find, stack_option
 
 # Errors of a group that are counted; more are not worth the memory.
 _TOLD_APART = 20
@@ -67,7 +66,7 @@ def list_(*, as_json: bool, **filters: Any) -> None:
     with selection.search(selection.stack.dead_letters()) as search:
         found = search.letters("Reading")
         if as_json:
-            write_json_array(_told(letter) for letter in found)
+            write_json_array(described(letter) for letter in found)
         else:
             _write_groups(found)
     backlog = selection.stack.backlog() if not search.met else 0
@@ -112,20 +111,6 @@ def _row(key: tuple[str, str, str], group: _Group) -> tuple[str, ...]:
     return (str(group.count), *key, age, group.error, ADVICE.get(key[0], ""))
 
 
-def _told(letter: Letter) -> dict[str, Any]:
-    return {
-        "id": letter.id,
-        "reason": letter.reason,
-        "source": letter.source,
-        "event_type": letter.event_type,
-        "event_id": letter.event_id,
-        "error": letter.error,
-        "attempts": int(letter.attributes.get("attempts", 0)),
-        "code_version": letter.attributes.get("code_version", ""),
-        "parked_at": letter.parked_at.isoformat(timespec="seconds"),
-    }
-
-
 @dlq.command()
 @click.argument("id")
 @click.option("--body", is_flag=True, help="Print the raw body too. It holds customer data.")
@@ -158,7 +143,7 @@ def show(
     (letter,) = called
     forecast = found.foresee(letter, config)
     advice = advice_for(letter.reason, forecast.outcome)
-    story = _told(letter) | {"advice": advice, "now": _foretold(forecast)}
+    story = described(letter) | {"advice": advice, "now": _foretold(forecast)}
     if letter.reason == Reason.MISSING_USER:
         story["user"] = user_of_message(letter.text, config)
     if body:
@@ -182,7 +167,7 @@ def _called(id: str, letters: Iterator[Letter]) -> list[Letter]:
 
 def _write_namesakes(letters: list[Letter], *, as_json: bool) -> None:
     if as_json:
-        write_json([_told(letter) for letter in letters])
+        write_json([described(letter) for letter in letters])
         return
     rows = [(each.id, each.reason, each.source, each.event_type, each.error) for each in letters]
     write_table(("id", "reason", "source", "type", "error"), rows)
@@ -304,32 +289,6 @@ def redrive(
         say(f"  {reason}: {ADVICE.get(reason, '')}")
 
 
-def _tally(stack: Stack, discarded: Counter[str]) -> None:
-    """Count what was discarded of each source, for `report`."""
-    for source, number in discarded.items():
-        stack.ledger().notes.tally(source, {"discarded": number})
-
-
-def _noted(
-    letters: Iterable[Letter],
-    stack: Stack,
-    config: Config | None,
-    left: Counter[str],
-    *,
-    dry_run: bool = False,
-) -> Iterator[Letter]:
-    """The letters whose events are noted as captured; all, where no configuration says that they are.
-
-    The reasons of the others are counted as `left`.
-    """
-    for letter in letters:
-        decision = stack.note_captured(letter, config, dry_run=dry_run) if config else None
-        if decision is None or decision.events:
-            yield letter
-        else:
-            left[decision.reason] += 1
-
-
 @dlq.command()
 @click.option(
     "--to",
@@ -364,42 +323,37 @@ def discard(
       linkrunner-webhooks dlq discard --reason unreadable --to ~/unreadable.jsonl
       linkrunner-webhooks dlq discard --reason uncertain --captured --limit 1
     """
-    if path is None:
-        path = Path(f"discarded-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
+    path = path or copies_path()
     selection = Selection.of(**filters)
     letters = selection.stack.dead_letters()
     config = config_of(filters["stack"], config_path) if captured else None
-    counted, count, left, ended = None, 0, Counter[str](), Counter[str]()
+    counted, count, done = None, 0, Discarded()
     if dry_run or not yes:
         # A pass of its own: while somebody thinks about the question, nothing is hidden from others.
         with selection.search(letters) as counted:
             found = counted.letters("Counting")
-            meant = _noted(found, selection.stack, config, Counter(), dry_run=True)
+            meant = noted(found, selection.stack, config, Counter(), dry_run=True)
             count = sum(1 for _ in meant)
         if count and not dry_run:
             click.confirm(f"Discard {count} messages? Copies go to {path}", abort=True, err=True)
-    done = count if dry_run else 0
-    if not dry_run:
+    if dry_run:
+        done.count = count
+    else:
         with selection.search(letters, after=counted) as search:
             found = search.letters("Discarding")
-            for letter in _noted(found, selection.stack, config, left):
-                ended[letter.source] += 1
-                copies.keep(path, _told(letter) | {"message": letter.text})
-                letters.discard(letter)
-                done += 1
-    _tally(selection.stack, ended)
+            done = discarded(found, letters, selection.stack, path, config)
     if as_json:
         write_json(
             {
-                "discarded": done,
+                "discarded": done.count,
                 "dry_run": dry_run,
-                "left": dict(left),
-                "copies": str(path) if done and not dry_run else None,
+                "left": dict(done.left),
+                "copies": str(path) if done.count and not dry_run else None,
             }
         )
     if dry_run:
-        say(f"{done} would be discarded.")
-    elif done:
-        say(f"{done} discarded; copies, with customer data, are in {path}.")
-    for reason, count in left.items():
+        say(f"{done.count} would be discarded.")
+    elif done.count:
+        say(f"{done.count} discarded; copies, with customer data, are in {path}.")
+    for reason, count in done.left.items():
         say(f"{count} left, of which nothing can be noted as captured: {reason}.")

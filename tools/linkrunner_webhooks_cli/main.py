@@ -8,6 +8,7 @@ from linkrunner_webhooks import __version__
 from linkrunner_webhooks_cli.add import add
 from linkrunner_webhooks_cli.catalogue import check, providers
 from linkrunner_webhooks_cli.connect import connect
+from linkrunner_webhooks_cli.console import console
 from linkrunner_webhooks_cli.dlq import dlq
 from linkrunner_webhooks_cli.doctor import doctor
 from linkrunner_webhooks_cli.failures import Commands
@@ -47,6 +48,7 @@ for _command in (
     report,
     reconcile,
     dlq,
+    console,
     doctor,
     forget,
 ):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -66,6 +66,10 @@ class Outlook:
             ],
         }
 
+    def lines(self, otherwise: str) -> Iterator[str]:
+        """What is old among it, for people; `otherwise` says how to leave that."""
+        return self._ages.lines(otherwise)
+
     def write(self) -> None:
         """For people."""
         if not self._changes:
@@ -81,5 +85,5 @@ class Outlook:
             write_text(f"{count} {detail}")
         for what, amount in sorted(self._money.items()):
             write_text(f"{amount} {what} would be sent")
-        for line in self._ages.lines("`redrive --max-age 7d` leaves what is older."):
+        for line in self.lines("`redrive --max-age 7d` leaves what is older."):
             write_text(line)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ import click
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.errors import Parked
 from linkrunner_webhooks.held import plan_in
-from linkrunner_webhooks.letters import Letter
 from linkrunner_webhooks.model import Flow
 from linkrunner_webhooks.once import Claims
+from linkrunner_webhooks.rows import text
 from linkrunner_webhooks_cli.currencies import in_one_currency
 from linkrunner_webhooks_cli.output import (
     progress,
@@ -29,7 +30,7 @@ from linkrunner_webhooks_cli.output import (
     write_text,
 )
 from linkrunner_webhooks_cli.periods import since_option, until_option
-from linkrunner_webhooks_cli.records import Fact, Records, days_since
+from linkrunner_webhooks_cli.records import Fact, days_since
 from linkrunner_webhooks_cli.sources import config_of, config_option, json_option
 from linkrunner_webhooks_cli.stacks import Stack, find, stack_option
 
@@ -94,26 +95,34 @@ def report(
         raise click.UsageError("the period ends before it begins; compare --since and --until")
     found, config = find(stack), config_of(stack, config_path)
     summary = Summary(by)
-    names = sorted({source.name for source in config.sources()} | found.records().sources())
-    for fact in progress("Adding up", found.records().on(names, days), None):
+    for fact in progress("Adding up", captured(found, config, days), None):
         summary.add(fact)
-    rest = _rest(found, config, found.records(), names, days)
+    others = rest(found, config, days)
     if as_json:
         period = {"since": days[-1].isoformat(), "until": days[0].isoformat()}
         told = {currency: f"{amount:f}" for currency, amount in sorted(summary.told.items())}
-        captured = {"captured": summary.rows(), "told": told}
-        write_json({**period, "by": list(by), **captured, **rest.told()})
+        moved = {"captured": summary.rows(), "told": told}
+        write_json({**period, "by": list(by), **moved, **others.told()})
     elif as_csv:
         _write_csv(by, summary)
     else:
         say(f"{days[-1]} to {days[0]}, whole days in UTC")
         summary.write()
-        rest.write()
+        others.write()
         for warning in in_one_currency(config.linkrunner, summary.currencies):
             say(f"Warning: {warning}")
 
 
 # ------------------------------------------------------------------------- what was captured
+
+
+def captured(stack: Stack, config: Config, days: Sequence[date]) -> Iterator[Fact]:
+    """What was captured on these days, in no order."""
+    return stack.records().on(_names(stack, config), days)
+
+
+def _names(stack: Stack, config: Config) -> list[str]:
+    return sorted({source.name for source in config.sources()} | stack.records().sources())
 
 
 @dataclass(slots=True)
@@ -216,6 +225,7 @@ class Rest:
     parked_money: dict[tuple[str, str], Decimal]
     waiting: int
     held: int
+    held_money: dict[str, Decimal]
 
     @property
     def received(self) -> int:
@@ -250,6 +260,10 @@ class Rest:
                 {"reason": reason, "currency": currency, "amount": f"{amount:f}"}
                 for (reason, currency), amount in sorted(self.parked_money.items())
             ],
+            "held_money": [
+                {"currency": currency, "amount": f"{amount:f}"}
+                for currency, amount in sorted(self.held_money.items())
+            ],
         }
 
     def write(self) -> None:
@@ -263,29 +277,42 @@ class Rest:
         write_text(f"\n{self.received} webhooks = {' + '.join(parts)}")
         for (reason, currency), amount in sorted(self.parked_money.items()):
             write_text(f"{amount:f} {currency} of payments is parked ({reason})")
+        for currency, amount in sorted(self.held_money.items()):
+            write_text(f"{amount:f} {currency} of payments is held until a signup")
 
 
-def _rest(
-    stack: Stack, config: Config, records: Records, names: Iterable[str], days: Sequence[date]
-) -> Rest:
+def rest(stack: Stack, config: Config, days: Sequence[date], most: int | None = None) -> Rest:
+    """What is not captured, and how webhooks ended on these days. At most so many letters are looked into."""
     parked, money, seen = Counter[str](), dict[tuple[str, str], Decimal](), set[str]()
-    facts = stack.ledger().facts
-    with stack.dead_letters().reading() as reading:
-        for letter in reading:
-            parked[letter.reason] += 1
-            for currency, amount in _payments(letter, config, facts, seen):
-                at = letter.reason, currency
-                money[at] = money.get(at, Decimal(0)) + amount
-    held = sum(1 for _ in records.waiting())
-    return Rest(records.tally(names, days), parked, money, stack.backlog(), held)
+    facts, records = stack.ledger().facts, stack.records()
+    if stack.parked():
+        with stack.dead_letters().reading() as reading:
+            for letter in islice(reading, most):
+                parked[letter.reason] += 1
+                for currency, amount in _payments(letter.text, config, facts, seen):
+                    at = letter.reason, currency
+                    money[at] = money.get(at, Decimal(0)) + amount
+    held, held_money = 0, dict[str, Decimal]()
+    for row in records.waiting():
+        held += 1
+        for currency, amount in _payments(text(row, "message") or "", config, facts, seen):
+            held_money[currency] = held_money.get(currency, Decimal(0)) + amount
+    return Rest(
+        ends=records.tally(_names(stack, config), days),
+        parked=parked,
+        parked_money=money,
+        waiting=stack.backlog(),
+        held=held,
+        held_money=held_money,
+    )
 
 
 def _payments(
-    letter: Letter, config: Config, facts: Claims, seen: set[str]
+    message: str, config: Config, facts: Claims, seen: set[str]
 ) -> Iterable[tuple[str, Decimal]]:
-    """The payments that a letter reports and nobody has captured; two reports of one payment are one."""
+    """The payments that a message reports and nobody has captured; two reports of one payment are one."""
     try:
-        planned = plan_in(letter.text, config).planned
+        planned = plan_in(message, config).planned
     except Parked:
         return
     for each in planned:

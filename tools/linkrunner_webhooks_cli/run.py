@@ -17,7 +17,8 @@ from starlette.routing import BaseRoute
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.errors import ConfigError
 from linkrunner_webhooks_cli.findings import LOCAL, doubts, homeless, shared, signing
-from linkrunner_webhooks_cli.pages.app import ConsolePages
+from linkrunner_webhooks_cli.pages import app
+from linkrunner_webhooks_cli.pages.site import Site
 from linkrunner_webhooks_cli.sources import some_sources
 from linkrunner_webhooks_cli.stacks import Stack, of_local
 from linkrunner_webhooks_local.banner import banner
@@ -57,7 +58,7 @@ def pages(
     def stack() -> Stack:
         return of_local(local)
 
-    return ConsolePages(recorder, config, stack, local.url, linkrunner).routes()
+    return app.of_local(Site(config, stack), recorder, local.url, linkrunner)
 
 
 def findings(settings: Settings, config: Config) -> Iterator[str]:

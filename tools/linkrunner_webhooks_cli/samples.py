@@ -191,6 +191,13 @@ def with_value(sample: Sample, setting: Setting) -> Sample:
     return replace(sample, body=body)
 
 
+def version(sample: Sample) -> str:
+    """The version of the provider's API that a webhook says it is of; empty where it says none."""
+    body = sample.body if isinstance(sample.body, dict) else {}
+    headers = (text for name, text in sample.headers.items() if name.endswith("api-version"))
+    return str(next(headers, body.get("api_version") or ""))
+
+
 def _path(provider: str, event_type: str) -> Path:
     return EVENTS / provider / f"{event_type}.json"
 

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from random import SystemRandom
 from typing import Any
 
 import click
@@ -18,7 +17,6 @@ from linkrunner_webhooks.config import Source
 from linkrunner_webhooks.errors import WebhookError
 from linkrunner_webhooks.model import Webhook
 from linkrunner_webhooks.provider import Provider
-from linkrunner_webhooks.users import find_user
 from linkrunner_webhooks_cli import samples, stories
 from linkrunner_webhooks_cli.completions import event_types, provider_names, source_option
 from linkrunner_webhooks_cli.failures import Failure
@@ -164,11 +162,12 @@ def send(
     if body is not None:
         unsigned = [_given(picked, type, body.read(), headers)]
     elif story is not None:
-        unsigned = _told(picked, story, changes["user_id"], same_ids=changes["same_ids"])
+        unsigned = stories.webhooks(picked, story, changes["user_id"], same_ids=changes["same_ids"])
     else:
         changed = Changes(**changes).apply(samples.load(picked, type or ""), picked)
         unsigned = [_with_headers(changed.webhook(picked), headers)]
-    _send_all(picked, target, _ordered(unsigned, shuffled=shuffled, twice=twice), as_json=as_json)
+    ordered = stories.arranged(unsigned, shuffled=shuffled, twice=twice)
+    _send_all(picked, target, ordered, as_json=as_json)
 
 
 def _list_stories(provider: str, *, as_json: bool) -> None:
@@ -218,29 +217,6 @@ def _given(source: Source, type: str | None, written: bytes, headers: dict[str, 
 
 def _with_headers(webhook: Webhook, headers: Mapping[str, str]) -> Webhook:
     return replace(webhook, headers={**webhook.headers, **headers})
-
-
-def _told(source: Source, story: str, user_id: str | None, *, same_ids: bool) -> list[Webhook]:
-    provider = source.provider.name
-    told = [stories.told(provider, each) for each in stories.pick(provider, story)["cases"]]
-    if not same_ids:
-        told = samples.all_with_fresh_ids(told, source)
-    if user_id is not None:
-        # Some name nobody, and their user is the one who paid.
-        told = [
-            samples.with_user(each, source, user_id)
-            if find_user(source.user_id, each.body)
-            else each
-            for each in told
-        ]
-    return [each.webhook(source) for each in told]
-
-
-def _ordered(webhooks: list[Webhook], *, shuffled: bool, twice: bool) -> list[Webhook]:
-    ordered = [*webhooks, *webhooks] if twice else list(webhooks)
-    if shuffled:
-        SystemRandom().shuffle(ordered)
-    return ordered
 
 
 def _send_all(source: Source, target: Target, unsigned: list[Webhook], *, as_json: bool) -> None:

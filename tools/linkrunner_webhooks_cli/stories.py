@@ -11,14 +11,19 @@ operator lists the provider's own customer ids as user ids.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from random import SystemRandom
+from typing import Any, TypeVar
 
-from linkrunner_webhooks_cli import cases
+from linkrunner_webhooks.config import Source
+from linkrunner_webhooks.model import Webhook
+from linkrunner_webhooks.users import find_user
+from linkrunner_webhooks_cli import cases, samples
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.samples import Sample
 
 Story = Mapping[str, Any]
+T = TypeVar("T")
 
 
 def read(provider: str) -> list[Story]:
@@ -48,3 +53,30 @@ def titles(provider: str) -> list[str]:
 def told(provider: str, entry: str | Mapping[str, Any]) -> Sample:
     """One report of a story, unsigned."""
     return cases.expanded(provider, {"like": entry} if isinstance(entry, str) else entry)
+
+
+def webhooks(
+    source: Source, wanted: str, user_id: str | None = None, *, same_ids: bool = False
+) -> list[Webhook]:
+    """All reports of a story in order, unsigned: of another purchase, unless it keeps its ids."""
+    provider = source.provider.name
+    every = [told(provider, each) for each in pick(provider, wanted)["cases"]]
+    if not same_ids:
+        every = samples.all_with_fresh_ids(every, source)
+    if user_id is not None:
+        # Some name nobody, and their user is the one who paid.
+        every = [
+            samples.with_user(each, source, user_id)
+            if find_user(source.user_id, each.body)
+            else each
+            for each in every
+        ]
+    return [each.webhook(source) for each in every]
+
+
+def arranged(webhooks: Sequence[T], *, shuffled: bool, twice: bool) -> list[T]:
+    """In the order in which a provider may send them: in any, and everything again."""
+    every = [*webhooks, *webhooks] if twice else list(webhooks)
+    if shuffled:
+        SystemRandom().shuffle(every)
+    return every

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -16,6 +15,7 @@ from linkrunner_webhooks.model import Outcome
 from linkrunner_webhooks.moments import utc
 from linkrunner_webhooks_cli.completions import source_names
 from linkrunner_webhooks_cli.failures import Failure
+from linkrunner_webhooks_cli.logs import Line, Logs
 from linkrunner_webhooks_cli.output import say, write_text
 from linkrunner_webhooks_cli.periods import moment
 from linkrunner_webhooks_cli.running import running
@@ -24,8 +24,6 @@ from linkrunner_webhooks_cli.stacks import Stack, find, stack_option
 
 # Seconds between two looks.
 _LOCAL, _DEPLOYED = 0.3, 2.0
-
-Line = dict[str, Any]
 
 
 @click.command()
@@ -112,30 +110,7 @@ def _follow(path: Path) -> Iterator[Line]:
 
 
 def _deployed(stack: Stack, begin: datetime) -> Iterator[Line]:
-    client, groups = stack.client("logs"), stack.log_groups()
-    start, seen = int(begin.timestamp() * 1000), dict[str, None]()
+    logs = Logs(stack, begin)
     while True:
-        found = []
-        for group in groups:
-            pages = client.get_paginator("filter_log_events").paginate(
-                logGroupName=group, startTime=start, filterPattern="{ $.outcome = * }"
-            )
-            found += [event for page in pages for event in page["events"]]
-        for event in sorted(found, key=lambda event: int(event["timestamp"])):
-            if event["eventId"] not in seen:
-                seen[event["eventId"]] = None
-                yield _of_log(event)
-        # Logs arrive late: what is a minute old is looked at again.
-        start = max(start, int((time.time() - 60) * 1000))
-        for old in list(seen)[:-10_000]:
-            del seen[old]
+        yield from logs.news()
         time.sleep(_DEPLOYED)
-
-
-def _of_log(event: dict[str, Any]) -> Line:
-    at = utc(datetime.fromtimestamp(event["timestamp"] / 1000, UTC), "milliseconds")
-    try:
-        line: Line = json.loads(event["message"])
-    except ValueError:
-        line = {"detail": event["message"].strip()}
-    return {"at": at, **line}

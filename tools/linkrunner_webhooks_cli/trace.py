@@ -43,12 +43,42 @@ _PATIENCE, _PAUSE = 30.0, 0.5
 
 
 class Step(NamedTuple):
-    """One thing that became of it. `at` is ISO 8601 in UTC, `what` a sentence, `more` its details."""
+    """One thing that became of it. `at` is ISO 8601 in UTC, `what` a sentence, `more` its details.
+
+    `who` is the user that the sentence names.
+    """
 
     at: str
     outcome: str
     what: str
     more: dict[str, str]
+    who: str = ""
+
+
+def traced(
+    id: str, stack: Stack, config: Config, since: datetime, *, logs: bool = False
+) -> list[Step]:
+    """What is known of an id, the oldest first. `logs` are searched where they are asked for."""
+    # A GraphQL id ends in the one that webhooks and keys have.
+    id = id.rpartition("/")[2] if id.startswith("gid://") else id
+    return sorted(
+        (
+            *_of_ledger(id, stack.records(), config, since),
+            *(_of_letters(id, stack.dead_letters(), config) if stack.parked() else ()),
+            *(_of_logs(id, stack, since) if logs else ()),
+        ),
+        key=lambda step: step[:3],
+    )
+
+
+def unknown(id: str, since: datetime) -> str:
+    """Why nothing may be known of an id."""
+    age = (datetime.now(UTC) - since).days
+    return (
+        f"Nothing is known of {id}: no fact has it as a payment, and none of the last {age} days as its "
+        "order, event, subscription or user; no dead letter is about it. Its webhook never arrived, was "
+        "ignored (switched off, test traffic), waits, or is older"
+    )
 
 
 @click.command()
@@ -82,16 +112,8 @@ def trace(
       linkrunner-webhooks trace 1001 --stack linkrunner-webhooks --logs
     """
     found, config = find(stack), config_of(stack, config_path)
-    # A GraphQL id ends in the one that webhooks and keys have.
-    id = named(id).rpartition("/")[2] if id.startswith("gid://") else named(id)
-    steps = sorted(
-        (
-            *_of_ledger(id, found.records(), config, since),
-            *(_of_letters(id, found.dead_letters(), config) if found.parked() else ()),
-            *(_of_logs(id, found, since) if logs else ()),
-        ),
-        key=lambda step: step[:3],
-    )
+    id = named(id)
+    steps = traced(id, found, config, since, logs=logs)
     waiting = found.backlog()
     if as_json:
         write_json({"id": id, "steps": [each._asdict() for each in steps], "waiting": waiting})
@@ -100,13 +122,8 @@ def trace(
     if waiting:
         say(f"{counted(waiting, 'webhook')} waiting or in delivery: not looked into.")
     if not steps:
-        age = (datetime.now(UTC) - since).days
-        say(
-            f"Nothing is known of {id}: no fact has it as a payment, and none of the last {age} days as its "
-            "order, event, subscription or user; no dead letter is about it. Its webhook never arrived, was "
-            "ignored (switched off, test traffic), waits, or is older: --since 400d looks further back"
-            f"{'' if logs or stack is None else ', --logs into the logs'}."
-        )
+        deeper = "" if logs or stack is None else ", --logs into the logs"
+        say(f"{unknown(id, since)}: --since 400d looks further back{deeper}.")
         raise SystemExit(1)
 
 
@@ -148,7 +165,7 @@ def _of_ledger(id: str, records: Records, config: Config, since: datetime) -> It
 def _signed_up(id: str, records: Records) -> Iterator[Step]:
     for row in records.at([f"{USER}{id}"]).values():
         if text(row, "state") == "known":
-            yield Step("", "known", f"Linkrunner knows {id}", {})
+            yield Step("", "known", f"Linkrunner knows {id}", {}, id)
 
 
 def _ids(held: Held) -> Iterator[str]:
@@ -167,6 +184,7 @@ def _held(held: Held, row: Row) -> Step:
             "order": held.sent.get("order_id", ""),
             "key": held.keys[0],
         },
+        held.user_id,
     )
 
 
@@ -187,6 +205,7 @@ def _captured(fact: Fact) -> Step:
             **_payment(fact.account, failed=fact.flow is None),
             "key": fact.key,
         },
+        fact.user_id,
     )
 
 
@@ -217,13 +236,15 @@ def _payment(account: Account, *, failed: bool) -> dict[str, str]:
 def _linked(key: str, row: Row) -> Step:
     _, scope, what, id = key.split("|", 3)
     moved = int(number(row, "relinked") or 0)
-    whose = f"{row['user_id']['S']}'s" if "user_id" in row else "nobody's yet"
+    user = text(row, "user_id") or ""
+    whose = f"{user}'s" if user else "nobody's yet"
     same = ", ".join(key.rpartition("|")[2] for key in row.get("same", {}).get("SS", ()))
     return Step(
         _moment(number(row, "at")),
         "linked",
         f"the {what} {id} of {scope} is {whose}",
         {"was another's": f"{moved} times" if moved else "", "is one person with": same},
+        user,
     )
 
 

@@ -78,10 +78,15 @@ class Arrival:
         return str(self.event["pathParameters"]["source"])
 
     @property
+    def is_whole(self) -> bool:
+        """Whether the request itself is here; of functions elsewhere only what they said of it is."""
+        return "headers" in self.event
+
+    @property
     def webhook(self) -> Webhook | None:
-        """None where the request cannot be read."""
+        """None where the request cannot be read, or is not here."""
         with suppress(WebhookError):
-            return read(self.event)
+            return read(self.event) if self.is_whole else None
         return None
 
     @property
@@ -123,7 +128,7 @@ class Recorder:
         self._clock = clock
         self._lock = threading.Lock()
         self._arrivals: OrderedDict[int, Arrival] = OrderedDict()
-        self._by_key: dict[Key, list[int]] = {}
+        self._by_key: dict[Key, dict[int, None]] = {}
         self._attempts: deque[Attempt] = deque(maxlen=most)
         self._changes: deque[int] = deque(maxlen=most)
         self._changed = 0
@@ -156,19 +161,31 @@ class Recorder:
     def observe(self, report: Report) -> None:
         """A handler is done with a webhook."""
         noted = Noted(self._clock(), report)
-        if report.stage == "receive":
-            if (arrival := getattr(self._here, "arrival", None)) is None:
-                return
-            with self._lock:
+        is_received = report.stage == "receive"
+        arrival = getattr(self._here, "arrival", None) if is_received else self._arrival_of(noted)
+        if arrival is not None:
+            self._note(arrival, noted)
+
+    def heard(self, at: float, report: Report) -> None:
+        """A handler elsewhere was done with a webhook then (unix seconds), as its log says.
+
+        Its request is not known. What came before somebody listened comes with its first report.
+        """
+        noted = Noted(at, report)
+        arrival = None if report.stage == "receive" else self._arrival_of(noted)
+        if arrival is None:
+            arrival = self._begin({"pathParameters": {"source": report.source}}, at)
+        self._note(arrival, noted)
+
+    def _note(self, arrival: Arrival, noted: Noted) -> None:
+        with self._lock:
+            if noted.report.stage == "receive":
                 arrival.received.append(noted)
-                if arrival.number in self._arrivals:
-                    self._by_key.setdefault(noted.key, []).append(arrival.number)
-        elif (arrival := self._arrival_of(noted.key)) is None:
-            return
-        else:
-            with self._lock:
+            else:
                 arrival.delivered.append(noted)
                 del arrival.delivered[:-_MOST_REPORTS]
+            if arrival.number in self._arrivals:
+                self._by_key.setdefault(noted.key, {})[arrival.number] = None
         self._tell(arrival)
 
     def watched(self, capture: Capture) -> Capture:
@@ -217,18 +234,17 @@ class Recorder:
     def again(self, key: Key) -> list[Arrival]:
         """Every request that brought this webhook, the oldest first."""
         with self._lock:
-            numbers = dict.fromkeys(self._by_key.get(key, ()))
-            found = [self._arrivals.get(each) for each in numbers]
+            found = [self._arrivals.get(each) for each in self._by_key.get(key, ())]
         return [each for each in found if each]
 
     def attempts(self, ids: frozenset[tuple[str, str]]) -> list[Attempt]:
         """The requests with one of these ids, as `id_of` names them, the oldest first."""
         return [each for each in list(self._attempts) if id_of(each.path, each.body) in ids]
 
-    def _begin(self, event: Mapping[str, Any]) -> Arrival:
+    def _begin(self, event: Mapping[str, Any], at: float | None = None) -> Arrival:
         with self._lock:
             self._numbers += 1
-            arrival = Arrival(self._numbers, self._clock(), event)
+            arrival = Arrival(self._numbers, at or self._clock(), event)
             self._arrivals[arrival.number] = arrival
             self._bytes += _size(arrival)
             while len(self._arrivals) > self._most or self._bytes > _MOST_BYTES:
@@ -238,19 +254,17 @@ class Recorder:
     def _forget(self) -> None:
         number, oldest = self._arrivals.popitem(last=False)
         self._bytes -= _size(oldest)
-        for each in oldest.received:
-            left = [other for other in self._by_key.get(each.key, ()) if other != number]
-            if left:
-                self._by_key[each.key] = left
-            else:
+        for each in oldest.noted:
+            numbers = self._by_key.get(each.key, {})
+            numbers.pop(number, None)
+            if not numbers:
                 self._by_key.pop(each.key, None)
 
-    def _arrival_of(self, key: Key) -> Arrival | None:
+    def _arrival_of(self, noted: Noted) -> Arrival | None:
         """The request that a delivered webhook came with: the first that waits, else the last."""
-        found = self.again(key)
-        return next(
-            (each for each in found if each.is_waiting_for(key)), found[-1] if found else None
-        )
+        found = self.again(noted.key)
+        waiting = (each for each in found if each.is_waiting_for(noted.key))
+        return next(waiting, found[-1] if found else None)
 
     def _tell(self, arrival: Arrival) -> None:
         with self._lock:

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from typing import Final
+from typing import Final, NamedTuple
 
 from linkrunner_webhooks.config import Source
 from linkrunner_webhooks.errors import Reason
@@ -48,23 +48,49 @@ def thin(source: Source) -> str:
     )
 
 
-def _resign(source: Source) -> str:
-    """How to give this stack the secret that the sender signs with."""
-    example = source.signature.example_secret("...")
-    secrets = json.dumps({source.name: [example if example.endswith("...") else "..."]})
-    return (
-        f"to use another secret: WEBHOOK_SECRETS='{secrets}' make run; "
-        "`linkrunner-webhooks doctor` looks at the secrets"
+class Setup(NamedTuple):
+    """How a stack is given another key or address of Linkrunner, and a source (`{0}`) a secret like `{1}`."""
+
+    key: str
+    url: str
+    first: str
+    other: str
+
+
+HERE: Final = Setup(
+    key="here the key is LINKRUNNER_SERVER_KEY: start again with the right one",
+    url="look at LINKRUNNER_BASE_URL, and start again",
+    first="start again with a secret for {0} in WEBHOOK_SECRETS",
+    other="to use another secret: WEBHOOK_SECRETS='{1}' make run; "
+    "`linkrunner-webhooks doctor` looks at the secrets",
+)
+
+
+def deployed(stack: str) -> Setup:
+    """That of a deployed stack."""
+    put = f"`linkrunner-webhooks secrets set {{0}} --stack {stack}`"
+    return Setup(
+        key=f"`linkrunner-webhooks secrets server-key --stack {stack}` gives it the right key",
+        url="look at the parameter LinkrunnerBaseUrl, and deploy",
+        first=f"{put} gives it one",
+        other=f"{put} takes the secret that the sender signs with; "
+        f"`linkrunner-webhooks doctor --stack {stack}` looks at those that it has",
     )
 
 
-def remedy(source: Source | None, report: Report) -> str:
+def remedy(source: Source | None, report: Report, setup: Setup = HERE) -> str:
     """What to do about a webhook that was ignored, parked, turned away without a secret, or has to wait."""
     if report.outcome is Outcome.PARKED:
         shown = f"`dlq show {report.event_id}`" if report.event_id else "`dlq list`"
         return f"{shown} says more"
     found = _REMEDIES.get((report.outcome, report.reason))
-    return found(source, report) if found and source else ""
+    return found(source, report, setup) if found and source else ""
+
+
+def _example(source: Source) -> str:
+    """WEBHOOK_SECRETS with a secret that looks as this source's do."""
+    example = source.signature.example_secret("...")
+    return json.dumps({source.name: [example if example.endswith("...") else "..."]})
 
 
 def _kinds_off(source: Source, event_type: str) -> str:
@@ -79,30 +105,34 @@ def _key(event_type: str) -> str:
     return json.dumps(event_type, ensure_ascii=False)
 
 
-_KEY_HERE: Final = "here the key is LINKRUNNER_SERVER_KEY: start again with the right one"
-_URL_HERE: Final = "look at LINKRUNNER_BASE_URL, and start again"
 # What another address answers: a page, a redirect, "not found". Linkrunner's own troubles are 5xx.
 _ELSEWHERE: Final = re.compile(r"answered [234]\d\d\b")
 
-_REMEDIES: Final[Mapping[tuple[Outcome, Reason], Callable[[Source, Report], str]]] = {
-    (Outcome.IGNORED, Reason.UNWANTED): lambda source, report: type_off(source, report.event_type),
-    (Outcome.IGNORED, Reason.TEST): lambda source, _: tests_off(source),
+_REMEDIES: Final[Mapping[tuple[Outcome, Reason], Callable[[Source, Report, Setup], str]]] = {
+    (Outcome.IGNORED, Reason.UNWANTED): (
+        lambda source, report, _: type_off(source, report.event_type)
+    ),
+    (Outcome.IGNORED, Reason.TEST): lambda source, *_: tests_off(source),
     (Outcome.IGNORED, Reason.NOTHING_TO_REPORT): (
-        lambda source, report: _kinds_off(source, report.event_type)
+        lambda source, report, _: _kinds_off(source, report.event_type)
     ),
     (Outcome.IGNORED, Reason.MISSING_USER): (
-        lambda source, _: f'set missing_user = "park" in [{source.name}] to keep such events'
+        lambda source, *_: f'set missing_user = "park" in [{source.name}] to keep such events'
     ),
-    (Outcome.IGNORED, Reason.THIN): lambda source, _: thin(source),
-    (Outcome.RETRYING, Reason.UNAUTHORIZED): lambda *_: _KEY_HERE,
-    (Outcome.RETRYING, Reason.NO_KEY): lambda *_: _KEY_HERE,
-    (Outcome.RETRYING, Reason.NETWORK): lambda *_: _URL_HERE,
+    (Outcome.IGNORED, Reason.THIN): lambda source, *_: thin(source),
+    (Outcome.RETRYING, Reason.UNAUTHORIZED): lambda *given: given[2].key,
+    (Outcome.RETRYING, Reason.NO_KEY): lambda *given: given[2].key,
+    (Outcome.RETRYING, Reason.NETWORK): lambda *given: given[2].url,
     (Outcome.RETRYING, Reason.UNAVAILABLE): (
-        lambda _, report: _URL_HERE if _ELSEWHERE.search(report.detail) else ""
+        lambda _, report, setup: setup.url if _ELSEWHERE.search(report.detail) else ""
     ),
-    (Outcome.REJECTED, Reason.BAD_SIGNATURE): lambda source, _: _resign(source),
-    (Outcome.REJECTED, Reason.UNSIGNED): lambda source, _: _resign(source),
+    (Outcome.REJECTED, Reason.BAD_SIGNATURE): (
+        lambda source, _, setup: setup.other.format(source.name, _example(source))
+    ),
+    (Outcome.REJECTED, Reason.UNSIGNED): (
+        lambda source, _, setup: setup.other.format(source.name, _example(source))
+    ),
     (Outcome.REJECTED, Reason.NO_SECRET): (
-        lambda source, _: f"start again with a secret for {source.name} in WEBHOOK_SECRETS"
+        lambda source, _, setup: setup.first.format(source.name)
     ),
 }

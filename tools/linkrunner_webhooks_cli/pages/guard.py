@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hmac import compare_digest
 from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from linkrunner_webhooks_local.loopback import NAMES
@@ -26,7 +28,8 @@ _SENT: Final[Mapping[str, str]] = {
     "img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
+    # Not no-referrer: browsers would send our own forms with the origin of nobody.
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
@@ -34,15 +37,22 @@ _SENT: Final[Mapping[str, str]] = {
 
 
 class Guard:
-    """The application, for requests that a person at this machine makes."""
+    """The application, for requests that a person at this machine makes.
 
-    def __init__(self, app: ASGIApp) -> None:
+    With a `key`, for the person who was told it: other people may work on this machine, too.
+    """
+
+    def __init__(self, app: ASGIApp, key: str = "") -> None:
         self._app = app
+        self._key = key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         if why := refusal(scope["method"], headers):
             await PlainTextResponse(f"{why}\n", 403, dict(_SENT))(scope, receive, send)
+            return
+        if self._key and not self._knows(Request(scope)):
+            await self._welcome(Request(scope))(scope, receive, send)
             return
 
         async def guarded(message: Message) -> None:
@@ -51,6 +61,25 @@ class Guard:
             await send(message)
 
         await self._app(scope, receive, guarded)
+
+    def _knows(self, request: Request) -> bool:
+        return compare_digest(
+            request.cookies.get(_cookie(request), "").encode(), self._key.encode()
+        )
+
+    def _welcome(self, request: Request) -> Response:
+        """The page again, for who came with the key, which then stands in no address any more."""
+        if not compare_digest(request.query_params.get("key", "").encode(), self._key.encode()):
+            why = "open the address that `linkrunner-webhooks console` printed: it has the key\n"
+            return PlainTextResponse(why, 403, dict(_SENT))
+        answer = RedirectResponse(request.url.path, 303, dict(_SENT))
+        answer.set_cookie(_cookie(request), self._key, httponly=True, samesite="strict")
+        return answer
+
+
+def _cookie(request: Request) -> str:
+    """Cookies are one for all ports of a host."""
+    return f"console-{request.url.port}"
 
 
 def refusal(method: str, headers: Mapping[str, str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from datetime import timedelta
 from itertools import islice
 from typing import NamedTuple
 from urllib.parse import urlencode
@@ -12,8 +13,9 @@ from urllib.parse import urlencode
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.errors import Reason
 from linkrunner_webhooks.model import Outcome
+from linkrunner_webhooks_cli.output import ago
 from linkrunner_webhooks_local.recorder import Arrival
-from linkrunner_webhooks_local.switches import remedy
+from linkrunner_webhooks_local.switches import HERE, Setup, remedy
 
 PAGE = 200
 
@@ -69,6 +71,9 @@ class Filter:
         return not self.text or self._is_in(arrival)
 
     def _is_in(self, arrival: Arrival) -> bool:
+        # Before the body: it is at hand, and where the request is not here, it is all there is.
+        if any(self.text == each.event_id for each in arrival.latest):
+            return True
         webhook = arrival.webhook
         return webhook is not None and self.text.encode() in webhook.body
 
@@ -79,10 +84,10 @@ def page(arrivals: Iterable[Arrival], wanted: Filter) -> tuple[list[Arrival], bo
     return found[:PAGE], len(found) > PAGE
 
 
-def row(arrival: Arrival, config: Config) -> Row:
+def row(arrival: Arrival, config: Config, setup: Setup = HERE) -> Row:
     """What a person sees of it first: how the worst of its webhooks ended, and why."""
     worst = arrival.worst
-    why = (worst.detail, remedy(config.source(arrival.name), worst)) if worst else ()
+    why = (worst.detail, remedy(config.source(arrival.name), worst, setup)) if worst else ()
     return Row(
         number=arrival.number,
         at=time.strftime("%H:%M:%S", time.localtime(arrival.at)),
@@ -94,7 +99,7 @@ def row(arrival: Arrival, config: Config) -> Row:
         outcome=worst.outcome.value if worst else "",
         reason=worst.reason.value if worst and worst.reason is not Reason.NONE else "",
         detail="; ".join(filter(None, why)),
-        acknowledged=f"{arrival.took * 1000:.0f} ms" if arrival.status else "",
+        acknowledged=duration(arrival.took) if arrival.status else "",
         latency=_latency(arrival),
     )
 
@@ -109,4 +114,11 @@ def verified(arrival: Arrival) -> str:
 
 
 def _latency(arrival: Arrival) -> str:
-    return f"{max(0.0, arrival.ended - arrival.at):.1f} s" if arrival.ended else ""
+    return duration(arrival.ended - arrival.at) if arrival.ended else ""
+
+
+def duration(seconds: float) -> str:
+    """In the unit in which people read it."""
+    if seconds < 1:
+        return f"{max(seconds, 0) * 1000:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 120 else ago(timedelta(seconds=seconds))

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Final, NamedTuple, Self
 
-from linkrunner_webhooks.config import Config
-from linkrunner_webhooks_cli import samples
+from linkrunner_webhooks.config import Config, Source
+from linkrunner_webhooks.errors import WebhookError
+from linkrunner_webhooks.model import Webhook
+from linkrunner_webhooks_cli import cases, samples, stories
 from linkrunner_webhooks_cli.failures import Failure
-from linkrunner_webhooks_cli.samples import Changes
+from linkrunner_webhooks_cli.samples import Changes, Sample
 from linkrunner_webhooks_cli.sources import source_named
 from linkrunner_webhooks_cli.targets import Target, post
 from linkrunner_webhooks_local import embedded_linkrunner
@@ -26,6 +28,8 @@ class Mood(NamedTuple):
     answers: Sequence[Scripted]
 
 
+# How the value of a Choice begins.
+_TYPE, _CASE, _STORY = "type:", "case:", "story:"
 _SLOW: Final = 3.0
 MOODS: Final[Mapping[str, Mood]] = {
     "well": Mood("well", ()),
@@ -48,16 +52,69 @@ def script(mood: str) -> Iterator[Scripted]:
     return itertools.cycle(MOODS[mood].answers)
 
 
+class Choice(NamedTuple):
+    """Something to send: `value` in a form, `label` to people."""
+
+    value: str
+    label: str
+
+
+def choices(source: Source) -> dict[str, list[Choice]]:
+    """What can be sent of a source, by kind: types, what else is known of them, whole purchases."""
+    provider = source.provider
+    types = [
+        Choice(f"{_TYPE}{each}", each if source.wants(each) else f"{each} (switched off)")
+        for each in provider.types
+    ]
+    told = enumerate(stories.read(provider.name), 1)
+    return {
+        "Types": types,
+        **_cases(source),
+        "Stories, all their webhooks": [
+            Choice(f"{_STORY}{number}", each["story"]) for number, each in told
+        ],
+    }
+
+
+def _cases(source: Source) -> dict[str, list[Choice]]:
+    """The golden cases, those of other API versions first."""
+    name = source.provider.name
+    found: dict[str, list[Choice]] = {"Other API versions": [], "Other cases": []}
+    for case in cases.names(name):
+        sample = cases.load(name, case)
+        type, version = _type(source, sample), samples.version(sample)
+        if not type:
+            continue
+        value, title = f"{_CASE}{case}", case.replace("_", " ")
+        if version and version != samples.version(samples.read(name, type)):
+            found["Other API versions"].append(Choice(value, f"{type}, {version}: {title}"))
+        else:
+            found["Other cases"].append(Choice(value, f"{type}: {title}"))
+    return {group: sorted(each, key=lambda choice: choice.label) for group, each in found.items()}
+
+
+def _type(source: Source, sample: Sample) -> str:
+    """The type that a case is of; empty where it is of none that there is a sample of."""
+    provider = source.provider
+    try:
+        first, *_ = provider.unpack(sample.webhook(source))
+        type = provider.identify(first).event_type
+    except (WebhookError, ValueError):
+        return ""
+    return type if type in provider.types else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What somebody filled in; an empty field leaves the sample as it is."""
+    """What somebody filled in; an empty field leaves the sample as it is. `what` is the value of a Choice."""
 
     source: str = ""
-    type: str = ""
+    what: str = ""
     user_id: str = ""
     amount: str = ""
     currency: str = ""
     again: str = ""
+    shuffled: str = ""
     unsigned: str = ""
 
     @classmethod
@@ -66,7 +123,7 @@ class Form:
         return cls(**{name: given.get(name, "").strip() for name in cls.__dataclass_fields__})
 
     def send(self, config: Config, secrets: Mapping[str, Sequence[str]], url: str) -> None:
-        """Twice where it is to come again. Raises Failure that names the field."""
+        """All of it, in the order that is wanted. Raises Failure that names the field."""
         source = source_named(config, self.source)
         live = secrets.get(source.name, ())
         if not live:
@@ -74,16 +131,27 @@ class Form:
                 f"[{source.name}] has no signing secret: `linkrunner-webhooks secrets set {source.name}`"
             )
         secret = source.signature.example_secret("of somebody else") if self.unsigned else live[0]
-        changes = Changes(
-            user_id=self.user_id or None,
-            amount=self._amount(),
-            currency=self.currency.upper() or None,
-        )
-        sample = changes.apply(samples.load(source, self.type), source)
         target = Target(source.name, f"{url}/webhooks/{source.name}", secret, "the stack's secret")
-        webhook = samples.sign(source, sample.webhook(source), secret, time.time())
-        for _ in range(2 if self.again else 1):
-            post(target, webhook)
+        unsigned = self._webhooks(source)
+        twice, shuffled = bool(self.again), bool(self.shuffled)
+        for each in stories.arranged(unsigned, shuffled=shuffled, twice=twice):
+            post(target, samples.sign(source, each, secret, time.time()))
+
+    def _webhooks(self, source: Source) -> list[Webhook]:
+        user, amount, currency = self.user_id or None, self._amount(), self.currency.upper() or None
+        kind, _, name = self.what.partition(":")
+        if f"{kind}:" == _STORY:
+            if amount is not None or currency:
+                raise Failure("a story has its own amounts: leave amount and currency empty")
+            return stories.webhooks(source, name, user)
+        if f"{kind}:" == _CASE:
+            if name not in cases.names(source.provider.name):
+                raise Failure(f"there is no case {name[:80]}")
+            sample = cases.load(source.provider.name, name)
+        else:
+            sample = samples.load(source, name)
+        changes = Changes(user_id=user, amount=amount, currency=currency)
+        return [changes.apply(sample, source).webhook(source)]
 
     def _amount(self) -> Decimal | None:
         try:

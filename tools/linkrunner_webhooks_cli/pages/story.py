@@ -21,7 +21,7 @@ from linkrunner_webhooks_cli.pages.origins import leaves, origin
 from linkrunner_webhooks_cli.signature_check import Check, check
 from linkrunner_webhooks_cli.user_paths import masked
 from linkrunner_webhooks_local.recorder import Arrival, Attempt, Key, Noted, Recorder, id_of
-from linkrunner_webhooks_local.switches import remedy
+from linkrunner_webhooks_local.switches import HERE, Setup, remedy
 
 # What webhooks.toml says and not the webhook, though the same word may stand there.
 _OURS: Final = frozenset({"event_name", "event_id", "provider", "source"})
@@ -52,13 +52,21 @@ class Step(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One webhook of the request: `told` is what `translate --explain` says of it."""
+class Meaning:
+    """What a webhook becomes by today's code: `told` is what `translate --explain` says of it."""
 
     told: Mapping[str, Any]
-    report: Report | None
     events: tuple[Field, ...]
     sent: tuple[Sent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One webhook of the request. `meaning` is None where only its reports are here."""
+
+    event_type: str
+    event_id: str
+    meaning: Meaning | None
     history: tuple[Step, ...]
     again: tuple[int, ...]
     advice: str
@@ -78,11 +86,12 @@ class Story:
 
 
 class Known(NamedTuple):
-    """What the stack knows now: the secrets of all sources, and whose facts are."""
+    """What the stack knows now: the secrets of all sources, whose facts are, and how it is changed."""
 
     secrets: Mapping[str, Sequence[str]]
     user_of: UserOf
     rate_of: RateOf
+    setup: Setup = HERE
 
 
 def story(
@@ -92,30 +101,32 @@ def story(
     webhook, source = arrival.webhook, config.source(arrival.name)
     found = _check(arrival, webhook, source, known) if webhook and source else None
     parts: tuple[Part, ...] = ()
-    unread = "" if webhook else "the body cannot be decoded"
-    if webhook and source:
+    unread = "" if webhook or not arrival.is_whole else "the body cannot be decoded"
+    if not arrival.is_whole:
+        parts = tuple(_reported(arrival, source, recorder, known))
+    elif webhook and source:
         try:
             parts = tuple(_parts(arrival, webhook, source, recorder, known, whole=whole))
         except WebhookError as error:
             unread = str(error)
     return Story(
         arrival=arrival,
-        headers=shown_headers(webhook.headers, _proofs(source), whole=whole) if webhook else {},
+        headers=shown_headers(webhook.headers, proofs(source), whole=whole) if webhook else {},
         body=shown_body(webhook, whole=whole) if webhook else "",
         check=found,
         parts=parts,
         unread=unread,
-        advice=_advice(arrival, source),
+        advice=_advice(arrival, source, known.setup),
     )
 
 
-def _advice(arrival: Arrival, source: Source | None) -> str:
+def _advice(arrival: Arrival, source: Source | None, setup: Setup) -> str:
     """What to do about a request that was turned away."""
     rejected = [each.report for each in arrival.received if each.report.outcome is Outcome.REJECTED]
-    return next(filter(None, (remedy(source, each) for each in rejected)), "")
+    return next(filter(None, (remedy(source, each, setup) for each in rejected)), "")
 
 
-def _proofs(source: Source | None) -> Sequence[str]:
+def proofs(source: Source | None) -> Sequence[str]:
     """The headers that its signature is in."""
     found: Sequence[str] = getattr(source.signature, "headers", ()) if source else ()
     return found
@@ -148,24 +159,50 @@ def _part(
     arrival: Arrival, opened: Opened, recorder: Recorder, known: Known, *, whole: bool
 ) -> Part:
     identity, source = opened.identity, opened.source
+    found = meaning(opened, known, whole=whole)
+    attempts = recorder.attempts(frozenset(each.id for each in found.sent))
     key: Key = (source.name, identity.event_type, identity.event_id)
+    return _told(arrival, key, source, recorder, known, attempts, found)
+
+
+def _reported(
+    arrival: Arrival, source: Source | None, recorder: Recorder, known: Known
+) -> Iterator[Part]:
+    """The webhooks of a request of which only reports are here."""
+    for key in dict.fromkeys(each.key for each in arrival.noted):
+        yield _told(arrival, key, source, recorder, known, (), None)
+
+
+def _told(
+    arrival: Arrival,
+    key: Key,
+    source: Source | None,
+    recorder: Recorder,
+    known: Known,
+    attempts: Sequence[Attempt],
+    found: Meaning | None,
+) -> Part:
+    _, event_type, event_id = key
     history = tuple(each for each in arrival.noted if each.key == key)
-    report = history[-1].report if history else None
-    found = meant(opened, known.user_of, known.rate_of)
-    events = () if found.drops else found.events
-    places = list(leaves(opened.webhook.payload))
-    sent = tuple(_sent(found.decision, places, whole=whole))
-    attempts = recorder.attempts(frozenset(each.id for each in sent))
+    again = (each.number for each in recorder.again(key) if each.number != arrival.number)
     return Part(
-        told=explanation(opened, found),
-        report=report,
-        events=tuple(_fields_of(events, places)),
-        sent=sent,
+        event_type=event_type,
+        event_id=event_id,
+        meaning=found,
         history=tuple(sorted(_steps(arrival, history, attempts))),
-        again=tuple(
-            other.number for other in recorder.again(key) if other.number != arrival.number
-        ),
-        advice=_next(source, report),
+        again=tuple(again),
+        advice=_next(source, history[-1].report if history else None, known.setup),
+    )
+
+
+def meaning(opened: Opened, known: Known, *, whole: bool) -> Meaning:
+    """What a webhook becomes by today's code. Raises nothing."""
+    found = meant(opened, known.user_of, known.rate_of)
+    places = list(leaves(opened.webhook.payload))
+    return Meaning(
+        told=explanation(opened, found),
+        events=tuple(_fields_of(() if found.drops else found.events, places)),
+        sent=tuple(_sent(found.decision, places, whole=whole)),
     )
 
 
@@ -224,9 +261,9 @@ def _sent(decision: Decision, places: list[tuple[str, Any]], *, whole: bool) -> 
         yield Sent(text, fields, id_of(request.path, body))
 
 
-def _next(source: Source, report: Report | None) -> str:
+def _next(source: Source | None, report: Report | None, setup: Setup) -> str:
     if report is None:
         return ""
     if report.outcome is Outcome.PARKED:
         return ADVICE.get(report.reason, "")
-    return "" if report.reason is Reason.NONE else remedy(source, report)
+    return "" if report.reason is Reason.NONE else remedy(source, report, setup)

@@ -3,6 +3,19 @@
 // The live list: rows come as they change, the newest on top, and no more than the page holds.
 const table = document.getElementById("requests");
 
+// A part of a page that changes by itself, while somebody looks.
+for (const part of document.querySelectorAll("[data-refresh]")) {
+  setInterval(async () => {
+    if (document.hidden || part.querySelector("details[open]")) return;
+    const answer = await fetch(part.dataset.refresh).catch(() => null);
+    if (answer?.ok) part.innerHTML = await answer.text();
+  }, Number(part.dataset.every) * 1000);
+}
+
+for (const choice of document.querySelectorAll("[data-submits]")) {
+  choice.addEventListener("change", () => { choice.form.submit(); });
+}
+
 function follow() {
   const body = table.tBodies[0];
   const most = Number(table.dataset.most);
