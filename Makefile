@@ -45,12 +45,17 @@ $(UV):
 	@$(UV) $(INSTALL) --python .venvs/sam/bin/python -r $<
 	@touch $@
 
+# What drives a browser is large, and only tests do.
+.venv/.browser: requirements/browser.txt .venv/.ready
+	@$(UV) $(INSTALL) --python $(BIN)/python -r $<
+	@touch $@
+
 setup: .venv/.ready .venvs/ministack/.ready .venvs/sam/.ready ## Create the environments (the other targets do it too)
 
 run: .venv/.ready .venvs/ministack/.ready ## Start the local stack on http://127.0.0.1:8000 (PORT=...)
 	@exec $(BIN)/python -m linkrunner_webhooks_cli.run
 
-test: setup ## Run every test
+test: setup .venv/.browser ## Run every test; those in a browser where there is a Chromium
 	@# Three on two cores: much of it waits for real queues and processes.
 	@$(BIN)/python -m pytest -n 3 --dist worksteal
 
@@ -98,7 +103,7 @@ lock: $(UV) ## Resolve every requirement again
 	@cd src && ../$(UV) pip compile --quiet --upgrade --universal --python-version 3.13 --generate-hashes --no-header --no-annotate requirements.in -o requirements.txt
 	@cd src && ../$(UV) pip compile --quiet --upgrade --universal --python-version 3.13 --generate-hashes --no-header --no-annotate requirements-certificates.in -o requirements-certificates.txt
 	@$(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --constraint src/requirements.txt --constraint src/requirements-certificates.txt pyproject.toml --all-extras -o requirements/dev.txt
-	@for name in bench ministack runtime sam uv; do $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate requirements/$$name.in -o requirements/$$name.txt; done
+	@for name in bench browser ministack runtime sam uv; do $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate requirements/$$name.in -o requirements/$$name.txt; done
 
 clean: ## Remove what make created
 	rm -rf .venv .venvs .aws-sam .local

@@ -15,11 +15,11 @@ from starlette.requests import ClientDisconnect
 from starlette.requests import Request as Asked
 from starlette.responses import Response as Answer
 from starlette.routing import BaseRoute, Mount
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from linkrunner_webhooks_local.loopback import MAX_BODY, MAX_DISCARD, Answerer, Request, Response
 
-# Seconds that running exchanges get at the end. A live list never ends by itself.
+# Seconds that running exchanges get at the end.
 _PATIENCE: Final = 2
 
 
@@ -78,9 +78,19 @@ def _request(scope: Scope, body: bytes) -> Request:
     )
 
 
+def is_stopping(asked: Asked) -> bool:
+    """Whether the server that a request came to is about to end."""
+    stopping: threading.Event = asked.app.state.stopping
+    return stopping.is_set()
+
+
 @contextmanager
-def serving(listener: socket.socket, application: ASGIApp) -> Iterator[None]:
-    """Serve `listener` while the block runs; then let running exchanges finish, and close it."""
+def serving(listener: socket.socket, application: Starlette) -> Iterator[None]:
+    """Serve `listener` while the block runs; then let running exchanges finish, and close it.
+
+    An answer that never ends by itself ends when `is_stopping` says so.
+    """
+    application.state.stopping = threading.Event()
     config = uvicorn.Config(
         application,
         log_config=None,
@@ -97,6 +107,7 @@ def serving(listener: socket.socket, application: ASGIApp) -> Iterator[None]:
     try:
         yield
     finally:
+        application.state.stopping.set()
         server.should_exit = True
         thread.join()
         listener.close()

@@ -17,6 +17,7 @@ from linkrunner_webhooks.model import Outcome
 from linkrunner_webhooks_cli.pages.listing import PAGE, Filter, Row, page, row
 from linkrunner_webhooks_cli.pages.site import Site, number_in, rendered, waited
 from linkrunner_webhooks_cli.pages.story import story
+from linkrunner_webhooks_local.asgi import is_stopping
 from linkrunner_webhooks_local.recorder import Arrival, Recorder
 
 # Seconds between two looks for news, and between two signs of life where there are none.
@@ -63,17 +64,19 @@ class RequestPages:
         run, _, changed = after.partition("-")
         # Another run began its numbers anew.
         is_ours = run == self.recorder.run
-        news = self._news(wanted, (number_in(changed) or 0) if is_ours else None)
+        news = self._news(request, wanted, (number_in(changed) or 0) if is_ours else None)
         return StreamingResponse(news, media_type="text/event-stream")
 
-    async def _news(self, wanted: Filter, changed: int | None) -> AsyncIterator[str]:
+    async def _news(
+        self, request: Request, wanted: Filter, changed: int | None
+    ) -> AsyncIterator[str]:
         """Rows that are new or changed, as they are now, the oldest change first."""
         silent = 0.0
         yield "retry: 1000\n\n"
         if changed is None:
             yield "event: anew\ndata: another run\n\n"
             return
-        while True:
+        while not is_stopping(request):
             arrivals, changed = self.recorder.since(changed, _AT_ONCE)
             # What is no longer wanted leaves the list.
             told = [
