@@ -140,6 +140,7 @@ RUNS = {
     "dlq preview": (),
     "dlq redrive": (),
     "dlq discard": ("--to", "{folder}/copies.jsonl", "--yes"),
+    "console": (),
 }
 
 
