@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import permutations
 from typing import Final
 
@@ -40,6 +41,7 @@ from linkrunner_webhooks.model import Webhook
 from linkrunner_webhooks.provider import Provider
 from linkrunner_webhooks.reading import SHOPS
 from linkrunner_webhooks.signatures.scheme import verify
+from linkrunner_webhooks.translation import Planned
 from linkrunner_webhooks_cli.pages.masking import shown_body
 
 # ------------------------------------------------------------------------------- samples
@@ -161,6 +163,13 @@ def test_altered_bodies_are_refused(name: str, event_type: str) -> None:
 
 
 @every_provider
+def test_a_stranger_gets_no_failure_of_ours(name: str) -> None:
+    """Whatever codes a sender needs: what it did wrong stays 4xx, what we did 5xx."""
+    for ours, needed in providers.load(name).statuses.items():
+        assert ours // 100 == needed // 100 in (4, 5)
+
+
+@every_provider
 def test_a_weak_scheme_says_so(name: str) -> None:
     """Who relies on a token or a checksum is told in the documentation that it is the weaker way."""
     scheme = scheme_of(providers.load(name))
@@ -177,6 +186,61 @@ def test_what_is_signed_in_part_has_a_proof(name: str, event_type: str) -> None:
     assert bool(proof) == (scheme.covers in ("checksum", "values"))
     sealed = Envelope(webhook, NOW).seal(sample.provider)
     assert scheme.proof(unseal(sealed).webhook) == proof
+
+
+SIGNED_IN_PART = [
+    (name, event_type)
+    for name in providers.names()
+    if scheme_of(providers.load(name)).covers == "values"
+    for event_type in providers.load(name).types
+]
+
+
+@pytest.mark.parametrize(("name", "event_type"), SIGNED_IN_PART)
+def test_only_signed_values_count(name: str, event_type: str) -> None:
+    """Money, order, keys and, unless the provider's caution says so, the user are in signed values."""
+    sample = samples.load(name, event_type)
+    signed = tuple(getattr(scheme_of(sample.provider), "values", ()))
+    told = planned(sample.webhook())
+    written = {
+        place: (".".join(each for each in place if isinstance(each, str)), value)
+        for place, value in scalars(sample.body, ())
+    }
+    proven = {str(value) for path, value in written.values() if path.endswith(signed)}
+    for place, (path, value) in written.items():
+        if path.endswith(signed):
+            continue
+        with suppress(Malformed, Untranslatable):
+            now = planned(sample.changed({place: another(value)}).webhook())
+            assert _ids(now) <= _ids(told) | proven, path
+            assert {each.money for each in now} <= {None, *(each.money for each in told)}, path
+            assert {each.sent.get("order_id") for each in now} <= {
+                None, *(each.sent.get("order_id") for each in told)
+            }, path  # fmt: skip
+            if "not the user id" not in sample.provider.caution:
+                assert {each.user_id for each in now} <= {each.user_id for each in told}, path
+
+
+def _ids(events: Sequence[Planned]) -> set[str]:
+    """What is counted once, whatever kind of thing it is."""
+    return {key.rpartition("|")[2] for each in events for key in each.keys}
+
+
+def scalars(value: Json, place: Place) -> Iterator[tuple[Place, Json]]:
+    """Every text and number of a body, with where it is."""
+    if isinstance(value, dict | list):
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, inner in pairs:
+            yield from scalars(inner, (*place, key))
+    elif isinstance(value, str | int | float) and not isinstance(value, bool):
+        yield place, value
+
+
+def another(value: Json) -> Json:
+    """Another value of the same look."""
+    if not isinstance(value, str):
+        return value + 1
+    return re.sub(r"[0-9]", lambda digit: str((int(digit[0]) + 1) % 10), value) + "x"
 
 
 @every_provider

@@ -44,6 +44,14 @@ def plain(webhook: Webhook) -> dict[str, Any]:
     return event | {"body": webhook.body.decode("utf-8"), "isBase64Encoded": False}
 
 
+def test_a_sender_gets_the_code_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some give up at a 401, and a wrong secret would lose their events."""
+    statuses: Any = providers.load("stripe").statuses
+    monkeypatch.setitem(statuses, 401, 409)
+    assert desk().receive(purchase().signed(secret="whsec_another"))[0] == 409
+    assert desk().receive(purchase().signed())[0] == 200
+
+
 # ------------------------------------------------------------------------------- accepted
 
 

@@ -133,7 +133,8 @@ class Provider:
     """A company's webhook dialect.
 
     `signature` is a scheme, or makes one of the provider's options. `unpack` makes of a verified request the
-    webhooks in it, each with one event and a JSON body. `acknowledgement` is the text a sender needs to see.
+    webhooks in it, each with one event and a JSON body. `acknowledgement` is the text a sender needs to see,
+    and `statuses` are the codes that it needs in place of ours, where ours would make it give up.
     `headers` travel with the body into the queue because they carry identity. `user_id` is the default
     ladder of JMESPath expressions over the body. `customer_ids` are paths of the provider's own customer id,
     which is a user only where an operator lists it. Whose it is gets learned all the same, and that of
@@ -160,6 +161,7 @@ class Provider:
     handshake: Callable[[Webhook], bool] = field(default=lambda _: False, repr=False)
     unpack: Callable[[Webhook], tuple[Webhook, ...]] = field(default=lambda it: (it,), repr=False)
     acknowledgement: str = ""
+    statuses: Mapping[int, int] = field(default_factory=dict)
     never: Mapping[str, str] = field(default_factory=dict)
     caution: str = ""
     overlaps: Mapping[str, str] = field(default_factory=dict)

@@ -51,9 +51,11 @@ class Receiver:
     def respond(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Answer one API Gateway HTTP API request (payload format 2.0)."""
         source: Source | None = None
+        needed: Mapping[int, int] = {}
         try:
             webhook = read(event)
             source = self._source(webhook.source)
+            needed = source.provider.statuses
             reports = self._receive(webhook, source)
         except UnknownSource as error:
             # One text for both causes, so that a stranger does not learn which sources have a table.
@@ -75,7 +77,7 @@ class Receiver:
             answer = _accepted(source.provider, reports)
         for report in reports:
             self.observe(report)
-        return answer
+        return answer | {"statusCode": needed.get(answer["statusCode"], answer["statusCode"])}
 
     def _source(self, name: str) -> Source:
         source = self.config.source(name)
