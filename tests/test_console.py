@@ -77,6 +77,11 @@ def park(stand: Stand, reason: str, changes: Changes | None = None, error: str =
         MessageBody=text,
         MessageAttributes=typed({**attributes, "reason": reason, "error": error or reason}),
     )
+    told = Report(
+        stage="deliver", outcome=Outcome.PARKED, reason=Reason(reason), source="stripe",
+        event_type=SALE, event_id=f"evt_{reason}",
+    )  # fmt: skip
+    stand.recorder.observe(told)
     eventually(lambda: f"reason={reason}" in stand.page("/dead-letters"))
     return f"evt_{reason}"
 
@@ -144,6 +149,7 @@ def test_what_is_discarded_is_copied_and_confirmed(stand: Stand) -> None:
     """Nothing goes without the box that says so; what Linkrunner has is noted where that is wanted."""
     park(stand, "uncertain")
     group = {**GROUP, "reason": "uncertain"}
+    group |= seen(stand, "reason=uncertain")
     refused = fill_in(stand, "/dead-letters/discard", group)
     assert refused.status == 400
     assert "tick the box" in refused.data.decode()
@@ -156,8 +162,66 @@ def test_what_is_discarded_is_copied_and_confirmed(stand: Stand) -> None:
     (copy,) = map(json.loads, copies.read_text("utf-8").splitlines())
     assert copy["event_id"] == "evt_uncertain"
     assert stand.deployed.parked() == 0
+    assert 'class="outcome">discarded' in stand.page("/?outcome=discarded")
+    assert "operator: discarded" in stand.page("/requests/1")
     # Noted as captured: the ledger knows it from now on.
     assert "purchase_completed 25.99 USD" in stand.page("/trace?id=evt_uncertain")
+
+
+def seen(stand: Stand, query: str) -> dict[str, str]:
+    """The hidden fields of a form that say what somebody has looked at."""
+    shown = stand.page(f"/dead-letters/group?{query}")
+    found = re.findall(r'name="(count|until)" value="([^"]+)"', shown)
+    return dict(found)
+
+
+def test_only_what_was_seen_is_discarded(stand: Stand) -> None:
+    """Not what came after the page was made, and never everything at once."""
+    park(stand, "uncertain")
+    fields = {**GROUP, "reason": "uncertain", "sure": "yes", **seen(stand, "reason=uncertain")}
+    sqs, url = stand.deployed.client("sqs"), stand.deployed.outputs["DeadLetterQueueUrl"]
+    eventually(
+        lambda: datetime.now(UTC) > datetime.fromisoformat(fields["until"]) + timedelta(seconds=1)
+    )
+    sqs.send_message(
+        QueueUrl=url,
+        MessageBody="later",
+        MessageAttributes=typed({**GROUP, "reason": "uncertain", "event_id": "evt_9"}),
+    )
+    for nothing in ({"count": "1"}, {**fields, "reason": "", "source": "", "event_type": ""}):
+        answer = fill_in(stand, "/dead-letters/discard", {"sure": "yes", **nothing})
+        assert "choose what is discarded" in answer.data.decode()
+    fill_in(stand, "/dead-letters/discard", fields)
+    assert "1 discarded" in ended(stand)
+    assert eventually(stand.deployed.parked) == 1
+
+
+def test_one_letter_can_be_chosen(stand: Stand) -> None:
+    """Also where its type is written over two lines, as browsers write them."""
+    sqs, url = stand.deployed.client("sqs"), stand.deployed.outputs["DeadLetterQueueUrl"]
+    for number in range(2):
+        sqs.send_message(
+            QueueUrl=url,
+            MessageBody=f"{number}",
+            MessageAttributes=typed({"reason": "unreadable", "source": "a", "event_type": "b\nc"}),
+        )
+    shown = eventually(
+        lambda: _with(stand.page("/dead-letters/group?reason=unreadable"), "yes, delete 2")
+    )
+    id = re.findall(r'href="/dead-letters/([0-9a-f-]{36})"', shown)[0]
+    letter = stand.page(f"/dead-letters/{id}")
+    assert "yes, delete 1" in letter
+    fields = {
+        "source": "a",
+        "event_type": "b\r\nc",
+        "sure": "yes",
+        **seen(stand, "reason=unreadable"),
+    }
+    fill_in(stand, "/dead-letters/discard", {**fields, "id": id})
+    assert "1 discarded" in ended(stand)
+    fill_in(stand, "/dead-letters/discard", {**fields, **seen(stand, "source=a")})
+    assert "1 discarded" in ended(stand)
+    assert stand.deployed.parked() == 0
 
 
 def test_what_would_park_again_moves_by_force(stand: Stand) -> None:
@@ -225,7 +289,9 @@ def test_a_page_shows_how_far_a_job_is(stand: Stand) -> None:
         return "done."
 
     stand.site.jobs.start(Job("Redriving everything", 2), work)
-    for path in ("/dead-letters", "/dead-letters/group", "/dead-letters/some-id"):
+    for path in (
+        "/dead-letters", "/dead-letters/group?reason=x", "/dead-letters/some-id", "/numbers", "/trace?id=x"
+    ):  # fmt: skip
         assert stand.ask(path).headers["location"] == "/dead-letters/job"
     assert 'http-equiv="refresh"' in stand.page("/dead-letters/job")
     refused = fill_in(stand, "/dead-letters/redrive", GROUP)
@@ -303,6 +369,8 @@ def test_a_trace_masks_users_until_somebody_asks(stand: Stand) -> None:
     assert "for user_42" in stand.page("/trace?id=pi_1&values=shown")
     assert "for user_42" in stand.page("/trace?id=user_42")
     assert "Nothing is known of pi_9" in stand.page("/trace?id=pi_9")
+    number = stand.send(load("stripe", "invoice.paid").changed({("id",): "evt_here"}).signed())
+    assert f'<a href="/requests/{number}">' in stand.page("/trace?id=evt_here")
     assert "<script>alert" not in stand.page(f"/trace?id={STRANGE.replace('&', '%26')}")
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,8 +18,10 @@ from tests.stories import Pipeline
 
 from linkrunner_webhooks import providers
 from linkrunner_webhooks.config import Config
+from linkrunner_webhooks.letters import Letter, foresee
 from linkrunner_webhooks.model import Webhook
 from linkrunner_webhooks.receive import Receiver
+from linkrunner_webhooks.translation import Decision
 from linkrunner_webhooks_cli import stories
 from linkrunner_webhooks_cli.pages import app
 from linkrunner_webhooks_cli.pages.guard import refusal
@@ -89,6 +92,9 @@ class Stand:
 
     def ledger(self) -> Any:
         return self.pipeline.ledger
+
+    def foresee(self, letter: Letter, config: Config) -> Decision:
+        return foresee(letter, config, self.pipeline.ledger, now=NOW)
 
     def stack(self) -> Any:
         """A deployed one, where a test needs its queues."""
@@ -227,6 +233,51 @@ def test_a_sale_is_told_from_the_request_to_linkrunner(stripe: Stand) -> None:
     again = stripe.send(stripe.sale())
     stripe.work()
     assert f'<a href="/requests/{number}">' in stripe.page(f"/requests/{again}")
+
+
+def test_a_story_keeps_to_what_was_told(stripe: Stand) -> None:
+    """What Linkrunner was told then, whatever webhooks.toml says now; and a duplicate was not told."""
+    stripe.send(stripe.sale())
+    stripe.send(stripe.sale())
+    stripe.work()
+    linkrunner = {"currency": "INR", "rates": {"as_of": datetime.now(UTC).date(), "USD": 90}}
+    stripe.site.config = Config(tables(providers.load("stripe")) | {"linkrunner": linkrunner})
+    first, second = (stripe.page(f"/requests/{number}") for number in (1, 2))
+    assert "was told" in first
+    assert "25.99" in first
+    assert "2339.10" not in first
+    assert "request: /capture-event" not in second
+    assert "2339.10" in second or "2339.1" in second
+
+
+def test_a_story_says_what_would_become_of_it_now(stripe: Stand) -> None:
+    """As the dead letters do, and nothing of what has ended well."""
+    nobody: Any = {
+        ("data", "object", "client_reference_id"): None,
+        ("data", "object", "customer"): None,
+    }
+    stripe.send(load("stripe", "checkout.session.completed").changed(nobody).signed())
+    stripe.send(stripe.sale("invoice.paid"))
+    stripe.work()
+    parked = stripe.page("/requests/1")
+    assert "If it were redriven now" in parked
+    assert "/dead-letters/group?reason=missing_user" in parked
+    assert "If it came now" not in stripe.page("/requests/2")
+
+
+def test_what_is_for_nobody_is_told(stripe: Stand) -> None:
+    """A table that is not there, a path that is none, a webhook of somebody else's."""
+    stripe.send(Webhook("polar", {}, b"{}"))
+    assert "linkrunner-webhooks add polar" in stripe.page("/requests/1")
+    assert "linkrunner-webhooks add polar" in stripe.page("/")
+    order = load("shopify", "orders/paid").signed()
+    stripe.send(Webhook("stripe", order.headers, order.body))
+    assert "send it to /webhooks/shopify" in stripe.page("/requests/2")
+    request = Request("POST", "/webhook/stripe", (), b"{}")
+    stripe.recorder.strayed(event(request, request.path), "404; did you mean that?")
+    shown = stripe.page("/")
+    assert "/webhook/stripe" in shown
+    assert "did you mean that" in shown
 
 
 TROUBLES: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
@@ -401,6 +452,7 @@ def test_linkrunner_can_be_broken_and_mended(stripe: Stand) -> None:
     for mood in MOODS:
         assert fill_in(stripe, "/linkrunner", {"mood": mood}).status == 303
         assert f"now {MOODS[mood].title}" in stripe.page("/send")
+        assert ("The embedded Linkrunner is made to be" in stripe.page("/")) is (mood != "well")
     assert fill_in(stripe, "/linkrunner", {"mood": "sad"}).status == 400
 
 

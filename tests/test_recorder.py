@@ -121,5 +121,6 @@ def test_requests_to_linkrunner_are_found_by_their_event() -> None:
         recorder.watched(capture)(told)
     recorder.watched(lambda _: None)(told)
     ids = frozenset({id_of(told.path, told.body())})
-    assert [bool(each.error) for each in recorder.attempts(ids)] == [True, False]
-    assert recorder.attempts(frozenset()) == []
+    key = ("stripe", "invoice.paid", "evt_1")
+    assert [bool(each.error) for each in recorder.attempts(key, {}, ids)] == [True, False]
+    assert recorder.attempts(key, {}, frozenset()) == []

@@ -32,6 +32,40 @@ ADVICE: Final[Mapping[str, str]] = {
 COUNTED: Final = "counted already: redrive or discard"
 
 
+# What becomes of a webhook that waits or was turned away, where nothing says what to do about it.
+PATIENCE: Final[Mapping[str, str]] = {
+    Reason.PAYER_UNKNOWN: "nothing yet: for about 45 minutes it waits for a webhook that says who paid; then "
+    "it is parked as missing_user",
+    Reason.LINK_UNKNOWN: "nothing: for two minutes it waits for the news that it is one with another payment",
+    **dict.fromkeys(
+        (Reason.RATE_LIMITED, Reason.NETWORK, Reason.SILENT, Reason.UNAVAILABLE),
+        "nothing here: it is tried again, for 60 hours if need be, and then parked",
+    ),
+    **dict.fromkeys(
+        (Reason.UNANSWERED, Reason.BAD_GATEWAY),
+        "nothing: Linkrunner may have taken it, so the next try is 15 minutes away; after three it is parked",
+    ),
+    Reason.BUSY: "nothing: another report of the same is being delivered",
+    **dict.fromkeys(
+        (Reason.LEDGER, Reason.QUEUE, Reason.SECRET, Reason.OUT_OF_TIME, Reason.DEPLOYING),
+        "nothing: it is tried again in a moment",
+    ),
+    Reason.MALFORMED: "its signature is right and its body names no event: compare it with the provider's "
+    "documentation; nothing is kept of it",
+    Reason.TOO_LARGE: "it does not fit into the queue: report its sale by hand",
+}
+
+
+def on_a_page(advice: str) -> str:
+    """The same where the commands are pages."""
+    shown = advice.replace("`dlq show <id>` says", "its page says").replace(
+        "`dlq show`", "look at it"
+    )
+    return shown.replace("redrive --force", "redrive what would park again, too").replace(
+        "discard --captured", "discard as captured"
+    )
+
+
 def advice_for(reason: str, now: Outcome) -> str:
     """The next step for a message that was parked for this reason and would end so now."""
     # What only the letter itself knows as captured is not counted: a redrive notes it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +30,7 @@ def discarded(
     stack: Stack,
     path: Path,
     captured: Config | None = None,
+    done_with: Callable[[Letter], None] = lambda _: None,
 ) -> Discarded:
     """Copy each letter to a file and delete it. Raises Failure when it cannot be copied.
 
@@ -43,6 +44,7 @@ def discarded(
             letters.discard(letter)
             ended[letter.source] += 1
             done.count += 1
+            done_with(letter)
     finally:
         for source, number in ended.items():
             stack.ledger().notes.tally(source, {"discarded": number})

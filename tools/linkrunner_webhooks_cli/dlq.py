@@ -22,7 +22,7 @@ from linkrunner_webhooks_cli.advice import ADVICE, advice_for
 from linkrunner_webhooks_cli.discarding import Discarded, copies_path, described, discarded, noted
 from linkrunner_webhooks_cli.explanation import user_of_message, write_user
 from linkrunner_webhooks_cli.failures import Commands, Failure
-from linkrunner_webhooks_cli.outlook import Outlook
+from linkrunner_webhooks_cli.outlook import Errors, Outlook
 from linkrunner_webhooks_cli.output import (
     ago,
     say,
@@ -37,8 +37,6 @@ from linkrunner_webhooks_cli.selection import Search, Selection, filtered
 from linkrunner_webhooks_cli.sources import config_of, config_option, json_option
 from linkrunner_webhooks_cli.stacks import find, stack_option
 
-# Errors of a group that are counted; more are not worth the memory.
-_TOLD_APART = 20
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -80,19 +78,19 @@ class _Group:
 
     count: int = 0
     oldest: datetime = _NEVER
-    errors: Counter[str] = field(default_factory=Counter)
+    errors: Errors = field(default_factory=Errors)
 
     def add(self, letter: Letter) -> None:
         self.count += 1
         self.oldest = min(self.oldest, letter.parked_at)
-        if letter.error in self.errors or len(self.errors) < _TOLD_APART:
-            self.errors[letter.error] += 1
+        self.errors.add(letter.error)
 
     @property
     def error(self) -> str:
         """The commonest, and that there are others."""
-        ((most, count),) = self.errors.most_common(1)
-        return most if count == self.count else f"{most} (and others: `dlq list --json`)"
+        most = self.errors.commonest
+        others = self.errors[most] < self.count
+        return f"{most} (and others: `dlq list --json`)" if others else most
 
 
 def _write_groups(letters: Iterator[Letter]) -> None:

@@ -19,6 +19,18 @@ from linkrunner_webhooks_cli.output import write_table, write_text
 _TOLD_APART = 20
 
 
+class Errors(Counter[str]):
+    """What letters of a group were parked with. So many are told apart; the commonest stands for all."""
+
+    def add(self, error: str) -> None:
+        if error in self or len(self) < _TOLD_APART:
+            self[error] += 1
+
+    @property
+    def commonest(self) -> str:
+        return self.most_common(1)[0][0] if self else ""
+
+
 class Outlook:
     """The sum of many forecasts. Money counts only where an event would be captured now."""
 

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+from linkrunner_webhooks import providers
 from linkrunner_webhooks.config import Source
 from linkrunner_webhooks.errors import BadSignature, Reason, Unavailable
 from linkrunner_webhooks.model import Webhook
@@ -25,6 +26,8 @@ _STAMP: Final = re.compile(r"(?<!\d)\d{10}(?:\d{3})?(?!\d)", re.ASCII)
 _MOMENT: Final = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)", re.ASCII
 )
+# Headers that many senders have.
+_ANYBODYS: Final = frozenset({"authorization", "webhook-signature", "webhook-id"})
 _MOST_TIMES: Final = 50
 _MILLISECONDS: Final = 10**11
 _SEPARATORS: Final = ((",", ":"), (", ", ": "), (",", ": "))
@@ -76,8 +79,7 @@ def _checked(
         verify(scheme, webhook, live, now)
     except BadSignature as error:
         if error.reason is Reason.UNSIGNED:
-            advice = f"give {source.provider.title} the signing secret, or look who else sends here"
-            return Check(False, str(error), advice)
+            return _unsigned(source, webhook, error)
     for secret in live:
         for cause in _CAUSES:
             if found := cause(scheme, webhook, secret, now):
@@ -92,6 +94,24 @@ def _checked(
         f"store what {source.provider.title} shows for this very endpoint: `linkrunner-webhooks secrets set "
         f"{source.name}`; if it is the same, something between changes the body",
     )
+
+
+def _unsigned(source: Source, webhook: Webhook, error: BadSignature) -> Check:
+    if other := _whose(webhook, source):
+        title, name = other
+        return Check(False, f"{error}; its headers are {title}'s", f"send it to /webhooks/{name}")
+    advice = f"give {source.provider.title} the signing secret, or look who else sends here"
+    return Check(False, str(error), advice)
+
+
+def _whose(webhook: Webhook, source: Source) -> tuple[str, str] | None:
+    """The provider whose signature it has, and its usual name in an address."""
+    for name in providers.names():
+        provider = providers.load(name)
+        headers = {*getattr(provider.example_scheme, "headers", ())} - _ANYBODYS
+        if provider is not source.provider and headers & {*webhook.headers}:
+            return provider.title, name
+    return None
 
 
 def _count(live: Sequence[str]) -> str:

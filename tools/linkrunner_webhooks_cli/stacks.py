@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from uuid import uuid4
 
@@ -178,7 +179,8 @@ def find(name: str | None) -> Stack:
         raise Failure("no AWS region; set AWS_REGION or a profile with one")
     found = _state(name, session.client)
     base_url = found.parameters.get("LinkrunnerBaseUrl", "")
-    return Stack(name, found.outputs, found.parameters, base_url, session.client)
+    # To make one takes longer than most requests.
+    return Stack(name, found.outputs, found.parameters, base_url, cache(session.client))
 
 
 def _local() -> Stack:
@@ -194,7 +196,8 @@ def of_local(local: LocalStack) -> Stack:
     """The stack that runs on this machine."""
     name = local.stack_name
     found = _state(name, local.aws.client)
-    return Stack(name, found.outputs, found.parameters, local.linkrunner_url, local.aws.client)
+    client = cache(local.aws.client)
+    return Stack(name, found.outputs, found.parameters, local.linkrunner_url, client)
 
 
 def _state(name: str, client: Callable[[Service], Any]) -> formation.State:

@@ -13,15 +13,15 @@ from typing import Any, Final, Self, TextIO
 from rich.console import Console as Terminal
 from rich.text import Text
 
-from linkrunner_webhooks import providers, signups
 from linkrunner_webhooks.capture import ApiRequest, Capture
-from linkrunner_webhooks.config import Config, suggest
+from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.errors import Reason
 from linkrunner_webhooks.event_body import AMOUNTS, LinkrunnerEvent
 from linkrunner_webhooks.payments import REST, CapturePayment, RemovePayment, Status
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks_local.loopback import Request
-from linkrunner_webhooks_local.switches import remedy
+from linkrunner_webhooks_local.sent import is_sent_for, value
+from linkrunner_webhooks_local.switches import no_path, no_table, remedy
 
 _STYLES: Final = {
     "queued": "cyan",
@@ -104,21 +104,13 @@ class Console:
 
     def unknown_source(self, name: str) -> None:
         """A webhook came for a source that has no table."""
-        if name == signups.NAME:
-            hint = ": set signups = true in [linkrunner], then start again"
-        elif name in providers.names():
-            hint = f": `linkrunner-webhooks add {name}`, then start again"
-        else:
-            hint = suggest(name, self.config.names)
-        why = f"webhooks.toml has no table [{_shown(name)}]{hint}"
+        why = no_table(_shown(name), self.config.names)
         self._lines.put(_line(_shown(name), "", _joined(_styled("rejected"), why)))
 
     def unknown_path(self, request: Request) -> None:
         """A request came for no path of ours."""
-        paths = [f"/webhooks/{name}" for name in self.config.names]
-        near = "" if request.path in paths else suggest(request.path, paths)
         tried = f"{_shown(request.method)} {_shown(request.path)}"
-        why = f"404; webhooks are POSTed to /webhooks/{{source}}{near}"
+        why = no_path(request.path, self.config.names)
         self._lines.put(_line("-", tried, _joined(_styled("rejected"), why)))
 
     def _taken(self, report: Report) -> list[_Sent]:
@@ -152,23 +144,15 @@ class _Sent:
     targets: Mapping[str, str | None]
 
     def value(self, field: str) -> Any:
-        return self.event.event_data.get(self.targets.get(field, field) or "")
+        return value(self.event, field, self.targets)
 
     def is_of(self, report: Report) -> bool:
-        """Whether it was sent for the webhook of the report, as far as its fields are sent at all.
-
-        An event id alone can be shared: Shopify gives one to everything that one action caused.
-        """
-        known = {
-            "source": report.source,
-            "provider_event_id": report.event_id,
-            "provider_event_type": report.event_type,
-        }
-        found = {field: self.value(field) for field in known}
+        """Whether it was sent for the webhook of the report, as far as its fields are sent at all."""
+        key = (report.source, report.event_type, report.event_id)
         named = (
             isinstance(self.event, CapturePayment) or self.event.event_name in report.event_names
         )
-        return named and all(found[field] in (None, known[field]) for field in known)
+        return named and is_sent_for(self.event, key, self.targets) is not False
 
     def __str__(self) -> str:
         if isinstance(self.event, CapturePayment):

@@ -24,15 +24,16 @@ from linkrunner_webhooks_local.cloudformation import EmbeddedStack
 from linkrunner_webhooks_local.console import Console
 from linkrunner_webhooks_local.embedded_aws import embedded_aws
 from linkrunner_webhooks_local.embedded_linkrunner import EmbeddedLinkrunner
-from linkrunner_webhooks_local.gateway import Receive, gateway
+from linkrunner_webhooks_local.gateway import Receive, event, gateway
 from linkrunner_webhooks_local.journal import Journal
-from linkrunner_webhooks_local.loopback import listen, url_of
+from linkrunner_webhooks_local.loopback import Request, listen, url_of
 from linkrunner_webhooks_local.poller import Deliver, Poller
 from linkrunner_webhooks_local.project import STATE_FILE, LocalError
 from linkrunner_webhooks_local.recorder import Recorder
 from linkrunner_webhooks_local.sandboxes import Sandboxes
 from linkrunner_webhooks_local.settings import Settings
 from linkrunner_webhooks_local.state import LocalStack, published
+from linkrunner_webhooks_local.switches import no_path
 
 Observe = Callable[[Report], None]
 # The pages that show what a recorder remembers of a stack.
@@ -80,7 +81,15 @@ def local_stack(settings: Settings, console: Console, pages: Pages) -> Iterator[
             outcomes=str(journal.path),
             secrets={source: list(values) for source, values in settings.secrets.items()},
         )
-        answer = gateway(receive, console.failed, console.unknown_path)
+
+        def strayed(request: Request) -> None:
+            console.unknown_path(request)
+            # A browser asks for that by itself.
+            if not request.path.endswith((".ico", ".png")):
+                why = no_path(request.path, console.config.names)
+                recorder.strayed(event(request, request.path), why)
+
+        answer = gateway(receive, console.failed, strayed)
         app = asgi.app(answer, pages(local, recorder, linkrunner))
         running.enter_context(asgi.serving(listener, app))
         running.enter_context(published(local))

@@ -13,10 +13,11 @@ from secrets import token_hex
 from typing import Any, Final, NamedTuple
 
 from linkrunner_webhooks.capture import ApiRequest, Capture
-from linkrunner_webhooks.errors import WebhookError
+from linkrunner_webhooks.errors import Reason, WebhookError
 from linkrunner_webhooks.model import Outcome, Webhook
 from linkrunner_webhooks.receive import read
 from linkrunner_webhooks.reports import Report
+from linkrunner_webhooks_local.sent import is_sent_for
 
 MOST: Final = 10_000
 # Bytes of bodies. A list of ten thousand fits; a list of ten thousand of the longest does not.
@@ -50,14 +51,29 @@ class Noted(NamedTuple):
         return self.report.source, self.report.event_type, self.report.event_id
 
 
+class Operated(NamedTuple):
+    """What an operator did with a parked webhook, and when: it was `redriven` or `discarded`."""
+
+    at: float
+    key: Key
+    what: str
+
+
 class Attempt(NamedTuple):
-    """One request to Linkrunner: when it began, the seconds that it took, and why it failed, if it did."""
+    """A request to Linkrunner: when it began, the seconds that it took, and why it failed, if it did."""
 
     at: float
     took: float
-    path: str
-    body: Mapping[str, Any]
+    request: ApiRequest
     error: str = ""
+
+    @property
+    def path(self) -> str:
+        return self.request.path
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return self.request.body()
 
 
 @dataclass(slots=True)
@@ -71,6 +87,7 @@ class Arrival:
     took: float = 0.0
     received: list[Noted] = field(default_factory=list)
     delivered: list[Noted] = field(default_factory=list)
+    operated: list[Operated] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -99,6 +116,17 @@ class Arrival:
         """The newest report of each webhook in it."""
         newest = {each.key: each.report for each in self.noted}
         return list(newest.values())
+
+    @property
+    def discarded(self) -> frozenset[Key]:
+        """Its webhooks that somebody deleted, and that did not come again."""
+        last = {each.key: each for each in self.operated}
+        ends = {each.key: each.at for each in self.noted}
+        return frozenset(
+            key
+            for key, each in last.items()
+            if each.what == "discarded" and each.at >= ends.get(key, 0.0)
+        )
 
     @property
     def worst(self) -> Report | None:
@@ -200,9 +228,20 @@ class Recorder:
                 raise
             finally:
                 took = self._clock() - at
-                self._attempts.append(Attempt(at, took, request.path, request.body(), error))
+                self._attempts.append(Attempt(at, took, request, error))
 
         return watched
+
+    def operated(self, key: Key, what: str) -> None:
+        """An operator redrove or discarded what was parked of a webhook."""
+        for arrival in self.again(key):
+            if any(
+                each.key == key and each.report.outcome is Outcome.PARKED for each in arrival.noted
+            ):
+                with self._lock:
+                    arrival.operated.append(Operated(self._clock(), key, what))
+                    del arrival.operated[:-_MOST_REPORTS]
+                self._tell(arrival)
 
     @property
     def changed(self) -> int:
@@ -237,9 +276,28 @@ class Recorder:
             found = [self._arrivals.get(each) for each in self._by_key.get(key, ())]
         return [each for each in found if each]
 
-    def attempts(self, ids: frozenset[tuple[str, str]]) -> list[Attempt]:
-        """The requests with one of these ids, as `id_of` names them, the oldest first."""
-        return [each for each in list(self._attempts) if id_of(each.path, each.body) in ids]
+    def attempts(
+        self, key: Key, targets: Mapping[str, str | None], ids: frozenset[tuple[str, str]]
+    ) -> list[Attempt]:
+        """The requests that were made for a webhook, the oldest first; `targets` are its fields' own names.
+
+        Where no field says whose one is, it is known by one of these ids, as `id_of` names them.
+        """
+        found = []
+        for each in list(self._attempts):
+            is_its = is_sent_for(each.request, key, targets)
+            if is_its or (is_its is None and id_of(each.path, each.body) in ids):
+                found.append(each)
+        return found
+
+    def strayed(self, event: Mapping[str, Any], why: str) -> None:
+        """A request came that is for none of the sources; `event` names its path as its source."""
+        arrival = self._begin(event)
+        arrival.status = 404
+        report = Report(
+            stage="receive", outcome=Outcome.REJECTED, reason=Reason.UNKNOWN_SOURCE, detail=why
+        )
+        self._note(arrival, Noted(self._clock(), report))
 
     def _begin(self, event: Mapping[str, Any], at: float | None = None) -> Arrival:
         with self._lock:

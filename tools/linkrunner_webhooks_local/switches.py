@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Final, NamedTuple
 
-from linkrunner_webhooks.config import Source
+from linkrunner_webhooks import providers, signups
+from linkrunner_webhooks.config import Source, suggest
 from linkrunner_webhooks.errors import Reason
 from linkrunner_webhooks.model import Kind, Outcome
 from linkrunner_webhooks.reports import Report
@@ -48,6 +49,24 @@ def thin(source: Source) -> str:
     )
 
 
+def no_table(name: str, known: Collection[str]) -> str:
+    """Why a webhook for this name is turned away, and what makes it welcome."""
+    if name == signups.NAME:
+        hint = ": set signups = true in [linkrunner], then start again"
+    elif name in providers.names():
+        hint = f": `linkrunner-webhooks add {name}`, then start again"
+    else:
+        hint = suggest(name, known)
+    return f"webhooks.toml has no table [{name}]{hint}"
+
+
+def no_path(path: str, known: Iterable[str]) -> str:
+    """Why a request is for nobody, and the nearest path that is for somebody."""
+    paths = [f"/webhooks/{name}" for name in known]
+    near = "" if path in paths else suggest(path, paths)
+    return f"404; webhooks are POSTed to /webhooks/{{source}}{near}"
+
+
 class Setup(NamedTuple):
     """How a stack is given another key or address of Linkrunner, and a source (`{0}`) a secret like `{1}`."""
 
@@ -60,7 +79,7 @@ class Setup(NamedTuple):
 HERE: Final = Setup(
     key="here the key is LINKRUNNER_SERVER_KEY: start again with the right one",
     url="look at LINKRUNNER_BASE_URL, and start again",
-    first="start again with a secret for {0} in WEBHOOK_SECRETS",
+    first="`linkrunner-webhooks secrets set {0}`, or start again with a secret for {0} in WEBHOOK_SECRETS",
     other="to use another secret: WEBHOOK_SECRETS='{1}' make run; "
     "`linkrunner-webhooks doctor` looks at the secrets",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -35,11 +36,16 @@ class Job:
             self.done += 1
 
 
+class Busy(Failure):
+    """A job runs, and reads the queue."""
+
+
 @dataclass(slots=True)
 class Jobs:
-    """The job that runs, or the last one that did."""
+    """The job that runs, or the last one that did. Who reads letters hides them from others, so one does."""
 
     last: Job | None = None
+    _queue: threading.Lock = field(default_factory=threading.Lock)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _thread: threading.Thread | None = None
 
@@ -53,8 +59,29 @@ class Jobs:
             if self.is_running:
                 raise Failure("something else is being moved or deleted: wait for it, or stop it")
             self.last = job
-            self._thread = threading.Thread(target=_run, args=(job, work), name="job")
+            self._thread = threading.Thread(target=self._run, args=(job, work), name="job")
             self._thread.start()
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Alone at the queue while the block runs. Raises Busy while a job is."""
+        if self.is_running:
+            raise Busy("letters are being moved or deleted")
+        with self._queue:
+            yield
+
+    def _run(self, job: Job, work: Callable[[Job], str]) -> None:
+        try:
+            with self._queue, in_sentences():
+                said = work(job)
+            job.said = f"Stopped: {said}" if job.stopping else said
+        except Failure as error:
+            job.failed, job.said = True, error.message
+        finally:
+            # Nobody waits for ever, whatever happened.
+            if not job.said:
+                job.failed = True
+                job.said = "it ended by a fault of ours; nothing is lost, look again"
 
     def stop(self) -> None:
         """End what runs, after what it is about."""
@@ -65,16 +92,3 @@ class Jobs:
         """Until nothing runs any more."""
         if self._thread is not None:
             self._thread.join()
-
-
-def _run(job: Job, work: Callable[[Job], str]) -> None:
-    try:
-        with in_sentences():
-            said = work(job)
-        job.said = f"Stopped: {said}" if job.stopping else said
-    except Failure as error:
-        job.failed, job.said = True, error.message
-    finally:
-        # Nobody waits for ever, whatever happened.
-        if not job.said:
-            job.failed, job.said = True, "it ended by a fault of ours; nothing is lost, look again"

@@ -7,17 +7,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from itertools import islice
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import urlencode
 
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.errors import Reason
 from linkrunner_webhooks.model import Outcome
+from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks_cli.output import ago
 from linkrunner_webhooks_local.recorder import Arrival
-from linkrunner_webhooks_local.switches import HERE, Setup, remedy
+from linkrunner_webhooks_local.switches import HERE, Setup, no_table, remedy
 
 PAGE = 200
+# The end of a webhook that somebody deleted when it was parked.
+DISCARDED: Final = "discarded"
 
 
 class Row(NamedTuple):
@@ -64,9 +67,9 @@ class Filter:
         if self.source and self.source != arrival.name:
             return False
         latest = arrival.latest
-        if self.type and not any(self.type in each.event_type for each in latest):
+        if self.type and not any(self.type.lower() in each.event_type.lower() for each in latest):
             return False
-        if self.outcome and self.outcome not in {each.outcome.value for each in latest}:
+        if self.outcome and self.outcome not in _outcomes(arrival):
             return False
         return not self.text or self._is_in(arrival)
 
@@ -78,6 +81,13 @@ class Filter:
         return webhook is not None and self.text.encode() in webhook.body
 
 
+def _outcomes(arrival: Arrival) -> set[str]:
+    """How its webhooks ended; of one that somebody deleted, that."""
+    gone = arrival.discarded
+    newest = {each.key: each.report for each in arrival.noted}
+    return {DISCARDED if key in gone else each.outcome.value for key, each in newest.items()}
+
+
 def page(arrivals: Iterable[Arrival], wanted: Filter) -> tuple[list[Arrival], bool]:
     """The first that are wanted, and whether there are more."""
     found = list(islice(filter(wanted.wants, arrivals), PAGE + 1))
@@ -87,7 +97,7 @@ def page(arrivals: Iterable[Arrival], wanted: Filter) -> tuple[list[Arrival], bo
 def row(arrival: Arrival, config: Config, setup: Setup = HERE) -> Row:
     """What a person sees of it first: how the worst of its webhooks ended, and why."""
     worst = arrival.worst
-    why = (worst.detail, remedy(config.source(arrival.name), worst, setup)) if worst else ()
+    is_gone = worst is not None and _outcomes(arrival) == {DISCARDED}
     return Row(
         number=arrival.number,
         at=time.strftime("%H:%M:%S", time.localtime(arrival.at)),
@@ -96,12 +106,29 @@ def row(arrival: Arrival, config: Config, setup: Setup = HERE) -> Row:
             dict.fromkeys(each.event_type for each in arrival.latest if each.event_type)
         ),
         verified=verified(arrival),
-        outcome=worst.outcome.value if worst else "",
+        outcome=DISCARDED if is_gone else worst.outcome.value if worst else "",
         reason=worst.reason.value if worst and worst.reason is not Reason.NONE else "",
-        detail="; ".join(filter(None, why)),
+        detail=_why(arrival, worst, config, setup) if worst else "",
         acknowledged=duration(arrival.took) if arrival.status else "",
         latency=_latency(arrival),
     )
+
+
+def _why(arrival: Arrival, report: Report, config: Config, setup: Setup) -> str:
+    """Why it ended so, and what changes that; of a capture what was captured."""
+    source = config.source(arrival.name)
+    if report.outcome is Outcome.CAPTURED:
+        amounts = (f"{each.amount:f} {each.currency}" for each in report.money)
+        test = "(test)" if report.test else ""
+        return " ".join(filter(None, (", ".join(report.event_names), *amounts, test)))
+    if report.outcome is Outcome.DUPLICATE:
+        return "counted before"
+    if report.reason is Reason.UNKNOWN_SOURCE and not arrival.name.startswith("/"):
+        return no_table(arrival.name, config.names)
+    if report.reason is Reason.BAD_SIGNATURE:
+        # What there is to do depends on why, which its page finds out.
+        return f"{report.detail}: its page says why"
+    return "; ".join(filter(None, (report.detail, remedy(source, report, setup))))
 
 
 def verified(arrival: Arrival) -> str:

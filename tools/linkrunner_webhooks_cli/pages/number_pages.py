@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any, Final
 
 from starlette.concurrency import run_in_threadpool
@@ -11,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from linkrunner_webhooks_cli.pages.listing import Filter
 from linkrunner_webhooks_cli.pages.numbers import (
     HEIGHT,
     SERIES,
@@ -21,11 +23,12 @@ from linkrunner_webhooks_cli.pages.numbers import (
     timeline,
 )
 from linkrunner_webhooks_cli.pages.parked import MOST
-from linkrunner_webhooks_cli.pages.site import Site, number_in, waited
+from linkrunner_webhooks_cli.pages.site import Site, number_in
 from linkrunner_webhooks_cli.trace import Step, traced, unknown
 from linkrunner_webhooks_cli.user_paths import masked
 from linkrunner_webhooks_local.recorder import Recorder
 
+_MOST_HERE: Final = 20
 _PERIODS: Final = (1, 7, 30)
 _AGES: Final = (7, 30, 400)
 
@@ -46,7 +49,9 @@ class NumberPages:
 
     async def _numbers(self, request: Request) -> Response:
         days = _one_of(_PERIODS, request.query_params.get("days", ""))
-        found = await waited(lambda: money(self.site.stack(), self.site.config, days, MOST))
+        found = await self.site.looked(
+            lambda: money(self.site.stack(), self.site.config, days, MOST)
+        )
         return self.site.page(
             "numbers.html", money=found, periods=_PERIODS, **await self._pictures()
         )
@@ -78,7 +83,9 @@ class NumberPages:
         since = datetime.now(UTC) - timedelta(days=age)
         steps: list[Step] = []
         if id:
-            steps = await waited(lambda: traced(id, self.site.stack(), self.site.config, since))
+            steps = await self.site.looked(
+                lambda: traced(id, self.site.stack(), self.site.config, since)
+            )
         return self.site.page(
             "trace.html",
             id=id,
@@ -87,7 +94,14 @@ class NumberPages:
             steps=[each if whole else _masked(each, id) for each in steps],
             whole=whole,
             nothing=unknown(id, since),
+            here=await run_in_threadpool(self._here, id) if id else [],
         )
+
+    def _here(self, id: str) -> list[int]:
+        """The newest requests in which an id stands."""
+        wanted = Filter(text=id)
+        found = (each.number for each in self.recorder.newest() if wanted.wants(each))
+        return list(islice(found, _MOST_HERE))
 
 
 def _masked(step: Step, id: str) -> Step:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.model import Flow, Outcome
-from linkrunner_webhooks_cli.pages.listing import duration
+from linkrunner_webhooks_cli.pages.listing import DISCARDED, duration
 from linkrunner_webhooks_cli.records import days_since
 from linkrunner_webhooks_cli.report import Rest, Summary, captured, rest
 from linkrunner_webhooks_cli.stacks import Stack
@@ -27,13 +27,15 @@ _SPANS: Final = (1, 5, 15, 60, 300, 900, 3600, 6 * 3600, 24 * 3600)
 # Upper ends of the bars of a latency, in seconds.
 _BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600, math.inf)
 # What people tell apart, the good end first, and the outcomes that it has.
-SERIES: Final = {
+SERIES: Final[Mapping[str, tuple[Outcome, ...]]] = {
     "captured": (Outcome.CAPTURED,),
     "duplicate": (Outcome.DUPLICATE,),
     "ignored": (Outcome.IGNORED,),
     "waiting": (Outcome.QUEUED, Outcome.HELD, Outcome.RETRYING),
     "parked": (Outcome.PARKED,),
     "rejected": (Outcome.REJECTED,),
+    # An operator deleted it.
+    DISCARDED: (),
 }
 _SERIES_OF: Final = {outcome: name for name, outcomes in SERIES.items() for outcome in outcomes}
 
@@ -72,7 +74,7 @@ class Timeline:
 
 def timeline(arrivals: Iterable[Arrival], now: float) -> Timeline:
     """All that came, in at most sixty bars up to now (unix seconds)."""
-    found = [(each.at, _SERIES_OF[report.outcome]) for each in arrivals for report in each.latest]
+    found = [(each.at, name) for each in arrivals for name in _ends(each)]
     first = min((at for at, _ in found), default=now)
     step = next((each for each in _SPANS if (now - first) / each < _MOST_BARS), _SPANS[-1])
     last = now // step
@@ -102,6 +104,12 @@ def timeline(arrivals: Iterable[Arrival], now: float) -> Timeline:
         totals={name: totals[name] for name in SERIES},
         step=_span(step),
     )
+
+
+def _ends(arrival: Arrival) -> Iterator[str]:
+    gone = arrival.discarded
+    for key, report in {each.key: each.report for each in arrival.noted}.items():
+        yield DISCARDED if key in gone else _SERIES_OF[report.outcome]
 
 
 def _stacked(
@@ -233,6 +241,11 @@ class Money:
     purses: list[Purse]
     rest: Rest
     days: int
+    is_cut: bool
+
+    @property
+    def looked_at(self) -> int:
+        return self.rest.parked.total()
 
 
 _BACK: Final = {
@@ -267,4 +280,5 @@ def money(stack: Stack, config: Config, days: int, most: int) -> Money:
     for currency, amount in others.held_money.items():
         purse(currency).held += amount
     ordered = sorted(purses.values(), key=lambda each: (-each.received, each.currency))
-    return Money(ordered, others, days)
+    is_cut = stack.parked() > others.parked.total()
+    return Money(ordered, others, days, is_cut)

@@ -14,7 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute
 
 from linkrunner_webhooks.model import Outcome
-from linkrunner_webhooks_cli.pages.listing import PAGE, Filter, Row, page, row
+from linkrunner_webhooks_cli.pages.listing import DISCARDED, PAGE, Filter, Row, page, row
 from linkrunner_webhooks_cli.pages.site import Site, number_in, rendered, waited
 from linkrunner_webhooks_cli.pages.story import story
 from linkrunner_webhooks_local.asgi import is_stopping
@@ -50,8 +50,8 @@ class RequestPages:
             more=more,
             wanted=wanted,
             changed=changed,
-            sources=self.site.config.names,
-            outcomes=[each.value for each in Outcome],
+            sources=sorted({*self.site.config.names, *filter(None, (wanted.source,))}),
+            outcomes=[*(each.value for each in Outcome), DISCARDED],
             most=PAGE,
         )
 
@@ -78,11 +78,8 @@ class RequestPages:
             return
         while not is_stopping(request):
             arrivals, changed = self.recorder.since(changed, _AT_ONCE)
-            # What is no longer wanted leaves the list.
-            told = [
-                {"number": each.number, "row": self._shown(each) if wanted.wants(each) else ""}
-                for each in arrivals
-            ]
+            # A filter may look through bodies.
+            told = await run_in_threadpool(self._changes, arrivals, wanted) if arrivals else []
             if told:
                 yield f"id: {self.recorder.run}-{changed}\ndata: {json.dumps(told)}\n\n"
                 silent = 0.0
@@ -91,6 +88,13 @@ class RequestPages:
                 silent = 0.0
             silent += _LOOK
             await asyncio.sleep(_LOOK)
+
+    def _changes(self, arrivals: list[Arrival], wanted: Filter) -> list[dict[str, object]]:
+        """What is no longer wanted leaves the list."""
+        return [
+            {"number": each.number, "row": self._shown(each) if wanted.wants(each) else ""}
+            for each in arrivals
+        ]
 
     def _shown(self, arrival: Arrival) -> str:
         return rendered("row.html", row=self._row(arrival))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -40,6 +40,12 @@ class SendPages:
         config = self.site.config
         source = config.source(form.source) or next(iter(config.sources()), None)
         groups = await run_in_threadpool(choices, source) if source else {}
+        first = (
+            next((each for each in source.provider.types if source.wants(each)), "")
+            if source
+            else ""
+        )
+        form = replace(form, what=form.what or f"type:{first}")
         return self.site.page(
             "send.html",
             400 if trouble else 200,
@@ -61,7 +67,8 @@ class SendPages:
         try:
             await waited(lambda: form.send(self.site.config, self.site.known().secrets, self.url))
         except Failure as error:
-            return await self._shown(form, error.message)
+            # There is no such option here.
+            return await self._shown(form, error.message.partition("; use --set")[0])
         # What else came meanwhile is in the list, too.
         came = [each.number for each in self.recorder.newest() if each.number > newest]
         address = f"/requests/{came[0]}" if len(came) == 1 else "/"
@@ -77,4 +84,7 @@ class SendPages:
             except Failure as error:
                 return await self._shown(Form(), error.message)
             self.mood = given["mood"]
+            title = MOODS[self.mood].title
+            well = self.mood == "well"
+            self.site.notice = "" if well else f"The embedded Linkrunner is made to be {title}"
         return RedirectResponse("/send", 303)

@@ -14,13 +14,13 @@ import jinja2
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks_cli.failures import Failure, in_sentences
 from linkrunner_webhooks_cli.pages.guard import Guard
-from linkrunner_webhooks_cli.pages.jobs import Jobs
+from linkrunner_webhooks_cli.pages.jobs import Busy, Jobs
 from linkrunner_webhooks_cli.pages.story import Known
 from linkrunner_webhooks_cli.stacks import Stack
 from linkrunner_webhooks_local.switches import HERE, Setup, deployed
@@ -30,12 +30,15 @@ T = TypeVar("T")
 
 FOLDER: Final = Path(__file__).parent
 OLD: Final = "this page is older than the stack that runs now; it is a new one, fill it in again"
+JOB: Final = "/dead-letters/job"
 _LONGEST_FORM: Final = 16_384
 
 
 @dataclass(slots=True)
 class Site:
     """The console of one stack. `where` names it to people, `stack` may take a moment to answer.
+
+    `notice` is what everybody has to know now.
 
     `is_local` is whether it is the one of `make run`, whose requests are recorded with their bodies. What is
     parked may be moved and deleted where `may_change` says so. `trouble` is why what is shown is not up to
@@ -48,6 +51,7 @@ class Site:
     is_local: bool = True
     may_change: bool = True
     trouble: str = ""
+    notice: str = ""
     # What the address of the first page has; empty where everybody on this machine may look.
     key: str = ""
     jobs: Jobs = field(default_factory=Jobs)
@@ -67,7 +71,13 @@ class Site:
         if self.is_local:
             secrets = stack.signing_secrets()
             live = {name: secrets.of(name) for name in self.config.names}
-        return Known(live, facts.user_of, facts.rate_of, self.setup)
+        return Known(
+            live,
+            facts.user_of,
+            facts.rate_of,
+            lambda letter: stack.foresee(letter, self.config),
+            self.setup,
+        )
 
     @property
     def guard(self) -> list[Middleware]:
@@ -80,6 +90,9 @@ class Site:
         async def told(request: Request) -> Response:
             try:
                 return await handler(request)
+            except Busy:
+                # The page of the job says how far it is.
+                return RedirectResponse(JOB, 303)
             except Failure as error:
                 return self.page("failed.html", 502, why=error.message)
 
@@ -88,6 +101,15 @@ class Site:
     def page(self, template: str, status: int = 200, /, **values: Any) -> HTMLResponse:
         """A template with these values; every page knows the site."""
         return HTMLResponse(rendered(template, site=self, **values), status)
+
+    async def looked(self, work: Callable[[], T]) -> T:
+        """The result of what reads dead letters. Raises Failure, and Busy while a job does."""
+
+        def alone() -> T:
+            with self.jobs.looking():
+                return work()
+
+        return await waited(alone)
 
     def is_ours(self, given: Mapping[str, str]) -> bool:
         """Whether a form is one of a page of this run."""

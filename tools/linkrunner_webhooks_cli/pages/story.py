@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from linkrunner_webhooks.config import Config, Source
-from linkrunner_webhooks.envelope import Opened
+from linkrunner_webhooks.envelope import Envelope, Opened
 from linkrunner_webhooks.errors import Reason, WebhookError
-from linkrunner_webhooks.model import CommerceEvent, Outcome, Webhook
+from linkrunner_webhooks.letters import Letter
+from linkrunner_webhooks.model import CommerceEvent, Item, Outcome, Webhook
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks.translation import Decision, RateOf, UserOf
-from linkrunner_webhooks_cli.advice import ADVICE
+from linkrunner_webhooks_cli.advice import ADVICE, PATIENCE, on_a_page
 from linkrunner_webhooks_cli.explanation import explanation, meant
 from linkrunner_webhooks_cli.pages.listing import verified
 from linkrunner_webhooks_cli.pages.masking import shown_body, shown_headers
@@ -21,8 +24,12 @@ from linkrunner_webhooks_cli.pages.origins import leaves, origin
 from linkrunner_webhooks_cli.signature_check import Check, check
 from linkrunner_webhooks_cli.user_paths import masked
 from linkrunner_webhooks_local.recorder import Arrival, Attempt, Key, Noted, Recorder, id_of
-from linkrunner_webhooks_local.switches import HERE, Setup, remedy
+from linkrunner_webhooks_local.switches import HERE, Setup, no_table, remedy
 
+# A page is for people: letters of a body, and its values that are looked through for where a field came from.
+_LONGEST, _MOST_LEAVES = 200_000, 5_000
+# For which Linkrunner was asked before.
+_REFUSED: Final = frozenset({Reason.REFUSED, Reason.UNCERTAIN, Reason.EXHAUSTED, Reason.UNRECORDED})
 # What webhooks.toml says and not the webhook, though the same word may stand there.
 _OURS: Final = frozenset({"event_name", "event_id", "provider", "source"})
 
@@ -67,6 +74,13 @@ class Part:
     event_type: str
     event_id: str
     meaning: Meaning | None
+    # What Linkrunner was told, or would be told now where it was not.
+    sent: tuple[Sent, ...]
+    was_sent: bool
+    # What would become of it now, where it has not ended well: a word, and why.
+    now: tuple[str, str] | None
+    # The reason for which it is parked, as far as reports say.
+    parked_as: str
     history: tuple[Step, ...]
     again: tuple[int, ...]
     advice: str
@@ -91,6 +105,7 @@ class Known(NamedTuple):
     secrets: Mapping[str, Sequence[str]]
     user_of: UserOf
     rate_of: RateOf
+    foresee: Callable[[Letter], Decision]
     setup: Setup = HERE
 
 
@@ -112,18 +127,28 @@ def story(
     return Story(
         arrival=arrival,
         headers=shown_headers(webhook.headers, proofs(source), whole=whole) if webhook else {},
-        body=shown_body(webhook, whole=whole) if webhook else "",
+        body=_cut(shown_body(webhook, whole=whole)) if webhook else "",
         check=found,
         parts=parts,
         unread=unread,
-        advice=_advice(arrival, source, known.setup),
+        advice=(found.advice if found else "") or _advice(arrival, source, config, known.setup),
     )
 
 
-def _advice(arrival: Arrival, source: Source | None, setup: Setup) -> str:
+def _cut(text: str) -> str:
+    """As much as a browser shows without trouble."""
+    return (
+        text if len(text) <= _LONGEST else f"{text[:_LONGEST]}\n… and {len(text) - _LONGEST} more"
+    )
+
+
+def _advice(arrival: Arrival, source: Source | None, config: Config, setup: Setup) -> str:
     """What to do about a request that was turned away."""
     rejected = [each.report for each in arrival.received if each.report.outcome is Outcome.REJECTED]
-    return next(filter(None, (remedy(source, each, setup) for each in rejected)), "")
+    if rejected and source is None and arrival.is_whole and not arrival.name.startswith("/"):
+        return no_table(arrival.name, config.names)
+    told = (remedy(source, each, setup) or PATIENCE.get(each.reason, "") for each in rejected)
+    return next(filter(None, told), "")
 
 
 def proofs(source: Source | None) -> Sequence[str]:
@@ -160,9 +185,52 @@ def _part(
 ) -> Part:
     identity, source = opened.identity, opened.source
     found = meaning(opened, known, whole=whole)
-    attempts = recorder.attempts(frozenset(each.id for each in found.sent))
     key: Key = (source.name, identity.event_type, identity.event_id)
-    return _told(arrival, key, source, recorder, known, attempts, found)
+    attempts = recorder.attempts(key, source.fields, frozenset(each.id for each in found.sent))
+    # Of two reports of one thing, one was told.
+    told = [each for each in attempts if _is_told(arrival, key)]
+    part = _told(arrival, key, source, recorder, known, told, found)
+    if taken := [each for each in told if not each.error]:
+        # As it was told, whatever webhooks.toml says by now.
+        places = list(islice(leaves(opened.webhook.payload), _MOST_LEAVES))
+        bodies = (_body_of(each.path, each.body, places, whole=whole) for each in taken)
+        part = replace(part, sent=tuple(bodies), was_sent=True)
+    if _ended_well(arrival, key):
+        return part
+    return replace(part, now=_now(arrival, opened, known, found, part.parked_as))
+
+
+def _is_told(arrival: Arrival, key: Key) -> bool:
+    """Whether Linkrunner was asked for its sake: not where it was nothing, nobody's, or told already."""
+    reports = [each.report for each in arrival.delivered if each.key == key]
+    return any(
+        each.outcome is Outcome.CAPTURED
+        or (each.outcome is Outcome.PARKED and each.reason in _REFUSED)
+        or (each.outcome is Outcome.RETRYING and each.reason.nature.outage)
+        for each in reports
+    )
+
+
+def _ended_well(arrival: Arrival, key: Key) -> bool:
+    reports = [each.report for each in arrival.noted if each.key == key]
+    return bool(reports) and reports[-1].outcome in (Outcome.CAPTURED, Outcome.DUPLICATE)
+
+
+def _now(
+    arrival: Arrival, opened: Opened, known: Known, found: Meaning, parked_as: str
+) -> tuple[str, str]:
+    """What would become of it now, as `dlq preview` says it of what is parked."""
+    if found.told["to_change"]:
+        return found.told["outcome"], found.told["detail"]
+    letter = Letter(
+        id="",
+        handle="",
+        text=Envelope(opened.webhook, arrival.at).seal(opened.source.provider),
+        attributes={"reason": parked_as} if parked_as else {},
+        sent_at=datetime.fromtimestamp(arrival.at, UTC),
+    )
+    forecast = known.foresee(letter)
+    return forecast.outcome.value, forecast.detail or found.told["detail"]
 
 
 def _reported(
@@ -185,20 +253,26 @@ def _told(
     _, event_type, event_id = key
     history = tuple(each for each in arrival.noted if each.key == key)
     again = (each.number for each in recorder.again(key) if each.number != arrival.number)
+    last = history[-1].report if history else None
+    is_parked = bool(last and last.outcome is Outcome.PARKED and key not in arrival.discarded)
     return Part(
         event_type=event_type,
         event_id=event_id,
         meaning=found,
-        history=tuple(sorted(_steps(arrival, history, attempts))),
+        sent=found.sent if found else (),
+        was_sent=False,
+        now=None,
+        parked_as=last.reason.value if last and is_parked else "",
+        history=tuple(sorted(_steps(arrival, key, history, attempts))),
         again=tuple(again),
-        advice=_next(source, history[-1].report if history else None, known.setup),
+        advice=_next(source, last, known.setup),
     )
 
 
 def meaning(opened: Opened, known: Known, *, whole: bool) -> Meaning:
     """What a webhook becomes by today's code. Raises nothing."""
     found = meant(opened, known.user_of, known.rate_of)
-    places = list(leaves(opened.webhook.payload))
+    places = list(islice(leaves(opened.webhook.payload), _MOST_LEAVES))
     return Meaning(
         told=explanation(opened, found),
         events=tuple(_fields_of(() if found.drops else found.events, places)),
@@ -207,8 +281,11 @@ def meaning(opened: Opened, known: Known, *, whole: bool) -> Meaning:
 
 
 def _steps(
-    arrival: Arrival, history: Sequence[Noted], attempts: Sequence[Attempt]
+    arrival: Arrival, key: Key, history: Sequence[Noted], attempts: Sequence[Attempt]
 ) -> Iterator[Step]:
+    for at, whose, what in arrival.operated:
+        if whose == key:
+            yield Step(at - arrival.at, "", f"operator: {what}")
     for at, report in history:
         reason = "" if report.reason is Reason.NONE else report.reason.value
         told = (", ".join(report.event_names), reason, report.detail)
@@ -238,32 +315,45 @@ def _fields_of(events: Sequence[CommerceEvent], places: list[tuple[str, Any]]) -
                 continue
             values = value if isinstance(value, tuple) else (value,)
             paths = dict.fromkeys(filter(None, (origin(each, places) for each in values)))
-            yield Field(prefix + name, ", ".join(map(str, values)), ", ".join(paths))
+            yield Field(prefix + name, ", ".join(map(_written, values)), ", ".join(paths))
+
+
+def _written(value: object) -> str:
+    """A value of an event, for people."""
+    if isinstance(value, Item):
+        price = "" if value.unit_price is None else f" at {value.unit_price}"
+        return f"{value.quantity} of {value.content_id or value.product_id}{price}"
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _sent(decision: Decision, places: list[tuple[str, Any]], *, whole: bool) -> Iterator[Sent]:
     for request in (each for event in decision.events for each in event.requests):
-        body = request.body()
-        flat = {**body, **(body.get("event_data") or {})}
-        flat.pop("event_data", None)
+        yield _body_of(request.path, request.body(), places, whole=whole)
+
+
+def _body_of(
+    path: str, body: dict[str, Any], places: list[tuple[str, Any]], *, whole: bool
+) -> Sent:
+    flat = {**body, **(body.get("event_data") or {})}
+    flat.pop("event_data", None)
+    fields = tuple(
+        Field(name, str(value), "" if name in _OURS else origin(value, places))
+        for name, value in flat.items()
+    )
+    if not whole:
+        # It can be a name, where a shop made it one.
+        hidden = masked(body.get("user_id"))
+        body = {**body, "user_id": hidden}
         fields = tuple(
-            Field(name, str(value), "" if name in _OURS else origin(value, places))
-            for name, value in flat.items()
+            each._replace(value=hidden) if each.name == "user_id" else each for each in fields
         )
-        if not whole:
-            # It can be a name, where a shop made it one.
-            hidden = masked(body.get("user_id"))
-            body = {**body, "user_id": hidden}
-            fields = tuple(
-                each._replace(value=hidden) if each.name == "user_id" else each for each in fields
-            )
-        text = json.dumps(body, indent=2, ensure_ascii=False)
-        yield Sent(text, fields, id_of(request.path, body))
+    text = json.dumps(body, indent=2, ensure_ascii=False)
+    return Sent(text, fields, id_of(path, body))
 
 
 def _next(source: Source | None, report: Report | None, setup: Setup) -> str:
-    if report is None:
+    if report is None or report.reason is Reason.NONE:
         return ""
     if report.outcome is Outcome.PARKED:
-        return ADVICE.get(report.reason, "")
-    return "" if report.reason is Reason.NONE else remedy(source, report, setup)
+        return on_a_page(ADVICE.get(report.reason, ""))
+    return remedy(source, report, setup) or PATIENCE.get(report.reason, "")

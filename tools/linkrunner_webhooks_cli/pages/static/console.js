@@ -7,8 +7,13 @@ const table = document.getElementById("requests");
 for (const part of document.querySelectorAll("[data-refresh]")) {
   setInterval(async () => {
     if (document.hidden || part.querySelector("details[open]")) return;
-    const answer = await fetch(part.dataset.refresh).catch(() => null);
-    if (answer?.ok) part.innerHTML = await answer.text();
+    const answer = await fetch(part.dataset.refresh || location.href).catch(() => null);
+    if (!answer?.ok) return;
+    const text = await answer.text();
+    // Of a whole page the same part; when that is done, it has nothing to refresh any more.
+    const whole = new DOMParser().parseFromString(text, "text/html").querySelector("main > div");
+    if (part.dataset.refresh) part.innerHTML = text;
+    else if (whole) part.replaceChildren(...whole.childNodes);
   }, Number(part.dataset.every) * 1000);
 }
 
@@ -22,14 +27,26 @@ function follow() {
   const state = document.getElementById("state");
   const address = new URL(table.dataset.live, location.href);
   address.searchParams.set("after", table.dataset.after);
-  const news = new EventSource(address);
-  news.onopen = () => { state.textContent = "live"; };
-  news.onerror = () => { state.textContent = "not connected: is make run running?"; };
-  news.addEventListener("anew", () => { location.reload(); });
-  news.onmessage = (message) => {
-    for (const each of JSON.parse(message.data)) show(body, each, most);
-    document.getElementById("empty").hidden = body.rows.length > 0;
-  };
+  let news = null;
+
+  function listen() {
+    news = new EventSource(address);
+    news.onopen = () => { state.textContent = "live"; };
+    news.onerror = () => { state.textContent = "not connected: does it still run?"; };
+    news.addEventListener("anew", () => { location.reload(); });
+    news.onmessage = (message) => {
+      address.searchParams.set("after", message.lastEventId);
+      for (const each of JSON.parse(message.data)) show(body, each, most);
+      document.getElementById("empty").hidden = body.rows.length > 0;
+    };
+  }
+
+  // A browser has six connections to a server, for all its tabs together.
+  document.addEventListener("visibilitychange", () => {
+    news?.close();
+    if (!document.hidden) listen();
+  });
+  if (!document.hidden) listen();
 }
 
 function show(body, news, most) {
