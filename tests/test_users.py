@@ -94,6 +94,7 @@ def test_texts_and_integers_are_ids(value: object, user: str) -> None:
         "[USER_ID]",
         "{user_id}",
         "$RCAnonymousID:87c6049c58069238dce29853916d624c",
+        "$SuperwallAlias:2F9C61D4-0B7A-4E35-8A1C-5D3E7F90B264",
         {},
         [],
         ["user_42"],

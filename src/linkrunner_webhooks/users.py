@@ -31,8 +31,8 @@ _TEMPLATE = re.compile(
     r"|liquid error.*",
     re.IGNORECASE | re.DOTALL,
 )
-# RevenueCat makes these up for a customer who has not signed in, and apps pass them on.
-_MADE_UP = "$rcanonymousid:"
+# RevenueCat and Superwall make these up for a customer who has not signed in, and apps pass them on.
+_MADE_UP = ("$rcanonymousid:", "$superwallalias:")
 # The long form of a customer's number. Apps know the customer by the number alone.
 _GLOBAL_ID = "gid://shopify/Customer/"
 # Larger numbers are not ids.
