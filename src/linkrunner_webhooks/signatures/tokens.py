@@ -102,7 +102,8 @@ class FirstPresent:
 
     @property
     def title(self) -> str:
-        return ", or ".join(scheme.title for scheme in self.schemes)
+        # Some differ in nothing but the names of their headers.
+        return ", or ".join(dict.fromkeys(scheme.title for scheme in self.schemes))
 
     @property
     def headers(self) -> tuple[str, ...]:
