@@ -406,6 +406,7 @@ ONE_SIDED: Final = {
     ("razorpay", Kind.SUBSCRIPTION_CANCEL_SCHEDULED),
     ("revenuecat", Kind.SUBSCRIPTION_PAUSED),
     ("square", Kind.SUBSCRIPTION_PAUSED),
+    ("superwall", Kind.SUBSCRIPTION_PAUSED),
     ("woocommerce", Kind.SUBSCRIPTION_PAUSED),
     ("woocommerce", Kind.SUBSCRIPTION_CANCEL_SCHEDULED),
 }
