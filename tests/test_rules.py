@@ -402,6 +402,9 @@ PAIRS: Final = (
 # Who never says that it goes on. Each has been looked for in the provider's documentation.
 ONE_SIDED: Final = {
     ("cashfree", Kind.SUBSCRIPTION_PAUSED),
+    ("creem", Kind.SUBSCRIPTION_PAUSED),
+    ("creem", Kind.SUBSCRIPTION_CANCEL_SCHEDULED),
+    ("creem", Kind.DISPUTE_OPENED),
     ("paystack", Kind.SUBSCRIPTION_CANCEL_SCHEDULED),
     ("razorpay", Kind.SUBSCRIPTION_CANCEL_SCHEDULED),
     ("revenuecat", Kind.SUBSCRIPTION_PAUSED),
