@@ -401,6 +401,7 @@ PAIRS: Final = (
 )
 # Who never says that it goes on. Each has been looked for in the provider's documentation.
 ONE_SIDED: Final = {
+    ("adapty", Kind.SUBSCRIPTION_PAUSED),
     ("cashfree", Kind.SUBSCRIPTION_PAUSED),
     ("creem", Kind.SUBSCRIPTION_PAUSED),
     ("creem", Kind.SUBSCRIPTION_CANCEL_SCHEDULED),
