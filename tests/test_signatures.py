@@ -227,6 +227,7 @@ SCHEMES: tuple[Scheme, ...] = (
     HmacBody(headers=("x-signature",), encoding="base64", prefix="https://hooks.example.com/"),
     HmacWithHeaders(header="x-signature", signed=("x-time",), per_second=1000),
     HmacWithHeaders(header="s", signed=("x-id", "x-time"), joiner=".", version="v1"),
+    HmacWithHeaders(header="x-signature", signed=("x-time",), encoding="hex"),
 )
 every_scheme = pytest.mark.parametrize("scheme", SCHEMES, ids=repr)
 secrets = st.text(min_size=1).filter(lambda text: text.strip() and text.isprintable())

@@ -158,7 +158,7 @@ class TimestampedHmac:
 
 @dataclass(frozen=True, slots=True)
 class HmacWithHeaders:
-    """HMAC-SHA256 (base64) over the values of the headers `signed` and the body, joined by `joiner`.
+    """HMAC-SHA256 over the values of the headers `signed` and the body, joined by `joiner`.
 
     The last header of `signed` is the time; `per_second` of its units are a second. With a `version` the
     signature header is a list like `v1,<base64> v1,<base64>`: other versions are ignored, and one match is
@@ -172,9 +172,13 @@ class HmacWithHeaders:
     per_second: int = 1
     tolerance: int = 300
     keys: Callable[[str], Sequence[bytes]] = field(default=lambda it: (text_key(it),), repr=False)
+    encoding: Encoding = "base64"
 
-    title: ClassVar[str] = "HMAC-SHA256 of headers and body (base64)"
     covers: ClassVar[Covers] = "body"
+
+    @property
+    def title(self) -> str:
+        return f"HMAC-SHA256 of headers and body ({self.encoding})"
 
     @property
     def headers(self) -> tuple[str, ...]:
@@ -189,7 +193,7 @@ class HmacWithHeaders:
         received = self._received(webhook.headers[self.header])
         message = self._message(webhook)
         # Computed once for each key: a header can hold thousands of signatures, and a body megabytes.
-        expected = [digest(key, message, "base64") for key in self.keys(secret)]
+        expected = [digest(key, message, self.encoding) for key in self.keys(secret)]
         return any(equal(each, signature) for each in expected for signature in received)
 
     def proof(self, webhook: Webhook) -> str | None:
@@ -200,7 +204,7 @@ class HmacWithHeaders:
     def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
         known = dict.fromkeys(self.signed, "msg_0001") | dict(webhook.headers)
         stamped = with_headers(webhook, known | {self.signed[-1]: str(int(now * self.per_second))})
-        signature = digest(self.keys(secret)[0], self._message(stamped), "base64")
+        signature = digest(self.keys(secret)[0], self._message(stamped), self.encoding)
         prefix = f"{self.version}," if self.version else ""
         return with_headers(stamped, {self.header: prefix + signature})
 
