@@ -186,10 +186,17 @@ class Provider:
         return self._register(name, (), {}, forwarded=False, teaches=True)
 
     def off(
-        self, name: str, *kinds: Kind, besides: Mapping[Kind, bool] | None = None
+        self,
+        name: str,
+        *kinds: Kind,
+        besides: Mapping[Kind, bool] | None = None,
+        teaches: bool = False,
     ) -> Callable[[T], T]:
-        """Like `on`, for a type that is forwarded only where the operator switches it on."""
-        return self._register(name, kinds, besides or {}, forwarded=False)
+        """Like `on`, for a type that is forwarded only where the operator switches it on.
+
+        One that `teaches` is read all the same.
+        """
+        return self._register(name, kinds, besides or {}, forwarded=False, teaches=teaches)
 
     def _register(
         self,
