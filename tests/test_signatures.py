@@ -19,7 +19,7 @@ from linkrunner_webhooks.errors import BadSignature
 from linkrunner_webhooks.model import Webhook
 from linkrunner_webhooks.signatures.hmacs import HmacBody, HmacWithHeaders, TimestampedHmac
 from linkrunner_webhooks.signatures.scheme import Scheme, complaint, verify
-from linkrunner_webhooks.signatures.tokens import BasicAuth
+from linkrunner_webhooks.signatures.tokens import BasicAuth, HashedCredentials
 
 VECTORS = Path(__file__).parent / "providers"
 STRIPE = scheme_of(providers.load("stripe"))
@@ -281,6 +281,16 @@ def test_half_a_basic_secret_is_none(secret: str) -> None:
     """A user and a password that were left empty let nobody in, and neither does a lone user."""
     headers = {"authorization": f"Basic {b64encode(secret.encode()).decode()}"}
     assert not accepted(BasicAuth(), headers, b"{}", secret)
+    headers = {"authorization": hashlib.sha256(secret.encode()).hexdigest()}
+    assert not accepted(HashedCredentials(), headers, b"{}", secret)
+
+
+@pytest.mark.parametrize(("before", "right"), [("", True), ("SHA256 ", True), ("Basic ", False)])
+def test_the_name_of_the_hash_may_stand_before_it(before: str, right: bool) -> None:
+    """PhonePe's SDK compares the bare hash, and its documentation can be read as if it had a prefix."""
+    hashed = hashlib.sha256(b"linkrunner:s3cretpass1").hexdigest()
+    headers = {"authorization": f"{before}{hashed}"}
+    assert accepted(HashedCredentials(), headers, b"{}", "linkrunner:s3cretpass1") is right
 
 
 # ------------------------------------------------------------------------- the shape of secrets

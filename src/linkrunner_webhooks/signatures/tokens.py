@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import ClassVar, Protocol
 
 from linkrunner_webhooks.model import Webhook
@@ -61,8 +62,7 @@ class BasicAuth:
     def matches(self, webhook: Webhook, secret: str, now: float) -> bool:
         del now
         scheme, _, credentials = webhook.headers["authorization"].strip().partition(" ")
-        # A secret without a colon has no password, and a secret of colons alone is empty.
-        if scheme.lower() != "basic" or ":" not in secret or not secret.strip(" :"):
+        if scheme.lower() != "basic" or not _is_pair(secret):
             return False
         return equal(secret, b64decode(credentials.strip(), validate=True).decode("utf-8"))
 
@@ -82,6 +82,51 @@ class BasicAuth:
     def complaint(self, secret: str) -> str | None:
         user, colon, password = secret.partition(":")
         return None if user and colon and password else "it is not like user:password"
+
+
+@dataclass(frozen=True, slots=True)
+class HashedCredentials:
+    """The SHA-256 (hexadecimal) of `user:password` in a header; the secret is `user:password`.
+
+    Weaker, like StaticToken: every request has the same header. The name of the hash may stand before it.
+    """
+
+    headers: ClassVar[tuple[str, ...]] = ("authorization",)
+    title: ClassVar[str] = "SHA-256 of user:password in a header (weaker: the body is not signed)"
+    covers: ClassVar[Covers] = "sender"
+    tolerance: ClassVar[int | None] = None
+
+    def matches(self, webhook: Webhook, secret: str, now: float) -> bool:
+        del now
+        *named, received = webhook.headers["authorization"].split()
+        if [each.lower() for each in named] not in ([], ["sha256"]) or not _is_pair(secret):
+            return False
+        return equal(_hashed(secret), received)
+
+    def proof(self, webhook: Webhook) -> str | None:
+        """None: nothing is proved about any body."""
+        del webhook
+        return None
+
+    def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
+        del now
+        return with_headers(webhook, {"authorization": _hashed(secret)})
+
+    def example_secret(self, seed: str) -> str:
+        return f"linkrunner:{seed}"
+
+    def complaint(self, secret: str) -> str | None:
+        user, colon, password = secret.partition(":")
+        return None if user and colon and password else "it is not like user:password"
+
+
+def _hashed(secret: str) -> str:
+    return sha256(secret.encode()).hexdigest()
+
+
+def _is_pair(secret: str) -> bool:
+    """A secret without a colon has no password, and a secret of colons alone is empty."""
+    return ":" in secret and bool(secret.strip(" :"))
 
 
 class InHeaders(Scheme, Protocol):
