@@ -216,6 +216,44 @@ def test_shopify_official_constant() -> None:
     assert accepted(SHOPIFY, headers, b'{"foo": "bar"}', "test_secret_key")
 
 
+# ------------------------------------------------------------------------------- labelled signatures
+
+LABELLED = HmacBody(headers=("x-signature",), encoding="hex", label="sha256=")
+LABELLED_HEX = hmac.new(b"k", b"{}", hashlib.sha256).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        f"sha256={LABELLED_HEX}",
+        LABELLED_HEX,
+        f"sha256={'0' * 64},sha256={LABELLED_HEX}",
+        f"sha256={LABELLED_HEX}, sha256={'0' * 64}",
+    ],
+    ids=["labelled", "bare", "the second", "the first"],
+)
+def test_one_of_several_signatures_is_enough(header: str) -> None:
+    """While a secret is changed there is one of each secret, and a gateway joins equal headers."""
+    assert accepted(LABELLED, {"x-signature": header}, b"{}", "k")
+    assert not accepted(LABELLED, {"x-signature": header}, b"{}", "another")
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["", ",", "sha256=", f"sha512={LABELLED_HEX}", f"sha256=sha256={LABELLED_HEX}"],
+)
+def test_another_label_is_no_signature(header: str) -> None:
+    """Only this label is taken off, and once."""
+    assert not accepted(LABELLED, {"x-signature": header}, b"{}", "k")
+
+
+def test_without_a_label_there_is_one_signature() -> None:
+    """A list is none where the provider sends one."""
+    plain = HmacBody(headers=("x-signature",), encoding="hex")
+    assert accepted(plain, {"x-signature": LABELLED_HEX}, b"{}", "k")
+    assert not accepted(plain, {"x-signature": f"{LABELLED_HEX},{LABELLED_HEX}"}, b"{}", "k")
+
+
 # ------------------------------------------------------------------------------- every scheme
 
 SCHEMES: tuple[Scheme, ...] = (
@@ -225,6 +263,7 @@ SCHEMES: tuple[Scheme, ...] = (
     TimestampedHmac(header="s", timestamp="ts", signature="h1", separator=";", joiner=":"),
     HmacBody(headers=("x-signature",), encoding="hex", algorithm="sha512"),
     HmacBody(headers=("x-signature",), encoding="base64", prefix="https://hooks.example.com/"),
+    HmacBody(headers=("x-signature",), encoding="hex", label="sha256="),
     HmacWithHeaders(header="x-signature", signed=("x-time",), per_second=1000),
     HmacWithHeaders(header="s", signed=("x-id", "x-time"), joiner=".", version="v1"),
     HmacWithHeaders(header="x-signature", signed=("x-time",), encoding="hex"),

@@ -39,7 +39,8 @@ class HmacBody:
     """HMAC of the raw body in one header. It has no timestamp: deduplication is the replay defence.
 
     `headers` are the possible names of the header, in lower case; `sign` uses the first one. `prefix` is a
-    text that is signed before the body.
+    text that is signed before the body. `label` is a text before the signature, as in `sha256=<hex>`; with it
+    the header may be a list with commas, and one match is enough.
     """
 
     headers: tuple[str, ...]
@@ -47,6 +48,7 @@ class HmacBody:
     key: Callable[[str], bytes] = field(default=text_key, repr=False)
     algorithm: Algorithm = "sha256"
     prefix: str = ""
+    label: str = ""
 
     covers: ClassVar[Covers] = "body"
     tolerance: ClassVar[int | None] = None
@@ -62,8 +64,9 @@ class HmacBody:
             (webhook.headers[name] for name in self.headers if name in webhook.headers),
             "",
         )
+        expected = self._signature(webhook, secret)
         # No provider sends an empty body, and a signature of an empty body proves nothing about an event.
-        return bool(webhook.body) and equal(self._signature(webhook, secret), received.strip())
+        return bool(webhook.body) and any(equal(expected, each) for each in self._listed(received))
 
     def proof(self, webhook: Webhook) -> str | None:
         """None: every byte is signed."""
@@ -72,7 +75,8 @@ class HmacBody:
 
     def sign(self, webhook: Webhook, secret: str, now: float) -> Webhook:
         del now
-        return with_headers(webhook, {self.headers[0]: self._signature(webhook, secret)})
+        signature = self.label + self._signature(webhook, secret)
+        return with_headers(webhook, {self.headers[0]: signature})
 
     def example_secret(self, seed: str) -> str:
         return seed
@@ -83,6 +87,11 @@ class HmacBody:
         except ValueError:
             return "it is not in the form that this provider shows"
         return None
+
+    def _listed(self, header: str) -> list[str]:
+        parts = header.split(",") if self.label else [header]
+        # A signature without its label is as good a proof.
+        return [part.strip().removeprefix(self.label) for part in parts]
 
     def _signature(self, webhook: Webhook, secret: str) -> str:
         message = self.prefix.encode() + webhook.body
