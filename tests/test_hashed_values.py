@@ -11,9 +11,15 @@ from hypothesis import strategies as st
 from tests.samples import NOW, accepts
 
 from linkrunner_webhooks import forms
-from linkrunner_webhooks.errors import Malformed
+from linkrunner_webhooks.errors import Malformed, Untranslatable
 from linkrunner_webhooks.model import Webhook
-from linkrunner_webhooks.signatures.hashed_values import HashedValues, Values, ambiguous, joined
+from linkrunner_webhooks.signatures.hashed_values import (
+    HashedValues,
+    Unambiguous,
+    Values,
+    ambiguous,
+    joined,
+)
 
 VALUES = ("status", "amount", "order.id")
 SALT = "salt_0001"
@@ -110,6 +116,18 @@ def test_what_holds_the_joiner_is_ambiguous() -> None:
     assert not ambiguous(BODY, VALUES, "|")
 
 
+def test_what_is_ambiguous_is_not_read() -> None:
+    """Nobody can tell which of the readings was signed; a person looks at it."""
+
+    class Payment(Unambiguous):
+        hashed = VALUES
+        amount: str
+
+    assert Payment.model_validate({**BODY, "note": "a|b"}).amount == "25.90"
+    with pytest.raises(Untranslatable):
+        Payment.model_validate({**BODY, "order": {"id": "a|b"}})
+
+
 def test_a_form_becomes_json() -> None:
     """Whose fields are texts; what is JSON already stays as it was sent."""
     (unpacked,) = forms.unpack(Webhook("acme", {}, forms.write(FLAT)))
@@ -117,4 +135,4 @@ def test_a_form_becomes_json() -> None:
     assert forms.unpack(webhook(BODY)) == (webhook(BODY),)
     with pytest.raises(Malformed):
         forms.unpack(Webhook("acme", {}, b"a=1&a=2"))
-    assert forms.write({"a": None, "b": 1}) == b"a=&b=1"
+    assert forms.write({"a": None, "b": 1, "c": "\ud800"}) == b"a=&b=1&c=%3F"

@@ -34,8 +34,9 @@ def read(body: bytes) -> dict[str, str]:
 
 
 def write(fields: Mapping[str, object]) -> bytes:
-    """A form with these fields."""
-    return urlencode({name: _text(value) for name, value in fields.items()}).encode("ascii")
+    """A form with these fields. Half of a character, which no form can hold, becomes a question mark."""
+    texts = {name: _text(value) for name, value in fields.items()}
+    return urlencode(texts, errors="replace").encode("ascii")
 
 
 def is_json(body: bytes) -> bool:

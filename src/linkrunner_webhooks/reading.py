@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Final, TypeVar
 
@@ -41,6 +41,9 @@ FRESH: Final = timedelta(days=30)
 
 # `transactions` of a happening that can repeat: every event of the provider is a fact of its own.
 EACH_TIME: Final = ()
+
+# Gateways there write times without their zone. It has no summer time.
+INDIA: Final = timezone(timedelta(hours=5, minutes=30))
 
 # The names under which merchants put their user id into free-form metadata, ours first.
 USER_KEYS: Final = ("linkrunner_user_id", "user_id", "userId", "app_user_id")

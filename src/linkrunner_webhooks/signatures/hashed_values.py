@@ -9,8 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
+from pydantic import model_validator
+
 from linkrunner_webhooks import forms
+from linkrunner_webhooks.errors import Untranslatable
 from linkrunner_webhooks.model import Webhook
+from linkrunner_webhooks.reading import Payload
 from linkrunner_webhooks.signatures.scheme import (
     Algorithm,
     Covers,
@@ -122,6 +126,23 @@ def joined(joiner: str, *parts: str) -> str:
 def ambiguous(payload: object, values: Iterable[str], joiner: str) -> bool:
     """Whether a hashed value holds the joiner, so that other values have the same hash."""
     return any(joiner in str(_at(payload, path) or "") for path in values)
+
+
+class Unambiguous(Payload):
+    """A body whose values `hashed` were joined by `joiner`, and none of which holds it.
+
+    Raises Untranslatable for another: a part of one value may have been moved into its neighbour.
+    """
+
+    hashed: ClassVar[tuple[str, ...]]
+    joiner: ClassVar[str] = "|"
+
+    @model_validator(mode="before")
+    @classmethod
+    def without_joiners(cls, body: object) -> object:
+        if ambiguous(body, cls.hashed, cls.joiner):
+            raise Untranslatable(f"a hashed value holds {cls.joiner}, so others have the same hash")
+        return body
 
 
 def _read(body: bytes) -> dict[str, Any]:
