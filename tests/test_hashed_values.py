@@ -8,9 +8,10 @@ from hashlib import sha512
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.samples import NOW, accepts
+from tests import samples
+from tests.samples import NOW, accepts, planned
 
-from linkrunner_webhooks import forms
+from linkrunner_webhooks import forms, providers
 from linkrunner_webhooks.errors import Malformed, Untranslatable
 from linkrunner_webhooks.model import Webhook
 from linkrunner_webhooks.signatures.hashed_values import (
@@ -126,6 +127,23 @@ def test_what_is_ambiguous_is_not_read() -> None:
     assert Payment.model_validate({**BODY, "note": "a|b"}).amount == "25.90"
     with pytest.raises(Untranslatable):
         Payment.model_validate({**BODY, "order": {"id": "a|b"}})
+
+
+UNAMBIGUOUS = [
+    (name, event_type, value)
+    for name, event_type in samples.registered()
+    if issubclass(payload := providers.load(name).types[event_type].payload, Unambiguous)
+    for value in payload.hashed
+]
+
+
+@pytest.mark.parametrize(("name", "event_type", "value"), UNAMBIGUOUS)
+def test_every_hashed_value_is_looked_at(name: str, event_type: str, value: str) -> None:
+    """A provider's own model knows all of them, whether it reads them or not."""
+    sample = samples.load(name, event_type)
+    # With another status it has no mapper, which parks it as well.
+    with pytest.raises(Untranslatable):
+        planned(sample.changed({(value,): f"{sample.body.get(value)}|1"}).webhook())
 
 
 def test_a_form_becomes_json() -> None:
