@@ -61,6 +61,9 @@ def translated(provider: str, body: Any, *options: str) -> Result:
         (4.5, "a number with a fraction", "…"),
         ({"id": "user_42"}, "an object", "{…}"),
         (["user_42"], "a list", "[…]"),
+        ([], "absent", ""),
+        ({}, "absent", ""),
+        (False, "absent", ""),
     ],
     ids=lambda value: repr(value)[:30] if not isinstance(value, int) else "number",
 )
@@ -79,6 +82,13 @@ def test_the_first_usable_path_is_taken() -> None:
         "usable; an earlier path was taken",
         "absent",
     ]
+
+
+@pytest.mark.parametrize("path", ["a[?b=='c'].d", "a && b", "contains(keys(@), 'b') && b"])
+def test_a_path_that_finds_nothing_says_so(path: str) -> None:
+    """Whatever JMESPath answers then: an empty list, an empty object, or false."""
+    assert user_paths(source(path), {"a": {}, "c": []}) == [(path, "", "absent")]
+    assert user_paths(source(path), {"a": [], "c": 0}) == [(path, "", "absent")]
 
 
 @given(values)

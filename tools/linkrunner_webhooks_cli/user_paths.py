@@ -73,13 +73,20 @@ def user_paths(source: Source, payload: object) -> list[Tried]:
 
     for path in source.user_id:
         is_usable = find_named((path,), payload, phones, visitors) is not None
-        found = search(path, payload)
+        found = _found(path, payload)
         why = _TAKEN if not taken else _LATE
         if not is_usable:
             why = _VISITOR if found in visitors else _why(found)
         tried.append(Tried(path, masked(found), why))
         taken = taken or is_usable
     return tried
+
+
+def _found(path: str, payload: object) -> Any:
+    """The value at a user path. What JMESPath answers where nothing stands there is None, too."""
+    value = search(path, payload)
+    is_nothing = value is False or (isinstance(value, dict | list) and not value)
+    return None if is_nothing else value
 
 
 def candidates(source: Source, payload: object) -> list[Candidate]:
