@@ -26,6 +26,7 @@ from linkrunner_webhooks.past import Capture, Past, marked
 from linkrunner_webhooks.queues import typed
 from linkrunner_webhooks.rows import DAY
 from linkrunner_webhooks.schedule import DOUBTS
+from linkrunner_webhooks_cli.discarding import described
 
 NOW = datetime.now(UTC)
 TODAY = {"now": NOW.timestamp()}
@@ -95,6 +96,25 @@ class Known:
     def bound_to(self, name: str) -> str | None:
         del name
         return self.first
+
+
+ODD = ("", "abc", "²", "-1", "1.5", "99999999999999", "9" * 15, "9" * 5000)
+
+
+@pytest.mark.parametrize("text", ODD, ids=lambda text: text[:16])
+def test_an_odd_attribute_is_read_as_none(text: str) -> None:
+    """Anybody who may send to the queue writes what they like: a bad time is the time it was sent."""
+    odd = letter("", parked_at=text, attempts=text)
+    told = described(odd)
+    assert told["parked_at"] == NOW.isoformat(timespec="seconds")
+    assert told["attempts"] == (int(text) if text.startswith("9") and len(text) < 16 else 0)
+    assert Filter(since=NOW, until=NOW).matches(odd)
+
+
+def test_what_parking_wrote_is_read() -> None:
+    """The time in unix seconds, and how often it was tried."""
+    told = described(letter("", parked_at="1795000000", attempts="7"))
+    assert (told["parked_at"], told["attempts"]) == ("2026-11-18T11:06:40+00:00", 7)
 
 
 NOTHING = Known()

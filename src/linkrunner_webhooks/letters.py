@@ -17,6 +17,9 @@ from linkrunner_webhooks.money import Rate
 from linkrunner_webhooks.past import Past, marked
 from linkrunner_webhooks.translation import Decision, Plan, Planned, decide, parked
 
+# No time and no count is longer.
+_MOST_DIGITS = 15
+
 
 @dataclass(frozen=True, slots=True)
 class Letter:
@@ -59,8 +62,24 @@ class Letter:
 
     @property
     def parked_at(self) -> datetime:
-        seconds = self.attributes.get("parked_at", "")
-        return datetime.fromtimestamp(int(seconds), UTC) if seconds.isdigit() else self.sent_at
+        """The time that parking wrote; where it is none, the time that it was sent."""
+        seconds = _number(self.attributes.get("parked_at", ""))
+        try:
+            return self.sent_at if seconds is None else datetime.fromtimestamp(seconds, UTC)
+        except (OverflowError, OSError, ValueError):
+            return self.sent_at
+
+    @property
+    def attempts(self) -> int:
+        """How often it was tried; 0 where that is not known."""
+        return _number(self.attributes.get("attempts", "")) or 0
+
+
+def _number(text: str) -> int | None:
+    """A number as parking writes it; None for anything else."""
+    # Python takes other digits than ours for some, and raises for thousands of them.
+    is_one = text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
+    return int(text) if is_one else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,7 +85,7 @@ def described(letter: Letter) -> dict[str, Any]:
         "event_type": letter.event_type,
         "event_id": letter.event_id,
         "error": letter.error,
-        "attempts": int(letter.attributes.get("attempts", 0)),
+        "attempts": letter.attempts,
         "code_version": letter.attributes.get("code_version", ""),
         "parked_at": letter.parked_at.isoformat(timespec="seconds"),
     }
