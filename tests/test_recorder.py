@@ -77,6 +77,28 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(next(recorder.newest()).delivered) == 50
 
 
+def test_a_request_with_many_webhooks_ends() -> None:
+    """Each of them keeps its end, however many there are, and no more is remembered than fits."""
+    recorder, ids = Recorder(), [f"evt_{number}" for number in range(100)]
+
+    def receive(_: Mapping[str, Any]) -> Mapping[str, Any]:
+        for id in ids:
+            recorder.observe(report("receive", Outcome.QUEUED, id))
+        return {"statusCode": 200}
+
+    recorder.receiving(receive)(event())
+    for _ in range(20):
+        for id in ids:
+            recorder.observe(report("deliver", Outcome.RETRYING, id))
+    (arrival,) = recorder.newest()
+    assert arrival.ended is None
+    for id in ids:
+        recorder.observe(report("deliver", Outcome.CAPTURED, id))
+    assert arrival.ended is not None
+    assert outcomes(recorder) == ["captured"]
+    assert len(arrival.delivered) == 500
+
+
 def test_what_has_changed_is_told_once() -> None:
     """In portions, where there is more than is wanted at once."""
     recorder = Recorder()

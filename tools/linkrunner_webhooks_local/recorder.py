@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from bisect import insort
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -22,8 +23,10 @@ from linkrunner_webhooks_local.sent import is_sent_for
 MOST: Final = 10_000
 # Bytes of bodies. A list of ten thousand fits; a list of ten thousand of the longest does not.
 _MOST_BYTES: Final = 128 * 1024 * 1024
-# A webhook that is tried for days is told by its newest reports.
+# A webhook that is tried for days is told by its newest reports. The webhooks of a request share the room,
+# and each has at least its newest: an end that is forgotten would look like none.
 _MOST_REPORTS: Final = 50
+_MOST_TOGETHER: Final = 500
 _PENDING: Final = frozenset({Outcome.QUEUED, Outcome.RETRYING, Outcome.HELD})
 # From the best end of a request's webhooks to the worst, which is shown.
 _ORDER: Final = (
@@ -140,6 +143,14 @@ class Arrival:
             return None
         return max(each.at for each in self.noted)
 
+    def add(self, noted: Noted) -> None:
+        """Remember what became of a webhook, in the order of time. What is too much of it goes."""
+        insort(self.delivered, noted, key=lambda each: each.at)
+        room = _MOST_TOGETHER // len({each.key for each in self.noted})
+        mine = [each for each in self.delivered if each.key == noted.key]
+        for each in mine[: -max(1, min(_MOST_REPORTS, room))]:
+            self.delivered.remove(each)
+
     def is_waiting_for(self, key: Key) -> bool:
         """Whether this webhook of it is in the queue, as far as reports say."""
         seen = [each.report for each in self.noted if each.key == key]
@@ -210,8 +221,7 @@ class Recorder:
             if noted.report.stage == "receive":
                 arrival.received.append(noted)
             else:
-                arrival.delivered.append(noted)
-                del arrival.delivered[:-_MOST_REPORTS]
+                arrival.add(noted)
             if arrival.number in self._arrivals:
                 self._by_key.setdefault(noted.key, {})[arrival.number] = None
         self._tell(arrival)
