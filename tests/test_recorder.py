@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import count, permutations
 from typing import Any
 
 import pytest
@@ -58,6 +59,67 @@ def test_each_end_goes_to_the_request_that_waits_for_it() -> None:
     assert outcomes(recorder) == ["captured", "parked", "queued"]
     recorder.observe(report("deliver", Outcome.CAPTURED, "evt_of_another"))
     assert [each.number for each in recorder.again(("stripe", "invoice.paid", "evt_1"))] == [1, 2]
+
+
+def test_a_delivery_that_is_quicker_than_its_request_is_its_end() -> None:
+    """A request of many webhooks is done with the first before it is done with the last."""
+    ticks = count()
+    recorder = Recorder(clock=lambda: next(ticks))
+
+    def receive(_: Mapping[str, Any]) -> Mapping[str, Any]:
+        recorder.observe(report("deliver", Outcome.CAPTURED))
+        recorder.observe(report("receive", Outcome.QUEUED))
+        return {"statusCode": 200}
+
+    def again(_: Mapping[str, Any]) -> Mapping[str, Any]:
+        recorder.observe(report("deliver", Outcome.DUPLICATE))
+        recorder.observe(report("receive", Outcome.QUEUED))
+        return {"statusCode": 200}
+
+    recorder.receiving(receive)(event())
+    recorder.receiving(again)(event())
+    assert outcomes(recorder) == ["captured", "duplicate"]
+    # What nobody asked for belongs to nothing that comes later.
+    recorder.observe(report("deliver", Outcome.CAPTURED, "evt_2"))
+    take(recorder, "evt_2")
+    assert outcomes(recorder) == ["captured", "duplicate", "queued"]
+
+
+QUEUED, RETRIED = report("receive", Outcome.QUEUED), report("deliver", Outcome.RETRYING)
+CAPTURED, REPEATED = report("deliver", Outcome.CAPTURED), report("deliver", Outcome.DUPLICATE)
+HEARD: dict[str, tuple[list[tuple[float, Report]], list[str]]] = {
+    "one": ([(10.0, QUEUED), (11.0, RETRIED), (12.0, CAPTURED)], ["captured"]),
+    "quick": ([(10.0, QUEUED), (9.9, CAPTURED)], ["captured"]),
+    "two, one after the other": (
+        [(10.0, QUEUED), (12.0, CAPTURED), (20.0, QUEUED), (22.0, REPEATED)],
+        ["captured", "duplicate"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HEARD)
+def test_logs_are_told_in_any_order(name: str) -> None:
+    """A row for each request, and every one of them ends as it does in the order of time."""
+    lines, expected = HEARD[name]
+    for told in permutations(lines):
+        recorder = Recorder()
+        for at, said in told:
+            recorder.heard(at, said)
+        assert sorted(outcomes(recorder)) == expected, told
+        (*_, first) = recorder.newest()
+        assert min(each.at for each in recorder.newest()) in (9.9, 10.0)
+        assert first.ended is not None
+
+
+def test_a_request_that_comes_later_is_another() -> None:
+    """What ended before it is not its end, and what was turned away has none."""
+    recorder = Recorder()
+    recorder.heard(10, CAPTURED)
+    recorder.heard(20, QUEUED)
+    recorder.heard(9, report("receive", Outcome.REJECTED))
+    assert outcomes(recorder) == ["captured", "queued", "rejected"]
+    recorder.heard(21, REPEATED)
+    assert outcomes(recorder) == ["captured", "duplicate", "rejected"]
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

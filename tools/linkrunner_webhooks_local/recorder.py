@@ -9,7 +9,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import dropwhile, islice
 from secrets import token_hex
 from typing import Any, Final, NamedTuple
 
@@ -27,6 +27,9 @@ _MOST_BYTES: Final = 128 * 1024 * 1024
 # and each has at least its newest: an end that is forgotten would look like none.
 _MOST_REPORTS: Final = 50
 _MOST_TOGETHER: Final = 500
+_MOST_EARLY: Final = 1_000
+# Seconds by which a delivery elsewhere can be done before receive has logged that there is one.
+_ASKEW: Final = 2.0
 _PENDING: Final = frozenset({Outcome.QUEUED, Outcome.RETRYING, Outcome.HELD})
 # From the best end of a request's webhooks to the worst, which is shown.
 _ORDER: Final = (
@@ -156,6 +159,13 @@ class Arrival:
         seen = [each.report for each in self.noted if each.key == key]
         return bool(seen) and seen[-1].outcome in _PENDING
 
+    def after_its_end(self, key: Key, begin: float) -> list[Noted]:
+        """What was told of this webhook after it had ended, from then on (unix seconds)."""
+        told = (each for each in self.delivered if each.key == key)
+        # The first is its end.
+        later = list(dropwhile(lambda each: each.report.outcome in _PENDING, told))[1:]
+        return [each for each in later if each.at >= begin]
+
 
 class Recorder:
     """Remembers the newest webhooks. Every method may be called by any thread."""
@@ -165,9 +175,11 @@ class Recorder:
         self.run = token_hex(4)
         self._most = most
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._arrivals: OrderedDict[int, Arrival] = OrderedDict()
         self._by_key: dict[Key, dict[int, None]] = {}
+        # Ends of which no request is known yet.
+        self._early: deque[Noted] = deque(maxlen=_MOST_EARLY)
         self._attempts: deque[Attempt] = deque(maxlen=most)
         self._changes: deque[int] = deque(maxlen=most)
         self._changed = 0
@@ -201,20 +213,32 @@ class Recorder:
         """A handler is done with a webhook."""
         noted = Noted(self._clock(), report)
         is_received = report.stage == "receive"
-        arrival = getattr(self._here, "arrival", None) if is_received else self._arrival_of(noted)
-        if arrival is not None:
-            self._note(arrival, noted)
+        with self._lock:
+            arrival = (
+                getattr(self._here, "arrival", None) if is_received else self._arrival_of(noted)
+            )
+            if arrival is not None:
+                self._note(arrival, noted)
+                self._gather(arrival, noted.key, arrival.at)
+            elif not is_received:
+                # A delivery can be quicker than the end of its request.
+                self._early.append(noted)
 
     def heard(self, at: float, report: Report) -> None:
         """A handler elsewhere was done with a webhook then (unix seconds), as its log says.
 
-        Its request is not known. What came before somebody listened comes with its first report.
+        Its request is not known. What came before somebody listened comes with its first report. Logs come in
+        any order: a delivery can be heard of before its request.
         """
         noted = Noted(at, report)
-        arrival = None if report.stage == "receive" else self._arrival_of(noted)
-        if arrival is None:
-            arrival = self._begin({"pathParameters": {"source": report.source}}, at)
-        self._note(arrival, noted)
+        with self._lock:
+            is_received = report.stage == "receive"
+            arrival = self._without_request(noted) if is_received else self._arrival_of(noted)
+            if arrival is None:
+                arrival = self._begin({"pathParameters": {"source": report.source}}, at)
+            arrival.at = min(arrival.at, at)
+            self._note(arrival, noted)
+            self._gather(arrival, noted.key, arrival.at - _ASKEW)
 
     def _note(self, arrival: Arrival, noted: Noted) -> None:
         with self._lock:
@@ -333,6 +357,33 @@ class Recorder:
         found = self.again(noted.key)
         waiting = (each for each in found if each.is_waiting_for(noted.key))
         return next(waiting, found[-1] if found else None)
+
+    def _without_request(self, noted: Noted) -> Arrival | None:
+        """The deliveries that were heard of before this request; None where there are none."""
+        if noted.report.outcome not in _PENDING:
+            return None
+        return next(
+            (
+                each
+                for each in self.again(noted.key)
+                if not each.received and each.delivered[-1].at >= noted.at - _ASKEW
+            ),
+            None,
+        )
+
+    def _gather(self, arrival: Arrival, key: Key, begin: float) -> None:
+        """What was told of a webhook before its request was, from then on (unix seconds)."""
+        if not arrival.is_waiting_for(key):
+            return
+        for each in [each for each in self._early if each.key == key and each.at >= begin]:
+            self._early.remove(each)
+            self._note(arrival, each)
+        for other in self.again(key):
+            for each in other.after_its_end(key, begin) if other is not arrival else ():
+                # It looked like another end of the same webhook.
+                other.delivered.remove(each)
+                self._note(arrival, each)
+                self._tell(other)
 
     def _tell(self, arrival: Arrival) -> None:
         with self._lock:
