@@ -25,7 +25,7 @@ from starlette.applications import Starlette
 from tests.embedded import empty, eventually, published
 from tests.samples import NOW, load
 from tests.test_pages import STRANGE, Stand, fill_in
-from tests.test_records import FakeLogs, deployed
+from tests.test_records import ODD_LINES, FakeLogs, deployed
 
 from linkrunner_webhooks import dead_letters
 from linkrunner_webhooks.errors import Reason
@@ -42,6 +42,7 @@ from linkrunner_webhooks_cli.pages import app, parked
 from linkrunner_webhooks_cli.pages.jobs import Job, Jobs
 from linkrunner_webhooks_cli.pages.numbers import answered, delivered, timeline
 from linkrunner_webhooks_cli.pages.site import Site
+from linkrunner_webhooks_cli.stacks import Stack
 from linkrunner_webhooks_local import asgi, state
 from linkrunner_webhooks_local.cloudformation import EmbeddedStack
 from linkrunner_webhooks_local.embedded_aws import Service
@@ -456,6 +457,31 @@ def test_what_keeps_the_list_from_being_up_to_date_is_told(stand: Stand) -> None
             eventually(lambda: site.trouble == "")
 
 
+def test_an_odd_line_does_not_end_the_list(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither what is no report, nor what breaks the recorder, nor an answer that nobody expects."""
+    monkeypatch.setattr(console, "_PAUSE", 0.01)
+    monkeypatch.setattr(console, "_AFTER_FAILURE", 0.01)
+    logs = FakeLogs([*ODD_LINES, line("receive", "queued", at=7)])
+    with operated(stand, logs) as (url, site):
+        eventually(lambda: _with(page(f"{url}/"), 'id="r1"'))
+        with monkeypatch.context() as patch:
+            patch.setattr(Recorder, "heard", Mock(side_effect=TypeError))
+            logs.lines.append(line("receive", "queued", "evt_2"))
+            eventually(lambda: "1 line of the logs could not be read" in page(f"{url}/"))
+        with monkeypatch.context() as patch:
+            patch.setattr(logs, "paginate", lambda **_: [{}])
+            eventually(lambda: site.trouble == "the logs cannot be read: KeyError")
+        logs.lines.append(line("receive", "queued", "evt_3"))
+        eventually(lambda: _with(page(f"{url}/"), 'id="r2"'))
+
+
+def test_a_stack_without_logs_says_so(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On every page: else the list looks as if nothing had come."""
+    monkeypatch.setattr(Stack, "log_groups", lambda _: [])
+    with operated(stand, FakeLogs([])) as (url, _):
+        assert "this stack has no logs, so the list stays empty" in page(f"{url}/")
+
+
 def test_a_console_only_looks_until_it_is_told_otherwise(stand: Stand) -> None:
     """No button, and no form that somebody keeps."""
     park(stand, "exhausted")
@@ -522,3 +548,35 @@ def test_reports_are_read_from_what_is_logged() -> None:
     )  # fmt: skip
     assert report_of(json.loads(json.dumps(written(report)))) == report
     assert report_of({"stage": "deliver", "outcome": "nothing"}) is None
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *({name: 7} for name in ("source", "provider", "event_type", "event_id", "detail")),
+        {"source": None},
+        {"source": ["stripe"]},
+        {"event_names": "purchase_completed"},
+        {"event_names": [7]},
+        {"event_names": None},
+        {"test": "yes"},
+        {"test": 1},
+        {"relinked": "1"},
+        {"relinked": True},
+        {"reason": []},
+        {"outcome": {}},
+        {"stage": ["receive"]},
+    ],
+    ids=str,
+)
+def test_what_only_looks_like_a_report_is_none(odd: dict[str, Any]) -> None:
+    """Pages take a report's fields for what they are."""
+    assert report_of(line("deliver", "captured")) is not None
+    assert report_of({**line("deliver", "captured"), **odd}) is None
+
+
+def test_money_is_never_logged() -> None:
+    """So a line that has some is read without it."""
+    report = report_of(line("deliver", "captured", money="much"))
+    assert report is not None
+    assert report.money == ()

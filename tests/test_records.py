@@ -34,10 +34,12 @@ from linkrunner_webhooks import dead_letters
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.ledger import Ledger
 from linkrunner_webhooks.model import Flow, Kind, Outcome
+from linkrunner_webhooks.moments import utc
 from linkrunner_webhooks.past import Capture, Past
 from linkrunner_webhooks.queues import typed
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks_cli import known_users, tail, trace
+from linkrunner_webhooks_cli.logs import Logs
 from linkrunner_webhooks_cli.main import main
 from linkrunner_webhooks_cli.periods import moment
 from linkrunner_webhooks_cli.records import Fact, Records, days_since, fact_keys
@@ -197,8 +199,10 @@ def test_ids_are_read_as_people_have_them(stack: EmbeddedStack) -> None:
 class FakeLogs:
     """CloudWatch Logs with a few lines; it is not ready at once."""
 
-    def __init__(self, lines: list[dict[str, Any]]) -> None:
+    def __init__(self, lines: list[Any]) -> None:
         self.lines = lines
+        # Unix milliseconds at which all of it is logged.
+        self.at = int(time.time() * 1000)
         self.asked: dict[str, Any] = {}
         self.answers = iter(["Scheduled", "Running", "Complete"])
 
@@ -219,13 +223,15 @@ class FakeLogs:
 
     def paginate(self, **asked: Any) -> list[dict[str, Any]]:
         self.asked = asked
+        if self.at < asked["startTime"]:
+            return [{"events": []}]
         return [
             {
                 "events": [
                     {
                         "eventId": str(number),
-                        "timestamp": 1_795_000_000_000,
-                        "message": json.dumps(line),
+                        "timestamp": self.at,
+                        "message": line if isinstance(line, str) else json.dumps(line),
                     }
                     for number, line in enumerate(self.lines)
                 ]
@@ -263,7 +269,44 @@ def test_a_deployed_stack_is_watched_by_its_logs(monkeypatch: pytest.MonkeyPatch
     lines = tail._deployed(deployed(logs), TODAY)
     assert [next(lines)["outcome"], next(lines)["outcome"]] == ["captured", "parked"]
     logs.lines.append({"outcome": "ignored"})
-    assert next(lines) == {"at": "2026-11-18T11:06:40.000Z", "outcome": "ignored"}
+    at = utc(datetime.fromtimestamp(logs.at / 1000, UTC), "milliseconds")
+    assert next(lines) == {"outcome": "ignored", "at": at}
+
+
+def test_many_lines_are_told_once() -> None:
+    """However many come within the time that is looked at again, and what is older is forgotten."""
+    logs = FakeLogs([{"outcome": "captured"}] * 12_000)
+    followed = Logs(deployed(logs), TODAY)
+    assert [len(followed.news()) for _ in range(3)] == [12_000, 0, 0]
+    logs.at -= 120_000
+    assert followed.news() == []
+    assert followed._seen != {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "time", lambda: TODAY.timestamp() + 900)
+        assert followed.news() == []
+    assert followed._seen == {}
+
+
+ODD_LINES = (
+    "no JSON",
+    "[1]",
+    "null",
+    "9" * 5000,
+    "[" * 100_000,
+    json.dumps({"at": 7, "outcome": ["captured"], "event_names": 7, "stage": None, "source": {}}),
+    json.dumps({"stage": "deliver", "outcome": "captured", "event_names": [{}], "event_id": []}),
+)
+
+
+def test_an_odd_line_is_told_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever somebody logs: with the time of the log, and what comes after it is told, too."""
+    monkeypatch.setattr(tail, "_DEPLOYED", 0.0)
+    lines = tail._deployed(deployed(FakeLogs([*ODD_LINES, {"outcome": "parked"}])), TODAY)
+    told = [next(lines) for _ in range(len(ODD_LINES) + 1)]
+    assert {datetime.fromisoformat(each["at"]).year for each in told} == {datetime.now(UTC).year}
+    assert [each.get("detail") for each in told[:2]] == ["no JSON", "[1]"]
+    assert told[-1]["outcome"] == "parked"
+    assert all(tail._told(each) for each in told)
 
 
 # ------------------------------------------------------------------------- report

@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from secrets import token_urlsafe
@@ -15,8 +15,8 @@ import click
 from starlette.applications import Starlette
 
 from linkrunner_webhooks_cli.failures import Failure, in_sentences
-from linkrunner_webhooks_cli.logs import Logs, report_of
-from linkrunner_webhooks_cli.output import say, write_json, write_text
+from linkrunner_webhooks_cli.logs import Line, Logs, report_of
+from linkrunner_webhooks_cli.output import counted, say, write_json, write_text
 from linkrunner_webhooks_cli.pages import app
 from linkrunner_webhooks_cli.pages.site import Site
 from linkrunner_webhooks_cli.periods import since_option
@@ -29,6 +29,9 @@ from linkrunner_webhooks_local.recorder import Recorder
 
 # Seconds between two looks into the logs, and after one that failed.
 _PAUSE, _AFTER_FAILURE = 2.0, 10.0
+_NO_LOGS = (
+    "this stack has no logs, so the list stays empty; dead letters, numbers and traces are here"
+)
 
 
 @click.command()
@@ -118,6 +121,10 @@ def _tell_local(*, as_json: bool) -> None:
 @contextmanager
 def following(logs: Logs, recorder: Recorder, site: Site) -> Iterator[None]:
     """While the block runs, what is logged is in the recorder; why it is not, stands on every page."""
+    if not logs.groups:
+        site.trouble = _NO_LOGS
+        yield
+        return
     stopping = threading.Event()
     thread = threading.Thread(
         target=partial(_follow, logs, recorder, site, stopping), name="logs", daemon=True
@@ -130,17 +137,26 @@ def following(logs: Logs, recorder: Recorder, site: Site) -> Iterator[None]:
 
 
 def _follow(logs: Logs, recorder: Recorder, site: Site, stopping: threading.Event) -> None:
-    pause = 0.0
+    """Until it is stopped: nothing that is logged, and nothing that AWS answers, ends it."""
+    pause, missed = 0.0, 0
     while not stopping.wait(pause):
         try:
             with in_sentences():
                 news = logs.news()
-            site.trouble, pause = "", _PAUSE
-        except Failure as error:
-            site.trouble = f"the logs cannot be read: {error.message}"
-            pause = _AFTER_FAILURE
+        except Exception as error:  # noqa: BLE001 - the next look may work
+            why = error.message if isinstance(error, Failure) else type(error).__name__
+            site.trouble, pause = f"the logs cannot be read: {why}", _AFTER_FAILURE
             continue
-        for line in news:
-            if report := report_of(line):
-                at = datetime.fromisoformat(line["at"]).astimezone(UTC).timestamp()
-                recorder.heard(at, report)
+        missed += sum(not _is_heard(line, recorder) for line in news)
+        site.trouble = f"{counted(missed, 'line')} of the logs could not be read" if missed else ""
+        pause = _PAUSE
+
+
+def _is_heard(line: Line, recorder: Recorder) -> bool:
+    """Whether the line is told to the recorder, or is none that it needs."""
+    try:
+        if report := report_of(line):
+            recorder.heard(datetime.fromisoformat(line["at"]).timestamp(), report)
+    except Exception:  # noqa: BLE001 - one line must not keep the others from being heard
+        return False
+    return True

@@ -65,12 +65,13 @@ def _is_wanted(line: Line, source: str | None, outcome: str | None) -> bool:
 
 def _told(line: Line) -> str:
     at = str(line.get("at", ""))[11:19]
-    names = ", ".join(line.get("event_names", ()))
+    listed = line.get("event_names")
+    names = ", ".join(map(str, listed)) if isinstance(listed, list) else ""
     reason = line.get("reason", "")
     parts = (
-        f"{line.get('stage', ''):<8}",
-        f"{line.get('source', ''):<12}",
-        f"{line.get('event_type', ''):<34}",
+        str(line.get("stage", "")).ljust(8),
+        str(line.get("source", "")).ljust(12),
+        str(line.get("event_type", "")).ljust(34),
         line.get("outcome", ""),
         "" if reason == "none" else reason,
         names,
