@@ -21,7 +21,6 @@ import pytest
 import urllib3
 from botocore.exceptions import ClientError
 from click.testing import CliRunner
-from starlette.applications import Starlette
 from tests.embedded import empty, eventually, published
 from tests.samples import NOW, load
 from tests.test_pages import STRANGE, Stand, fill_in
@@ -406,7 +405,7 @@ def operated(stand: Stand, logs: FakeLogs, **changes: Any) -> Iterator[tuple[str
     site = Site(stand.config, lambda: shop, "shop in eu-west-1", is_local=False, **changes)
     recorder = Recorder()
     listener = listen()
-    pages = Starlette(routes=app.of_any(site, recorder))
+    pages = app.of_deployed(site, recorder)
     with following(Logs(shop, HOUR_AGO), recorder, site), asgi.serving(listener, pages):
         yield url_of(listener), site
 
@@ -507,6 +506,43 @@ def test_who_has_no_key_sees_nothing(stand: Stand) -> None:
         cookie = welcome.headers["set-cookie"].partition(";")[0]
         assert "HttpOnly" in welcome.headers["set-cookie"]
         assert "Nothing yet" in page(url, Cookie=cookie)
+
+
+@pytest.mark.parametrize(
+    ("asked", "left"),
+    [
+        ("/?key=open-sesame", "/"),
+        ("/?key=another", "/"),
+        ("/trace?key=open-sesame&id=pi_1&days=7", "/trace?id=pi_1&days=7"),
+        ("//attacker.example/?key=open-sesame", "/attacker.example/"),
+        ("/\\attacker.example?key=open-sesame", "/%5Cattacker.example"),
+    ],
+)
+def test_the_key_leaves_the_address(stand: Stand, asked: str, left: str) -> None:
+    """For who is known already, too; and nobody is led elsewhere."""
+    with operated(stand, FakeLogs([]), key="open-sesame") as (url, _):
+        cookie = f"console-{url.rpartition(':')[2]}=open-sesame"
+        with urllib3.PoolManager(retries=False, timeout=10) as pool:
+            headers = {"Cookie": cookie}
+            answer = pool.request("GET", url + asked, redirect=False, headers=headers)
+        assert (answer.status, answer.headers["location"]) == (303, left)
+
+
+def test_what_is_no_page_is_guarded(stand: Stand) -> None:
+    """It is told to nobody else, leads to no other host, and has the headers of a page."""
+    paths = ("/nothing", "/dead-letters/", "/requests/1/", "/static", "/static/", "/static/nothing")
+    with operated(stand, FakeLogs([]), key="open-sesame") as (url, _):
+        cookie = f"console-{url.rpartition(':')[2]}=open-sesame"
+        with urllib3.PoolManager(retries=False, timeout=10) as pool:
+            for path in paths:
+                for headers, status in (
+                    ({}, 403),
+                    ({"Host": "attacker.example", "Cookie": cookie}, 403),
+                    ({"Cookie": cookie}, 404),
+                ):
+                    answer = pool.request("GET", url + path, headers=headers, redirect=False)
+                    assert answer.status == status, path
+                    assert "default-src 'none'" in answer.headers["content-security-policy"], path
 
 
 def test_the_command_serves_a_deployed_stack_until_ctrl_c(stack: EmbeddedStack) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 from secrets import token_urlsafe
 
 import click
-from starlette.applications import Starlette
 
 from linkrunner_webhooks_cli.failures import Failure, in_sentences
 from linkrunner_webhooks_cli.logs import Line, Logs, report_of
@@ -86,8 +85,7 @@ def console(
         raise Failure(
             f"port {port} cannot be had ({error.strerror}); give another --port"
         ) from None
-    pages = Starlette(routes=app.of_any(site, recorder))
-    logs = Logs(found, since)
+    logs, pages = Logs(found, since), app.of_deployed(site, recorder)
     with following(logs, recorder, site), asgi.serving(listener, pages):
         url = f"{url_of(listener)}/?key={site.key}"
         if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 
@@ -19,6 +20,14 @@ def of_local(
 ) -> list[BaseRoute]:
     """For the stack of `make run`, whose gateway is at `url`."""
     return [*SendPages(site, recorder, url, linkrunner).routes(), *of_any(site, recorder)]
+
+
+def of_deployed(site: Site, recorder: Recorder) -> Starlette:
+    """For a deployed stack, by itself: the guard stands before what is no page, too."""
+    application = Starlette(routes=of_any(site, recorder), middleware=site.guard)
+    # It would lead to the Host that somebody names.
+    application.router.redirect_slashes = False
+    return application
 
 
 def of_any(site: Site, recorder: Recorder) -> list[BaseRoute]:

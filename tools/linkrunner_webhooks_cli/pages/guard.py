@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from hmac import compare_digest
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import urlencode
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
@@ -22,6 +23,12 @@ _FORWARDED: Final = (
     "cf-connecting-ip",
     *(f"x-forwarded-{each}" for each in ("for", "host", "proto", "port")),
 )
+# A user and a path are parts of an address, and of no Host.
+_HOST: Final = re.compile(
+    r"(?:\[(?P<six>[0-9a-f:]+)\]|(?P<name>[\w.-]+))(?::(?P<port>\d{1,5}))?",
+    re.ASCII | re.IGNORECASE,
+)
+_LAST_PORT: Final = 65_535
 _SAFE: Final = frozenset({"GET", "HEAD"})
 _SENT: Final[Mapping[str, str]] = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
@@ -47,12 +54,17 @@ class Guard:
         self._key = key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
         headers = Headers(scope=scope)
         if why := refusal(scope["method"], headers):
             await PlainTextResponse(f"{why}\n", 403, dict(_SENT))(scope, receive, send)
             return
-        if self._key and not self._knows(Request(scope)):
-            await self._welcome(Request(scope))(scope, receive, send)
+        asked = Request(scope)
+        # An address with the key is left in any case: it is remembered, and shown around.
+        if self._key and ("key" in asked.query_params or not self._knows(asked)):
+            await self._welcome(asked)(scope, receive, send)
             return
 
         async def guarded(message: Message) -> None:
@@ -63,18 +75,26 @@ class Guard:
         await self._app(scope, receive, guarded)
 
     def _knows(self, request: Request) -> bool:
-        return compare_digest(
-            request.cookies.get(_cookie(request), "").encode(), self._key.encode()
-        )
+        return self._is_key(request.cookies.get(_cookie(request), ""))
+
+    def _is_key(self, told: str) -> bool:
+        return compare_digest(told.encode(), self._key.encode())
 
     def _welcome(self, request: Request) -> Response:
         """The page again, for who came with the key, which then stands in no address any more."""
-        if not compare_digest(request.query_params.get("key", "").encode(), self._key.encode()):
+        if not (self._is_key(request.query_params.get("key", "")) or self._knows(request)):
             why = "open the address that `linkrunner-webhooks console` printed: it has the key\n"
             return PlainTextResponse(why, 403, dict(_SENT))
-        answer = RedirectResponse(request.url.path, 303, dict(_SENT))
+        answer = RedirectResponse(_without_key(request), 303, dict(_SENT))
         answer.set_cookie(_cookie(request), self._key, httponly=True, samesite="strict")
         return answer
+
+
+def _without_key(request: Request) -> str:
+    """The same page, here: a path of two slashes would be another host."""
+    rest = [each for each in request.query_params.multi_items() if each[0] != "key"]
+    path = f"/{request.url.path.lstrip('/')}"
+    return f"{path}?{urlencode(rest)}" if rest else path
 
 
 def _cookie(request: Request) -> str:
@@ -107,7 +127,8 @@ def refusal(method: str, headers: Mapping[str, str]) -> str:
 
 
 def _name(host: str) -> str:
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
+    """The host without its port; empty where it is more or less than that."""
+    found = _HOST.fullmatch(host)
+    if found is None or int(found["port"] or 0) > _LAST_PORT:
         return ""
+    return (found["six"] or found["name"]).lower()
