@@ -342,6 +342,43 @@ def test_check_believes_what_it_cannot_judge(tmp_path: Path, toml: str) -> None:
     assert doubted == []
 
 
+PAIRS = [
+    *(("shopify", gateway) for gateway in ("stripe", "razorpay", "mollie", "payu", "xendit")),
+    *(("juspay", gateway) for gateway in ("payu", "razorpay", "phonepe", "easebuzz", "cashfree")),
+    *((repeater, "apple") for repeater in ("revenuecat", "adapty", "qonversion", "purchasely", "superwall")),
+    ("chargebee", "stripe"), ("adapty", "revenuecat"), ("superwall", "qonversion"), ("revenuecat", "stripe"),
+    ("woocommerce", "paypal"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("one", "other"), PAIRS)
+def test_every_pair_that_reports_the_same_money_is_named_once(
+    tmp_path: Path, one: str, other: str
+) -> None:
+    """Whichever of them says so."""
+    path = tmp_path / "webhooks.toml"
+    tables = (
+        f"[{name}]\n"
+        + "".join(
+            f"{key} = {json.dumps(value)}\n"
+            for key, value in providers.load(name).options.example().items()
+        )
+        for name in (one, other)
+    )
+    path.write_text("".join(tables))
+    warnings = json.loads(run("check", "--config", str(path), "--json").stdout)["warnings"]
+    assert sum(f"[{one}]" in each and f"[{other}]" in each for each in warnings) == 1, warnings
+
+
+@pytest.mark.parametrize("name", ["paddle", "polar", "creem"])
+def test_who_sells_in_its_own_name_reports_nobody_elses_money(tmp_path: Path, name: str) -> None:
+    """Beside a gateway of the merchant's own."""
+    path = tmp_path / "webhooks.toml"
+    path.write_text(f"[{name}]\n[stripe]\n")
+    warnings = json.loads(run("check", "--config", str(path), "--json").stdout)["warnings"]
+    assert not [each for each in warnings if "report a payment twice" in each]
+
+
 @pytest.mark.parametrize("name", providers.names())
 def test_overlaps_name_other_providers(name: str) -> None:
     """A misspelt neighbour would never be warned about."""

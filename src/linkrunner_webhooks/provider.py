@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cached_property, wraps
 from inspect import signature
 from typing import Any, NamedTuple, TypeVar, cast
@@ -128,6 +129,23 @@ class Told(NamedTuple):
     user: str | None = None
 
 
+class Role(StrEnum):
+    """What a company does with a merchant's money: so it is known who else reports the same payments."""
+
+    # Moves it in the merchant's own account
+    GATEWAY = "gateway"
+    # Sells through gateways
+    SHOP = "shop"
+    # Bills, or chooses among gateways, through the merchant's accounts there
+    BILLING = "billing"
+    # Sells in its own name
+    SELLER = "seller"
+    # Sells what apps sell
+    STORE = "store"
+    # Repeats what stores, and some gateways, report
+    REPEATER = "repeater"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
     """A company's webhook dialect.
@@ -142,9 +160,9 @@ class Provider:
     across this provider's accounts, so that two sources fed by one account still count a sale once. `never`
     holds types that must not be forwarded, each with the reason an operator who tries is given. `handshake`
     recognises an unsigned greeting that must be answered 200 and means nothing. `caution` is what an operator
-    who switches the provider on has to know. `overlaps` names providers that can report the same payments
-    under ids of their own, each with when they do; `names_gateway` is where its bodies name that payment, so
-    that it counts once. What to click stands in docs/providers/<name>.md.
+    who switches the provider on has to know. `role` says who else reports the same payments under ids of
+    their own, and `overlaps` names others who do, each with when; `names_gateway` is where its bodies name
+    that payment, so that it counts once. What to click stands in docs/providers/<name>.md.
     """
 
     name: str
@@ -164,6 +182,7 @@ class Provider:
     statuses: Mapping[int, int] = field(default_factory=dict)
     never: Mapping[str, str] = field(default_factory=dict)
     caution: str = ""
+    role: Role = Role.GATEWAY
     overlaps: Mapping[str, str] = field(default_factory=dict)
     names_gateway: str = ""
     types: dict[str, EventType] = field(default_factory=dict, repr=False)

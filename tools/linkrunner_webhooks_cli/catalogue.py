@@ -9,14 +9,14 @@ from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from linkrunner_webhooks import providers as registry
 from linkrunner_webhooks.config import DEFAULT_PATH, Config, Source
 from linkrunner_webhooks.model import Flow, Kind
-from linkrunner_webhooks.provider import EventType, Provider
+from linkrunner_webhooks.provider import EventType, Provider, Role
 from linkrunner_webhooks.reading import GATEWAYS
 from linkrunner_webhooks_cli.completions import provider_names
 from linkrunner_webhooks_cli.currencies import WITHOUT, in_one_currency, looks_like_revenue
@@ -233,7 +233,7 @@ def reported_twice(sources: Sequence[Source]) -> Iterator[str]:
     """Sources whose payments are probably the same, told by two companies under two transaction ids."""
     paid = [source for source in sources if _reports_payments(source)]
     for source, other in product(paid, paid):
-        why = source.provider.overlaps.get(other.provider.name)
+        why = _same_money(source.provider, other.provider)
         if why and source.provider.names_gateway and other.provider.name in GATEWAYS:
             yield (
                 f"[{source.name}] and [{other.name}] report the same payment if {why}: it counts once where "
@@ -245,6 +245,24 @@ def reported_twice(sources: Sequence[Source]) -> Iterator[str]:
                 f"[{source.name}] and [{other.name}] report a payment twice if {why}: "
                 "switch the payments of one of them off, unless they are others"
             )
+
+
+# Who reports the same payments as whom, and when.
+_SAME_MONEY: Final = {
+    (Role.SHOP, Role.GATEWAY): "the shop charges in your own account there",
+    (Role.BILLING, Role.GATEWAY): "it charges in your own account there",
+    (Role.REPEATER, Role.STORE): "it repeats what happens there",
+    (Role.REPEATER, Role.REPEATER): "both repeat what happens in the same stores",
+}
+
+
+def _same_money(provider: Provider, other: Provider) -> str | None:
+    """When two providers report the same payments; None where they do not, or the other one says so."""
+    if provider.name == other.name:
+        return None
+    twins = provider.role is other.role and provider.name > other.name
+    by_role = None if twins else _SAME_MONEY.get((provider.role, other.role))
+    return provider.overlaps.get(other.name) or by_role
 
 
 def _reports_payments(source: Source) -> bool:

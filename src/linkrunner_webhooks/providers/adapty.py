@@ -21,7 +21,7 @@ from pydantic import Field
 
 from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
 from linkrunner_webhooks.money import Money
-from linkrunner_webhooks.provider import Context, Provider, unless
+from linkrunner_webhooks.provider import Context, Provider, Role, unless
 from linkrunner_webhooks.reading import (
     EACH_TIME,
     Detail,
@@ -91,12 +91,11 @@ provider = Provider(
     name="adapty",
     title="Adapty",
     docs="https://adapty.io/docs/webhook",
+    role=Role.REPEATER,
+    overlaps=dict.fromkeys(("paddle", "stripe"), "it repeats what happens there"),
     signature=StaticToken(_HEADER),
     identify=identify,
     handshake=greets,
-    overlaps=dict.fromkeys(
-        ("apple", "paddle", "revenuecat", "stripe"), "Adapty repeats what happens there"
-    ),
     user_id=("customer_user_id", *homes("user_attributes.{}")),
     # Adapty makes one up for every installation.
     customer_ids=("profile_id",),

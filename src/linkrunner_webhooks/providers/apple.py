@@ -23,7 +23,7 @@ from pydantic.alias_generators import to_camel
 from linkrunner_webhooks.errors import Malformed, Untranslatable
 from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
 from linkrunner_webhooks.money import Money, rounded
-from linkrunner_webhooks.provider import Context, Provider, unless
+from linkrunner_webhooks.provider import Context, Provider, Role, unless
 from linkrunner_webhooks.reading import (
     EACH_TIME,
     Detail,
@@ -135,6 +135,7 @@ provider = Provider(
     name="apple",
     title="Apple App Store",
     docs="https://developer.apple.com/documentation/appstoreservernotifications",
+    role=Role.STORE,
     signature=_SIGNED_BY_APPLE,
     identify=identify,
     unpack=unpack,

@@ -18,7 +18,7 @@ from decimal import Decimal
 
 from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
 from linkrunner_webhooks.money import Money, major
-from linkrunner_webhooks.provider import Context, Provider
+from linkrunner_webhooks.provider import Context, Provider, Role
 from linkrunner_webhooks.reading import (
     EACH_TIME,
     Id,
@@ -63,10 +63,8 @@ provider = Provider(
     name="chargebee",
     title="Chargebee",
     docs="https://apidocs.chargebee.com/docs/api/events",
+    role=Role.BILLING,
     signature=BasicAuth(),
-    overlaps=dict.fromkeys(
-        ("adyen", "paypal", "razorpay", "stripe"), "Chargebee charges in your own account there"
-    ),
     identify=identify,
     user_id=(
         *homes(

@@ -21,7 +21,7 @@ from pydantic import Field
 
 from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
 from linkrunner_webhooks.money import Money
-from linkrunner_webhooks.provider import Context, Provider
+from linkrunner_webhooks.provider import Context, Provider, Role
 from linkrunner_webhooks.reading import (
     EACH_TIME,
     USER_KEYS,
@@ -69,6 +69,7 @@ provider = Provider(
     name="creem",
     title="Creem",
     docs="https://docs.creem.io/code/webhooks",
+    role=Role.SELLER,
     signature=HmacBody(headers=("creem-signature",), encoding="hex"),
     identify=identify,
     user_id=homes(

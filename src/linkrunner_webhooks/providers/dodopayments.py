@@ -19,7 +19,7 @@ from pydantic import BeforeValidator
 
 from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
 from linkrunner_webhooks.money import Money
-from linkrunner_webhooks.provider import Context, Provider, unless
+from linkrunner_webhooks.provider import Context, Provider, Role, unless
 from linkrunner_webhooks.reading import (
     EACH_TIME,
     Detail,
@@ -72,6 +72,10 @@ provider = Provider(
     name="dodopayments",
     title="Dodo Payments",
     docs="https://docs.dodopayments.com/developer-resources/webhooks",
+    role=Role.SELLER,
+    overlaps=dict.fromkeys(
+        ("adyen", "stripe"), "Dodo Payments charges in your own account there, if you connect it"
+    ),
     signature=HmacWithHeaders(
         header="webhook-signature",
         signed=(_EVENT_ID, "webhook-timestamp"),
@@ -81,9 +85,6 @@ provider = Provider(
     ),
     identify=identify,
     headers=(_EVENT_ID,),
-    overlaps=dict.fromkeys(
-        ("adyen", "stripe"), "Dodo Payments charges in your own account there, if you connect it"
-    ),
     user_id=homes("data.metadata.{}", "data.customer.metadata.{}"),
     customer_ids=(
         # Not for refunds and disputes: it would hide the user who paid.

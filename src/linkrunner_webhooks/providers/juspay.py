@@ -20,7 +20,7 @@ from pydantic import BeforeValidator
 
 from linkrunner_webhooks.model import CommerceEvent, Identity, Kind, Webhook
 from linkrunner_webhooks.money import Money
-from linkrunner_webhooks.provider import Context, Provider, unless
+from linkrunner_webhooks.provider import Context, Provider, Role, unless
 from linkrunner_webhooks.reading import (
     EACH_TIME,
     Lines,
@@ -103,11 +103,9 @@ provider = Provider(
     name="juspay",
     title="Juspay",
     docs="https://juspay.io/in/docs/payv3/web/base-integration/webhooks",
+    role=Role.BILLING,
     signature=BasicAuth(),
     identify=identify,
-    overlaps=dict.fromkeys(
-        ("cashfree", "razorpay"), "Juspay charges through your own account there"
-    ),
     user_id=(
         *homes("content.order.metadata.{}"),
         f"content.*.customer_id | [?{_OURS}]",

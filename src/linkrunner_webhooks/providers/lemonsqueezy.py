@@ -18,7 +18,7 @@ from pydantic import BeforeValidator
 
 from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
 from linkrunner_webhooks.money import Money
-from linkrunner_webhooks.provider import Context, Options, Provider
+from linkrunner_webhooks.provider import Context, Options, Provider, Role
 from linkrunner_webhooks.reading import (
     EACH_TIME,
     USER_KEYS,
@@ -88,6 +88,7 @@ provider = Provider(
     name="lemonsqueezy",
     title="Lemon Squeezy",
     docs="https://docs.lemonsqueezy.com/help/webhooks/event-types",
+    role=Role.SELLER,
     signature=HmacBody(headers=("x-signature",), encoding="hex"),
     identify=identify,
     user_id=(*homes("meta.custom_data.{}", keys=(*USER_KEYS, "customer_id")),),

@@ -101,9 +101,6 @@ provider = Provider(
     unpack=with_readable_metadata,
     user_id=homes("_embedded.entity.metadata.{}", keys=(*USER_KEYS, "customer_id")),
     customer_ids=("_embedded.entity.customerId",),
-    overlaps=dict.fromkeys(
-        ("shopify", "woocommerce"), "the shop charges in your own account at Mollie"
-    ),
     unique_ids=True,
     never={
         # A link is paid by a payment like any other, with an event of its own (unconfirmed).

@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 from linkrunner_webhooks.errors import Malformed
 from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
 from linkrunner_webhooks.money import Money, major
-from linkrunner_webhooks.provider import Context, Provider
+from linkrunner_webhooks.provider import Context, Provider, Role
 from linkrunner_webhooks.reading import (
     EACH_TIME,
     USER_KEYS,
@@ -64,6 +64,7 @@ provider = Provider(
     name="paddle",
     title="Paddle",
     docs="https://developer.paddle.com/webhooks/overview",
+    role=Role.SELLER,
     signature=TimestampedHmac(
         header="paddle-signature",
         timestamp="ts",

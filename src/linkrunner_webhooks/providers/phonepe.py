@@ -136,9 +136,6 @@ provider = Provider(
     identify=identify,
     # Of the fifteen free texts the one that is used least. In another a merchant may have anything.
     user_id=("payload.metaInfo.udf15",),
-    overlaps=dict.fromkeys(
-        ("shopify", "woocommerce"), "the shop charges in your own account there"
-    ),
     never={
         "subscription.redemption.transaction.completed": _ELSEWHERE,
         "subscription.redemption.transaction.failed": _ELSEWHERE,

@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
 from linkrunner_webhooks.money import Money
-from linkrunner_webhooks.provider import Context, Provider
+from linkrunner_webhooks.provider import Context, Provider, Role
 from linkrunner_webhooks.reading import (
     EACH_TIME,
     Id,
@@ -53,6 +53,7 @@ provider = Provider(
     name="polar",
     title="Polar",
     docs="https://polar.sh/docs/integrate/webhooks/events",
+    role=Role.SELLER,
     signature=HmacWithHeaders(
         header="webhook-signature",
         signed=(_EVENT_ID, "webhook-timestamp"),

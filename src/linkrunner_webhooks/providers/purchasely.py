@@ -19,7 +19,7 @@ from pydantic import model_validator
 
 from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
 from linkrunner_webhooks.money import Money
-from linkrunner_webhooks.provider import Context, Provider, unless
+from linkrunner_webhooks.provider import Context, Provider, Role, unless
 from linkrunner_webhooks.reading import (
     EACH_TIME,
     Detail,
@@ -68,6 +68,8 @@ provider = Provider(
     name="purchasely",
     title="Purchasely",
     docs="https://docs.purchasely.com/docs/server-events",
+    role=Role.REPEATER,
+    overlaps={"stripe": "it repeats what happens there"},
     signature=HmacWithHeaders(
         header="x-purchasely-request-signature",
         signed=("x-purchasely-timestamp",),
@@ -76,9 +78,6 @@ provider = Provider(
         tolerance=24 * 3600,
     ),
     identify=identify,
-    overlaps=dict.fromkeys(
-        ("apple", "revenuecat", "stripe"), "Purchasely and it are told of the same purchases"
-    ),
     user_id=(
         # Of a transfer it is the new owner's, and `user_id` is that of the old one.
         "transferred_to_user_id",

@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
 from linkrunner_webhooks.money import Money
-from linkrunner_webhooks.provider import Context, Provider
+from linkrunner_webhooks.provider import Context, Provider, Role
 from linkrunner_webhooks.reading import (
     EACH_TIME,
     Detail,
@@ -88,13 +88,12 @@ provider = Provider(
     name="qonversion",
     title="Qonversion",
     docs="https://documentation.qonversion.io/docs/webhooks",
+    role=Role.REPEATER,
+    overlaps={"stripe": "it repeats what happens there"},
     # Not BasicAuth: the text is not encoded.
     signature=StaticToken(_HEADER),
     identify=identify,
     handshake=greets,
-    overlaps=dict.fromkeys(
-        ("adapty", "apple", "revenuecat", "stripe"), "Qonversion repeats what happens there"
-    ),
     user_id=(
         "identity_id",
         "custom_user_id",

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
 from linkrunner_webhooks.money import Money
-from linkrunner_webhooks.provider import Context, Provider, unless
+from linkrunner_webhooks.provider import Context, Provider, Role, unless
 from linkrunner_webhooks.reading import (
     EACH_TIME,
     Detail,
@@ -61,12 +61,13 @@ provider = Provider(
     name="revenuecat",
     title="RevenueCat",
     docs="https://www.revenuecat.com/docs/integrations/webhooks",
+    role=Role.REPEATER,
+    overlaps=dict.fromkeys(("paddle", "stripe"), "it repeats what happens there"),
     # Public receivers agree on the HMAC; RevenueCat's own documentation of it is unconfirmed.
     signature=FirstPresent(
         (TimestampedHmac(header="x-revenuecat-webhook-signature"), StaticToken("authorization"))
     ),
     identify=identify,
-    overlaps=dict.fromkeys(("apple", "paddle", "stripe"), "RevenueCat repeats what happens there"),
     user_id=(
         # RevenueCat makes up an id for a customer who has not signed in, which is nobody's.
         "event.app_user_id",

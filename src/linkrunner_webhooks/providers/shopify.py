@@ -29,7 +29,7 @@ from linkrunner_webhooks.model import (
     Webhook,
 )
 from linkrunner_webhooks.money import Money, rounded
-from linkrunner_webhooks.provider import Context, Options, Provider
+from linkrunner_webhooks.provider import Context, Options, Provider, Role
 from linkrunner_webhooks.reading import (
     EACH_TIME,
     Detail,
@@ -123,6 +123,7 @@ provider = Provider(
     name="shopify",
     title="Shopify",
     docs="https://shopify.dev/docs/apps/build/webhooks",
+    role=Role.SHOP,
     signature=HmacBody(
         headers=tuple(f"{family}hmac-sha256" for family in _FAMILIES), encoding="base64"
     ),
@@ -144,10 +145,6 @@ provider = Provider(
         "starts_with(admin_graphql_api_id || '', 'gid://shopify/Customer/') && id",
     ),
     options=ShopifyOptions,
-    overlaps=dict.fromkeys(
-        ("adyen", "cashfree", "flutterwave", "paypal", "paystack", "razorpay", "square", "stripe"),
-        "the shop charges in your own account there",
-    ),
     unique_ids=True,
     never={
         "app/uninstalled": "it is about your app, not about a shopper",

@@ -21,7 +21,7 @@ from pydantic.alias_generators import to_camel
 
 from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
 from linkrunner_webhooks.money import Money
-from linkrunner_webhooks.provider import Context, Provider, unless
+from linkrunner_webhooks.provider import Context, Provider, Role, unless
 from linkrunner_webhooks.reading import (
     EACH_TIME,
     Detail,
@@ -76,12 +76,11 @@ provider = Provider(
     name="superwall",
     title="Superwall",
     docs="https://superwall.com/docs/integrations/webhooks",
+    role=Role.REPEATER,
+    overlaps=dict.fromkeys(("paddle", "stripe"), "it repeats what happens there"),
     # Svix can leave its brand out of the names of the headers.
     signature=FirstPresent((_signed_as("svix"), _signed_as("webhook"))),
     identify=identify,
-    overlaps=dict.fromkeys(
-        ("apple", "paddle", "revenuecat", "stripe"), "Superwall repeats what happens there"
-    ),
     # Superwall makes up an id for a customer who has not signed in, which is nobody's.
     user_id=("data.originalAppUserId",),
     never={"test": "it is only sent to see whether the webhook arrives"},

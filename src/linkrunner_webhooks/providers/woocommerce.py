@@ -20,7 +20,7 @@ from pydantic import BeforeValidator
 from linkrunner_webhooks.errors import Untranslatable
 from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
 from linkrunner_webhooks.money import Money
-from linkrunner_webhooks.provider import Context, Options, Provider
+from linkrunner_webhooks.provider import Context, Options, Provider, Role
 from linkrunner_webhooks.reading import (
     Detail,
     Id,
@@ -85,6 +85,7 @@ provider = Provider(
     name="woocommerce",
     title="WooCommerce",
     docs="https://woocommerce.com/document/webhooks/",
+    role=Role.SHOP,
     signature=HmacBody(headers=(_SIGNATURE,), encoding="base64", key=wordpress_key),
     identify=identify,
     handshake=pinged,
@@ -97,10 +98,6 @@ provider = Provider(
     ),
     customer_ids=("customer_id", "username && id"),
     options=WooCommerceOptions,
-    overlaps=dict.fromkeys(
-        ("adyen", "cashfree", "flutterwave", "paypal", "paystack", "razorpay", "square", "stripe"),
-        "the shop charges in your own account there",
-    ),
     names_gateway="the order's transaction_id",
     caution="""\
 Orders list their refunds without dates. One that is edited more than `LedgerDays` (400) after a refund was

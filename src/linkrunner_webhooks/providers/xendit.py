@@ -105,9 +105,6 @@ provider = Provider(
     user_id=homes("data.metadata.{}", "metadata.{}", "data.data.metadata.{}"),
     customer_ids=("data.customer_id",),
     unique_ids=True,
-    overlaps=dict.fromkeys(
-        ("shopify", "woocommerce"), "the shop charges in your own account there"
-    ),
     never={
         "payment_session.completed": "it may only be authorised; payment.capture reports what is paid",
         "recurring.cycle.created": "it announces a charge; recurring.cycle.succeeded reports it",
