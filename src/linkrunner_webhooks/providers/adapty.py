@@ -105,7 +105,7 @@ provider = Provider(
         _VERIFICATION: "it is only sent to see whether the webhook answers",
     },
     caution="""\
-The stores send webhooks, too, and so does RevenueCat. With one of them beside this source (apple, google,
+The stores send webhooks, too, and so does RevenueCat. With one of them beside this source (apple, googleplay,
 stripe, paddle or revenuecat sources of the same app) every purchase counts twice: choose one.
 """,
 )

@@ -108,7 +108,7 @@ provider = Provider(
     },
     caution="""\
 The stores send webhooks, too, and so do RevenueCat and Adapty. With one of them beside this source (apple,
-google, stripe, revenuecat or adapty sources of the same app) every purchase counts twice: choose one.
+googleplay, stripe, revenuecat or adapty sources of the same app) every purchase counts twice: choose one.
 """,
 )
 

@@ -92,7 +92,7 @@ provider = Provider(
     },
     caution="""\
 Linkrunner has an integration with RevenueCat of its own, and the stores send webhooks, too. With either of
-them beside this source (the native integration, or apple, google or stripe sources of the same app) every
+them beside this source (the native integration, or apple, googleplay or stripe sources of the same app) every
 purchase counts twice: choose one.
 """,
 )

@@ -86,7 +86,7 @@ provider = Provider(
     never={"test": "it is only sent to see whether the webhook arrives"},
     caution="""\
 The stores behind Superwall send webhooks, too, and so does RevenueCat. With any of them beside this source
-(apple, google, stripe or revenuecat sources of the same app) every purchase counts twice: choose one.
+(apple, googleplay, stripe or revenuecat sources of the same app) every purchase counts twice: choose one.
 """,
 )
 
