@@ -111,6 +111,13 @@ def test_bodies_with_one_hash_are_told_apart() -> None:
     assert first == forged
 
 
+def test_a_hash_beside_nothing_proves_nothing() -> None:
+    """In a header it can stand beside any body."""
+    headers = {"x-hash": "x"}
+    assert IN_HEADER.proof(Webhook("acme", headers, json.dumps(BODY).encode())) == "x"
+    assert IN_HEADER.proof(Webhook("acme", headers, b"{}")) is None
+
+
 def test_what_holds_the_joiner_is_ambiguous() -> None:
     """`a|b` and `c` have the hash of `a` and `b|c`."""
     assert ambiguous({"status": "paid|1"}, VALUES, "|")

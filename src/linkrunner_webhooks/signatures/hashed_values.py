@@ -68,10 +68,11 @@ class HashedValues:
         return bool(received) and any(equal(each, received) for each in hashes)
 
     def proof(self, webhook: Webhook) -> str | None:
-        """The hash, and what tells bodies apart that have the same one."""
+        """The hash, and what tells bodies apart that have the same one; a body without values has none."""
         with suppress(AttributeError, LookupError, RecursionError, TypeError, ValueError):
             body = _read(webhook.body)
-            if received := self._received(webhook, body):
+            received = self._received(webhook, body)
+            if received and any(self._values(body).values()):
                 apart = [_at(body, path) for path in self.apart]
                 return json.dumps([received, *apart]) if apart else received
         return None
