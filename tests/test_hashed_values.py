@@ -88,7 +88,7 @@ def test_either_text_of_two_libraries_is_accepted() -> None:
         b'{"status": "paid", "status": "paid", "hash": "x"}',
         b"status=%ff&hash=x",
         b"[1]", b"", b"=", b"a=1&" * 1000, b'{"amount": true, "hash": "x"}', b'{"amount": NaN}',
-        b"{" * 10_000,
+        b"{" * 10_000, b'{"status": "paid", "note": "\\ud800"}',
     ],
 )  # fmt: skip
 def test_what_can_be_read_in_two_ways_is_refused(body: bytes) -> None:

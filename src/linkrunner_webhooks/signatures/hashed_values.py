@@ -87,15 +87,14 @@ class HashedValues:
         try:
             body = _read(webhook.body)
             signature = self._hash(next(iter(self.texts(self._values(body), secret))), secret)
-            written = json.loads(webhook.body)
+            if self.header:
+                return with_headers(webhook, {self.header: signature})
+            fields = json.loads(webhook.body) | {self.member: signature}
+            written = forms.write(fields) if self.form else _written(fields)
         except (AttributeError, LookupError, RecursionError, TypeError, ValueError):
             # A body without values has nothing to sign.
             return webhook
-        if self.header:
-            return with_headers(webhook, {self.header: signature})
-        fields = written | {self.member: signature}
-        text = forms.write(fields) if self.form else json.dumps(fields, ensure_ascii=False).encode()
-        return replace(webhook, body=text)
+        return replace(webhook, body=written)
 
     def example_secret(self, seed: str) -> str:
         return seed
@@ -144,6 +143,11 @@ class Unambiguous(Payload):
         if ambiguous(body, cls.hashed, cls.joiner):
             raise Untranslatable(f"a hashed value holds {cls.joiner}, so others have the same hash")
         return body
+
+
+def _written(fields: Mapping[str, Any]) -> bytes:
+    """Raises ValueError for text that is no Unicode."""
+    return json.dumps(fields, ensure_ascii=False).encode()
 
 
 def _read(body: bytes) -> dict[str, Any]:
