@@ -406,6 +406,7 @@ ONE_SIDED: Final = {
     ("creem", Kind.SUBSCRIPTION_PAUSED),
     ("creem", Kind.SUBSCRIPTION_CANCEL_SCHEDULED),
     ("creem", Kind.DISPUTE_OPENED),
+    ("midtrans", Kind.DISPUTE_OPENED),
     ("paystack", Kind.SUBSCRIPTION_CANCEL_SCHEDULED),
     ("razorpay", Kind.SUBSCRIPTION_CANCEL_SCHEDULED),
     ("revenuecat", Kind.SUBSCRIPTION_PAUSED),
