@@ -103,9 +103,6 @@ Midtrans signs order id, status code and gross amount, and not the user id. Nor 
 has the notification of a settlement can make one of its refund. Refunds of a part are reported without their
 amounts, which are not signed. It signs with the server key of your account, which can refund.
 """,
-    overlaps=dict.fromkeys(
-        ("shopify", "woocommerce"), "the shop charges in your own account at Midtrans"
-    ),
 )
 
 _AMOUNT = re.compile(r"(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")

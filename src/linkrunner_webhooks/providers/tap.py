@@ -162,9 +162,6 @@ Tap signs id, amount, currency and status, and not the user id. It signs with th
 which can move money. The charge that pays an invoice or captures an authorisation has an id of its own: with
 invoice.PAID or authorize.CAPTURED switched on, too, such a payment counts twice.
 """,
-    overlaps=dict.fromkeys(
-        ("shopify", "woocommerce"), "the shop charges in your own account at Tap"
-    ),
 )
 
 
