@@ -42,6 +42,7 @@ from linkrunner_webhooks_cli.pages.jobs import Job, Jobs
 from linkrunner_webhooks_cli.pages.numbers import answered, delivered, timeline
 from linkrunner_webhooks_cli.pages.site import Site
 from linkrunner_webhooks_cli.stacks import Stack
+from linkrunner_webhooks_cli.user_paths import masked
 from linkrunner_webhooks_local import asgi, state
 from linkrunner_webhooks_local.cloudformation import EmbeddedStack
 from linkrunner_webhooks_local.embedded_aws import Service
@@ -350,9 +351,13 @@ def test_money_is_captured_held_or_parked(stand: Stand) -> None:
     assert "<svg" in stand.page("/numbers/traffic")
 
 
-def letter_of(stand: Stand, event_id: str, intent: str) -> Letter:
+def letter_of(stand: Stand, event_id: str, intent: str, user: str = "user_42") -> Letter:
     """A sale as it would be parked."""
-    changes: Changes = {("id",): event_id, ("data", "object", "payment_intent"): intent}
+    changes: Changes = {
+        ("id",): event_id,
+        ("data", "object", "payment_intent"): intent,
+        ("data", "object", "client_reference_id"): user,
+    }
     stand.send(load("stripe", SALE).changed(changes).signed())
     text, attributes = stand.stored.pop()
     return Letter("1", "", text, dict(attributes), datetime.now(UTC))
@@ -372,6 +377,17 @@ def test_a_trace_masks_users_until_somebody_asks(stand: Stand) -> None:
     number = stand.send(load("stripe", "invoice.paid").changed({("id",): "evt_here"}).signed())
     assert f'<a href="/requests/{number}">' in stand.page("/trace?id=evt_here")
     assert "<script>alert" not in stand.page(f"/trace?id={STRANGE.replace('&', '%26')}")
+
+
+@pytest.mark.parametrize("user", ["s", "purchase", "25", "for", "USD"])
+def test_a_trace_masks_the_user_and_no_other_word(stand: Stand, user: str) -> None:
+    """Whatever the user is called: the rest of the sentence stays."""
+    letter = letter_of(stand, "evt_paid", "pi_1", user)
+    stand.deployed.note_captured(letter, stand.config, dry_run=False)
+    shown = stand.page("/trace?id=pi_1")
+    assert f"purchase_completed 25.99 USD for {masked(user)}</td>" in shown
+    assert f"for {user}</td>" in stand.page("/trace?id=pi_1&values=shown")
+    assert f"for {user}</td>" in stand.page(f"/trace?id={user}")
 
 
 def test_what_aws_refuses_is_told_on_a_page(stand: Stand) -> None:

@@ -45,6 +45,7 @@ from linkrunner_webhooks_cli.periods import moment
 from linkrunner_webhooks_cli.records import Fact, Records, days_since, fact_keys
 from linkrunner_webhooks_cli.report import Summary
 from linkrunner_webhooks_cli.stacks import Stack
+from linkrunner_webhooks_cli.user_paths import masked
 from linkrunner_webhooks_local import state
 from linkrunner_webhooks_local.cloudformation import EmbeddedStack
 from linkrunner_webhooks_local.embedded_linkrunner import Answer, EmbeddedLinkrunner
@@ -260,6 +261,15 @@ def test_logs_are_asked_once_for_an_id(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert logs.asked["logGroupNames"] == ["/aws/lambda/deliver"]
     assert 'like "evt\\"1"' in logs.asked["queryString"]
+
+
+def test_a_trace_shows_users_as_it_is_told() -> None:
+    """Those of other ids of the same person as well."""
+    row = {"at": {"N": "1"}, "user_id": {"S": "user_42"}, "same": {"SS": ["a|shop|alias|user_77"]}}
+    for shown, whose, same in ((str, "user_42's", "user_77"), (masked, "us…42's", "us…77")):
+        step = trace._linked("a|shop|alias|anon_1", row, shown)
+        assert step.what == f"the alias anon_1 of shop is {whose}"
+        assert step.more["is one person with"] == same
 
 
 def test_a_deployed_stack_is_watched_by_its_logs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -55,15 +55,25 @@ class Step(NamedTuple):
     who: str = ""
 
 
+# How a user is written into a sentence.
+Shown = Callable[[str], str]
+
+
 def traced(
-    id: str, stack: Stack, config: Config, since: datetime, *, logs: bool = False
+    id: str,
+    stack: Stack,
+    config: Config,
+    since: datetime,
+    *,
+    logs: bool = False,
+    shown: Shown = str,
 ) -> list[Step]:
     """What is known of an id, the oldest first. `logs` are searched where they are asked for."""
     # A GraphQL id ends in the one that webhooks and keys have.
     id = id.rpartition("/")[2] if id.startswith("gid://") else id
     return sorted(
         (
-            *_of_ledger(id, stack.records(), config, since),
+            *_of_ledger(id, stack.records(), config, since, shown),
             *(_of_letters(id, stack.dead_letters(), config) if stack.parked() else ()),
             *(_of_logs(id, stack, since) if logs else ()),
         ),
@@ -138,7 +148,9 @@ def _write(steps: Iterable[Step]) -> None:
 # ------------------------------------------------------------------------- the ledger
 
 
-def _of_ledger(id: str, records: Records, config: Config, since: datetime) -> Iterator[Step]:
+def _of_ledger(
+    id: str, records: Records, config: Config, since: datetime, shown: Shown
+) -> Iterator[Step]:
     sources = config.sources()
     # As Linkrunner shows a payment: our own ids are keys with other signs, and the rest of one has a suffix.
     paid = id.partition("~")[0]
@@ -149,23 +161,23 @@ def _of_ledger(id: str, records: Records, config: Config, since: datetime) -> It
     for row in records.waiting():
         held = Held.read(text(row, "message") or "")
         if held and id in (held.user_id, *_ids(held)):
-            yield _held(held, row)
-    yield from _signed_up(id, records)
+            yield _held(held, row, shown)
+    yield from _signed_up(id, records, shown)
     names = [source.name for source in sources]
     for fact in records.on(names, days_since(since), about=id):
         facts[fact.key] = fact
-    yield from map(_captured, facts.values())
+    yield from (_captured(fact, shown) for fact in facts.values())
     for key, row in rows.items():
         if key.startswith(PERSON):
-            yield _linked(key, row)
+            yield _linked(key, row, shown)
         elif row.get("state", {}).get("S") in ("claimed", "free") and "waits" not in row:
             yield _tried(key, row)
 
 
-def _signed_up(id: str, records: Records) -> Iterator[Step]:
+def _signed_up(id: str, records: Records, shown: Shown) -> Iterator[Step]:
     for row in records.at([f"{USER}{id}"]).values():
         if text(row, "state") == "known":
-            yield Step("", "known", f"Linkrunner knows {id}", {}, id)
+            yield Step("", "known", f"Linkrunner knows {shown(id)}", {}, id)
 
 
 def _ids(held: Held) -> Iterator[str]:
@@ -174,11 +186,12 @@ def _ids(held: Held) -> Iterator[str]:
     yield from held.sent.values()
 
 
-def _held(held: Held, row: Row) -> Step:
+def _held(held: Held, row: Row, shown: Shown) -> Step:
+    user, until = shown(held.user_id), _moment(number(row, "until"))
     return Step(
         (text(row, "at") or "")[:19] + "Z",
         "held",
-        f"{held.event_name} until {held.user_id} signs up, at most until {_moment(number(row, 'until'))}",
+        f"{held.event_name} until {user} signs up, at most until {until}",
         {
             "from": f"{held.source}, {held.attributes['event_type']} {held.attributes['event_id']}",
             "order": held.sent.get("order_id", ""),
@@ -188,12 +201,13 @@ def _held(held: Held, row: Row) -> Step:
     )
 
 
-def _captured(fact: Fact) -> Step:
+def _captured(fact: Fact, shown: Shown) -> Step:
     money = f" {fact.amount} {fact.currency}" if fact.amount is not None else ""
+    user = shown(fact.user_id) if fact.user_id else "nobody any more"
     return Step(
         fact.captured_at[:19] + "Z",
         "captured",
-        f"{fact.event_name}{money} for {fact.user_id or 'nobody any more'}",
+        f"{fact.event_name}{money} for {user}",
         {
             "from": f"{fact.source}, {fact.event_type} {fact.event_id}",
             "order": fact.order_id,
@@ -233,12 +247,12 @@ def _payment(account: Account, *, failed: bool) -> dict[str, str]:
     }
 
 
-def _linked(key: str, row: Row) -> Step:
+def _linked(key: str, row: Row, shown: Shown) -> Step:
     _, scope, what, id = key.split("|", 3)
     moved = int(number(row, "relinked") or 0)
     user = text(row, "user_id") or ""
-    whose = f"{user}'s" if user else "nobody's yet"
-    same = ", ".join(key.rpartition("|")[2] for key in row.get("same", {}).get("SS", ()))
+    whose = f"{shown(user)}'s" if user else "nobody's yet"
+    same = ", ".join(shown(key.rpartition("|")[2]) for key in row.get("same", {}).get("SS", ()))
     return Step(
         _moment(number(row, "at")),
         "linked",

@@ -82,16 +82,22 @@ class NumberPages:
         whole = request.query_params.get("values") == "shown"
         since = datetime.now(UTC) - timedelta(days=age)
         steps: list[Step] = []
+
+        def shown(user: str) -> str:
+            # Who asks for a user by name knows the name.
+            return user if whole or user == id else masked(user)
+
+        def found() -> list[Step]:
+            return traced(id, self.site.stack(), self.site.config, since, shown=shown)
+
         if id:
-            steps = await self.site.looked(
-                lambda: traced(id, self.site.stack(), self.site.config, since)
-            )
+            steps = await self.site.looked(found)
         return self.site.page(
             "trace.html",
             id=id,
             age=age,
             ages=_AGES,
-            steps=[each if whole else _masked(each, id) for each in steps],
+            steps=steps,
             whole=whole,
             nothing=unknown(id, since),
             here=await run_in_threadpool(self._here, id) if id else [],
@@ -102,12 +108,6 @@ class NumberPages:
         wanted = Filter(text=id)
         found = (each.number for each in self.recorder.newest() if wanted.wants(each))
         return list(islice(found, _MOST_HERE))
-
-
-def _masked(step: Step, id: str) -> Step:
-    """Without its user, whom somebody may have looked for by name."""
-    hidden = step.who and step.who != id
-    return step._replace(what=step.what.replace(step.who, masked(step.who))) if hidden else step
 
 
 def _one_of(numbers: tuple[int, ...], written: str, otherwise: int | None = None) -> int:
