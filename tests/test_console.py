@@ -146,6 +146,24 @@ def test_a_letter_tells_its_story_without_its_body(stand: Stand) -> None:
     assert "&lt;b&gt;nonsense" in stand.page(f"/dead-letters/{id}?values=shown")
 
 
+def test_a_letter_that_nobody_can_read_keeps_its_secrets(stand: Stand) -> None:
+    """It is the envelope of a request all the same: signatures are never shown, and users when asked."""
+    stand.send(stand.sale())
+    envelope = json.loads(stand.stored.pop()[0])
+    signature = {"stripe-signature": "v1=5ebe2294ecd0e0f0"}
+    stand.deployed.client("sqs").send_message(
+        QueueUrl=stand.deployed.outputs["DeadLetterQueueUrl"],
+        MessageBody=json.dumps({**envelope, "v": 2, "headers": signature}),
+    )
+    group = eventually(lambda: _with(stand.page("/dead-letters/group?reason=crashed"), "look</a>"))
+    (id,) = re.findall(r'href="/dead-letters/([0-9a-f-]{36})"', group)
+    shown, whole = (stand.page(f"/dead-letters/{id}{query}") for query in ("", "?values=shown"))
+    assert "newer version" in shown
+    assert "5ebe2294ecd0e0f0" not in shown + whole
+    assert "stripe-signature" in shown
+    assert ("user_42" in shown, "user_42" in whole) == (False, True)
+
+
 def test_what_is_discarded_is_copied_and_confirmed(stand: Stand) -> None:
     """Nothing goes without the box that says so; what Linkrunner has is noted where that is wanted."""
     park(stand, "uncertain")

@@ -217,6 +217,7 @@ def test_every_webhook_has_its_story(name: str) -> None:
             shown = stand.page(f"/requests/{arrival.number}")
             assert "verified" in shown
             assert "not verified" not in shown
+            assert "user_42" not in shown
         whole = stand.page("/requests/1?values=shown")
         assert stand.secrets[name][0] not in whole
 

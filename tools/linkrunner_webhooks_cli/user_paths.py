@@ -15,7 +15,7 @@ from linkrunner_webhooks.screening import is_contact, phones_in
 from linkrunner_webhooks.users import VISITOR, find_named, search, usable, visitors_in
 
 # Where merchants put what is theirs: below such a key, or under such a key.
-_PLACES: Final = re.compile(
+PLACES: Final = re.compile(
     r"meta|meta_?data|custom|custom_(data|attributes)|(\w+_)?notes|note_attributes|(\w+_)?tags"
     r"|properties|passthrough|subscriber_attributes",
     re.IGNORECASE,
@@ -173,7 +173,7 @@ class _Leaf(NamedTuple):
         is_own = _KEYS.fullmatch(self.key) is not None
         # Adyen writes `metadata.user` as one key.
         places = (*self.keys, *self.key.split(".")[:-1])
-        if not is_own and not any(map(_PLACES.fullmatch, places)):
+        if not is_own and not any(map(PLACES.fullmatch, places)):
             return False
         text = str(self.value).strip()
         if any(map(PERSONAL.search, (*self.keys, self.key))) or not _OPAQUE.fullmatch(text):

@@ -22,7 +22,7 @@ from linkrunner_webhooks_cli.discarding import discarded
 from linkrunner_webhooks_cli.outlook import Errors, Outlook
 from linkrunner_webhooks_cli.output import ago, counted
 from linkrunner_webhooks_cli.pages.jobs import Job
-from linkrunner_webhooks_cli.pages.masking import shown_body, shown_headers
+from linkrunner_webhooks_cli.pages.masking import shown_body, shown_headers, shown_message
 from linkrunner_webhooks_cli.pages.story import Known, Meaning, meaning, proofs
 from linkrunner_webhooks_cli.redriving import redriven
 from linkrunner_webhooks_cli.stacks import Stack
@@ -182,15 +182,16 @@ def letterhead(
     if letter is None:
         return None
     forecast = stack.foresee(letter, config)
-    found, unread, headers, body = None, "", dict[str, str](), ""
+    found, unread = None, ""
     try:
         opened = open_message(letter.text, config)
         found = meaning(opened, known, whole=whole)
         shown = proofs(opened.source)
         headers = shown_headers(opened.webhook.headers, shown, whole=whole)
-        body = shown_body(opened.webhook, whole=whole)
+        body = shown_body(opened.webhook, opened.source, whole=whole)
     except Parked as error:
         unread = str(error)
+        headers, body = shown_message(letter.text, config, whole=whole)
     return Letterhead(
         letter=letter,
         forecast=forecast,
@@ -199,7 +200,7 @@ def letterhead(
         meaning=found,
         unread=unread,
         headers=headers,
-        body=body or (letter.text if whole else ""),
+        body=body,
     )
 
 

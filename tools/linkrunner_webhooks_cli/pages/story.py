@@ -127,7 +127,7 @@ def story(
     return Story(
         arrival=arrival,
         headers=shown_headers(webhook.headers, proofs(source), whole=whole) if webhook else {},
-        body=_cut(shown_body(webhook, whole=whole)) if webhook else "",
+        body=_cut(shown_body(webhook, source, whole=whole)) if webhook else "",
         check=found,
         parts=parts,
         unread=unread,
