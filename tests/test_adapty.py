@@ -21,7 +21,7 @@ WRONG = {"authorization": f"Bearer {live_secret(ADAPTY)}"}
     [
         ({}, 200, "ignored", "handshake"),
         (RIGHT, 200, "ignored", "unwanted"),
-        (WRONG, 401, "rejected", "bad_signature"),
+        (WRONG, 409, "rejected", "bad_signature"),
     ],
     ids=["without the text", "with it", "with another"],
 )
@@ -38,4 +38,4 @@ def test_a_verification_is_answered_and_means_nothing(
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b'{"event_type":"subscription_started"}'])
 def test_other_bodies_are_no_verification(body: bytes) -> None:
     """Without the text they are refused like any other."""
-    assert samples.desk(ADAPTY).receive(Webhook("adapty", {}, body))[0] == 401
+    assert samples.desk(ADAPTY).receive(Webhook("adapty", {}, body))[0] == 409

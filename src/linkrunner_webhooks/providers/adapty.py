@@ -96,6 +96,8 @@ provider = Provider(
     signature=StaticToken(_HEADER),
     identify=identify,
     handshake=greets,
+    # From 200 to 404 every answer is the last one, and a wrong secret would lose events.
+    statuses={400: 409, 401: 409, 404: 409},
     user_id=("customer_user_id", *homes("user_attributes.{}")),
     # Adapty makes one up for every installation.
     customer_ids=("profile_id",),
