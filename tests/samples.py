@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, wraps
+from inspect import signature
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import pytest
 
@@ -37,15 +39,46 @@ def registered() -> tuple[tuple[str, str], ...]:
     return tuple((name, each) for name in providers.names() for each in providers.load(name).types)
 
 
+Test = TypeVar("Test", bound=Callable[..., None])
+
+
+def over_types(pairs: Iterable[tuple[str, str]]) -> Callable[[Test], Test]:
+    """A test of a `name` and an `event_type` for these, as one test of each provider.
+
+    There are a thousand types, and to begin a test takes longer than most of them take.
+    """
+    types = defaultdict(list)
+    for name, event_type in pairs:
+        types[name].append(event_type)
+
+    def mark(test: Test) -> Test:
+        @wraps(test)
+        def for_each_type(name: str, **given: Any) -> None:
+            for event_type in types[name]:
+                try:
+                    test(name=name, event_type=event_type, **given)
+                except BaseException as error:
+                    error.add_note(f"of {name} {event_type}")
+                    raise
+
+        own = signature(test)
+        left = [each for key, each in own.parameters.items() if key != "event_type"]
+        # pytest asks for what is in the signature.
+        vars(for_each_type)["__signature__"] = own.replace(parameters=left)
+        del vars(for_each_type)["__wrapped__"]
+        marked: Test = pytest.mark.parametrize("name", list(types))(for_each_type)
+        return marked
+
+    return mark
+
+
 every_provider = pytest.mark.parametrize("name", providers.names())
-every_type = pytest.mark.parametrize(("name", "event_type"), registered())
-every_reporting_type = pytest.mark.parametrize(
-    ("name", "event_type"),
-    [(name, each) for name, each in registered() if providers.load(name).types[each].kinds],
+every_type = over_types(registered())
+every_reporting_type = over_types(
+    (name, each) for name, each in registered() if providers.load(name).types[each].kinds
 )
-every_lesson = pytest.mark.parametrize(
-    ("name", "event_type"),
-    [(name, each) for name, each in registered() if not providers.load(name).types[each].kinds],
+every_lesson = over_types(
+    (name, each) for name, each in registered() if not providers.load(name).types[each].kinds
 )
 
 

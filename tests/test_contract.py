@@ -196,7 +196,7 @@ SIGNED_IN_PART = [
 ]
 
 
-@pytest.mark.parametrize(("name", "event_type"), SIGNED_IN_PART)
+@samples.over_types(SIGNED_IN_PART)
 def test_only_signed_values_count(name: str, event_type: str) -> None:
     """Money, order, keys and, unless the provider's caution says so, the user are in signed values."""
     sample = samples.load(name, event_type)

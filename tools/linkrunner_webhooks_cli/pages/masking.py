@@ -36,7 +36,7 @@ _PLAIN: Final = re.compile(
 _ID: Final = re.compile(r"(\w+_)?ids?", re.IGNORECASE)
 # Whose it is: people, their devices, and what merchants call them.
 _USERS: Final = re.compile(
-    r"user|(^|_)uid|account|customer|player|member|profile|client|external|shopper|buyer|payer|subscriber"
+    r"user|identity|(^|_)uid|account|customer|player|member|profile|client|external|shopper|buyer|payer|subscriber"
     r"|person|contact|owner|recipient|alias|visitor|anonymous|distinct|device|advertis|idf[av]|gaid"
     r"|(^|_)(custom|passthrough|vid)(_|$)|reference_id$"
 )
