@@ -100,10 +100,18 @@ class Sample:
     def signed(
         self, body: bytes | None = None, secret: str | None = None, now: float = NOW
     ) -> Webhook:
-        """As the provider would send it, with the live secret."""
+        """As the provider would send it, with the live secret; a hint without what it hints at."""
         scheme = scheme_of(self.provider)
         secret = scheme.example_secret(SEED) if secret is None else secret
-        return scheme.sign(self.webhook(body), secret, now)
+        webhook = self.webhook(body)
+        if self.provider.lookup and body is None:
+            webhook, _ = self.provider.lookup.parted(webhook)
+        return scheme.sign(webhook, secret, now)
+
+    def answers(self) -> dict[str, Json]:
+        """What the provider's own API answers about it, by path."""
+        lookup = self.provider.lookup
+        return lookup.parted(self.webhook())[1] if lookup else {}
 
     def changed(self, values: Mapping[Place, Json]) -> Sample:
         """The same webhook with other values at some places of its body."""
@@ -158,6 +166,13 @@ def load(provider: str, event_type: str) -> Sample:
     """The sample of one type, fresh: a test may change it."""
     written = json.loads(_read(provider, event_type))
     return Sample(providers.load(provider), written["headers"], written["body"])
+
+
+@cache
+def answers_of(provider: str) -> Mapping[str, Json]:
+    """What the provider's own API answers about all its samples."""
+    types = providers.load(provider).types
+    return {path: it for each in types for path, it in load(provider, each).answers().items()}
 
 
 def any_sample(provider: str) -> Sample:

@@ -10,13 +10,14 @@ from decimal import Decimal
 from typing import Any
 
 from tests.amounts import moved
-from tests.samples import NOW, Desk, Sample, Secrets, live_secret
+from tests.samples import NOW, Desk, Sample, Secrets, answers_of, live_secret
 from tests.simulation.table import FakeTable
 
 from linkrunner_webhooks import providers
 from linkrunner_webhooks.capture import ApiRequest, Capture
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.deliver import Deliverer
+from linkrunner_webhooks.envelope import Opened
 from linkrunner_webhooks.event_body import LinkrunnerEvent
 from linkrunner_webhooks.ledger import Ledger
 from linkrunner_webhooks.letters import Letter
@@ -69,11 +70,20 @@ class Pipeline:
     requests: list[ApiRequest] = field(default_factory=list)
     parked: list[tuple[str, str]] = field(default_factory=list)
     letters: list[Letter] = field(default_factory=list)
+    answers: dict[str, Any] = field(default_factory=dict)
     observe: Callable[[Report], None] = lambda _: None
     watched: Callable[[Capture], Capture] = lambda capture: capture
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.table, "ledger", clock=lambda: self.now)
+        self.answers |= answers_of(self.provider.name)
+
+    def complete(self, opened: Opened) -> Opened:
+        """As the provider's own API answers, which only knows how things are now."""
+        lookup = self.provider.lookup
+        if lookup is None:
+            return opened
+        return opened._replace(webhook=lookup.completed(opened.webhook, self.answers.__getitem__))
 
     def capture(self, request: ApiRequest) -> None:
         self.requests.append(request)
@@ -101,6 +111,8 @@ class Pipeline:
         pass
 
     def messages(self, sent: Sequence[Sample]) -> list[Message]:
+        for sample in sent:
+            self.answers |= sample.answers()
         return self.received([sample.signed() for sample in sent])
 
     def received(self, signed: Sequence[Webhook]) -> list[Message]:
@@ -133,6 +145,7 @@ class Pipeline:
             queue=self,
             now=lambda: self.now,
             observe=self.observe,
+            complete=self.complete,
         )
         for _ in range(PAYER_TRIES + 2):
             kept = set(deliverer.deliver(messages, lambda: 900.0))

@@ -104,6 +104,7 @@ def test_keeps_plain_resources_and_their_outputs() -> None:
         "DeadLetterQueue",
         "LedgerTable",
         "LinkrunnerKeySecret",
+        "ProviderKeysSecret",
         "WebhookSecrets",
     }
     assert {"WebhookQueueUrl", "DeadLetterQueueUrl", "WebhookSecretsArn"} <= plain["Outputs"].keys()

@@ -105,7 +105,9 @@ def permissions(role: str) -> set[tuple[str, str]]:
     """Each (action, resource) a role allows."""
     found = set()
     for policy in properties(role)["Policies"]:
-        for statement in policy["PolicyDocument"]["Statement"]:
+        for written in policy["PolicyDocument"]["Statement"]:
+            # What is there on a condition counts as there.
+            statement = written.get("Fn::If", [None, written])[1]
             assert statement["Effect"] == "Allow"
             for action in listed(statement["Action"]):
                 found |= {(action, target(to)) for to in listed(statement["Resource"])}
@@ -138,6 +140,7 @@ def test_parameters_are_exactly_the_documented_ones() -> None:
         "ThrottlingRateLimit": 1000,
         "ThrottlingBurstLimit": 2000,
         "MoneyMetrics": "off",
+        "ProviderKeys": "off",
         "PermissionsBoundaryArn": "",
     }
 
@@ -232,6 +235,7 @@ def test_outputs_are_exactly_the_documented_ones() -> None:
         "DeadLetterQueueUrl": "DeadLetterQueue",
         "LinkrunnerKeySecretArn": "LinkrunnerKeySecret",
         "WebhookSecretsArn": "WebhookSecrets",
+        "ProviderKeysArn": "ProviderKeysSecret",
         "LedgerTableName": str(LEDGER),
         "WebhookDomainTarget": "WebhookDomain.RegionalDomainName",
         "Version": "['Package', 'This', 'Version']",
@@ -392,6 +396,7 @@ SHARED_VARIABLES = {
                 "DEAD_LETTER_QUEUE_URL": "DeadLetterQueue",
                 "LEDGER_TABLE": str(LEDGER),
                 "LINKRUNNER_KEY_SECRET_ARN": "LinkrunnerKeySecret",
+                "PROVIDER_KEYS_ARN": "['AsksProviders', {'Ref': 'ProviderKeysSecret'}, '']",
                 "LINKRUNNER_BASE_URL": "LinkrunnerBaseUrl",
                 "LEDGER_DAYS": "LedgerDays",
                 "REQUESTS_PER_SECOND": "RequestsPerSecond",
@@ -465,6 +470,7 @@ def test_deliver_may_consume_park_claim_and_read_the_key_only() -> None:
         ("dynamodb:Query", str([f"{TABLE}/index/by_day", {"Table": {"Fn::If": LEDGER}}])),
         ("cloudwatch:GetMetricData", "*"),
         ("secretsmanager:GetSecretValue", "LinkrunnerKeySecret"),
+        ("secretsmanager:GetSecretValue", "ProviderKeysSecret"),
         ("logs:CreateLogStream", "DeliverLogs.Arn"),
         ("logs:PutLogEvents", "DeliverLogs.Arn"),
         ("xray:PutTraceSegments", "*"),
@@ -599,8 +605,10 @@ def test_secrets_have_no_value_of_ours() -> None:
     """No secret is in the template, generated, or replaced by a later deployment."""
     assert set(properties("LinkrunnerKeySecret")) == {"Description"}
     assert properties("WebhookSecrets")["SecretString"] == "{}"
+    assert properties("ProviderKeysSecret")["SecretString"] == "{}"
     assert sorted(resources("AWS::SecretsManager::Secret")) == [
         "LinkrunnerKeySecret",
+        "ProviderKeysSecret",
         "WebhookSecrets",
     ]
     assert list(walk(template(), "GenerateSecretString")) == []

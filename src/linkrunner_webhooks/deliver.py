@@ -20,6 +20,7 @@ from functools import partial
 from linkrunner_webhooks.capture import Capture, Knows
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.deliver_one import DeliverOne, Ledger
+from linkrunner_webhooks.envelope import Opened
 from linkrunner_webhooks.errors import (
     Exhausted,
     Parked,
@@ -80,7 +81,8 @@ class Run:
 class Deliverer:
     """Delivery, with all that it needs. `now` is unix seconds; `observe` gets a report of every message.
 
-    `workers` messages are processed at once, so that waiting for answers does not slow the pace.
+    `workers` messages are processed at once, so that waiting for answers does not slow the pace. `complete`
+    asks for what a webhook only hints at.
     """
 
     config: Config
@@ -91,6 +93,7 @@ class Deliverer:
     now: Callable[[], float]
     observe: Callable[[Report], None]
     workers: int = 1
+    complete: Callable[[Opened], Opened] = lambda opened: opened
     sleep: Callable[[float], None] = time.sleep
 
     def deliver(self, messages: Sequence[Message], remaining: Callable[[], float]) -> list[str]:
@@ -165,7 +168,13 @@ class Deliverer:
                     self.ledger.notes.tally(source, counts)
 
     def _read(self, message: Message, run: Run) -> Read:
-        intake = Intake(config=self.config, notes=self.ledger.notes, queue=self.queue, now=self.now)
+        intake = Intake(
+            config=self.config,
+            notes=self.ledger.notes,
+            queue=self.queue,
+            now=self.now,
+            complete=self.complete,
+        )
         with run.reading() as trouble:
             if trouble:
                 return unread(message, trouble)

@@ -18,6 +18,7 @@ from linkrunner_webhooks import (
 )
 from linkrunner_webhooks.aws import Environment, Patience
 from linkrunner_webhooks.capture import CONNECTIONS, Capture, LinkrunnerClient
+from linkrunner_webhooks.completing import Completing
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.dead_letters import depth
 from linkrunner_webhooks.deliver import Deliverer
@@ -26,7 +27,7 @@ from linkrunner_webhooks.pacing import Pace
 from linkrunner_webhooks.queues import DeliveryQueue, Message, untyped
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks.rows import DAY
-from linkrunner_webhooks.secrets import Secret, ServerKey
+from linkrunner_webhooks.secrets import ProviderKeys, Secret, ServerKey
 from linkrunner_webhooks.telemetry import observe as observe_in_lambda
 from linkrunner_webhooks.telemetry import tell, unseen
 from linkrunner_webhooks.watch import concerns, joined
@@ -80,6 +81,13 @@ def build(
         now=time.time,
         observe=observe,
         workers=CONNECTIONS,
+        complete=Completing(
+            ProviderKeys(Secret(secrets, arn))
+            if (arn := environment.get("PROVIDER_KEYS_ARN"))
+            else None,
+            elsewhere=environment.get("PROVIDER_APIS_URL", ""),
+            copies=copies,
+        ),
     )
 
     def deliver(event: dict[str, Any], remaining: Callable[[], float]) -> dict[str, Any]:

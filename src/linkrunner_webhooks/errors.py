@@ -9,6 +9,8 @@ WebhookError
 ├── NotStored             503  our fault; the provider sends it again
 ├── Parked                a person has to act; kept in the dead-letter queue with the reason
 │   ├── Untranslatable    no mapper understands the body
+│   │   └── Incomplete    it only hints at what happened, and nobody has asked for the rest
+│   ├── LookupRefused     the provider does not tell what its webhook hints at
 │   ├── MissingUser       no user-id path found a usable id
 │   ├── NoRate            nothing says what its currency is worth in that of all amounts
 │   ├── Unreadable        not an envelope of ours
@@ -109,6 +111,7 @@ class Reason(StrEnum):
     CONTRADICTED = "contradicted"
     TOO_OLD = "too_old"
     CRASHED = "crashed"
+    LOOKUP_REFUSED = "lookup_refused"
 
     # Retried: Linkrunner and the way to it
     RATE_LIMITED = "rate_limited", Nature(shared=True, outage=True, longest_wait=900.0)
@@ -123,6 +126,8 @@ class Reason(StrEnum):
     UNAVAILABLE = "unavailable", Nature(outage=True)
 
     # Retried: AWS, the provider and this system
+    # What a webhook hints at cannot be had now; a refund of it can arrive meanwhile
+    PROVIDER = "provider", Nature(outage=True)
     LEDGER = "ledger", Nature(shared=True)
     QUEUE = "queue"
     SECRET = "secret"  # noqa: S105 - a reason
@@ -206,6 +211,14 @@ class Parked(WebhookError):
 
 class Untranslatable(Parked):
     reason = Reason.UNTRANSLATABLE
+
+
+class Incomplete(Untranslatable):
+    """What it hints at is asked for when it is delivered, and not here."""
+
+
+class LookupRefused(Parked):
+    reason = Reason.LOOKUP_REFUSED
 
 
 class MissingUser(Parked):

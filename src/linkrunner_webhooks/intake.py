@@ -64,12 +64,16 @@ class Read(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intake:
-    """Reads messages, with all that it needs. `now` is unix seconds."""
+    """Reads messages, with all that it needs. `now` is unix seconds.
+
+    `complete` asks for what a webhook only hints at. It raises LookupRefused or Unavailable.
+    """
 
     config: Config
     notes: Notes
     queue: Queue
     now: Callable[[], float]
+    complete: Callable[[Opened], Opened] = lambda opened: opened
 
     def read(self, message: Message) -> Read:
         """What the message would become; no error of one message affects another."""
@@ -83,7 +87,7 @@ class Intake:
                 else:
                     opened = self._opened(message)
                     read = read._replace(report=_identified(read.report, opened))
-                    plan = plan_of(opened)
+                    plan = plan_of(self.complete(opened))
             return read._replace(plan=plan, contradicted=not self._is_first(plan))
         except WebhookError as error:
             return read._replace(plan=error)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from linkrunner_webhooks.capture_once import is_uncertain
 from linkrunner_webhooks.config import Config
-from linkrunner_webhooks.errors import Contradicted, Parked, Reason, Refused, Uncertain
+from linkrunner_webhooks.errors import Contradicted, Incomplete, Parked, Reason, Refused, Uncertain
 from linkrunner_webhooks.event_body import fingerprint
 from linkrunner_webhooks.held import plan_in
 from linkrunner_webhooks.model import Outcome
@@ -142,6 +142,9 @@ def foresee(letter: Letter, config: Config, known: Known, *, now: float) -> Deci
         if not past.forced:
             plan.require_memory(now, known.facts.kept)
         decision = decide(plan, known.facts.user_of, known.facts.rate_of)
+    except Incomplete as error:
+        # What it becomes is known when its provider has been asked.
+        return Decision(Outcome.QUEUED, detail=str(error))
     except Parked as error:
         return parked(error)
     if decision.outcome is not Outcome.CAPTURED:

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from pydantic import ConfigDict, ValidationError
 
-from linkrunner_webhooks.errors import Malformed, Untranslatable, WebhookError
+from linkrunner_webhooks.errors import Incomplete, Malformed, Untranslatable, WebhookError
+from linkrunner_webhooks.lookups import Lookup
 from linkrunner_webhooks.model import (
     UNKNOWN,
     CommerceEvent,
@@ -162,7 +163,8 @@ class Provider:
     recognises an unsigned greeting that must be answered 200 and means nothing. `caution` is what an operator
     who switches the provider on has to know. `role` says who else reports the same payments under ids of
     their own, and `overlaps` names others who do, each with when; `names_gateway` is where its bodies name
-    that payment, so that it counts once. What to click stands in docs/providers/<name>.md.
+    that payment, so that it counts once. `lookup` completes webhooks that only hint at what happened. What to
+    click stands in docs/providers/<name>.md.
     """
 
     name: str
@@ -185,6 +187,7 @@ class Provider:
     role: Role = Role.GATEWAY
     overlaps: Mapping[str, str] = field(default_factory=dict)
     names_gateway: str = ""
+    lookup: Lookup | None = field(default=None, repr=False)
     types: dict[str, EventType] = field(default_factory=dict, repr=False)
 
     def on(
@@ -275,6 +278,10 @@ class Provider:
         if event_type is None:
             raise Untranslatable(f"no mapper for {self.title} events of this type")
         try:
+            if self.lookup is not None and self.lookup.wanted(webhook) is not None:
+                raise Incomplete(
+                    f"it only hints at what happened: deliver asks {self.title} for it"
+                )
             payload = event_type.payload.model_validate(webhook.payload)
             # A type that only teaches has no kind, and its translator asks for none.
             context = Context(identity, cast("Kind", event_type.kind), options)

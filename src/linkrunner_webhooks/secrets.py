@@ -1,4 +1,4 @@
-"""The two secrets, read from Secrets Manager and cached: the sources' signing secrets, and the server key.
+"""The secrets, read from Secrets Manager and cached: signing secrets, the server key, and keys of providers.
 
 A cached value outlives an outage of Secrets Manager. Rotation keeps the old value valid for a while anyway.
 """
@@ -92,6 +92,30 @@ class SigningSecrets:
             table = None
         if not isinstance(table, dict):
             message = 'WebhookSecrets is not JSON like {"stripe": ["whsec_..."]}'
+            raise Unavailable(message, reason=Reason.SECRET)
+        return table
+
+
+class ProviderKeys:
+    """ProviderKeys: JSON `{"<source>": "<credentials>"}`, for the providers whose own API deliver asks."""
+
+    def __init__(self, secret: Secret) -> None:
+        self._secret = secret
+
+    def of(self, source: str, max_age: float = MAX_AGE) -> str:
+        """The credentials of a source, "" where there are none. Raises Unavailable for other JSON."""
+        value = self.table(max_age).get(source, "")
+        # A service account is JSON itself, and people put it there as it is.
+        return json.dumps(value) if isinstance(value, dict) else str(value).strip()
+
+    def table(self, max_age: float = MAX_AGE) -> dict[str, Any]:
+        """All of them. Raises Unavailable like `of`."""
+        try:
+            table = json.loads(self._secret.text(max_age) or "{}")
+        except (ValueError, RecursionError):
+            table = None
+        if not isinstance(table, dict):
+            message = 'ProviderKeys is not JSON like {"gocardless": "..."}'
             raise Unavailable(message, reason=Reason.SECRET)
         return table
 

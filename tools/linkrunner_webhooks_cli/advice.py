@@ -25,6 +25,8 @@ ADVICE: Final[Mapping[str, str]] = {
     "provider's record; discard, or redrive --force",
     Reason.TOO_OLD: "it may have been captured before facts were forgotten (LedgerDays): look for it at "
     "Linkrunner, then discard or redrive --force",
+    Reason.LOOKUP_REFUSED: "the provider does not tell what it hints at: look at the key and its rights "
+    "(`secrets provider-key`), redrive; if there is no such object, discard",
     Reason.CRASHED: "the function died on it: see its log, fix, deploy, redrive",
 }
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from linkrunner_webhooks.config import Config, Source
 from linkrunner_webhooks.envelope import Opened, open_message
-from linkrunner_webhooks.errors import Parked, Reason
+from linkrunner_webhooks.errors import Incomplete, Parked, Reason
 from linkrunner_webhooks.fact_keys import keys
 from linkrunner_webhooks.model import CommerceEvent, Identity, Outcome
 from linkrunner_webhooks.translation import Decision, RateOf, UserOf, decide, parked, plan_of
@@ -36,6 +36,8 @@ def meant(opened: Opened, user_of: UserOf, rate_of: RateOf) -> Meant:
     try:
         decision = decide(plan_of(opened), user_of, rate_of)
         events = tuple(source.provider.translate(opened.webhook, identity, source.options))
+    except Incomplete as error:
+        decision, events = Decision(Outcome.QUEUED, detail=str(error)), ()
     except Parked as error:
         decision, events = parked(error), ()
     drops = dropped(source, identity)

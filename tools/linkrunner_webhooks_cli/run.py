@@ -58,7 +58,9 @@ def pages(
     def stack() -> Stack:
         return of_local(local)
 
-    return app.of_local(Site(config, stack), recorder, local.url, linkrunner)
+    return app.of_local(
+        Site(config, stack), recorder, local.url, linkrunner, local.provider_apis_url
+    )
 
 
 def findings(settings: Settings, config: Config) -> Iterator[str]:

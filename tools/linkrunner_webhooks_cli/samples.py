@@ -58,6 +58,7 @@ class Sample:
 
 def sign(source: Source, webhook: Webhook, secret: str, now: float) -> Webhook:
     """A webhook as the provider would send it. Raises Failure when nothing can be signed with this secret."""
+    webhook, _ = parted(source, webhook)
     try:
         # As receive reads it.
         return source.signature.sign(webhook, secret.strip(), now)
@@ -69,6 +70,12 @@ def sign(source: Source, webhook: Webhook, secret: str, now: float) -> Webhook:
             f"cannot sign as {title} with this secret: {why}. "
             "Without --secret and WEBHOOK_SECRETS the local stack's own is taken"
         ) from None
+
+
+def parted(source: Source, webhook: Webhook) -> tuple[Webhook, dict[str, Any]]:
+    """A webhook as it is sent, and what the provider's own API answers about it, by path."""
+    lookup = source.provider.lookup
+    return lookup.parted(webhook) if lookup else (webhook, {})
 
 
 @dataclass(frozen=True, slots=True)

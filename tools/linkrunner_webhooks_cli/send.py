@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from decimal import Decimal, InvalidOperation
@@ -30,7 +29,14 @@ from linkrunner_webhooks_cli.sources import (
     load_provider,
     pick_source,
 )
-from linkrunner_webhooks_cli.targets import Answer, Target, advice, elsewhere, post, target_of
+from linkrunner_webhooks_cli.targets import (
+    Answer,
+    Target,
+    advice,
+    elsewhere,
+    send_signed,
+    target_of,
+)
 
 _LOCAL = re.compile(r"(?:localhost|127(?:\.\d+){3}|\[::1\])(?=[:/]|$)")
 
@@ -223,7 +229,7 @@ def _send_all(source: Source, target: Target, unsigned: list[Webhook], *, as_jso
     answers: list[tuple[str, Answer]] = []
     for webhook in unsigned:
         type = _type(source, webhook)
-        answer = post(target, samples.sign(source, webhook, target.secret, time.time()))
+        answer = send_signed(source, target, webhook)
         say(f"{type} -> {answer.status} {answer.text}")
         answers.append((type, answer))
     if as_json:

@@ -240,6 +240,39 @@ def server_key(as_json: bool, stack: str | None) -> None:
     say(f"Stored: {verdict.found}. {_SOON}")
 
 
+@secrets.command("provider-key")
+@click.argument("source", shell_complete=source_names)
+@config_option
+@json_option
+@stack_option
+def provider_key(source: str, config_path: Path | None, as_json: bool, stack: str | None) -> None:
+    """Put the key by which deliver asks a provider for what its webhooks only hint at.
+
+    It needs to read, and nothing else; docs/providers says which right that is. A service account of Google's
+    is its JSON file.
+
+    \b
+    Examples:
+      linkrunner-webhooks secrets provider-key gocardless --stack linkrunner-webhooks
+      linkrunner-webhooks secrets provider-key googleplay --stack linkrunner-webhooks < account.json
+    """
+    meant = source_named(config_of(stack, config_path), source)
+    lookup, title = meant.provider.lookup, meant.provider.title
+    if lookup is None:
+        raise Failure(f"{title} is asked nothing: its webhooks say all that is needed")
+    found = find(stack)
+    table = found.provider_keys().table()
+    key = _read(f"Key of {title} for {source} ({lookup.needs})")
+    if wrong := lookup.access.complaint(key) if key else "it is empty":
+        raise Failure(
+            f"nothing was stored: {wrong}. Where {title} shows it: {page_of(meant.provider.name)}"
+        )
+    found.put_secret("ProviderKeysArn", json.dumps({**table, source: key}))
+    if as_json:
+        write_json({"source": source, "stored": True})
+    say(f"Stored for {source}. {_SOON}")
+
+
 def _read(what: str) -> str:
     """A secret from the prompt, or else all of standard input, without white space around it."""
     if sys.stdin.isatty():

@@ -24,7 +24,7 @@ from linkrunner_webhooks.once import KEPT
 from linkrunner_webhooks.past import Past, marked
 from linkrunner_webhooks.queues import WebhookQueue
 from linkrunner_webhooks.rows import DAY
-from linkrunner_webhooks.secrets import Secret, ServerKey, SigningSecrets
+from linkrunner_webhooks.secrets import ProviderKeys, Secret, ServerKey, SigningSecrets
 from linkrunner_webhooks.translation import Decision, decide, parked
 from linkrunner_webhooks.watch import History
 from linkrunner_webhooks_cli import formation
@@ -105,6 +105,14 @@ class Stack:
     def server_key(self) -> ServerKey:
         """What Linkrunner knows this stack by."""
         return ServerKey(self._secret("LinkrunnerKeySecretArn"))
+
+    def provider_keys(self) -> ProviderKeys:
+        """What the providers' own APIs know this stack by. Raises Failure where it asks none."""
+        if "ProviderKeysArn" not in self.outputs:
+            raise Failure(
+                f"stack {self.name} asks no provider: deploy it with ProviderKeys=on first"
+            )
+        return ProviderKeys(self._secret("ProviderKeysArn"))
 
     def _secret(self, output: str) -> Secret:
         return Secret(self.client("secretsmanager"), self.output(output))

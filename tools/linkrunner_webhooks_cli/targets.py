@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
@@ -13,11 +14,12 @@ from urllib3.exceptions import HTTPError
 
 from linkrunner_webhooks.config import Source
 from linkrunner_webhooks.model import Webhook
+from linkrunner_webhooks_cli import samples
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.output import say
 from linkrunner_webhooks_cli.running import running
 from linkrunner_webhooks_cli.stacks import find
-from linkrunner_webhooks_local import state
+from linkrunner_webhooks_local import provider_apis, state
 from linkrunner_webhooks_local.development import development_secret
 from linkrunner_webhooks_local.loopback import NAMES
 
@@ -27,12 +29,16 @@ _LONGEST_SHOWN: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The URL of one source. `signed_with` says where the secret comes from, for people."""
+    """The URL of one source. `signed_with` says where the secret comes from, for people.
+
+    `apis` is where the receiver's stack has imitations of the providers' own APIs, if it has.
+    """
 
     source: str
     url: str
     secret: str = field(repr=False)
     signed_with: str
+    apis: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +88,16 @@ def target_of(source: Source, url: str | None, stack: str | None, secret: str | 
             f"`linkrunner-webhooks secrets set {source.name}`, "
             "with its table in the stack's webhooks.toml; or give --secret"
         )
-    return Target(source.name, _url(base, source), known, origin)
+    apis = local.provider_apis_url if local else ""
+    return Target(source.name, _url(base, source), known, origin, apis)
+
+
+def send_signed(source: Source, target: Target, webhook: Webhook) -> Answer:
+    """Sign a webhook and post it; its provider's API knows what it hints at. Raises Failure."""
+    _, answers = samples.parted(source, webhook)
+    if answers and target.apis:
+        provider_apis.tell(target.apis, source.provider.name, answers)
+    return post(target, samples.sign(source, webhook, target.secret, time.time()))
 
 
 def post(target: Target, webhook: Webhook) -> Answer:

@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute
 
 from linkrunner_webhooks import deliver_function, receive_function
 from linkrunner_webhooks.capture import Capture
+from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.dead_letters import depth
 from linkrunner_webhooks.reports import Report
 from linkrunner_webhooks_local import asgi
@@ -29,6 +30,7 @@ from linkrunner_webhooks_local.journal import Journal
 from linkrunner_webhooks_local.loopback import Request, listen, url_of
 from linkrunner_webhooks_local.poller import Deliver, Poller
 from linkrunner_webhooks_local.project import STATE_FILE, LocalError
+from linkrunner_webhooks_local.provider_apis import ProviderApis, key_of
 from linkrunner_webhooks_local.recorder import Recorder
 from linkrunner_webhooks_local.sandboxes import Sandboxes
 from linkrunner_webhooks_local.settings import Settings
@@ -53,8 +55,10 @@ def local_stack(settings: Settings, console: Console, pages: Pages) -> Iterator[
         linkrunner = _linkrunner(settings, running)
         linkrunner_url = linkrunner.url if linkrunner else str(settings.linkrunner_base_url)
         aws = running.enter_context(embedded_aws())
-        stack = stacks.create(aws, {"LinkrunnerBaseUrl": linkrunner_url})
-        _store_secrets(stack, settings)
+        stack = stacks.create(aws, {"LinkrunnerBaseUrl": linkrunner_url, "ProviderKeys": "on"})
+        # With keys of one's own the real ones are asked.
+        apis = None if settings.provider_keys else _provider_apis(console.config, running)
+        _store_secrets(stack, settings, console.config)
         # What waits and what is parked dies with the embedded AWS: counted when deliver has ended.
         running.callback(_say_what_is_lost, stack, console)
         journal = Journal(STATE_FILE.with_name(f"outcomes-{os.getpid()}.jsonl"))
@@ -68,13 +72,14 @@ def local_stack(settings: Settings, console: Console, pages: Pages) -> Iterator[
             console.observe(report)
 
         receive = recorder.receiving(_receive(stack, console, observe))
-        running.enter_context(_poller(stack, console, recorder, observe).running())
+        running.enter_context(_poller(stack, console, recorder, observe, apis).running())
         local = LocalStack(
             endpoint_url=aws.endpoint_url,
             region=aws.region,
             stack_name=stack.name,
             url=url_of(listener),
             linkrunner_url=linkrunner_url,
+            provider_apis_url=apis.url if apis else "",
             pid=os.getpid(),
             webhooks_toml=str(settings.webhooks_toml),
             test_events=settings.test_events,
@@ -113,7 +118,13 @@ def _linkrunner(settings: Settings, running: ExitStack) -> EmbeddedLinkrunner | 
     return running.enter_context(EmbeddedLinkrunner(key=settings.linkrunner_key, users=users))
 
 
-def _store_secrets(stack: EmbeddedStack, settings: Settings) -> None:
+def _provider_apis(config: Config, running: ExitStack) -> ProviderApis | None:
+    """Imitations of the APIs that deliver asks; None where it asks none."""
+    asks = any(source.provider.lookup for source in config.sources())
+    return running.enter_context(ProviderApis()) if asks else None
+
+
+def _store_secrets(stack: EmbeddedStack, settings: Settings, config: Config) -> None:
     secrets = json.dumps(settings.secrets)
     put = stack.aws.client("secretsmanager").put_secret_value
     put(
@@ -121,6 +132,13 @@ def _store_secrets(stack: EmbeddedStack, settings: Settings) -> None:
         SecretString=settings.linkrunner_key,
     )
     put(SecretId=stack.environment(_RECEIVE)["WEBHOOK_SECRETS_ARN"], SecretString=secrets)
+    keys = {
+        each.name: key_of(each.provider.name) for each in config.sources() if each.provider.lookup
+    }
+    put(
+        SecretId=stack.environment(_DELIVER)["PROVIDER_KEYS_ARN"],
+        SecretString=json.dumps(settings.provider_keys or keys),
+    )
 
 
 def _say_what_is_lost(stack: EmbeddedStack, console: Console) -> None:
@@ -163,13 +181,19 @@ def _receive(stack: EmbeddedStack, console: Console, observe: Observe) -> Receiv
     return receive
 
 
-def _poller(stack: EmbeddedStack, console: Console, recorder: Recorder, observe: Observe) -> Poller:
+def _poller(
+    stack: EmbeddedStack,
+    console: Console,
+    recorder: Recorder,
+    observe: Observe,
+    apis: ProviderApis | None,
+) -> Poller:
     def watched(capture: Capture) -> Capture:
         return console.watched(recorder.watched(capture))
 
     build: Callable[[], Deliver] = partial(
         deliver_function.build,
-        _environment(stack, _DELIVER),
+        {**_environment(stack, _DELIVER), "PROVIDER_APIS_URL": apis.url if apis else ""},
         observe=observe,
         config=console.config,
         watched=watched,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from linkrunner_webhooks import config
 from linkrunner_webhooks.config import Config, Source
@@ -23,7 +23,8 @@ Secrets = Mapping[str, tuple[str, ...]]
 class Settings:
     """A start of the local stack. No `linkrunner_base_url`: the embedded Linkrunner.
 
-    `holds` says that events wait for users who have not signed up.
+    With `provider_keys` the real APIs of providers are asked for what their webhooks hint at. `holds` says
+    that events wait for users who have not signed up.
     """
 
     port: int
@@ -33,6 +34,7 @@ class Settings:
     sources: tuple[str, ...]
     secrets: Secrets
     for_development: bool
+    provider_keys: Mapping[str, Any] | None = None
     holds: bool = False
 
     @property
@@ -63,6 +65,7 @@ class Settings:
             sources=tuple(source.name for source in sources),
             secrets=_secrets(given.get("WEBHOOK_SECRETS"), sources),
             for_development="WEBHOOK_SECRETS" not in given,
+            provider_keys=_provider_keys(given.get("PROVIDER_KEYS")),
             holds=read.linkrunner.unknown_users == "hold",
         )
 
@@ -91,6 +94,18 @@ def _secrets(text: str | None, sources: Sequence[Source]) -> Secrets:
     if not isinstance(given, dict):
         raise LocalError('WEBHOOK_SECRETS must be JSON like {"stripe": ["whsec_..."]}.')
     return {source: _secret_list(source, value) for source, value in given.items()}
+
+
+def _provider_keys(text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    try:
+        given = json.loads(text)
+    except ValueError:
+        given = None
+    if not isinstance(given, dict):
+        raise LocalError('PROVIDER_KEYS must be JSON like {"gocardless": "live_..."}.')
+    return given
 
 
 def _secret_list(source: str, value: object) -> tuple[str, ...]:

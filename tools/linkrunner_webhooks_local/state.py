@@ -27,8 +27,9 @@ _PATIENCE: Final = 2.0
 class LocalStack:
     """A running local stack, for whoever wants to talk to it, with what it was started with.
 
-    `test_events` is what its sources do with test traffic where their tables do not say. `outcomes` is the
-    file in which each outcome is a line.
+    `test_events` is what its sources do with test traffic where their tables do not say. `provider_apis_url`
+    is where the providers' own APIs are imitated, if they are. `outcomes` is the file in which each outcome
+    is a line.
     """
 
     endpoint_url: str
@@ -39,6 +40,7 @@ class LocalStack:
     pid: int
     webhooks_toml: str = str(WEBHOOKS_TOML)
     test_events: bool = False
+    provider_apis_url: str = ""
     outcomes: str = ""
     secrets: Mapping[str, list[str]] = field(default_factory=dict, repr=False)
 

@@ -16,10 +16,14 @@ from linkrunner_webhooks_local.recorder import Recorder
 
 
 def of_local(
-    site: Site, recorder: Recorder, url: str, linkrunner: EmbeddedLinkrunner | None
+    site: Site,
+    recorder: Recorder,
+    url: str,
+    linkrunner: EmbeddedLinkrunner | None,
+    apis: str = "",
 ) -> list[BaseRoute]:
-    """For the stack of `make run`, whose gateway is at `url`."""
-    return [*SendPages(site, recorder, url, linkrunner).routes(), *of_any(site, recorder)]
+    """For the stack of `make run`, whose gateway is at `url`, and imitations of providers' APIs at `apis`."""
+    return [*SendPages(site, recorder, url, linkrunner, apis).routes(), *of_any(site, recorder)]
 
 
 def of_deployed(site: Site, recorder: Recorder) -> Starlette:

@@ -18,12 +18,13 @@ from linkrunner_webhooks_local.recorder import Recorder
 
 @dataclass(slots=True)
 class SendPages:
-    """To the gateway at `url`. `linkrunner` is the embedded one, if that is in use."""
+    """To the gateway at `url`. `linkrunner` is the embedded one, if in use; at `apis` are imitations."""
 
     site: Site
     recorder: Recorder
     url: str
     linkrunner: EmbeddedLinkrunner | None = None
+    apis: str = ""
     mood: str = "well"
 
     def routes(self) -> list[BaseRoute]:
@@ -65,7 +66,9 @@ class SendPages:
             return await self._shown(form, OLD)
         newest = next((each.number for each in self.recorder.newest()), 0)
         try:
-            await waited(lambda: form.send(self.site.config, self.site.known().secrets, self.url))
+            await waited(
+                lambda: form.send(self.site.config, self.site.known().secrets, self.url, self.apis)
+            )
         except Failure as error:
             # There is no such option here.
             return await self._shown(form, error.message.partition("; use --set")[0])

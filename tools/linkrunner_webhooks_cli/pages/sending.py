@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -16,7 +15,7 @@ from linkrunner_webhooks_cli import cases, samples, stories
 from linkrunner_webhooks_cli.failures import Failure
 from linkrunner_webhooks_cli.samples import Changes, Sample
 from linkrunner_webhooks_cli.sources import source_named
-from linkrunner_webhooks_cli.targets import Target, post
+from linkrunner_webhooks_cli.targets import Target, send_signed
 from linkrunner_webhooks_local import embedded_linkrunner
 from linkrunner_webhooks_local.embedded_linkrunner import Answer as Scripted
 
@@ -122,7 +121,9 @@ class Form:
         """Whatever was sent."""
         return cls(**{name: given.get(name, "").strip() for name in cls.__dataclass_fields__})
 
-    def send(self, config: Config, secrets: Mapping[str, Sequence[str]], url: str) -> None:
+    def send(
+        self, config: Config, secrets: Mapping[str, Sequence[str]], url: str, apis: str = ""
+    ) -> None:
         """All of it, in the order that is wanted. Raises Failure that names the field."""
         source = source_named(config, self.source)
         live = secrets.get(source.name, ())
@@ -131,11 +132,13 @@ class Form:
                 f"[{source.name}] has no signing secret: `linkrunner-webhooks secrets set {source.name}`"
             )
         secret = source.signature.example_secret("of somebody else") if self.unsigned else live[0]
-        target = Target(source.name, f"{url}/webhooks/{source.name}", secret, "the stack's secret")
+        target = Target(
+            source.name, f"{url}/webhooks/{source.name}", secret, "the stack's secret", apis
+        )
         unsigned = self._webhooks(source)
         twice, shuffled = bool(self.again), bool(self.shuffled)
         for each in stories.arranged(unsigned, shuffled=shuffled, twice=twice):
-            post(target, samples.sign(source, each, secret, time.time()))
+            send_signed(source, target, each)
 
     def _webhooks(self, source: Source) -> list[Webhook]:
         user, amount, currency = self.user_id or None, self._amount(), self.currency.upper() or None

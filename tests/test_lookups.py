@@ -1,0 +1,255 @@
+"""Webhooks that only hint at what happened: what is asked for, of whom, and what each answer means."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tests.simulation.clock import NOW
+
+from linkrunner_webhooks.completing import Completing
+from linkrunner_webhooks.envelope import Opened
+from linkrunner_webhooks.errors import LookupRefused, Reason, Unavailable
+from linkrunner_webhooks.lookups import MEMBER, MOST, Answers, Lookup, Token
+from linkrunner_webhooks.model import Identity, Webhook
+from linkrunner_webhooks.secrets import MIN_AGE, ProviderKeys, Secret
+from linkrunner_webhooks_local.loopback import Request, Response, listen, serving, url_of
+
+KEY = "key_0001"
+
+
+def order_of(payload: Any, answers: Answers) -> str | None:
+    """An order, and then its customer."""
+    if not answers:
+        return f"/orders/{payload['order']}"
+    return f"/customers/{answers[0]['customer']}" if len(answers) == 1 else None
+
+
+LOOKUP = Lookup(
+    next=order_of,
+    base=lambda options: options.base,
+    access=Token(others={"acme-version": "7"}),
+    per_second=1000,
+    needs="read orders",
+)
+HINT = Webhook("acme", {}, b'{"order": 5}')
+ANSWERS = {"/orders/5": {"customer": "c1", "total": "9.90"}, "/customers/c1": {"name": "x"}}
+
+
+def opened(webhook: Webhook = HINT, base: str = "") -> Opened:
+    """A hint of a source named acme."""
+    provider = SimpleNamespace(name="acme", title="Acme", lookup=LOOKUP)
+    source: Any = SimpleNamespace(
+        name="acme", provider=provider, options=SimpleNamespace(base=base)
+    )
+    return Opened(webhook, source, Identity("evt_1", "order.paid"))
+
+
+class Vendor:
+    """A vendor's API that answers what it is told to, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.scripted: list[Response] = []
+        self.asked: list[Request] = []
+        self.url = ""
+
+    def answer(self, request: Request) -> Response:
+        self.asked.append(request)
+        if self.scripted:
+            return self.scripted.pop(0)
+        found = ANSWERS.get(request.target)
+        return Response.of(200, found) if found else Response.of(404, {"message": "no such thing"})
+
+
+@pytest.fixture
+def vendor() -> Iterator[Vendor]:
+    """At `url`."""
+    found, listener = Vendor(), listen()
+    found.url = url_of(listener)
+    with serving(listener, found.answer):
+        yield found
+
+
+class Keys:
+    """ProviderKeys in a Secrets Manager that counts how often it is read."""
+
+    def __init__(self, *texts: str) -> None:
+        self.texts = list(texts)
+        self.reads = 0
+
+    def get_secret_value(self, SecretId: str) -> dict[str, str]:  # noqa: N803
+        self.reads += 1
+        assert SecretId == "arn"
+        return {"SecretString": self.texts.pop(0) if len(self.texts) > 1 else self.texts[0]}
+
+
+def completing(vendor: Vendor | None = None, *texts: str, **more: Any) -> Completing:
+    """By default with the right key, and a clock that stands still."""
+    keys = Keys(*(texts or (json.dumps({"acme": KEY}),)))
+    clock = more.pop("clock", lambda: 1000.0)
+    secret = ProviderKeys(Secret(keys, "arn", clock=clock))
+    return Completing(secret, clock=clock, now=lambda: NOW, sleep=lambda _: None, **more)
+
+
+@contextmanager
+def unavailable(words: str) -> Iterator[None]:
+    """It is tried again, for the provider's sake."""
+    with pytest.raises(Unavailable, match=words) as raised:
+        yield
+    assert raised.value.reason is Reason.PROVIDER
+
+
+# ------------------------------------------------------------------------- pure
+
+
+def test_a_hint_is_completed_request_by_request() -> None:
+    """Each answer says what is asked for next; parted again it is what it was."""
+    whole = LOOKUP.completed(HINT, ANSWERS.__getitem__)
+    assert whole.payload == {"order": 5, MEMBER: list(ANSWERS.values())}
+    assert LOOKUP.wanted(whole) is None
+    hint, answers = LOOKUP.parted(whole)
+    assert (hint.payload, answers) == (HINT.payload, ANSWERS)
+
+
+def test_nobody_else_says_what_was_answered() -> None:
+    """Answers that came with the webhook are asked for all the same."""
+    forged = Webhook("acme", {}, json.dumps({"order": 5, MEMBER: [{"total": "0.01"}]}).encode())
+    assert LOOKUP.completed(forged, ANSWERS.__getitem__).payload[MEMBER][0]["total"] == "9.90"
+
+
+def test_what_never_ends_is_ended() -> None:
+    """Whatever is answered."""
+    endless = Lookup(
+        next=lambda _, answers: f"/{len(answers)}", base=str, access=Token(), per_second=1, needs=""
+    )
+    assert len(endless.completed(HINT, lambda path: path).payload[MEMBER]) == MOST
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [("key_1", True), (" key_1\n", True), ("", False), ("a b", False), ("é", False)],
+)
+def test_a_token_is_one_word(text: str, is_one: bool) -> None:
+    """A key with something else in it can be no header."""
+    assert (Token().complaint(text) is None) == is_one
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "5", '"x"'])
+def test_keys_are_a_table(text: str) -> None:
+    """Anything else is named, and nothing of it quoted."""
+    with pytest.raises(Unavailable, match="ProviderKeys is not JSON"):
+        ProviderKeys(Secret(Keys(text), "arn")).of("acme")
+
+
+def test_a_service_account_is_put_there_as_it_is() -> None:
+    """As JSON in JSON, or as its text."""
+    table = json.dumps({"a": {"type": "service_account"}, "b": '{"type": "service_account"}'})
+    keys = ProviderKeys(Secret(Keys(table), "arn"))
+    assert json.loads(keys.of("a")) == json.loads(keys.of("b")) == {"type": "service_account"}
+
+
+# ------------------------------------------------------------------------- over HTTP
+
+
+def test_what_a_hint_lacks_is_asked_for(vendor: Vendor) -> None:
+    """With the operator's key, at the host that the options mean."""
+    found = completing()(opened(base=vendor.url))
+    assert found.webhook.payload[MEMBER] == list(ANSWERS.values())
+    for request in vendor.asked:
+        assert request.header("authorization") == f"Bearer {KEY}"
+        assert request.header("acme-version") == "7"
+
+
+def test_elsewhere_stands_in_for_every_host(vendor: Vendor) -> None:
+    """The local stack asks its own imitation."""
+    vendor.scripted = [Response.of(200, {"customer": "c"}), Response.of(200, {})]
+    completing(elsewhere=vendor.url)(opened(base="https://api.example.com"))
+    assert vendor.asked[0].target == "/acme/orders/5"
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (403, "does not let the key see it .403: Not you."),
+        (404, "knows nothing of it"),
+        (410, "has it no longer"),
+        (400, "does not understand"),
+    ],
+)
+def test_a_refusal_is_parked_with_the_vendors_words(
+    vendor: Vendor, status: int, words: str
+) -> None:
+    """What nobody can change by waiting. Nothing of a person is quoted."""
+    vendor.scripted = [Response.of(status, {"message": "Not you, ada@example.com"})]
+    with pytest.raises(LookupRefused, match=words) as raised:
+        completing()(opened(base=vendor.url))
+    assert "ada@example.com" not in str(raised.value)
+
+
+def test_a_key_that_was_just_changed_is_read_again(vendor: Vendor) -> None:
+    """Once; then it is refused."""
+    now = [1000.0]
+    texts = [json.dumps({"acme": each}) for each in ("old", KEY)]
+    complete = completing(None, *texts, clock=lambda: now[0])
+    vendor.scripted = [Response.of(200, {"customer": "c1"}), Response.of(200, {})]
+    complete(opened(base=vendor.url))
+    now[0] += MIN_AGE + 1
+    vendor.scripted = [
+        Response.of(401, {}),
+        Response.of(200, {"customer": "c1"}),
+        Response.of(200, {}),
+    ]
+    complete(opened(base=vendor.url))
+    assert vendor.asked[2].header("authorization") == "Bearer old"
+    assert vendor.asked[3].header("authorization") == f"Bearer {KEY}"
+    vendor.scripted = [Response.of(401, {"message": "revoked"})] * 2
+    with pytest.raises(LookupRefused, match=r"does not know the key \(401: revoked\)"):
+        complete(opened(base=vendor.url))
+
+
+@pytest.mark.parametrize("status", [429, 500, 503, 302])
+def test_what_passes_with_time_is_tried_again(vendor: Vendor, status: int) -> None:
+    """And nobody else of the source asks meanwhile; after what the vendor asked for it goes on."""
+    now = [1000.0]
+    complete = completing(clock=lambda: now[0])
+    vendor.scripted = [Response(status, b"{}", {"Retry-After": "30"})]
+    with unavailable(f"Acme answered {status}"):
+        complete(opened(base=vendor.url))
+    with unavailable(f"Acme answered {status}"):
+        complete(opened(base=vendor.url))
+    assert len(vendor.asked) == 1
+    now[0] += 31
+    assert complete(opened(base=vendor.url)).webhook.payload[MEMBER]
+
+
+def test_no_answer_and_no_json_are_tried_again(vendor: Vendor) -> None:
+    """Somebody else may answer there in a minute."""
+    with unavailable("Acme did not answer"):
+        completing()(opened(base="http://127.0.0.1:9"))
+    vendor.scripted = [Response(200, b"<html>", {})]
+    with unavailable("Acme answered no JSON"):
+        completing()(opened(base=vendor.url))
+
+
+def test_without_a_key_it_waits_for_one(vendor: Vendor) -> None:
+    """And says how it is given one."""
+    for text, words in (
+        ("{}", "secrets provider-key acme"),
+        (json.dumps({"acme": "a b"}), "none that Acme takes"),
+    ):
+        with unavailable(words):
+            completing(None, text)(opened(base=vendor.url))
+    with unavailable("deploy with ProviderKeys=on"):
+        Completing(None)(opened(base=vendor.url))
+    assert vendor.asked == []
+
+
+def test_a_webhook_of_no_hints_is_left_alone() -> None:
+    """Nobody is asked, with or without keys."""
+    found = opened()
+    found.source.provider.lookup = None  # type: ignore[misc]
+    assert Completing(None)(found) is found
