@@ -90,7 +90,8 @@ def stack(path: Path = TEMPLATE) -> Stack:
 
 def _kept(resources: Collection[Mapping[str, Any]]) -> Usage:
     """What is paid for being there."""
-    kinds = Counter(each["Type"] for each in resources)
+    # The secret for providers' keys is there on demand, and every other condition is for the dearer case.
+    kinds = Counter(each["Type"] for each in resources if each.get("Condition") != "AsksProviders")
     alarms = [each for each in resources if each["Type"] == "AWS::CloudWatch::Alarm"]
     return {
         "secret_month": kinds["AWS::SecretsManager::Secret"],

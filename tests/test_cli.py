@@ -127,6 +127,7 @@ RUNS = {
     "secrets list": (),
     "secrets drop": ("stripe", "--yes"),
     "secrets server-key": (),
+    "secrets provider-key": ("gocardless",),
     "check": (),
     "translate": ("stripe", "-"),
     "send": ("stripe", "invoice.paid", "--to", "{url}"),

@@ -67,6 +67,7 @@ OPERATING = {
     "secrets list": "",
     "secrets drop stripe --all --yes": "",
     "secrets server-key": KEY,
+    "secrets provider-key gocardless": KEY,
     "doctor": "",
     "doctor --users 2": "",
     "send stripe invoice.paid --secret whsec_0123456789": "",
