@@ -10,8 +10,8 @@ services="cloudwatch dynamodb secretsmanager sqs"
 # An interpreter is looked for, never fetched.
 export UV_PYTHON_DOWNLOADS=never
 
-# Whether webhooks.toml uses a provider whose module checks certificates. A word in a value is enough: too much in the
-# package does no harm.
+# Whether webhooks.toml uses a provider whose module checks certificates or decrypts. A word in a value is enough: too
+# much in the package does no harm.
 needs_certificates() {
     local module used
     used=$(grep -vE '^[[:space:]]*#' "$webhooks_toml" || true)
@@ -19,7 +19,7 @@ needs_certificates() {
         if grep -qw "$(basename "$module" .py)" <<<"$used"; then
             return 0
         fi
-    done < <(grep -lE 'linkrunner_webhooks\.signatures\.(certificates|jws)' linkrunner_webhooks/providers/*.py)
+    done < <(grep -lE 'linkrunner_webhooks\.signatures\.(certificates|encrypted_hash|jws)' linkrunner_webhooks/providers/*.py)
     return 1
 }
 
