@@ -159,6 +159,7 @@ def libraries(found: dict[str, Any]) -> set[str]:
     [
         (TABLE, ["requirements.txt"]),
         ("[apple]\n", ["requirements.txt", "requirements-certificates.txt"]),
+        ("[paytm]\n", ["requirements.txt", "requirements-certificates.txt"]),
     ],
 )
 def test_the_bill_lists_what_is_packaged(tmp_path: Path, table: str, files: list[str]) -> None:
