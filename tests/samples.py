@@ -113,6 +113,14 @@ class Sample:
         lookup = self.provider.lookup
         return lookup.parted(self.webhook())[1] if lookup else {}
 
+    def completed(self, opened: Opened) -> Opened:
+        """What came of it through the queue, with the answers that it hints at."""
+        lookup = self.provider.lookup
+        if lookup is None or opened.identity.event_type not in self.provider.types:
+            return opened
+        webhook = lookup.completed(opened.webhook, self.answers().__getitem__)
+        return opened._replace(webhook=webhook)
+
     def changed(self, values: Mapping[Place, Json]) -> Sample:
         """The same webhook with other values at some places of its body."""
         return Sample(self.provider, self.headers, replaced(self.body, values))

@@ -56,7 +56,7 @@ def bodies(folder: Path) -> list[dict[str, Any]]:
             "user_id": planned.user_id,
         }
         for each in opened
-        for planned in plan_of(each).planned
+        for planned in plan_of(sample.completed(each)).planned
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,8 +14,8 @@ from tests.simulation.clock import NOW
 
 from linkrunner_webhooks.completing import Completing
 from linkrunner_webhooks.envelope import Opened
-from linkrunner_webhooks.errors import LookupRefused, Reason, Unavailable
-from linkrunner_webhooks.lookups import MEMBER, MOST, Answers, Lookup, Token
+from linkrunner_webhooks.errors import LookupRefused, Reason, Unavailable, Untranslatable
+from linkrunner_webhooks.lookups import MEMBER, MOST, Answers, Lookup, Token, in_turn, path
 from linkrunner_webhooks.model import Identity, Webhook
 from linkrunner_webhooks.secrets import MIN_AGE, ProviderKeys, Secret
 from linkrunner_webhooks_local.loopback import Request, Response, listen, serving, url_of
@@ -40,13 +41,14 @@ HINT = Webhook("acme", {}, b'{"order": 5}')
 ANSWERS = {"/orders/5": {"customer": "c1", "total": "9.90"}, "/customers/c1": {"name": "x"}}
 
 
-def opened(webhook: Webhook = HINT, base: str = "") -> Opened:
+def opened(webhook: Webhook = HINT, base: str = "", event_type: str = "order.paid") -> Opened:
     """A hint of a source named acme."""
-    provider = SimpleNamespace(name="acme", title="Acme", lookup=LOOKUP)
+    types = {"order.paid": None}
+    provider = SimpleNamespace(name="acme", title="Acme", lookup=LOOKUP, types=types)
     source: Any = SimpleNamespace(
         name="acme", provider=provider, options=SimpleNamespace(base=base)
     )
-    return Opened(webhook, source, Identity("evt_1", "order.paid"))
+    return Opened(webhook, source, Identity("evt_1", event_type))
 
 
 class Vendor:
@@ -119,6 +121,48 @@ def test_nobody_else_says_what_was_answered() -> None:
     """Answers that came with the webhook are asked for all the same."""
     forged = Webhook("acme", {}, json.dumps({"order": 5, MEMBER: [{"total": "0.01"}]}).encode())
     assert LOOKUP.completed(forged, ANSWERS.__getitem__).payload[MEMBER][0]["total"] == "9.90"
+
+
+@pytest.mark.parametrize("forged", [5, None, "x", {"a": 1}, [[]], [5] * MOST])
+def test_no_answer_of_theirs_is_read(forged: Any) -> None:
+    """Whatever stands there."""
+    webhook = Webhook("acme", {}, json.dumps({"order": 5, MEMBER: forged}).encode())
+    whole = LOOKUP.completed(webhook, ANSWERS.__getitem__)
+    assert whole.payload == {"order": 5, MEMBER: list(ANSWERS.values())}
+
+
+def test_paths_are_asked_in_turn() -> None:
+    """A generator goes on where the last answer came."""
+
+    def paths(payload: Any) -> Iterator[str]:
+        yield f"/orders/{payload['order']}"
+        yield f"/customers/{payload[MEMBER][0]['customer']}"
+
+    lookup = replace(LOOKUP, next=in_turn(paths))
+    assert lookup.completed(HINT, ANSWERS.__getitem__).payload[MEMBER] == list(ANSWERS.values())
+
+
+def test_an_id_is_a_part_of_a_path() -> None:
+    """And asks for nothing else."""
+    assert path("/orders/{}/lines/{}", "5", "a_B-1") == "/orders/5/lines/a_B-1"
+    assert path("/orders/{}", "a/b?c=é") == "/orders/a%2Fb%3Fc%3D%C3%A9"
+    for id in (None, "", ".", ".."):
+        with pytest.raises(Untranslatable, match="usable id"):
+            path("/orders/{}", id)
+
+
+def test_what_cannot_be_asked_for_is_a_hint_without_answers() -> None:
+    """A sample that somebody changed."""
+    changed = Webhook("acme", {}, json.dumps({MEMBER: [5]}).encode())
+    hint, answers = LOOKUP.parted(changed)
+    assert (hint.payload, answers) == ({}, {})
+
+
+@pytest.mark.parametrize("body", [b"[]", b"5", b"{}", b'{"order": 5, "x": ', b"\xff"])
+def test_a_body_of_another_shape_is_parked(body: bytes) -> None:
+    """It would have that shape at every try."""
+    with pytest.raises(Untranslatable):
+        completing()(opened(Webhook("acme", {}, body)))
 
 
 def test_what_never_ends_is_ended() -> None:
@@ -252,4 +296,10 @@ def test_a_webhook_of_no_hints_is_left_alone() -> None:
     """Nobody is asked, with or without keys."""
     found = opened()
     found.source.provider.lookup = None  # type: ignore[misc]
+    assert Completing(None)(found) is found
+
+
+def test_what_no_mapper_understands_is_left_alone() -> None:
+    """It is parked as it came."""
+    found = opened(event_type="order.lost")
     assert Completing(None)(found) is found

@@ -16,7 +16,13 @@ from urllib3.exceptions import HTTPError
 from linkrunner_webhooks import __version__
 from linkrunner_webhooks.capture import seconds
 from linkrunner_webhooks.envelope import Opened
-from linkrunner_webhooks.errors import LookupRefused, Reason, Unavailable
+from linkrunner_webhooks.errors import (
+    LookupRefused,
+    Malformed,
+    Reason,
+    Unavailable,
+    Untranslatable,
+)
 from linkrunner_webhooks.lookups import Lookup
 from linkrunner_webhooks.pacing import Pace
 from linkrunner_webhooks.secrets import MAX_AGE, MIN_AGE, ProviderKeys
@@ -73,12 +79,19 @@ class Completing:
         )
 
     def __call__(self, opened: Opened) -> Opened:
-        """The webhook with all that it lacks. Raises LookupRefused, or Unavailable to be tried again."""
-        lookup = opened.source.provider.lookup
-        if lookup is None:
+        """The webhook with all that it lacks.
+
+        Raises LookupRefused or Untranslatable, or Unavailable to be tried again.
+        """
+        provider = opened.source.provider
+        # What no mapper understands is parked as it is.
+        if provider.lookup is None or opened.identity.event_type not in provider.types:
             return opened
-        webhook = lookup.completed(opened.webhook, partial(self._answer, opened, lookup))
-        return opened._replace(webhook=webhook)
+        try:
+            ask = partial(self._answer, opened, provider.lookup)
+            return opened._replace(webhook=provider.lookup.completed(opened.webhook, ask))
+        except Malformed as error:
+            raise Untranslatable(str(error)) from None
 
     def _answer(self, opened: Opened, lookup: Lookup, path: str) -> Any:
         source, title = opened.source, opened.source.provider.title

@@ -6,14 +6,19 @@ answers join its body under `lookup`. They are kept nowhere: the next try asks a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, Final, Protocol
+from urllib.parse import quote
 
+from pydantic import ValidationError
 from pydantic_core import to_json
 
-from linkrunner_webhooks.errors import Malformed
+from linkrunner_webhooks.errors import Malformed, Untranslatable, WebhookError
 from linkrunner_webhooks.model import Webhook
+from linkrunner_webhooks.reading import describe
 
 # Where the answers stand in a completed body, in the order in which they were asked for.
 MEMBER: Final = "lookup"
@@ -21,8 +26,26 @@ MEMBER: Final = "lookup"
 MOST: Final = 4
 
 Answers = tuple[Any, ...]
+# Says for a body and the answers so far what is asked for next.
+Next = Callable[[Any, Answers], str | None]
 # Makes a request of another kind, for an access token: URL, form; returns the JSON of the answer.
 Exchange = Callable[[str, Mapping[str, str]], Any]
+
+
+def path(template: str, *ids: str | None) -> str:
+    """A path with ids in it: `path("/payments/{}", id)`.
+
+    Raises Untranslatable for an id that is missing, or that is none.
+    """
+    # Dots alone are steps of a path.
+    if not all(id and id.strip(".") for id in ids):
+        raise Untranslatable("the event does not contain a usable id of what it is about")
+    return template.format(*(quote(id or "", safe="") for id in ids))
+
+
+def in_turn(paths: Callable[[Any], Iterator[str]]) -> Next:
+    """The `next` of a generator over all paths, which reads the earlier answers in the body it is given."""
+    return lambda payload, answers: next(islice(paths(payload), len(answers), None), None)
 
 
 class Access(Protocol):
@@ -70,19 +93,30 @@ class Lookup:
     host. `per_second` is below the vendor's limit. `needs` names the right that the credentials must have.
     """
 
-    next: Callable[[Any, Answers], str | None] = field(repr=False)
+    next: Next = field(repr=False)
     base: Callable[[Any], str] = field(repr=False)
     access: Access
     per_second: float
     needs: str
 
     def wanted(self, webhook: Webhook) -> str | None:
-        """The path of the next request for a webhook; None where it is complete. Raises Malformed."""
+        """The path of the next request for a webhook; None where it is complete.
+
+        Raises Malformed, or Untranslatable where a body or an answer has another shape.
+        """
         payload = webhook.payload
         answers = payload.get(MEMBER, ()) if isinstance(payload, dict) else ()
         if len(answers) >= MOST:
             return None
-        return self.next(payload, tuple(answers))
+        try:
+            return self.next(payload, tuple(answers))
+        except WebhookError:
+            raise
+        except ValidationError as error:
+            raise Untranslatable(describe(error)) from None
+        except Exception as error:
+            # A bug of a provider parks the webhook: it would fail the same way for ever.
+            raise Untranslatable(f"the lookup failed with {type(error).__name__}") from error
 
     def joined(self, webhook: Webhook, answer: object) -> Webhook:
         """The webhook with one answer more."""
@@ -90,28 +124,34 @@ class Lookup:
         return replace(webhook, body=to_json({**webhook.payload, MEMBER: answers}))
 
     def completed(self, webhook: Webhook, ask: Callable[[str], Any]) -> Webhook:
-        """The webhook with all that it lacks: `ask` answers each path. Raises Malformed and what it does."""
+        """The webhook with all that it lacks: `ask` answers each path. Raises what it does, and `wanted`."""
         # Nobody but us says what the vendor answered.
-        whole, _ = self.parted(webhook)
+        whole = _hint(webhook)
         while (path := self.wanted(whole)) is not None:
             whole = self.joined(whole, ask(path))
         return whole
 
     def parted(self, webhook: Webhook) -> tuple[Webhook, dict[str, Any]]:
-        """The hint as its provider sends it, and what was answered, by path."""
-        try:
-            payload = webhook.payload
-        except Malformed:
-            return webhook, {}
-        if not isinstance(payload, dict) or MEMBER not in payload:
-            return webhook, {}
-        rest = {name: value for name, value in payload.items() if name != MEMBER}
-        hint, answers = replace(webhook, body=to_json(rest)), {}
+        """The hint as its provider sends it, and what was answered, by path; for samples."""
+        hint, answers = _hint(webhook), {}
         whole = hint
-        for answer in payload[MEMBER]:
-            path = self.wanted(whole)
-            if path is None:
-                break
-            answers[path] = answer
-            whole = self.joined(whole, answer)
+        with suppress(WebhookError):
+            for answer in webhook.payload[MEMBER] if hint is not webhook else ():
+                wanted = self.wanted(whole)
+                if wanted is None:
+                    break
+                answers[wanted] = answer
+                whole = self.joined(whole, answer)
         return hint, answers
+
+
+def _hint(webhook: Webhook) -> Webhook:
+    """The webhook without answers, whoever gave them. What is no JSON object stays as it is."""
+    try:
+        payload = webhook.payload
+    except Malformed:
+        return webhook
+    if not isinstance(payload, dict) or MEMBER not in payload:
+        return webhook
+    rest = {name: value for name, value in payload.items() if name != MEMBER}
+    return replace(webhook, body=to_json(rest))

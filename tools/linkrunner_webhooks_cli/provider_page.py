@@ -81,6 +81,9 @@ def _head(provider: Provider) -> str:
 
 def _commands(provider: Provider) -> Iterator[str]:
     """What its own API is asked for."""
+    if provider.lookup:
+        key = f"`secrets provider-key {provider.name}` ({provider.lookup.needs})"
+        yield f"- Its webhooks only hint at what happened. The rest is asked for with a key: {key}"
     kind, page = client_of(provider.name), "../provider-apis.md"
     if kind and issubclass(kind, Connects):
         what = "makes the endpoint there and stores its secret"
