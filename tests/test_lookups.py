@@ -234,6 +234,13 @@ def test_a_refusal_is_parked_with_the_vendors_words(
     assert "ada@example.com" not in str(raised.value)
 
 
+def test_nothing_is_an_answer(vendor: Vendor) -> None:
+    """Some APIs have no content where others have an empty list."""
+    vendor.scripted = [Response.of(200, {"customer": "c1"}), Response(204, b"", {})]
+    whole = completing()(opened(base=vendor.url))
+    assert whole.webhook.payload[MEMBER] == [{"customer": "c1"}, None]
+
+
 def test_a_key_that_was_just_changed_is_read_again(vendor: Vendor) -> None:
     """Once; then it is refused."""
     now = [1000.0]

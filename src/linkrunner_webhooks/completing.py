@@ -113,6 +113,9 @@ class Completing:
                 return from_json(body)
             except ValueError:
                 raise self._rest(source.name, f"{title} answered no JSON", None) from None
+        if status == 204:
+            # An empty list, in some APIs.
+            return None
         if status in _REFUSALS:
             words = words_of(body)
             why = f"{title} {_REFUSALS[status]} ({status}{f': {words}' if words else ''})"

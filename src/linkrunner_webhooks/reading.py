@@ -212,7 +212,7 @@ _GATEWAYS = (
 
 GATEWAYS = frozenset(name for name, _ in _GATEWAYS)
 # Providers whose orders name the gateway's payment.
-SHOPS = frozenset({"woocommerce"})
+SHOPS = frozenset({"bigcommerce", "woocommerce"})
 
 
 def gateway(payment_id: str | None) -> tuple[str, str] | None:
