@@ -348,7 +348,8 @@ PAIRS = [
     *(("juspay", gateway) for gateway in ("payu", "razorpay", "phonepe", "easebuzz", "cashfree")),
     *((repeater, "apple") for repeater in ("revenuecat", "adapty", "qonversion", "purchasely", "superwall")),
     ("chargebee", "stripe"), ("adapty", "revenuecat"), ("superwall", "qonversion"), ("revenuecat", "stripe"),
-    ("woocommerce", "paypal"),
+    ("woocommerce", "paypal"), ("bigcommerce", "stripe"), ("bigcommerce", "braintree"), ("juspay", "paytm"),
+    ("chargebee", "gocardless"), ("chargebee", "braintree"), ("braintree", "paypal"),
 ]  # fmt: skip
 
 

@@ -27,7 +27,7 @@ from linkrunner_webhooks.errors import Untranslatable
 from linkrunner_webhooks.lookups import Lookup, Token, in_turn, path
 from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
 from linkrunner_webhooks.money import Money
-from linkrunner_webhooks.provider import Context, Options, Provider
+from linkrunner_webhooks.provider import Context, Options, Provider, Role
 from linkrunner_webhooks.reading import (
     USER_KEYS,
     Detail,
@@ -97,6 +97,7 @@ provider = Provider(
     name="bigcommerce",
     title="BigCommerce",
     docs="https://developer.bigcommerce.com/docs/integrations/webhooks",
+    role=Role.SHOP,
     signature=HmacWithHeaders(
         header="webhook-signature",
         signed=(_EVENT_ID, "webhook-timestamp"),
@@ -119,10 +120,6 @@ provider = Provider(
         f"lookup[*].data[] | [?key=='{USER_KEYS[0]}'].value",
     ),
     customer_ids=("lookup[0].customer_id", "scope == 'store/customer/created' && data.id"),
-    overlaps=dict.fromkeys(
-        ("adyen", "paypal", "razorpay", "square", "stripe"),
-        "the shop charges in your own account there",
-    ),
     names_gateway="the order's payment_provider_id",
     never={
         "store/order/updated": "it comes with every change of an order",
