@@ -15,6 +15,7 @@ from tests.simulation.table import FakeTable
 
 from linkrunner_webhooks import providers
 from linkrunner_webhooks.capture import ApiRequest, Capture
+from linkrunner_webhooks.completing import completed
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.deliver import Deliverer
 from linkrunner_webhooks.envelope import Opened
@@ -80,10 +81,7 @@ class Pipeline:
 
     def complete(self, opened: Opened) -> Opened:
         """As the provider's own API answers, which only knows how things are now."""
-        lookup = self.provider.lookup
-        if lookup is None:
-            return opened
-        return opened._replace(webhook=lookup.completed(opened.webhook, self.answers.__getitem__))
+        return completed(opened, self.answers.__getitem__)
 
     def capture(self, request: ApiRequest) -> None:
         self.requests.append(request)
@@ -131,9 +129,15 @@ class Pipeline:
             for number, (text, attributes) in enumerate(stored)
         ]
 
-    def deliver(self, sent: Sequence[Sample]) -> None:
-        """Everything once, and what was not ready again until it is done."""
-        self.work(self.messages(sent))
+    def deliver(self, sent: Sequence[Sample], known: Sequence[Sample] = ()) -> None:
+        """Everything once, and what was not ready again until it is done.
+
+        The provider's own API answers as of the last of what is `known`, which is else what is sent.
+        """
+        messages = self.messages(sent)
+        for sample in known:
+            self.answers |= sample.answers()
+        self.work(messages)
 
     def work(self, messages: list[Message]) -> None:
         """The same for what is in the queue."""

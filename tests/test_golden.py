@@ -17,6 +17,7 @@ import pytest
 from tests import cases, samples
 
 from linkrunner_webhooks import providers
+from linkrunner_webhooks.completing import completed
 from linkrunner_webhooks.config import Config
 from linkrunner_webhooks.envelope import open_message
 from linkrunner_webhooks.translation import plan_of
@@ -48,7 +49,8 @@ def bodies(folder: Path) -> list[dict[str, Any]]:
     desk = samples.Desk(config(written, provider), secrets)
     status, answer = desk.respond(samples.request(sample.signed(), source))
     assert status == 200, answer
-    opened = [open_message(text, desk.config) for text, _ in desk.stored]
+    answer_of = sample.answers().__getitem__
+    opened = [completed(open_message(text, desk.config), answer_of) for text, _ in desk.stored]
     return [
         {
             "event_name": planned.event_name,

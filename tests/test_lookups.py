@@ -5,18 +5,34 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from tests.simulation.clock import NOW
 
-from linkrunner_webhooks.completing import Completing
+from linkrunner_webhooks.completing import Completing, completed
 from linkrunner_webhooks.envelope import Opened
-from linkrunner_webhooks.errors import LookupRefused, Reason, Unavailable, Untranslatable
-from linkrunner_webhooks.lookups import MEMBER, MOST, Answers, Lookup, Token, in_turn, path
+from linkrunner_webhooks.errors import (
+    LookupRefused,
+    Reason,
+    Unavailable,
+    Untranslatable,
+)
+from linkrunner_webhooks.lookups import (
+    MEMBER,
+    MOST,
+    Answers,
+    Exchange,
+    Lookup,
+    Perhaps,
+    Token,
+    in_turn,
+    path,
+)
 from linkrunner_webhooks.model import Identity, Webhook
+from linkrunner_webhooks.reading import Payload
 from linkrunner_webhooks.secrets import MIN_AGE, ProviderKeys, Secret
 from linkrunner_webhooks_local.loopback import Request, Response, listen, serving, url_of
 
@@ -41,12 +57,23 @@ HINT = Webhook("acme", {}, b'{"order": 5}')
 ANSWERS = {"/orders/5": {"customer": "c1", "total": "9.90"}, "/customers/c1": {"name": "x"}}
 
 
-def opened(webhook: Webhook = HINT, base: str = "", event_type: str = "order.paid") -> Opened:
+def identify(webhook: Webhook) -> Identity:
+    """Only the answer says that it is a test."""
+    answers = webhook.payload.get(MEMBER) if isinstance(webhook.payload, dict) else None
+    test = any(each and each.get("test") for each in answers or ())
+    return Identity("evt_1", "order.paid", test=test)
+
+
+def opened(
+    webhook: Webhook = HINT, base: str = "", lookup: Lookup = LOOKUP, event_type: str = "order.paid"
+) -> Opened:
     """A hint of a source named acme."""
     types = {"order.paid": None}
-    provider = SimpleNamespace(name="acme", title="Acme", lookup=LOOKUP, types=types)
+    provider = SimpleNamespace(
+        name="acme", title="Acme", lookup=lookup, identify=identify, types=types
+    )
     source: Any = SimpleNamespace(
-        name="acme", provider=provider, options=SimpleNamespace(base=base)
+        name="acme", provider=provider, options=SimpleNamespace(base=base), test_events=False
     )
     return Opened(webhook, source, Identity("evt_1", event_type))
 
@@ -173,6 +200,49 @@ def test_what_never_ends_is_ended() -> None:
     assert len(endless.completed(HINT, lambda path: path).payload[MEMBER]) == MOST
 
 
+def test_what_came_with_it_may_be_no_list() -> None:
+    """Whoever wrote it, it is no answer."""
+    for forged in (b'{"order": 5, "lookup": "x"}', b'{"order": 5, "lookup": null}'):
+        whole = LOOKUP.completed(Webhook("acme", {}, forged), ANSWERS.__getitem__)
+        assert whole.payload[MEMBER] == list(ANSWERS.values())
+
+
+class Order(Payload):
+    """A body as a mapper reads it."""
+
+    order: int
+
+
+def test_what_cannot_be_read_is_told_as_a_mapper_tells_it() -> None:
+    """A model's complaint is told as a mapper's is, and where it is delivered it parks the webhook."""
+    reading = replace(LOOKUP, next=lambda payload, _: f"/{Order.model_validate(payload).order}")
+    odd = Webhook("acme", {}, b'{"order": "Jane"}')
+    with pytest.raises(Untranslatable, match=r"order: int_parsing") as raised:
+        reading.wanted(odd)
+    assert "Jane" not in str(raised.value)
+    with pytest.raises(Untranslatable, match=r"order: int_parsing"):
+        completed(opened(odd, lookup=reading), ANSWERS.__getitem__)
+
+
+def test_nothing_is_asked_about_another_account() -> None:
+    """Several accounts may send to one place, and the key is of one of them."""
+    another = replace(LOOKUP, meant=lambda payload, _: payload["order"] != 5)
+    assert completed(opened(lookup=another), ANSWERS.__getitem__).webhook is HINT
+
+
+def test_an_answer_may_say_that_it_is_a_test() -> None:
+    """Where tests are dropped nothing more is asked, and elsewhere all is."""
+    answers = {"/orders/5": {"customer": "c1", "test": True}, "/customers/c1": {}}
+    found = completed(opened(), answers.__getitem__)
+    assert found.identity.test
+    assert len(found.webhook.payload[MEMBER]) == 1
+    wanted = opened()
+    wanted.source.test_events = True  # type: ignore[misc]
+    found = completed(wanted, answers.__getitem__)
+    assert found.identity.test
+    assert len(found.webhook.payload[MEMBER]) == 2
+
+
 @pytest.mark.parametrize(
     ("text", "is_one"),
     [("key_1", True), (" key_1\n", True), ("", False), ("a b", False), ("é", False)],
@@ -260,6 +330,86 @@ def test_a_key_that_was_just_changed_is_read_again(vendor: Vendor) -> None:
     vendor.scripted = [Response.of(401, {"message": "revoked"})] * 2
     with pytest.raises(LookupRefused, match=r"does not know the key \(401: revoked\)"):
         complete(opened(base=vendor.url))
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_what_may_be_gone_is_null(vendor: Vendor, status: int) -> None:
+    """Where the lookup says so; everything else that is not there parks the webhook."""
+    perhaps = replace(
+        LOOKUP,
+        next=lambda payload, answers: (
+            Perhaps("/customers/gone") if not answers else order_of(payload, answers[1:])
+        ),
+    )
+    vendor.scripted = [Response.of(status, {})]
+    found = completing()(opened(base=vendor.url, lookup=perhaps))
+    assert found.webhook.payload[MEMBER] == [None, *ANSWERS.values()]
+    assert perhaps.parted(found.webhook)[1] == {"/customers/gone": None, **ANSWERS}
+    vendor.scripted = [Response.of(403, {})]
+    with pytest.raises(LookupRefused):
+        completing()(opened(base=vendor.url, lookup=perhaps))
+
+
+@dataclass
+class Exchanged:
+    """A token that is got for the key, and kept."""
+
+    url: str
+    kept: dict[str, str] = field(default_factory=dict)
+
+    def headers(self, credentials: str, exchange: Exchange, now: float) -> dict[str, str]:
+        del now
+        if credentials not in self.kept:
+            self.kept[credentials] = exchange(self.url, {"key": credentials})["access_token"]
+        return {"authorization": f"Bearer {self.kept[credentials]}"}
+
+    def forget(self, credentials: str) -> None:
+        self.kept.pop(credentials, None)
+
+    def complaint(self, credentials: str) -> str | None:
+        raise AssertionError(f"nobody stores it here: {credentials}")
+
+    def example(self, seed: str) -> str:
+        return seed
+
+
+def test_a_token_that_was_withdrawn_is_got_anew(vendor: Vendor) -> None:
+    """Once, with the same key; and what is answered then counts."""
+    lookup = replace(LOOKUP, access=Exchanged(f"{vendor.url}/token"))
+    complete = completing()
+    first, second = ({"access_token": f"t{number}"} for number in (1, 2))
+    vendor.scripted = [
+        Response.of(200, first),
+        Response.of(401, {}),
+        Response.of(200, second),
+        Response.of(200, {"customer": "c1"}),
+        Response.of(200, {}),
+    ]
+    assert complete(opened(base=vendor.url, lookup=lookup)).webhook.payload[MEMBER]
+    asked = [request.header("authorization") for request in vendor.asked]
+    assert asked == [None, "Bearer t1", None, "Bearer t2", "Bearer t2"]
+    assert vendor.asked[0].body == b"key=key_0001"
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (Response.of(400, {"error": "invalid_grant"}), "none that Acme takes"),
+        (Response.of(500, {}), "Acme did not answer"),
+        (Response(200, b"<html>", {}), "Acme did not answer"),
+    ],
+)
+def test_a_token_that_cannot_be_got_is_tried_again(
+    vendor: Vendor, answer: Response, words: str
+) -> None:
+    """And nobody else of the source asks meanwhile."""
+    lookup = replace(LOOKUP, access=Exchanged(f"{vendor.url}/token"))
+    complete = completing()
+    vendor.scripted = [answer]
+    for _ in range(2):
+        with unavailable(words):
+            complete(opened(base=vendor.url, lookup=lookup))
+    assert len(vendor.asked) == 1
 
 
 @pytest.mark.parametrize("status", [429, 500, 503, 302])

@@ -46,12 +46,35 @@ def test_a_fact_is_captured_once(name: str, title: str, *, everything: bool) -> 
     table = samples.tables(provider, **listed) if everything else default
     for order in orders(reports):
         pipeline = Pipeline(provider, Config(table))
-        pipeline.deliver(order)
+        pipeline.deliver(order, known=reports)
         assert pipeline.parked == []
         assert pipeline.money() == {flow: sorted(each) for flow, each in story["money"].items()}
         assert {event.user_id for event in pipeline.captured} <= {USER}
         if everything:
             assert pipeline.besides() == sorted(story["besides"])
+
+
+HINTED = [
+    (name, story["story"])
+    for name in providers.names()
+    if providers.load(name).lookup
+    for story in read(name)
+]
+
+
+@pytest.mark.parametrize(("name", "title"), HINTED)
+def test_a_fact_is_captured_once_while_answers_change(name: str, title: str) -> None:
+    """Each report is delivered in its time, when its provider knows nothing of the next; and then again."""
+    (story,) = (each for each in read(name) if each["story"] == title)
+    provider = providers.load(name)
+    pipeline = Pipeline(provider, Config(samples.tables(provider, **users(provider, story))))
+    reports = [told(name, entry) for entry in story["cases"]]
+    for report in reports:
+        pipeline.deliver([report])
+    pipeline.deliver(reports)
+    assert pipeline.parked == []
+    assert pipeline.money() == {flow: sorted(each) for flow, each in story["money"].items()}
+    assert pipeline.besides() == sorted(story["besides"])
 
 
 NAMED = [

@@ -18,6 +18,7 @@ from linkrunner_webhooks.words import words_of
         (b'{"msg": "user_id is required", "status": 400}', "user_id is required"),
         (b'{"message": "amount is negative"}', "amount is negative"),
         (b'{"error": {"code": 7}, "detail": "no such app"}', "no such app"),
+        (b'{"error": {"code": 404, "message": "no such token"}}', "no such token"),
         (b"plainly wrong", "plainly wrong"),
         (b"", ""),
         (b"[]", ""),

@@ -23,7 +23,8 @@ from linkrunner_webhooks.errors import (
     Unavailable,
     Untranslatable,
 )
-from linkrunner_webhooks.lookups import Lookup
+from linkrunner_webhooks.lookups import Lookup, Perhaps
+from linkrunner_webhooks.model import Webhook
 from linkrunner_webhooks.pacing import Pace
 from linkrunner_webhooks.secrets import MAX_AGE, MIN_AGE, ProviderKeys
 from linkrunner_webhooks.words import words_of
@@ -40,6 +41,31 @@ _REFUSALS: Final[Mapping[int, str]] = {
     404: "knows nothing of it",
     410: "has it no longer",
 }
+_GONE: Final = (404, 410)
+
+
+def completed(opened: Opened, ask: Callable[[str], Any]) -> Opened:
+    """The webhook with all that it lacks, and what it then says that it is: `ask` answers each path.
+
+    Only an answer may show that it is test traffic. Where that is dropped, nothing more is asked for. Raises
+    Untranslatable and what `ask` does.
+    """
+    source, provider = opened.source, opened.source.provider
+    lookup = provider.lookup
+    # What no mapper understands is parked as it is.
+    if lookup is None or opened.identity.event_type not in provider.types:
+        return opened
+
+    def enough(webhook: Webhook) -> bool:
+        return not source.test_events and provider.identify(webhook).test
+
+    try:
+        if not lookup.meant(opened.webhook.payload, source.options):
+            return opened
+        webhook = lookup.completed(opened.webhook, ask, enough)
+        return opened._replace(webhook=webhook, identity=provider.identify(webhook))
+    except Malformed as error:
+        raise Untranslatable(str(error)) from None
 
 
 class Completing:
@@ -79,22 +105,13 @@ class Completing:
         )
 
     def __call__(self, opened: Opened) -> Opened:
-        """The webhook with all that it lacks.
+        """The webhook with all that it lacks. Raises Parked, or Unavailable to be tried again."""
+        return completed(opened, partial(self._answer, opened))
 
-        Raises LookupRefused or Untranslatable, or Unavailable to be tried again.
-        """
-        provider = opened.source.provider
-        # What no mapper understands is parked as it is.
-        if provider.lookup is None or opened.identity.event_type not in provider.types:
-            return opened
-        try:
-            ask = partial(self._answer, opened, provider.lookup)
-            return opened._replace(webhook=provider.lookup.completed(opened.webhook, ask))
-        except Malformed as error:
-            raise Untranslatable(str(error)) from None
-
-    def _answer(self, opened: Opened, lookup: Lookup, path: str) -> Any:
+    def _answer(self, opened: Opened, path: str) -> Any:
         source, title = opened.source, opened.source.provider.title
+        lookup = source.provider.lookup
+        assert lookup is not None
         self._respect(source.name)
         base = lookup.base(source.options)
         if self._elsewhere:
@@ -106,8 +123,10 @@ class Completing:
         pace.wait()
         status, headers, body = self._asked(source.name, title, lookup, base + path, MAX_AGE)
         if status == 401:
-            # It may just have been changed.
-            status, headers, body = self._asked(source.name, title, lookup, base + path, MIN_AGE)
+            # The key may just have been changed, and what was got for it withdrawn.
+            status, headers, body = self._asked(
+                source.name, title, lookup, base + path, MIN_AGE, again=True
+            )
         if status == 200:
             try:
                 return from_json(body)
@@ -115,6 +134,8 @@ class Completing:
                 raise self._rest(source.name, f"{title} answered no JSON", None) from None
         if status == 204:
             # An empty list, in some APIs.
+            return None
+        if status in _GONE and isinstance(path, Perhaps):
             return None
         if status in _REFUSALS:
             words = words_of(body)
@@ -125,7 +146,14 @@ class Completing:
         )
 
     def _asked(
-        self, source: str, title: str, lookup: Lookup, url: str, max_age: float
+        self,
+        source: str,
+        title: str,
+        lookup: Lookup,
+        url: str,
+        max_age: float,
+        *,
+        again: bool = False,
     ) -> tuple[int, Mapping[str, str], bytes]:
         if self._keys is None:
             message = f"{title} has to be asked for what it hints at: deploy with ProviderKeys=on"
@@ -134,6 +162,8 @@ class Completing:
         if not key:
             message = f"ProviderKeys has no key for {source}: `secrets provider-key {source}`"
             raise Unavailable(message, reason=Reason.PROVIDER)
+        if again:
+            lookup.access.forget(key)
         try:
             headers = lookup.access.headers(key, self._exchange, self._now())
             answer = self._pool.request(
@@ -144,7 +174,7 @@ class Completing:
             answer.release_conn()
         except ValueError:
             message = f"the key of {source} in ProviderKeys is none that {title} takes"
-            raise Unavailable(message, reason=Reason.PROVIDER) from None
+            raise self._rest(source, message, None) from None
         except (HTTPError, OSError) as error:
             raise self._rest(
                 source, f"{title} did not answer: {type(error).__name__}", None
@@ -162,7 +192,10 @@ class Completing:
             raise ValueError("the credentials are refused")
         if answer.status != 200:
             raise HTTPError(f"answered {answer.status}")
-        return from_json(answer.data)
+        try:
+            return from_json(answer.data)
+        except ValueError:
+            raise HTTPError("answered no JSON") from None
 
     def _respect(self, source: str) -> None:
         until, why = self._resting[source]

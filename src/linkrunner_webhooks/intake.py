@@ -66,7 +66,7 @@ class Read(NamedTuple):
 class Intake:
     """Reads messages, with all that it needs. `now` is unix seconds.
 
-    `complete` asks for what a webhook only hints at. It raises LookupRefused or Unavailable.
+    `complete` asks for what a webhook only hints at. It raises Parked or Unavailable.
     """
 
     config: Config
@@ -87,7 +87,9 @@ class Intake:
                 else:
                     opened = self._opened(message)
                     read = read._replace(report=_identified(read.report, opened))
-                    plan = plan_of(self.complete(opened))
+                    whole = self.complete(opened)
+                    read = read._replace(report=_identified(read.report, whole))
+                    plan = plan_of(whole)
             return read._replace(plan=plan, contradicted=not self._is_first(plan))
         except WebhookError as error:
             return read._replace(plan=error)

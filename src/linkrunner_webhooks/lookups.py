@@ -48,11 +48,20 @@ def in_turn(paths: Callable[[Any], Iterator[str]]) -> Next:
     return lambda payload, answers: next(islice(paths(payload), len(answers), None), None)
 
 
+class Perhaps(str):
+    """A path whose object may be gone, or may never have been: then its answer is null."""
+
+    __slots__ = ()
+
+
 class Access(Protocol):
     """How a provider knows who asks. Credentials are the text that an operator puts into ProviderKeys."""
 
     def headers(self, credentials: str, exchange: Exchange, now: float) -> Mapping[str, str]:
         """The headers of a request. Raises ValueError for no credentials, and what `exchange` raises."""
+
+    def forget(self, credentials: str) -> None:
+        """Drop what was exchanged for credentials: it was refused."""
 
     def complaint(self, credentials: str) -> str | None:
         """Why a text cannot be such credentials, without quoting it; None when it may be them."""
@@ -75,6 +84,9 @@ class Token:
             raise ValueError("not a token")
         return {self.header: f"{self.prefix}{credentials.strip()}", **self.others}
 
+    def forget(self, credentials: str) -> None:
+        """Nothing is exchanged."""
+
     def complaint(self, credentials: str) -> str | None:
         text = credentials.strip()
         is_one_word = text.isascii() and text.isprintable() and not any(map(str.isspace, text))
@@ -89,8 +101,10 @@ class Lookup:
     """What a provider's hints lack.
 
     `next` returns, for a body and the answers so far, the path (with its query) of the next request, and None
-    when nothing is missing. `base` is the URL before it, of the provider's options: a sandbox is another
-    host. `per_second` is below the vendor's limit. `needs` names the right that the credentials must have.
+    when nothing is missing. It may read them with models, whose complaints become Malformed. `base` is the
+    URL before the path, of the provider's options: a sandbox is another host. `per_second` is below the
+    vendor's limit. `needs` names the right that the credentials must have. `meant` says whether a body is
+    about what the options name: about anything else nobody is asked, and nothing is reported.
     """
 
     next: Next = field(repr=False)
@@ -98,18 +112,18 @@ class Lookup:
     access: Access
     per_second: float
     needs: str
+    meant: Callable[[Any, Any], bool] = field(default=lambda *_: True, repr=False)
 
     def wanted(self, webhook: Webhook) -> str | None:
         """The path of the next request for a webhook; None where it is complete.
 
         Raises Malformed, or Untranslatable where a body or an answer has another shape.
         """
-        payload = webhook.payload
-        answers = payload.get(MEMBER, ()) if isinstance(payload, dict) else ()
+        payload, answers = webhook.payload, _answers_in(webhook.payload)
         if len(answers) >= MOST:
             return None
         try:
-            return self.next(payload, tuple(answers))
+            return self.next(payload, answers)
         except WebhookError:
             raise
         except ValidationError as error:
@@ -120,14 +134,22 @@ class Lookup:
 
     def joined(self, webhook: Webhook, answer: object) -> Webhook:
         """The webhook with one answer more."""
-        answers = [*webhook.payload.get(MEMBER, ()), answer]
+        answers = [*_answers_in(webhook.payload), answer]
         return replace(webhook, body=to_json({**webhook.payload, MEMBER: answers}))
 
-    def completed(self, webhook: Webhook, ask: Callable[[str], Any]) -> Webhook:
-        """The webhook with all that it lacks: `ask` answers each path. Raises what it does, and `wanted`."""
+    def completed(
+        self,
+        webhook: Webhook,
+        ask: Callable[[str], Any],
+        enough: Callable[[Webhook], bool] = lambda _: False,
+    ) -> Webhook:
+        """The webhook with all that it lacks: `ask` answers each path, until what is known is `enough`.
+
+        Raises what it does, and `wanted`.
+        """
         # Nobody but us says what the vendor answered.
         whole = _hint(webhook)
-        while (path := self.wanted(whole)) is not None:
+        while not enough(whole) and (path := self.wanted(whole)) is not None:
             whole = self.joined(whole, ask(path))
         return whole
 
@@ -136,7 +158,7 @@ class Lookup:
         hint, answers = _hint(webhook), {}
         whole = hint
         with suppress(WebhookError):
-            for answer in webhook.payload[MEMBER] if hint is not webhook else ():
+            for answer in _answers_in(webhook.payload):
                 wanted = self.wanted(whole)
                 if wanted is None:
                     break
@@ -155,3 +177,9 @@ def _hint(webhook: Webhook) -> Webhook:
         return webhook
     rest = {name: value for name, value in payload.items() if name != MEMBER}
     return replace(webhook, body=to_json(rest))
+
+
+def _answers_in(payload: Any) -> Answers:
+    """What was answered so far; nothing in a body that cannot have answers."""
+    answers = payload.get(MEMBER) if isinstance(payload, dict) else None
+    return tuple(answers) if isinstance(answers, list) else ()

@@ -278,6 +278,8 @@ class Provider:
         if event_type is None:
             raise Untranslatable(f"no mapper for {self.title} events of this type")
         try:
+            if self.lookup is not None and not self.lookup.meant(webhook.payload, options):
+                return Told(())
             if self.lookup is not None and self.lookup.wanted(webhook) is not None:
                 raise Incomplete(
                     f"it only hints at what happened: deliver asks {self.title} for it"

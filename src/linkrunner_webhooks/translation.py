@@ -262,6 +262,8 @@ class Plan(NamedTuple):
     What it teaches: the ids in `lessons` are those of `user_id`, or of who paid what it follows where the
     type `teaches`; the keys in `same` name one payment, and those in `merged` one person. `known_user` is
     somebody whom Linkrunner knows. What has `waited` for that does not wait again.
+
+    `test` says that only the provider's answer showed it to be test traffic, which the source drops.
     """
 
     source: Source
@@ -276,6 +278,7 @@ class Plan(NamedTuple):
     teaches: bool = False
     known_user: str | None = None
     waited: bool = False
+    test: bool = False
 
     @property
     def lesson(self) -> bool:
@@ -296,6 +299,7 @@ def decide(plan: Plan, user_of: UserOf, rate_of: RateOf) -> Decision:
     if not planned:
         reason = Reason.LEARNED if plan.lesson else Reason.NOTHING_TO_REPORT
         reason = Reason.SIGNUP if plan.known_user else reason
+        reason = Reason.TEST if plan.test else reason
         return Decision(outcome=Outcome.IGNORED, reason=reason)
     try:
         # All bodies before the first capture: a message is parked whole or not at all.
@@ -326,6 +330,8 @@ def decide(plan: Plan, user_of: UserOf, rate_of: RateOf) -> Decision:
 def plan_of(opened: Opened) -> Plan:
     """The events to capture for a webhook, and what it teaches. Raises Untranslatable."""
     webhook, source, identity = opened.webhook, opened.source, opened.identity
+    if source.provider.lookup and identity.test and not source.test_events:
+        return Plan(source, (), opened.received_at, test=True)
     names = source.names.get(identity.event_type, {})
     told = source.provider.read(webhook, identity, source.options)
     reported = [

@@ -33,7 +33,11 @@ def _sentence(text: str) -> str:
         return "" if text.lstrip().startswith("<") else text
     if not isinstance(value, dict):
         return ""
-    return next((value[key] for key in _PLACES if isinstance(value.get(key), str)), "")
+    # Google's is one object deeper.
+    inner = value.get("error")
+    objects = (value, inner) if isinstance(inner, dict) else (value,)
+    found = (each.get(key) for each in objects for key in _PLACES)
+    return next((text for text in found if isinstance(text, str)), "")
 
 
 def _plain(text: str) -> str:

@@ -15,6 +15,7 @@ from decimal import Decimal
 from itertools import product
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from cryptography.exceptions import UnsupportedAlgorithm
 
@@ -138,8 +139,10 @@ def with_fresh_ids(sample: Sample, source: Source) -> Sample:
 def all_with_fresh_ids(samples: Sequence[Sample], source: Source) -> list[Sample]:
     """Another sale, told by as many webhooks, which still agree on its ids."""
     found = {id for sample in samples for id in _ids(sample, source)}
+    # What begins with another id, as a renewal's may with its subscription's, changes with that.
+    longer = {id for id in found for other in found if id != other and _begins(id, other)}
     # The longest first, so that an id inside another does not break it.
-    fresh = {old: _fresh(old) for old in sorted(found, key=len, reverse=True)}
+    fresh = {old: _fresh(old) for old in sorted(found - longer, key=len, reverse=True)}
     return [_renewed(sample, fresh) for sample in samples]
 
 
@@ -228,11 +231,35 @@ def _ids(sample: Sample, source: Source) -> Iterable[str]:
             told = source.provider.read(webhook, identity, source.options)
             found += told.payment.ids if told.payment else ()
             found += told.people
+        found += _asked_for(webhook, source)
         # Another sale is another customer's.
         found.append(find_user(source.provider.customer_ids, webhook.payload) or "")
     # A GraphQL id ends in the number; what is before it is no id.
     found = [part.rpartition("/")[2] for part in found]
     return {id for id in found if id}
+
+
+def _begins(id: str, other: str) -> bool:
+    return len(other) >= _SHORTEST_PART and id.startswith(other)
+
+
+def _asked_for(webhook: Webhook, source: Source) -> set[str]:
+    """What the provider's own API is asked for by its id; the account that the options name stays."""
+    texts: set[str] = set()
+
+    def note(leaf: Leaf) -> Leaf:
+        texts.add(str(leaf))
+        return leaf
+
+    _mapped(webhook.payload, note)
+    paths = parted(source, webhook)[1]
+    asked = {unquote(part) for path in paths for part in re.split("[/?&=]", path)}
+    known = {str(value) for value in source.options.model_dump().values()}
+    return {
+        each
+        for each in asked & texts - known
+        if len(each) >= _SHORTEST_PART and re.search(r"\d", each)
+    }
 
 
 def _parts(id: str) -> list[str]:
@@ -278,7 +305,18 @@ def _repriced(sample: Sample, old: Money, new: Money, old_scale: int, new_scale:
             return _like(leaf, sign * scaled)
         return leaf
 
-    return replace(sample, body=_mapped(sample.body, change))
+    def respell(value: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Google writes whole units and billionths apart."""
+        if "currencyCode" not in value or not {"units", "nanos"} & set(value):
+            return None
+        spelt = Decimal(value.get("units") or 0) + Decimal(value.get("nanos") or 0).scaleb(-9)
+        if abs(spelt) != old.amount:
+            return None
+        whole = int(new.amount)
+        nanos = int((new.amount - whole).scaleb(9))
+        return {"currencyCode": new.currency, "units": str(whole), "nanos": nanos}
+
+    return replace(sample, body=_mapped(sample.body, change, respell))
 
 
 def _number(leaf: Leaf) -> Decimal | None:
@@ -299,9 +337,16 @@ def _is(leaf: Leaf, text: str) -> bool:
     return isinstance(leaf, str | int) and not isinstance(leaf, bool) and str(leaf) == text
 
 
-def _mapped(value: Any, change: Callable[[Leaf], Leaf]) -> Any:
+def _mapped(
+    value: Any,
+    change: Callable[[Leaf], Leaf],
+    whole: Callable[[Mapping[str, Any]], Any] = lambda _: None,
+) -> Any:
+    """A copy with other leaves. `whole` gives the objects that change as one, and None for the rest."""
     if isinstance(value, dict):
-        return {key: _mapped(inner, change) for key, inner in value.items()}
+        if (changed := whole(value)) is not None:
+            return changed
+        return {key: _mapped(each, change, whole) for key, each in value.items()}
     if isinstance(value, list):
-        return [_mapped(inner, change) for inner in value]
+        return [_mapped(each, change, whole) for each in value]
     return change(value)
