@@ -19,7 +19,7 @@ needs_certificates() {
         if grep -qw "$(basename "$module" .py)" <<<"$used"; then
             return 0
         fi
-    done < <(grep -lE 'linkrunner_webhooks\.signatures\.(certificates|encrypted_hash|jws)' linkrunner_webhooks/providers/*.py)
+    done < <(grep -lE 'linkrunner_webhooks\.(signatures\.(certificates|encrypted_hash|jws|pubsub)|service_accounts)' linkrunner_webhooks/providers/*.py)
     return 1
 }
 

@@ -39,7 +39,8 @@ from linkrunner_webhooks.reading import (
     parse,
     present,
 )
-from linkrunner_webhooks.signatures.jws import Claims, SignedPayload
+from linkrunner_webhooks.signatures.compact import Claims
+from linkrunner_webhooks.signatures.jws import SignedPayload
 
 # In other environments the developer's machine signs, with a key of its own.
 _ENVIRONMENTS = ("Production", "Sandbox")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from base64 import b64decode, b64encode, urlsafe_b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -12,33 +12,27 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.ec import (
-    SECP256R1,
-    EllipticCurvePrivateKey,
-    EllipticCurvePublicKey,
-)
-from cryptography.hazmat.primitives.asymmetric.utils import (
-    decode_dss_signature,
-    encode_dss_signature,
-)
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import Certificate
 
 from linkrunner_webhooks.model import Webhook
-from linkrunner_webhooks.signatures.scheme import Covers
-from linkrunner_webhooks.signatures.trust import (
-    Trust,
-    derived_key,
-    example_key,
-    signature,
-    signed_by,
+from linkrunner_webhooks.signatures.compact import (
+    ES256,
+    Claims,
+    claims_of,
+    header_of,
+    issued,
+    parts,
+    verified,
 )
+from linkrunner_webhooks.signatures.scheme import Covers
+from linkrunner_webhooks.signatures.trust import Trust, derived_key, example_key
 
 _DAY = 24 * 3600
 # A bundle id, which has a dot, and perhaps the number of the app.
 _APP = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+(?:/[0-9]+)?", re.ASCII)
-Claims = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +78,7 @@ class SignedPayload:
 
     def is_signed(self, webhook: Webhook) -> bool:
         with suppress(AttributeError, LookupError, RecursionError, TypeError, ValueError):
-            return bool(_parts(json.loads(webhook.body)[self.member]))
+            return bool(parts(json.loads(webhook.body)[self.member]))
         return False
 
     def unpack(self, body: bytes) -> bytes:
@@ -96,9 +90,9 @@ class SignedPayload:
             written = json.loads(body)
             if not isinstance(written, dict) or self.member not in written:
                 return body
-            payload = _claims(written[self.member])
+            payload = claims_of(written[self.member])
             part = self.part(payload)
-            part.update({name: _claims(part[name]) for name in self._nested_in(part)})
+            part.update({name: claims_of(part[name]) for name in self._nested_in(part)})
             return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
         except (AttributeError, RecursionError, TypeError):
             raise ValueError("not a payload") from None
@@ -133,22 +127,9 @@ class SignedPayload:
 
     def _verified(self, token: str, trust: Trust) -> Claims:
         """The claims of a token. Raises when the token is not signed by a trusted chain."""
-        head, _, signature = _parts(token)
-        signed = token.rpartition(".")[0]
-        header = json.loads(_unbase64url(head))
-        if header["alg"] != "ES256":
-            raise ValueError("another algorithm")
-        claims = _claims(token)
-        key = self._leaf(header["x5c"], trust, _signed_at(claims)).public_key()
-        if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
-            raise TypeError("not a key for ES256")
-        raw = _unbase64url(signature)
-        if len(raw) != 64:
-            raise ValueError("not two numbers of 256 bits")
-        der = encode_dss_signature(int.from_bytes(raw[:32]), int.from_bytes(raw[32:]))
-        if not signed_by(key, der, signed.encode("ascii")):
-            raise ValueError("not the signature of this leaf")
-        return claims
+        at = _signed_at(claims_of(token))
+        header = header_of(token)
+        return verified(token, self._leaf(header["x5c"], trust, at).public_key(), ES256)
 
     def _leaf(self, x5c: Sequence[str], trust: Trust, at: float) -> Certificate:
         leaf, intermediate, root = (
@@ -187,27 +168,12 @@ class SignedPayload:
             ),
             _certificate("root", root, "root", root, now),
         )
-        header = {"alg": "ES256", "x5c": [_base64_der(each) for each in chain]}
+        header = {"x5c": [_base64_der(each) for each in chain]}
 
         def issue(claims: Mapping[str, Any]) -> str:
-            signed = f"{_base64url(json.dumps(header))}.{_base64url(json.dumps(claims))}"
-            return f"{signed}.{_base64url(_raw_signature(leaf, signed.encode('ascii')))}"
+            return issued(header, claims, leaf)
 
         return issue
-
-
-def _parts(token: str) -> tuple[str, str, str]:
-    """The header, claims and signature of a token, still encoded. Raises ValueError."""
-    header, claims, signature = token.split(".")
-    return header, claims, signature
-
-
-def _claims(token: str) -> Claims:
-    """The claims of a token, not verified."""
-    claims = json.loads(_unbase64url(_parts(token)[1]))
-    if not isinstance(claims, dict):
-        raise TypeError("not an object")
-    return claims
 
 
 def _signed_at(claims: Mapping[str, Any]) -> float:
@@ -231,25 +197,8 @@ def _check_issued(certificate: Certificate, issuer: Certificate, at: float) -> N
     certificate.verify_directly_issued_by(issuer)
 
 
-def _unbase64url(text: str) -> bytes:
-    """The bytes of a text in base64url. Raises ValueError for padding and for foreign characters."""
-    if "=" in text:
-        raise ValueError("a token is not padded")
-    return b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-
-
-def _base64url(value: str | bytes) -> str:
-    content = value.encode() if isinstance(value, str) else value
-    return urlsafe_b64encode(content).rstrip(b"=").decode("ascii")
-
-
 def _base64_der(certificate: Certificate) -> str:
     return b64encode(certificate.public_bytes(Encoding.DER)).decode("ascii")
-
-
-def _raw_signature(key: EllipticCurvePrivateKey, message: bytes) -> bytes:
-    r, s = decode_dss_signature(signature(key, message))
-    return r.to_bytes(32) + s.to_bytes(32)
 
 
 def _certificate(
