@@ -346,7 +346,7 @@ def test_check_believes_what_it_cannot_judge(tmp_path: Path, toml: str) -> None:
 PAIRS = [
     *(("shopify", gateway) for gateway in ("stripe", "razorpay", "mollie", "payu", "xendit")),
     *(("juspay", gateway) for gateway in ("payu", "razorpay", "phonepe", "easebuzz", "cashfree")),
-    *((repeater, "apple") for repeater in ("revenuecat", "adapty", "qonversion", "purchasely", "superwall")),
+    *((repeater, store) for store in ("apple", "googleplay") for repeater in ("revenuecat", "adapty", "qonversion", "purchasely", "superwall")),
     ("chargebee", "stripe"), ("adapty", "revenuecat"), ("superwall", "qonversion"), ("revenuecat", "stripe"),
     ("woocommerce", "paypal"), ("bigcommerce", "stripe"), ("bigcommerce", "braintree"), ("juspay", "paytm"),
     ("chargebee", "gocardless"), ("chargebee", "braintree"), ("braintree", "paypal"),

@@ -35,7 +35,7 @@ from linkrunner_webhooks.lookups import Answers, Lookup, Perhaps
 from linkrunner_webhooks.model import CommerceEvent, Identity, Item, Kind, Webhook
 from linkrunner_webhooks.moments import utc
 from linkrunner_webhooks.money import Money
-from linkrunner_webhooks.provider import Context, Options, Provider, unless
+from linkrunner_webhooks.provider import Context, Options, Provider, Role, unless
 from linkrunner_webhooks.reading import (
     EACH_TIME,
     Detail,
@@ -587,6 +587,7 @@ provider = Provider(
     name="googleplay",
     title="Google Play",
     docs="https://developer.android.com/google/play/billing/rtdn-reference",
+    role=Role.STORE,
     signature=_PUSH,
     identify=identify,
     unpack=unpack,
@@ -632,7 +633,6 @@ The same charges are reported by RevenueCat, Adapty, Superwall, Purchasely and Q
 them only, or revenue counts twice. Pub/Sub does not sign the body; what is paid, and by whom, is asked of
 Google.
 """,
-    overlaps={"revenuecat": "RevenueCat repeats what happens there"},
 )
 
 
