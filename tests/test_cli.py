@@ -201,7 +201,7 @@ def completed(line: str, begun: str = "") -> list[str]:
 @pytest.mark.parametrize(
     ("line", "begun", "offered"),
     [
-        ("add", "pa", ["paddle", "paypal", "paystack"]),
+        ("add", "pa", ["paddle", "paypal", "paystack", "paytm", "payu"]),
         ("providers", "str", ["stripe"]),
         ("send", "sho", ["shopify"]),
         ("send stripe", "invoice.pay", ["invoice.payment_failed", "invoice.payment_succeeded"]),
@@ -346,7 +346,11 @@ def test_check_believes_what_it_cannot_judge(tmp_path: Path, toml: str) -> None:
 PAIRS = [
     *(("shopify", gateway) for gateway in ("stripe", "razorpay", "mollie", "payu", "xendit")),
     *(("juspay", gateway) for gateway in ("payu", "razorpay", "phonepe", "easebuzz", "cashfree")),
-    *((repeater, store) for store in ("apple", "googleplay") for repeater in ("revenuecat", "adapty", "qonversion", "purchasely", "superwall")),
+    *(
+        (repeater, store)
+        for repeater in ("revenuecat", "adapty", "qonversion", "purchasely", "superwall")
+        for store in ("apple", "googleplay")
+    ),
     ("chargebee", "stripe"), ("adapty", "revenuecat"), ("superwall", "qonversion"), ("revenuecat", "stripe"),
     ("woocommerce", "paypal"), ("bigcommerce", "stripe"), ("bigcommerce", "braintree"), ("juspay", "paytm"),
     ("chargebee", "gocardless"), ("chargebee", "braintree"), ("braintree", "paypal"),

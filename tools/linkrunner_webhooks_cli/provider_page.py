@@ -26,7 +26,7 @@ def page_of(name: str) -> str:
 def links(folder: str) -> str:
     """Every provider as a link to its page; `folder` is that of the pages, seen from the linking page."""
     every = [f"[{providers.load(name).title}]({folder}/{name}.md)" for name in providers.names()]
-    lines = (", ".join(every[start : start + 3]) for start in range(0, len(every), 3))
+    lines = (", ".join(every[start : start + 4]) for start in range(0, len(every), 4))
     return ",\n".join(lines) + "."
 
 
