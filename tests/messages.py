@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from tests.samples import load
 from tests.simulation.clock import NOW
 
 from linkrunner_webhooks.config import Config
@@ -30,6 +32,7 @@ TABLES: dict[str, dict[str, Any]] = {
     "guests": {"provider": "stripe", "missing_user": "drop"},
     "adyen": {},
     "woocommerce": {},
+    "gocardless": {},
     "other": {"provider": "woocommerce"},
 }
 
@@ -140,6 +143,17 @@ def stripe(
         "data": {"object": resource} | ({"previous_attributes": previous} if previous else {}),
     }
     return message(source, body, **changes)
+
+
+def hint(number: int = 1) -> tuple[Message, dict[str, Any]]:
+    """GoCardless' report of a payment, which only hints at it; and what its API answers, by path."""
+    sample = load("gocardless", "payments.confirmed")
+    text = json.dumps(sample.body)
+    for old, new in (("PM01LR7QPM001", f"PM{number}"), ("EV01LR7Q00002", f"EV{number}")):
+        text = text.replace(old, new)
+    whole = replace(sample, body=json.loads(text))
+    (event,) = whole.provider.unpack(whole.signed())
+    return message("gocardless", event.payload), whole.answers()
 
 
 def shopify(topic: str, body: Mapping[str, Any], source: str = "shopify") -> Message:

@@ -173,6 +173,30 @@ def test_a_source_without_a_secret_is_told_elsewhere(receiving: tuple[Receiving,
     assert by_name(deployed.ways_in(stack(url, live={}), CONFIG)) == {}
 
 
+@pytest.mark.parametrize(
+    ("outputs", "keys", "right", "words"),
+    [
+        ({}, {}, False, "ProviderKeys=on"),
+        ({"ProviderKeysArn": "arn"}, {}, False, "secrets provider-key gocardless"),
+        ({"ProviderKeysArn": "arn"}, {"gocardless": "two words"}, False, "not one word"),
+        ({"ProviderKeysArn": "arn"}, {"gocardless": "live_token"}, True, "there"),
+        ({"ProviderKeysArn": "arn"}, ["no", "table"], False, "ProviderKeys is not JSON"),
+    ],
+)
+def test_a_source_whose_webhooks_only_hint_needs_a_provider_key(
+    outputs: dict[str, str], keys: Any, right: bool, words: str
+) -> None:
+    """Without it nothing of that source can be delivered; what to do is said, and the key never."""
+    config = Config({"stripe": {}, "gocardless": {}})
+    found = by_name(doctor._provider_keys(stack("", live=keys, **outputs), config))
+    assert list(found) == ["provider key of gocardless"]
+    finding = found["provider key of gocardless"]
+    assert finding.right is right
+    assert words in f"{finding.found} {finding.advice}"
+    assert "live_token" not in f"{finding}"
+    assert "two words" not in f"{finding}"
+
+
 # ------------------------------------------------------------------------------- what is deployed
 
 

@@ -32,6 +32,7 @@ from tests.messages import (
     adyen,
     another,
     checkout,
+    hint,
     refund,
     shopify,
     stripe,
@@ -75,7 +76,8 @@ class Case:
     """A message and what must become of it. `before` was delivered earlier, without any trouble.
 
     `after` are other reports of the same payment, which come when everything is over and change nothing.
-    `settings` are how Linkrunner is told, and `held` the payments that it holds in the end, by currency.
+    `settings` are how Linkrunner is told, and `held` the payments that it holds in the end, by currency. The
+    provider's own API knows these `answers`, by path.
     """
 
     message: Makes
@@ -90,6 +92,7 @@ class Case:
     polls: int = 1
     waits: float = 0.0
     settings: Mapping[str, Any] = field(default_factory=dict)
+    answers: Mapping[str, Any] = field(default_factory=dict)
     held: Mapping[str, Decimal] = field(default_factory=dict)
 
 
@@ -133,6 +136,7 @@ CASES: Mapping[str, Case] = {
     "refund": Case(
         message=lambda: refund(1000), before=[checkout], facts=frozenset({PAID, REFUNDED})
     ),
+    "hint": Case(message=lambda: hint()[0], facts=frozenset({("paid", "PM1")}), answers=hint()[1]),
     "two-events": Case(
         message=_two_in_one,
         facts=frozenset(
@@ -234,6 +238,7 @@ CASES: Mapping[str, Case] = {
 def begun(case: Case) -> Iterator[Cloud]:
     """A cloud in which the message waits and everything before it is done."""
     with simulated(_TABLES | {"linkrunner": dict(case.settings)}) as cloud:
+        cloud.vendor.answers |= case.answers
         for each in case.before:
             cloud.store(each())
             cloud.run(Worker(cloud))
@@ -338,7 +343,7 @@ def test_every_kind_of_call_was_disturbed() -> None:
     assert made == {
         "receive", "secret", "claim", "user_of", "post", "note", "release", "park", "delay", "delete",
         "count", "forget", "bind", "learn", "trouble", "tally",
-        "return", "mark", "take", "let go", "intend", "held",
+        "ask", "return", "mark", "take", "let go", "intend", "held",
     }  # fmt: skip
 
 

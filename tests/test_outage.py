@@ -22,6 +22,7 @@ from tests.messages import (
     USER,
     another,
     checkout,
+    hint,
     refund,
     shopify,
     stripe,
@@ -258,6 +259,48 @@ def test_longer_than_the_schedule(name: str) -> None:
         _redrive_all(cloud)
         assert set(cloud.captured) == sent.facts
         assert set(cloud.captured.values()) == {1}
+
+
+# ------------------------------------------------------------------------- a provider away
+
+
+@pytest.mark.parametrize("name", ["refused", "500", "429-for-long", "hangs"])
+def test_hints_wait_for_their_provider(name: str) -> None:
+    """A day without its API parks nothing, and holds up nobody else; then all is captured once."""
+    with simulated(TABLES) as cloud:
+        recovery = NOW + 24 * HOUR
+        cloud.vendor.moods = [(NOW, OUTAGES[name]), (recovery, UP)]
+        hints = []
+        for number in range(20):
+            message, answers = hint(number)
+            cloud.vendor.answers |= answers
+            hints.append(message)
+        others = traffic(20, SALES)
+        arrive(cloud, [*hints, *others.messages], 2, Random(3))
+        cloud.run(Worker(cloud))
+        cloud.assert_nothing_left()
+        assert cloud.dead.reasons == []
+        paid = {("paid", f"PM{number}") for number in range(20)}
+        assert set(cloud.captured) == others.facts | paid
+        assert set(cloud.captured.values()) == {1}
+        at = {each.fact: each.at for each in cloud.linkrunner.captures}
+        assert max(at[fact] for fact in others.facts) < NOW + 3 * HOUR
+        assert recovery <= min(at[fact] for fact in paid)
+        assert max(at[fact] for fact in paid) <= recovery + 1.5 * HOUR
+        during = sum(each < recovery for each in cloud.vendor.requests)
+        assert during <= most_requests(20, 24, 1800.0)
+
+
+def test_what_its_provider_refuses_is_parked_and_redriven() -> None:
+    """An object that is not there yet, or a key without the right: a person looks, and nothing is lost."""
+    with simulated(TABLES) as cloud:
+        message, answers = hint()
+        cloud.store(message)
+        cloud.run(Worker(cloud))
+        assert cloud.dead.reasons == ["lookup_refused"]
+        cloud.vendor.answers |= answers
+        _redrive_all(cloud)
+        assert set(cloud.captured) == {("paid", "PM1")}
 
 
 # ------------------------------------------------------------------------- slow, but not down

@@ -17,6 +17,7 @@ from tests.simulation.linkrunner import SimLinkrunner
 from tests.simulation.pool import SimPool
 from tests.simulation.queue import SimQueue, SimSqs
 from tests.simulation.table import FakeTable
+from tests.simulation.vendor import SimVendor
 
 from linkrunner_webhooks import capture, connections, deliver, pacing, schedule
 from linkrunner_webhooks.config import Config
@@ -60,6 +61,7 @@ class Cloud:
         self.secrets = SimSecrets(self.clock)
         self.linkrunner = SimLinkrunner(self.clock)
         self.linkrunner.taken = self.ledger.taken
+        self.vendor = SimVendor(self.clock)
         self.dead = SimQueue(self.clock)
         self.queue = SimQueue(self.clock, self.dead)
         self.sqs = SimSqs(self.clock, {WEBHOOKS: self.queue, DEAD_LETTERS: self.dead})

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from botocore.exceptions import ConnectTimeoutError as AwsUnreachable
 from botocore.exceptions import ReadTimeoutError as AwsTimeout
 from tests.simulation.clock import SimClock
-from tests.simulation.linkrunner import CLIENT_TIMEOUT, Answer, SimLinkrunner, refused, timed_out
+from tests.simulation.linkrunner import CLIENT_TIMEOUT, refused, timed_out
 
 from linkrunner_webhooks.time_left import SLOWEST_CALL
 
@@ -216,13 +216,14 @@ def _name(method: str, arguments: Mapping[str, Any]) -> str:
 
 
 class GatedPool:
-    """The way to Linkrunner, through a gate."""
+    """The way to Linkrunner, or to a provider, through a gate. Its calls are named after what they do."""
 
-    def __init__(self, gate: Gate, linkrunner: SimLinkrunner) -> None:
-        self.headers = linkrunner.headers
+    def __init__(self, gate: Gate, far_end: Any, get: str = "look up") -> None:
+        self.headers = far_end.headers
         self._gate = gate
-        self._linkrunner = linkrunner
+        self._far_end = far_end
+        self._get = get
 
-    def request(self, method: str, url: str, **arguments: Any) -> Answer:
-        perform = partial(self._linkrunner.request, method, url, **arguments)
-        return self._gate.passes("look up" if method == "GET" else "post", perform, LINKRUNNER)
+    def request(self, method: str, url: str, **arguments: Any) -> Any:
+        perform = partial(self._far_end.request, method, url, **arguments)
+        return self._gate.passes(self._get if method == "GET" else "post", perform, LINKRUNNER)

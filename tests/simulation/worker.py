@@ -15,16 +15,24 @@ from tests.simulation.pool import SimLock
 from tests.simulation.queue import MOST_AT_ONCE
 
 from linkrunner_webhooks.capture import CONNECTIONS, LinkrunnerClient
+from linkrunner_webhooks.completing import Completing
 from linkrunner_webhooks.deliver import Deliverer
 from linkrunner_webhooks.ledger import Ledger
 from linkrunner_webhooks.pacing import Pace
 from linkrunner_webhooks.queues import DeliveryQueue
-from linkrunner_webhooks.secrets import Secret, ServerKey
+from linkrunner_webhooks.secrets import ProviderKeys, Secret, ServerKey
 from linkrunner_webhooks_local.poller import failed_ids, sqs_event
 
 _ARN, _REGION = "arn:aws:sqs:us-east-1:123456789012:webhooks", "us-east-1"
 # Lambda polls all the time; a simulation of days looks once a minute when nothing is due.
 _IDLE = 60.0
+
+
+class _Keys:
+    """ProviderKeys in a Secrets Manager that is always there."""
+
+    def get_secret_value(self, **_: Any) -> dict[str, str]:
+        return {"SecretString": '{"gocardless": "key_0001"}'}
 
 
 class Worker:
@@ -64,6 +72,11 @@ class Worker:
         )
         linkrunner._silence._asking = SimLock(clock)  # type: ignore[assignment]
         linkrunner._pool = GatedPool(self.gate, cloud.linkrunner)  # type: ignore[assignment]
+        keys = Secret(_Keys(), "arn", clock=clock)
+        completing = Completing(
+            ProviderKeys(keys), copies=COPIES, clock=clock, now=clock, sleep=self.gate.sleep
+        )
+        completing._pool = GatedPool(self.gate, cloud.vendor, "ask")  # type: ignore[assignment]
         self._deliverer = Deliverer(
             config=cloud.config,
             capture=linkrunner,
@@ -73,6 +86,7 @@ class Worker:
             now=clock,
             observe=cloud.reports.append,
             workers=self._in_hand,
+            complete=completing,
             sleep=self.gate.sleep,
         )
 

@@ -21,6 +21,7 @@ from linkrunner_webhooks.config import Config, Source
 from linkrunner_webhooks.dead_letters import depth
 from linkrunner_webhooks.errors import ConfigError, Unavailable
 from linkrunner_webhooks.event_body import LinkrunnerEvent
+from linkrunner_webhooks.lookups import Lookup
 from linkrunner_webhooks.secrets import SigningSecrets
 from linkrunner_webhooks_cli.deployed import alarms, habits, versions, ways_in
 from linkrunner_webhooks_cli.failures import Failure
@@ -151,7 +152,28 @@ def _secrets(stack: Stack, config: Config, place: Place) -> Iterator[Finding]:
         yield from homeless(stored.names(), config.names, place)
         live = {name: stored.of(name) for name in config.names}
         yield from shared(config.sources(), live)
+    yield from _provider_keys(stack, config)
     yield _probed(stack)
+
+
+def _provider_keys(stack: Stack, config: Config) -> Iterator[Finding]:
+    """Whether those are there by which providers are asked for what their webhooks only hint at."""
+    for source in config.sources():
+        if lookup := source.provider.lookup:
+            key = partial(_stored_key, stack, source, lookup)
+            yield _looked_at(f"provider key of {source.name}", key)
+
+
+def _stored_key(stack: Stack, source: Source, lookup: Lookup) -> Verdict:
+    if not stack.asks_providers:
+        advice = "deploy with ProviderKeys=on; until then its webhooks wait"
+        return Verdict("the stack asks no provider", advice)
+    key = stack.provider_keys().of(source.name)
+    put = f"`linkrunner-webhooks secrets provider-key {source.name}` ({lookup.needs})"
+    if not key:
+        return Verdict("not there", f"{put}; until then its webhooks wait")
+    wrong = lookup.access.complaint(key)
+    return Verdict(f"there: {wrong}", put) if wrong else Verdict("there")
 
 
 def _probed(stack: Stack) -> Finding:

@@ -106,9 +106,14 @@ class Stack:
         """What Linkrunner knows this stack by."""
         return ServerKey(self._secret("LinkrunnerKeySecretArn"))
 
+    @property
+    def asks_providers(self) -> bool:
+        """Whether it may ask providers for what their webhooks lack."""
+        return "ProviderKeysArn" in self.outputs
+
     def provider_keys(self) -> ProviderKeys:
         """What the providers' own APIs know this stack by. Raises Failure where it asks none."""
-        if "ProviderKeysArn" not in self.outputs:
+        if not self.asks_providers:
             raise Failure(
                 f"stack {self.name} asks no provider: deploy it with ProviderKeys=on first"
             )
