@@ -26,13 +26,14 @@ METAFIELDS = "/v3/orders/1042/metafields?key=linkrunner_user_id"
         ("status_updated_to_awaiting_shipment", []),
         ("status_updated_to_disputed", []),
         ("order_created", [ORDER, LINES, METAFIELDS]),
-        ("order_created_unpaid", [ORDER]),
+        ("order_created_unpaid", [ORDER, METAFIELDS]),
+        ("status_updated_to_declined", [ORDER, METAFIELDS]),
         ("refund_created", [ORDER, "/v3/orders/payment_actions/refunds/3103"]),
         ("customer_created", []),
     ],
 )
 def test_little_is_asked_for(case: str, asked: list[str]) -> None:
-    """Nothing of what reports nothing, and the lines and the user only of a sale."""
+    """Nothing of what reports nothing, and the lines only of a sale, the user of what no payment precedes."""
     assert list(cases.load("bigcommerce", case).answers()) == asked
 
 

@@ -164,7 +164,7 @@ def test_what_cannot_be_read_is_refused(body: bytes) -> None:
 
 def test_what_is_no_report_is_not_signed() -> None:
     """There is nothing to sign."""
-    for body in (b"", b"[]", b"5", b"{", b'{"a": "\\ud800"}'):
+    for body in (b"", b"[]", b"5", b"{"):
         assert SCHEME.sign(Webhook("acme", {}, body), KEY, NOW).body == body
 
 

@@ -8,7 +8,7 @@ import pytest
 from tests import cases, samples
 
 from linkrunner_webhooks import providers
-from linkrunner_webhooks.errors import Malformed, Untranslatable
+from linkrunner_webhooks.errors import Untranslatable, WebhookError
 from linkrunner_webhooks.lookups import Perhaps
 from linkrunner_webhooks.translation import Planned
 
@@ -103,5 +103,7 @@ def test_nothing_is_asked_with_half_a_path(place: tuple[str, ...], part: str | N
     odd = samples.load("googleplay", PURCHASED).changed({place: part}).webhook()
     hint, _ = provider.lookup.parted(samples.load("googleplay", PURCHASED).webhook())
     assert provider.lookup.wanted(hint)
-    with pytest.raises(Malformed):
-        provider.lookup.parted(odd)
+    hint, answers = provider.lookup.parted(odd)
+    assert answers == {}
+    with pytest.raises(WebhookError):
+        provider.lookup.wanted(hint)

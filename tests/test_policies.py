@@ -67,7 +67,7 @@ OPERATING = {
     "secrets list": "",
     "secrets drop stripe --all --yes": "",
     "secrets server-key": KEY,
-    "secrets provider-key gocardless": KEY,
+    "secrets provider-key gocardless --config {folder}/webhooks.toml": KEY,
     "doctor": "",
     "doctor --users 2": "",
     "send stripe invoice.paid --secret whsec_0123456789": "",
@@ -94,6 +94,7 @@ def requests(tmp_path_factory: pytest.TempPathFactory) -> Requests:
     """The requests of each command line above, to a stack that is found as a deployed one."""
     found: Requests = {}
     folder = tmp_path_factory.mktemp("copies")
+    (folder / "webhooks.toml").write_text("[stripe]\n[gocardless]\n")
     with (
         embedded_aws() as aws,
         EmbeddedLinkrunner(key=KEY) as linkrunner,
@@ -136,6 +137,7 @@ def deployed(client: Client, linkrunner_url: str) -> dict[str, str]:
     besides = {name: each for name, each in source["Resources"].items() if each["Type"] in told}
     template["Resources"] |= besides
     template["Parameters"]["AlarmEmail"]["Default"] = "ops@example.com"
+    template["Parameters"]["ProviderKeys"]["Default"] = "on"
     template["Outputs"] |= {"WebhookUrl": {"Value": "http://127.0.0.1:9/webhooks/"}}
     template["Parameters"] |= {"LinkrunnerBaseUrl": {"Type": "String", "Default": linkrunner_url}}
     client("cloudformation").create_stack(StackName=STACK, TemplateBody=json.dumps(template))

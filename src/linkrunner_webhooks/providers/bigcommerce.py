@@ -77,7 +77,10 @@ def _store(options: BigCommerceOptions) -> str:
 
 
 def asked(payload: Any) -> Iterator[str]:
-    """What a webhook lacks: nothing where it reports nothing, lines and the user only of a sale."""
+    """What a webhook lacks: nothing where it reports nothing, lines only of a sale.
+
+    What follows a payment belongs to its user, and so nobody asks for the user again.
+    """
     event = Event.model_validate(payload)
     id = event.data.id
     if event.scope not in (_CREATED, _REFUND) and not event.kinds:
@@ -85,10 +88,11 @@ def asked(payload: Any) -> Iterator[str]:
     yield path("/v2/orders/{}", id)
     if event.scope == _REFUND:
         yield path("/v3/orders/payment_actions/refunds/{}", event.data.refund.refund_id)
-    elif event.is_sale:
+        return
+    if event.is_sale:
         yield path("/v2/orders/{}/products?limit=250", id)
-        if not event.order.names_user:
-            yield path("/v3/orders/{}/metafields?key=linkrunner_user_id", id)
+    if not event.was_paid and not event.order.names_user:
+        yield path("/v3/orders/{}/metafields?key=linkrunner_user_id", id)
 
 
 _TWIN = "store/order/statusUpdated reports the order when it is paid"
@@ -249,11 +253,14 @@ class Event(Payload):
         return tuple(line.item for line in Products.model_validate({"lines": listed}).lines)
 
     @property
+    def was_paid(self) -> bool:
+        return self.data.status.previous_status_id in _PAID | _AFTER
+
+    @property
     def kinds(self) -> tuple[Kind, ...]:
         """What a change of status means. Between two paid statuses nothing is paid."""
         status = self.data.status
-        was_paid = status.previous_status_id in _PAID | _AFTER
-        paid = status.new_status_id in _PAID and not was_paid
+        paid = status.new_status_id in _PAID and not self.was_paid
         state = _STATES.get(status.new_status_id or "")
         return (*((Kind.PURCHASE_COMPLETED,) if paid else ()), *((state,) if state else ()))
 
