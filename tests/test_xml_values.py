@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import pytest
@@ -138,10 +138,10 @@ REFUSED = {
 @pytest.mark.parametrize("document", REFUSED.values(), ids=REFUSED.keys())
 def test_what_does_more_is_refused(document: str) -> None:
     """At once, whatever it would grow to, and without a word of it."""
-    began = perf_counter()
+    began = process_time()
     with pytest.raises(BadXml) as refused:
         read(document)
-    assert perf_counter() - began < 2
+    assert process_time() - began < 2
     assert len(str(refused.value)) < 60
 
 

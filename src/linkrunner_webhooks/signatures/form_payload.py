@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha1, sha256
-from textwrap import wrap
 from typing import ClassVar
 
 from linkrunner_webhooks import forms, xml_values
@@ -84,7 +83,7 @@ class FormPayload:
         except (RecursionError, TypeError, ValueError):
             # The body is no notification, so there is nothing to sign.
             return webhook
-        payload = "".join(f"{line}\n" for line in wrap(b64encode(document).decode("ascii"), _LINE))
+        payload = _in_lines(b64encode(document).decode("ascii"))
         signature = f"{public}|{_signature(private, payload)}"
         return replace(
             webhook, body=forms.write({self.signature: signature, self.payload: payload})
@@ -114,6 +113,11 @@ def _pairs(signature: str) -> Iterator[tuple[str, str]]:
     for pair in signature.split("&"):
         key, _, each = pair.partition("|")
         yield key, each
+
+
+def _in_lines(text: str) -> str:
+    starts = range(0, len(text), _LINE)
+    return "".join(f"{text[start : start + _LINE]}\n" for start in starts)
 
 
 def _signature(private: str, payload: str) -> str:
