@@ -42,7 +42,9 @@ from linkrunner_webhooks_local.loopback import Request, Response, listen, servin
 from linkrunner_webhooks_local.state import LocalStack
 
 OPERATIONS = Path(__file__).parent.parent / "docs" / "operations.md"
-EVERY_SAMPLE = [(name, each) for name in providers.names() for each in providers.load(name).types]
+every_sample = contract_samples.over_types(
+    (name, each) for name in providers.names() for each in providers.load(name).types
+)
 
 
 @pytest.fixture(autouse=True)
@@ -552,10 +554,10 @@ def test_translate_fails_in_a_sentence(body: bytes) -> None:
 # ------------------------------------------------------------------------------- samples
 
 
-@pytest.mark.parametrize(("provider", "event_type"), EVERY_SAMPLE)
-def test_a_fresh_sample_is_another_fact(provider: str, event_type: str) -> None:
+@every_sample
+def test_a_fresh_sample_is_another_fact(name: str, event_type: str) -> None:
     """New ids, the same meaning: no transaction of the sample is left, the money is."""
-    of = source(provider)
+    of = source(name)
     sample = samples.load(of, event_type)
     fresh = samples.with_fresh_ids(sample, of)
     old, new = events(sample, of), events(fresh, of)
@@ -595,12 +597,12 @@ def test_a_sample_takes_any_amount(
 SUMS = {("polar", "refund.created"), ("polar", "refund.updated")}
 
 
-@pytest.mark.parametrize(("provider", "event_type"), EVERY_SAMPLE)
-def test_every_sample_takes_an_amount(provider: str, event_type: str) -> None:
+@every_sample
+def test_every_sample_takes_an_amount(name: str, event_type: str) -> None:
     """Hundredths, thousandths, texts and negative amounts: the mapper reads what was asked for."""
-    of = source(provider)
+    of = source(name)
     sample = samples.load(of, event_type)
-    if (provider, event_type) in SUMS or not any(event.money for event in events(sample, of)):
+    if (name, event_type) in SUMS or not any(event.money for event in events(sample, of)):
         return
     changed = samples.with_money(sample, of, Decimal("12.34"), None)
     money = next(event.money for event in events(changed, of) if event.money)
@@ -1453,14 +1455,14 @@ def test_doctor_counts_what_backs_off(parked: EmbeddedStack) -> None:
 # ------------------------------------------------------------------------- nothing personal on the screen
 
 
-@pytest.mark.parametrize(("provider", "event_type"), EVERY_SAMPLE)
-def test_translate_shows_nobody(provider: str, event_type: str) -> None:
+@every_sample
+def test_translate_shows_nobody(name: str, event_type: str) -> None:
     """Whatever stands in the personal fields of a webhook, `translate` prints none of it, nor any address."""
-    sample = contract_samples.load(provider, event_type)
-    places = [place for place, _ in sample.leaves() if privacy.of(provider).is_personal(place)]
+    sample = contract_samples.load(name, event_type)
+    places = [place for place, _ in sample.leaves() if privacy.of(name).is_personal(place)]
     marked = {place: f"marker-{number}@example.com" for number, place in enumerate(places)}
     written = json.dumps({"headers": dict(sample.headers), "body": sample.changed(marked).body})
-    result = run("translate", provider, "-", "--user-id", "user_42", input=written)
+    result = run("translate", name, "-", "--user-id", "user_42", input=written)
     assert result.exit_code == 0, result.output
     assert "marker-" not in result.output
     assert "@" not in result.output

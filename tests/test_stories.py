@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import permutations
+from itertools import islice, permutations
 from math import factorial
 from random import Random
 
@@ -37,14 +37,14 @@ def orders(reports: Sequence[Sample]) -> Iterator[list[Sample]]:
 @pytest.mark.parametrize("everything", [True, False], ids=["everything-on", "defaults"])
 @pytest.mark.parametrize(("name", "title"), list(stories()))
 def test_a_fact_is_captured_once(name: str, title: str, *, everything: bool) -> None:
-    """In every order, each report twice: the money that moved, of the one user, and nothing parked."""
+    """In every order (of the defaults: in some), each report twice: the money that moved, of one user."""
     (story,) = (each for each in read(name) if each["story"] == title)
     provider = providers.load(name)
     reports = [told(name, entry) for entry in story["cases"]]
     listed = users(provider, story)
     default = {name: provider.options.example() | listed}
     table = samples.tables(provider, **listed) if everything else default
-    for order in orders(reports):
+    for order in islice(orders(reports), None if everything else 3):
         pipeline = Pipeline(provider, Config(table))
         pipeline.deliver(order, known=reports)
         assert pipeline.parked == []
