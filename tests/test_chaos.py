@@ -44,7 +44,7 @@ PARKED = (("evt_3", "missing_user"), ("evt_4", "missing_user"))
 
 def test_a_short_run_loses_and_doubles_nothing() -> None:
     """One test, because its assertions share one run: nothing lost, doubled, wrong or parked in error."""
-    result = chaos(Options(events=60, seconds=6, seed=20, workers=3, patience=150))
+    result = chaos(Options(events=40, seconds=5, seed=20, workers=3, patience=150))
     verdict = result.verdict
     assert verdict.lost == []
     assert verdict.unexplained == []
@@ -61,7 +61,7 @@ def test_a_short_run_loses_and_doubles_nothing() -> None:
 
 def test_payments_count_once_whatever_is_lost() -> None:
     """Linkrunner holds exactly what is left of every payment, and none of them was captured twice."""
-    options = Options(events=30, seconds=4, seed=11, workers=3, patience=150, revenue="payment")
+    options = Options(events=16, seconds=3, seed=11, workers=3, patience=150, revenue="payment")
     result = chaos(options)
     # What is still in the queue at the deadline is neither captured nor parked: say so first.
     assert result.troubles == []

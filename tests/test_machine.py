@@ -541,7 +541,7 @@ class EverybodyPaying(Everybody):
 
 
 # Each step is followed by a look at the books; `make chaos` takes more of them.
-GAMES = int(os.environ.get("GAMES", "25"))
+GAMES = int(os.environ.get("GAMES", "15"))
 for machine in (Everybody, EverybodyPaying):
     machine.TestCase.settings = settings(
         deadline=None,

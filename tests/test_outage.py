@@ -309,7 +309,7 @@ def test_what_its_provider_refuses_is_parked_and_redriven() -> None:
 @pytest.mark.parametrize("seconds", [6.0, 12.0, 29.0])
 def test_a_slow_linkrunner_counts_everything_once(seconds: float) -> None:
     """It takes every event and answers late: whoever stops listening sends it again."""
-    sent = traffic(120, SALES)
+    sent = traffic(60, SALES)
     with simulated(TABLES) as cloud:
         cloud.linkrunner.downlink = lambda: seconds
         arrive(cloud, sent.messages, 1, Random(4))
