@@ -197,7 +197,7 @@ def test_payments_end_as_what_is_left(name: str, title: str, revenue: str) -> No
     reports = [told(name, entry) for entry in story["cases"]]
     settings = {"linkrunner": {"revenue": revenue, "partial_refund": "replace"}}
     config = Config(samples.tables(provider, **users(provider, story)) | settings)
-    for order in islice(orders(reports), 3):
+    for order in islice(orders(reports), 3 if revenue == "payment" else 1):
         pipeline = Pipeline(provider, config)
         pipeline.deliver(order, known=reports)
         assert pipeline.parked == []

@@ -44,7 +44,7 @@ def test_a_fact_is_captured_once(name: str, title: str, *, everything: bool) -> 
     listed = users(provider, story)
     default = {name: provider.options.example() | listed}
     table = samples.tables(provider, **listed) if everything else default
-    for order in islice(orders(reports), None if everything else 3):
+    for order in islice(orders(reports), None if everything else 2):
         pipeline = Pipeline(provider, Config(table))
         pipeline.deliver(order, known=reports)
         assert pipeline.parked == []

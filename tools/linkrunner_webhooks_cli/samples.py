@@ -35,6 +35,7 @@ _NUMBER = re.compile(r"-?\d{1,15}(?:\.\d{1,6})?", re.ASCII)
 _SCALES = (2, 3, 0)
 # Shorter parts (an amount, a time) are no ids.
 _SHORTEST_PART = 8
+_FEWEST_DIGITS = 9
 
 Leaf = str | int | float | bool | None
 
@@ -273,7 +274,9 @@ def _parts(id: str) -> list[str]:
 def _fresh(old: str) -> str:
     """Of the same look: digits stay digits, and a prefix like `evt_` stays."""
     if old.isdigit():
-        return old[0] + "".join(secrets.choice("0123456789") for _ in old[1:])
+        # Of a short number there are too few: the next send could be told as a duplicate.
+        more = max(len(old), _FEWEST_DIGITS) - 1
+        return old[0] + "".join(secrets.choice("0123456789") for _ in range(more))
     if old.count("-") == 4:
         return "-".join(secrets.token_hex(len(part))[: len(part)] for part in old.split("-"))
     tail = secrets.token_hex(6)
