@@ -15,6 +15,7 @@ from urllib3.exceptions import HTTPError
 
 from linkrunner_webhooks import __version__
 from linkrunner_webhooks.capture import seconds
+from linkrunner_webhooks.config import Source
 from linkrunner_webhooks.envelope import Opened
 from linkrunner_webhooks.errors import (
     LookupRefused,
@@ -109,24 +110,21 @@ class Completing:
         return completed(opened, partial(self._answer, opened))
 
     def _answer(self, opened: Opened, path: str) -> Any:
-        source, title = opened.source, opened.source.provider.title
-        lookup = source.provider.lookup
+        source, provider = opened.source, opened.source.provider
+        title, lookup = provider.title, provider.lookup
         assert lookup is not None
         self._respect(source.name)
         base = lookup.base(source.options)
         if self._elsewhere:
-            base = f"{self._elsewhere}/{source.provider.name}"
+            base = f"{self._elsewhere}/{provider.name}"
         pace = self._paces.setdefault(
             source.name,
             Pace(lookup.per_second / self._copies, clock=self._clock, sleep=self._sleep),
         )
         pace.wait()
-        status, headers, body = self._asked(source.name, title, lookup, base + path, MAX_AGE)
+        status, headers, body = self._asked(source, lookup, base + path)
         if status == 401:
-            # The key may just have been changed, and what was got for it withdrawn.
-            status, headers, body = self._asked(
-                source.name, title, lookup, base + path, MIN_AGE, again=True
-            )
+            status, headers, body = self._asked(source, lookup, base + path, again=True)
         if status == 200:
             try:
                 return from_json(body)
@@ -146,21 +144,19 @@ class Completing:
         )
 
     def _asked(
-        self,
-        source: str,
-        title: str,
-        lookup: Lookup,
-        url: str,
-        max_age: float,
-        *,
-        again: bool = False,
+        self, source: Source, lookup: Lookup, url: str, *, again: bool = False
     ) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and body. With `again` the key was refused.
+
+        It may just have been changed, and what was got for it withdrawn.
+        """
+        name, title = source.name, source.provider.title
         if self._keys is None:
             message = f"{title} has to be asked for what it hints at: deploy with ProviderKeys=on"
             raise Unavailable(message, reason=Reason.PROVIDER)
-        key = self._keys.of(source, max_age)
+        key = self._keys.of(name, MIN_AGE if again else MAX_AGE)
         if not key:
-            message = f"ProviderKeys has no key for {source}: `secrets provider-key {source}`"
+            message = f"ProviderKeys has no key for {name}: `secrets provider-key {name}`"
             raise Unavailable(message, reason=Reason.PROVIDER)
         if again:
             lookup.access.forget(key)
@@ -173,12 +169,11 @@ class Completing:
             body = answer.read(_LONGEST + 1, decode_content=True)
             answer.release_conn()
         except ValueError:
-            message = f"the key of {source} in ProviderKeys is none that {title} takes"
-            raise self._rest(source, message, None) from None
+            message = f"the key of {name} in ProviderKeys is none that {title} takes"
+            raise self._rest(name, message, None) from None
         except (HTTPError, OSError) as error:
-            raise self._rest(
-                source, f"{title} did not answer: {type(error).__name__}", None
-            ) from None
+            message = f"{title} did not answer: {type(error).__name__}"
+            raise self._rest(name, message, None) from None
         if len(body) > _LONGEST:
             raise LookupRefused(f"{title} answered more than anybody can read")
         return answer.status, answer.headers, body

@@ -67,6 +67,11 @@ class Money:
         return cls.of(amount, currency) if amount is not None and currency else None
 
     @classmethod
+    def converted(cls, amount: Decimal | None, currency: str | None) -> Money | None:
+        """Like `maybe`, of a float that a provider converted from another currency: 5.690000000000001."""
+        return cls.maybe(amount if amount is None else round(amount, 6), currency)
+
+    @classmethod
     def maybe_minor(
         cls,
         amount: int | None,

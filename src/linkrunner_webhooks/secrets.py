@@ -86,14 +86,9 @@ class SigningSecrets:
 
     def table(self, max_age: float = MAX_AGE) -> dict[str, Any]:
         """All of it: what begins with @ is a note, and no source. Raises Unavailable like `of`."""
-        try:
-            table = json.loads(self._secret.text(max_age) or "{}")
-        except (ValueError, RecursionError):
-            table = None
-        if not isinstance(table, dict):
-            message = 'WebhookSecrets is not JSON like {"stripe": ["whsec_..."]}'
-            raise Unavailable(message, reason=Reason.SECRET)
-        return table
+        return _table(
+            self._secret, max_age, 'WebhookSecrets is not JSON like {"stripe": ["whsec_..."]}'
+        )
 
 
 class ProviderKeys:
@@ -110,14 +105,18 @@ class ProviderKeys:
 
     def table(self, max_age: float = MAX_AGE) -> dict[str, Any]:
         """All of them. Raises Unavailable like `of`."""
-        try:
-            table = json.loads(self._secret.text(max_age) or "{}")
-        except (ValueError, RecursionError):
-            table = None
-        if not isinstance(table, dict):
-            message = 'ProviderKeys is not JSON like {"gocardless": "..."}'
-            raise Unavailable(message, reason=Reason.SECRET)
-        return table
+        return _table(self._secret, max_age, 'ProviderKeys is not JSON like {"gocardless": "..."}')
+
+
+def _table(secret: Secret, max_age: float, complaint: str) -> dict[str, Any]:
+    """The secret as a JSON object. Raises Unavailable, with the complaint for other JSON."""
+    try:
+        table = json.loads(secret.text(max_age) or "{}")
+    except (ValueError, RecursionError):
+        table = None
+    if not isinstance(table, dict):
+        raise Unavailable(complaint, reason=Reason.SECRET)
+    return table
 
 
 class ServerKey:

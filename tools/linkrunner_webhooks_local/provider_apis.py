@@ -19,7 +19,7 @@ from linkrunner_webhooks.lookups import Lookup
 from linkrunner_webhooks_local.loopback import Request, Response, listen, serving, url_of
 
 _SEED: Final = "development_provider_key"
-_TOKEN: Final = "development_access_token"  # noqa: S105
+_GRANTED: Final = {"access_token": "development_access_token", "expires_in": 3599}
 # Answers that are remembered.
 _MOST: Final = 10_000
 
@@ -66,7 +66,7 @@ class ProviderApis:
             )
             return Response.of(204, {})
         if request.method == "POST":
-            return Response.of(200, {"access_token": _TOKEN, "expires_in": 3599})
+            return Response.of(200, _GRANTED)
         self.asked.append(request.target)
         if self.statuses:
             status = self.statuses.pop(0)
@@ -87,7 +87,7 @@ class ProviderApis:
 
 def _is_known(request: Request, lookup: Lookup, provider: str) -> bool:
     def exchange(*_: object) -> Any:
-        return {"access_token": _TOKEN, "expires_in": 3599}
+        return _GRANTED
 
     wanted = lookup.access.headers(key_of(provider), exchange, 0.0)
     return all(request.header(name) == value for name, value in wanted.items())

@@ -118,10 +118,14 @@ class Arrival:
         return [*self.received, *self.delivered]
 
     @property
-    def latest(self) -> list[Report]:
+    def newest(self) -> dict[Key, Report]:
         """The newest report of each webhook in it."""
-        newest = {each.key: each.report for each in self.noted}
-        return list(newest.values())
+        return {each.key: each.report for each in self.noted}
+
+    @property
+    def latest(self) -> list[Report]:
+        """Those reports alone."""
+        return list(self.newest.values())
 
     @property
     def discarded(self) -> frozenset[Key]:

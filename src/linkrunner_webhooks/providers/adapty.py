@@ -118,11 +118,6 @@ _GRANTED = ("adapty_server_side_product", "adapty_dashboard_product", "adapty_pr
 _REPLACED = ("upgraded", "new_subscription_replace")
 
 
-def _money(amount: Decimal | None, currency: str | None) -> Money | None:
-    # Converted prices are written as floats.
-    return Money.maybe(amount if amount is None else round(amount, 6), currency)
-
-
 class Purchase(Payload):
     transaction_id: OptionalId = None
     original_transaction_id: OptionalId = None
@@ -137,7 +132,9 @@ class Purchase(Payload):
 
     @property
     def money(self) -> Money | None:
-        return _money(self.price_local, self.currency) or _money(self.price_usd, "USD")
+        return Money.converted(self.price_local, self.currency) or Money.converted(
+            self.price_usd, "USD"
+        )
 
     @property
     def money_back(self) -> Money | None:

@@ -19,7 +19,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated
 
@@ -33,6 +33,7 @@ from linkrunner_webhooks.money import Money
 from linkrunner_webhooks.provider import Context, Provider
 from linkrunner_webhooks.reading import (
     EACH_TIME,
+    INDIA,
     Detail,
     Id,
     OptionalId,
@@ -48,7 +49,6 @@ from linkrunner_webhooks.reading import (
 )
 from linkrunner_webhooks.signatures.encrypted_hash import EncryptedHash, is_null
 
-_INDIA = timezone(timedelta(hours=5, minutes=30))
 # The only currency there is. Refunds do not name it.
 _RUPEES = "INR"
 # The merchant's own reference of a payment, or the id of its link, and how we know (unconfirmed).
@@ -129,7 +129,7 @@ class Head(_Form):
     @property
     def occurred_at(self) -> datetime | None:
         times = (self.txn_date_time, self.txn_date, self.updated_date)
-        return next((time for each in times if (time := iso_time(each, _INDIA))), None)
+        return next((time for each in times if (time := iso_time(each, INDIA))), None)
 
 
 class RefundHead(Payload):
@@ -168,7 +168,7 @@ def _identity_of_a_refund(refund: Refund, webhook: Webhook) -> Identity:
     return Identity(
         event_id=name(refund.refund_id or webhook.digest, "refund id"),
         event_type=name(f"refund.{refund.status}", "status"),
-        occurred_at=next((time for each in times if (time := iso_time(each, _INDIA))), None),
+        occurred_at=next((time for each in times if (time := iso_time(each, INDIA))), None),
     )
 
 

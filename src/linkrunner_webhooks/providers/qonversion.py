@@ -121,10 +121,7 @@ class Amount(Payload):
 
     @property
     def money(self) -> Money | None:
-        # Converted prices are written as floats.
-        return Money.maybe(
-            self.value if self.value is None else round(self.value, 6), self.currency
-        )
+        return Money.converted(self.value, self.currency)
 
 
 class Event(Payload):

@@ -98,11 +98,6 @@ purchase counts twice: choose one.
 )
 
 
-def _money(amount: Decimal | None, currency: str | None) -> Money | None:
-    # Converted prices are written as floats, like 5.690000000000001.
-    return Money.maybe(amount if amount is None else round(amount, 6), currency)
-
-
 class Purchase(Payload):
     product_id: OptionalId = None
     new_product_id: OptionalId = None
@@ -123,8 +118,8 @@ class Purchase(Payload):
     @property
     def money(self) -> Money | None:
         # `price` is the worth in US dollars, whatever `currency` says.
-        paid = _money(self.price_in_purchased_currency, self.currency)
-        return paid or _money(self.price, "USD")
+        paid = Money.converted(self.price_in_purchased_currency, self.currency)
+        return paid or Money.converted(self.price, "USD")
 
     @property
     def money_back(self) -> Money | None:

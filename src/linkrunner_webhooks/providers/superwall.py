@@ -91,11 +91,6 @@ The stores behind Superwall send webhooks, too, and so does RevenueCat. With any
 )
 
 
-def _money(amount: Decimal | None, currency: str | None) -> Money | None:
-    # Converted prices are floats, like 5.690000000000001.
-    return Money.maybe(amount if amount is None else round(amount, 6), currency)
-
-
 class Purchase(Payload):
     model_config = ConfigDict(alias_generator=to_camel)
 
@@ -120,8 +115,8 @@ class Purchase(Payload):
     @property
     def money(self) -> Money | None:
         # `price` is the worth in US dollars, whatever `currencyCode` says.
-        paid = _money(self.price_in_purchased_currency, self.currency_code)
-        return paid or _money(self.price, "USD")
+        paid = Money.converted(self.price_in_purchased_currency, self.currency_code)
+        return paid or Money.converted(self.price, "USD")
 
     @property
     def _prices(self) -> tuple[Decimal, ...]:

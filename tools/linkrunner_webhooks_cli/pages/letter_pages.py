@@ -21,6 +21,7 @@ from linkrunner_webhooks_cli.pages.parked import (
     Meant,
     Name,
     discard,
+    key_of,
     letterhead,
     parked,
     redrive,
@@ -82,8 +83,7 @@ class LetterPages:
         }
 
     def _came_as(self, letter: Letter) -> list[int]:
-        key = (letter.source, letter.event_type, letter.event_id)
-        return [each.number for each in self.recorder.again(key)]
+        return [each.number for each in self.recorder.again(key_of(letter))]
 
     async def _letter(self, request: Request) -> Response:
         id, site = request.path_params["id"], self.site
@@ -160,8 +160,7 @@ class LetterPages:
 
     def _note(self, what: str, letter: Letter) -> None:
         """Tell the requests that it came with."""
-        key = (letter.source, letter.event_type, letter.event_id)
-        self.recorder.operated(key, what)
+        self.recorder.operated(key_of(letter), what)
 
     async def _begin(
         self, given: Mapping[str, str], job: Job, work: Callable[[Job], str]

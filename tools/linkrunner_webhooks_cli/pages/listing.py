@@ -84,8 +84,9 @@ class Filter:
 def _outcomes(arrival: Arrival) -> set[str]:
     """How its webhooks ended; of one that somebody deleted, that."""
     gone = arrival.discarded
-    newest = {each.key: each.report for each in arrival.noted}
-    return {DISCARDED if key in gone else each.outcome.value for key, each in newest.items()}
+    return {
+        DISCARDED if key in gone else each.outcome.value for key, each in arrival.newest.items()
+    }
 
 
 def page(arrivals: Iterable[Arrival], wanted: Filter) -> tuple[list[Arrival], bool]:

@@ -26,6 +26,7 @@ from linkrunner_webhooks_cli.pages.masking import shown_body, shown_headers, sho
 from linkrunner_webhooks_cli.pages.story import Known, Meaning, meaning, proofs
 from linkrunner_webhooks_cli.redriving import redriven
 from linkrunner_webhooks_cli.stacks import Stack
+from linkrunner_webhooks_local.recorder import Key
 
 # Letters that a page reads, and the seconds that it may take: the ledger is asked about each.
 MOST, _PATIENCE = 2_000, 15.0
@@ -88,7 +89,7 @@ class Group:
     oldest: datetime | None = None
     # Of one that still needs something, if any does.
     advice: str = ""
-    events: list[tuple[str, str, str]] = field(default_factory=list)
+    events: list[Key] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     outlook: Outlook = field(default_factory=Outlook)
 
@@ -101,7 +102,7 @@ class Group:
             self.advice = on_a_page(advice_for(letter.reason, forecast.outcome))
         self.errors.add(letter.error)
         if len(self.seen) < _NAMED:
-            self.events.append((letter.source, letter.event_type, letter.event_id))
+            self.events.append(key_of(letter))
             self.seen.append(Seen.of(letter, forecast, now))
 
 
@@ -125,6 +126,11 @@ class Letters(NamedTuple):
     @property
     def movable(self) -> int:
         return sum(each.movable for each in self.groups)
+
+
+def key_of(letter: Letter) -> Key:
+    """By what the recorder knows the webhook in it."""
+    return letter.source, letter.event_type, letter.event_id
 
 
 def parked(stack: Stack, config: Config, name: Name | None = None) -> Letters:

@@ -192,7 +192,7 @@ def _part(
     part = _told(arrival, key, source, recorder, known, told, found)
     if taken := [each for each in told if not each.error]:
         # As it was told, whatever webhooks.toml says by now.
-        places = list(islice(leaves(opened.webhook.payload), _MOST_LEAVES))
+        places = _places(opened)
         bodies = (_body_of(each.path, each.body, places, whole=whole) for each in taken)
         part = replace(part, sent=tuple(bodies), was_sent=True)
     if _ended_well(arrival, key):
@@ -272,12 +272,17 @@ def _told(
 def meaning(opened: Opened, known: Known, *, whole: bool) -> Meaning:
     """What a webhook becomes by today's code. Raises nothing."""
     found = meant(opened, known.user_of, known.rate_of)
-    places = list(islice(leaves(opened.webhook.payload), _MOST_LEAVES))
+    places = _places(opened)
     return Meaning(
         told=explanation(opened, found),
         events=tuple(_fields_of(() if found.drops else found.events, places)),
         sent=tuple(_sent(found.decision, places, whole=whole)),
     )
+
+
+def _places(opened: Opened) -> list[tuple[str, Any]]:
+    """Where the values of the body stand."""
+    return list(islice(leaves(opened.webhook.payload), _MOST_LEAVES))
 
 
 def _steps(
