@@ -232,6 +232,8 @@ def test_warnings_about_currencies() -> None:
     assert list(in_one_currency(fresh, ["INR", "USD", "EUR"])) == []
     (missing,) = in_one_currency(fresh, ["INR", "GBP"])
     assert missing == "[linkrunner.rates] has no GBP, which was paid lately"
-    old = settings(currency="INR", rates=RATES | {"as_of": AS_OF - timedelta(days=31)})
+    old = settings(
+        currency="INR", rates=RATES | {"as_of": datetime.now(UTC).date() - timedelta(days=31)}
+    )
     (stale,) = in_one_currency(old)
     assert stale.startswith("[linkrunner.rates] are 31 days old")
